@@ -38,7 +38,9 @@ def data_root() -> Path:
     """The folder with the real data sets; skips the test, saying why, where there is none."""
     root = find_data_root()
     if root is None:
-        pytest.skip("real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/")
+        pytest.skip(
+            "real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/"
+        )
     return root
 
 

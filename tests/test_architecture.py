@@ -1,0 +1,368 @@
+"""The laws of the layout (docs/architecture.md), held by reading the source, not by running it.
+
+Each law is a function from a source tree to the list of its violations. The tests below ask three things: that our own
+tree has none, that a planted violation is found, and that an innocent neighbour of the violation is left alone.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+PATH_ORDER = [
+    "errors", "scenes", "audio", "images", "runtime", "report", "demo",
+    "features", "data", "networks", "losses", "config", "model", "checkpoint",
+    "training", "evaluation", "baselines", "curation", "export", "recipes",
+    "web", "cli", "__main__",
+]  # fmt: skip
+"""The path of a recording. A module imports only from what stands before it, or from its own package."""
+
+LIGHT = {"errors", "scenes", "audio", "images", "runtime", "report", "demo", "web"}
+"""What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
+
+HEAVY = {"torch", "lightning_fabric", "tensorboard", "sklearn", "matplotlib", "pyarrow", "safetensors",
+         "onnx", "onnxscript", "librosa", "scipy"}  # fmt: skip
+"""Packages of the extras; those in `data` may use pyarrow, see `data_stays_free_of_torch`."""
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_CONSTRUCTOR_PARAMETERS = 7
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement's target, absolute: `avgan.audio`, `torch.nn`."""
+
+    target: str
+    line: int
+    at_top: bool
+    """Runs when the module is imported; false inside functions and under TYPE_CHECKING."""
+
+    @property
+    def package(self) -> str:
+        return self.target.split(".")[0]
+
+    @property
+    def layer(self) -> str:
+        """Second part of a name of ours (`audio` of `avgan.audio`), else empty."""
+        parts = self.target.split(".")
+        return parts[1] if parts[0] == "avgan" and len(parts) > 1 else ""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file of the package, `name` relative to it: `networks.trunks.conv8`, "" for avgan itself."""
+
+    path: Path
+    name: str
+    tree: ast.Module
+
+    @property
+    def layer(self) -> str:
+        return self.name.split(".")[0]
+
+    def at(self, line: int) -> str:
+        return f"{self.path.name}:{line} ({self.name or 'avgan'})"
+
+
+def modules(source: Path) -> Iterator[Module]:
+    """All modules of `source`/avgan."""
+    package = source / "avgan"
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        yield Module(path, name, ast.parse(path.read_text(encoding="utf-8")))
+
+
+def imports(module: Module) -> list[Import]:
+    """All imports of a module, relative ones resolved, `from avgan import audio` read as `avgan.audio`."""
+    package = ["avgan", *module.name.split(".")] if module.name else ["avgan"]
+    if module.path.name != "__init__.py":
+        package = package[:-1]
+    found: list[Import] = []
+
+    def visit(node: ast.AST, at_top: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(name.name, node.lineno, at_top) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            whole = base.startswith("avgan") or not base
+            found.extend(
+                Import(f"{base}.{name.name}" if whole else base, node.lineno, at_top)
+                for name in node.names
+            )
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for child in ast.iter_child_nodes(node):
+            visit(child, at_top and not inside and not checking)
+
+    visit(module.tree, True)
+    return found
+
+
+def arrows_go_one_way(source: Path) -> list[str]:
+    """A module imports only what stands before it in the path, and every module has its place there."""
+    problems = []
+    for module in modules(source):
+        if module.layer and module.layer not in PATH_ORDER:
+            problems.append(f"{module.at(1)}: '{module.layer}' has no place in PATH_ORDER")
+            continue
+        place = PATH_ORDER.index(module.layer) if module.layer else len(PATH_ORDER)
+        for item in imports(module):
+            if item.layer not in PATH_ORDER or item.layer == module.layer:
+                continue
+            if PATH_ORDER.index(item.layer) > place:
+                problems.append(
+                    f"{module.at(item.line)}: imports {item.target}, which stands after it"
+                )
+    return problems
+
+
+def networks_know_nobody(source: Path) -> list[str]:
+    """A network imports neither data nor another network; only an `__init__` gathers its own package."""
+    problems = []
+    for module in modules(source):
+        if module.layer != "networks":
+            continue
+        for item in imports(module):
+            gathers = module.path.name == "__init__.py" and item.target.startswith(
+                f"avgan.{module.name}."
+            )
+            if item.layer == "data" or (item.layer == "networks" and not gathers):
+                problems.append(f"{module.at(item.line)}: a network imports {item.target}")
+    return problems
+
+
+def light_half_stays_light(source: Path) -> list[str]:
+    """What runs without torch imports nothing of the extras; `cli` and the package itself not at the top."""
+    problems = []
+    for module in modules(source):
+        for item in imports(module):
+            bound = module.layer in LIGHT or (module.layer in {"cli", ""} and item.at_top)
+            if bound and (item.package in HEAVY or item.layer == "training"):
+                problems.append(f"{module.at(item.line)}: the light half imports {item.target}")
+    return problems
+
+
+def data_stays_free_of_torch(source: Path) -> list[str]:
+    """Data is numpy and Parquet: reading a manifest needs no torch."""
+    return [
+        f"{module.at(item.line)}: data imports {item.target}"
+        for module in modules(source)
+        if module.layer == "data"
+        for item in imports(module)
+        if item.package in HEAVY - {"pyarrow"}
+    ]
+
+
+def sizes_stay_readable(source: Path) -> list[str]:
+    """Files, functions and constructors stay small enough to be read in one go."""
+    problems = []
+    for module in modules(source):
+        num_lines = len(module.path.read_text(encoding="utf-8").splitlines())
+        if num_lines > MAX_FILE_LINES:
+            problems.append(f"{module.at(1)}: {num_lines} lines")
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            num_lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if num_lines > MAX_FUNCTION_LINES:
+                problems.append(f"{module.at(node.lineno)}: {node.name} has {num_lines} lines")
+            arguments = node.args
+            num_parameters = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
+            if node.name == "__init__" and num_parameters > MAX_CONSTRUCTOR_PARAMETERS:
+                problems.append(
+                    f"{module.at(node.lineno)}: constructor of {num_parameters} parameters"
+                )
+    return problems
+
+
+def nothing_is_pickled(source: Path) -> list[str]:
+    """A file that is read can run no code: no pickle, `torch.load` only with weights_only=True."""
+    problems = []
+    for module in modules(source):
+        for item in imports(module):
+            if item.package in {
+                "pickle",
+                "cPickle",
+                "cloudpickle",
+                "dill",
+                "joblib",
+                "shelve",
+                "marshal",
+            }:
+                problems.append(f"{module.at(item.line)}: imports {item.target}")
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name == "torch.load" and options.get("weights_only") != "True":
+                problems.append(f"{module.at(node.lineno)}: torch.load without weights_only=True")
+            if options.get("allow_pickle", "False") != "False":
+                problems.append(f"{module.at(node.lineno)}: {name} with allow_pickle")
+    return problems
+
+
+PLACE_ON_A_MACHINE = re.compile(
+    r"(?<![\w.:/~$}-])/(?:work|home|root|Users|opt)/\w|(?<![\w.])\.{2}/shared\b"
+)
+"""An absolute path into somebody's machine, or a folder outside the checkout."""
+
+READ_AS_TEXT = {"", ".cfg", ".cff", ".css", ".csv", ".html", ".js", ".json", ".jsonl", ".md", ".py", ".sh", ".toml",
+                ".txt", ".yaml", ".yml"}  # fmt: skip
+
+
+def project_speaks_of_itself(checkout: Path) -> list[str]:
+    """No tracked file names a place on somebody's machine."""
+    listed = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(checkout),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    names = [Path(name) for name in listed.stdout.decode().split("\0") if name]
+    problems = []
+    for path in (checkout / name for name in names if name.suffix in READ_AS_TEXT):
+        if not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            found = PLACE_ON_A_MACHINE.search(line)
+            if found:
+                problems.append(f"{path.relative_to(checkout)}:{number}: names a place: {found[0]}")
+    return problems
+
+
+Law = Callable[[Path], list[str]]
+LAWS: tuple[Law, ...] = (
+    arrows_go_one_way,
+    networks_know_nobody,
+    light_half_stays_light,
+    data_stays_free_of_torch,
+    sizes_stay_readable,
+    nothing_is_pickled,
+)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_our_source_keeps_the_law(law: Law) -> None:
+    assert list(modules(CHECKOUT / "src")), "found no source to check"
+    assert law(CHECKOUT / "src") == []
+
+
+LONG_FUNCTION = "def long() -> None:\n" + "    pass\n" * MAX_FUNCTION_LINES
+WIDE_CONSTRUCTOR = "class A:\n    def __init__(self, a, b, c, d, e, f, g, h): ...\n"
+
+PLANTED = [
+    # law, file, code that breaks it, code that does not
+    (arrows_go_one_way, "audio.py", "from avgan import runtime", "from avgan import scenes"),
+    (arrows_go_one_way, "audio.py", "import avgan.runtime.model", "import avgan.errors"),
+    (arrows_go_one_way, "runtime/model.py", "from ..training import run", "from ..audio import read"),
+    (arrows_go_one_way, "losses.py", "def f():\n    from avgan.config import A", "import torch"),
+    (arrows_go_one_way, "novelty.py", "A = 1", None),
+    (networks_know_nobody, "networks/critic.py", "from avgan.networks.vqvae import A", "import torch"),
+    (networks_know_nobody, "networks/critic.py", "from . import vqvae", "from avgan.errors import A"),
+    (networks_know_nobody, "networks/critic.py", "from avgan.data import manifest", None),
+    (networks_know_nobody, "networks/trunks/__init__.py", "from avgan.networks import critic",
+     "from avgan.networks.trunks.conv8 import Conv8"),
+    (light_half_stays_light, "runtime/model.py", "def f():\n    import torch", "import onnxruntime"),
+    (light_half_stays_light, "report.py", "import matplotlib.pyplot as plt", "from PIL import Image"),
+    (light_half_stays_light, "web/app.py", "def f():\n    from avgan import training", "import avgan"),
+    (light_half_stays_light, "cli.py", "import torch", "def f():\n    import torch"),
+    (light_half_stays_light, "__init__.py", "from torch import nn",
+     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import nn"),
+    (data_stays_free_of_torch, "data/loading.py", "import torch.utils.data", "import pyarrow.parquet"),
+    (sizes_stay_readable, "audio.py", "A = 1\n" * (MAX_FILE_LINES + 1), "A = 1\n" * MAX_FILE_LINES),
+    (sizes_stay_readable, "audio.py", LONG_FUNCTION, LONG_FUNCTION.replace("    pass\n", "", 1)),
+    (sizes_stay_readable, "audio.py", WIDE_CONSTRUCTOR, WIDE_CONSTRUCTOR.replace(", h", "")),
+    (nothing_is_pickled, "checkpoint.py", "import pickle", "import json"),
+    (nothing_is_pickled, "checkpoint.py", "torch.load(a)", "torch.load(a, weights_only=True)"),
+    (nothing_is_pickled, "checkpoint.py", "torch.load(a, weights_only=False)", None),
+    (nothing_is_pickled, "data/esc50.py", "np.load(a, allow_pickle=True)", "np.load(a)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("law", "name", "broken", "kept"), PLANTED)
+def test_a_planted_violation_is_found(
+    tmp_path: Path, law: Law, name: str, broken: str, kept: str | None
+) -> None:
+    path = tmp_path / "avgan" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(broken)
+    assert len(law(tmp_path)) == 1
+    if kept is not None:
+        path.write_text(kept)
+        assert law(tmp_path) == []
+
+
+needs_git = pytest.mark.skipif(
+    shutil.which("git") is None or not (CHECKOUT / ".git").exists(),
+    reason="not a git checkout: which files are ours is unknown",
+)
+
+
+@needs_git
+def test_our_files_name_no_place_on_a_machine() -> None:
+    assert project_speaks_of_itself(CHECKOUT) == []
+
+
+@needs_git
+@pytest.mark.parametrize(
+    ("line", "caught"),
+    [
+        ("see " + "/".join(["", "work", "main"]), True),
+        ("path = '" + "/".join(["", "home", "someone", "x"]) + "'", True),
+        ("look in " + "/".join(["..", "shared", "data"]), True),
+        ("https://example.org/home/page", False),
+        ("src/avgan/work/x", False),
+        ("a folder shared/data beside the checkout", False),
+    ],
+)
+def test_a_place_on_a_machine_is_recognised(tmp_path: Path, line: str, caught: bool) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "note.md").write_text(f"first line\n{line}\n")
+    assert bool(project_speaks_of_itself(tmp_path)) is caught
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_importing_the_package_is_silent_and_brings_nothing_heavy() -> None:
+    heavy = sorted(
+        {*HEAVY, "numpy", "onnxruntime", "av", "PIL", "soundfile", "soxr", "cyclopts", "rich"}
+    )
+    ran = run_python(
+        f"import avgan, sys; assert avgan.__version__; print(sorted(set({heavy}) & set(sys.modules)))"
+    )
+    assert ran.stdout.strip() == "[]", ran.stderr
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("name", sorted({*LIGHT, "cli"}))
+def test_the_light_half_imports_where_no_extra_is_installed(name: str) -> None:
+    if not list((CHECKOUT / "src" / "avgan").glob(f"{name}*")):
+        pytest.skip(f"avgan.{name} does not exist yet")
+    ran = run_python(
+        f"import sys\nfor name in {sorted(HEAVY)}: sys.modules[name] = None\nimport avgan.{name}"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stdout, ran.stderr) == ("", "")
