@@ -1,0 +1,153 @@
+"""A manifest: one row a clip, saying what it is, where it lies and where it came from.
+
+Enters: rows from a data set's reader, or a Parquet file. Leaves: the same rows, selected, split
+or saved. Reading a manifest opens no media; paths are relative to `root`, so that a data set may
+be moved without changing its checksum.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from avgan.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """An excerpt of a recording or a video, or a single picture."""
+
+    id: str
+    """Unique within its manifest."""
+    source_id: str
+    """What it was cut from (a video, a location, a Freesound file): the unit of every split."""
+    label: str = ""
+    """Sound or scene; empty when unlabelled."""
+    labels: tuple[tuple[str, float], ...] = ()
+    """Further labels with their weights, for instance a tagger's."""
+    audio_path: str = ""
+    """Relative to the root; empty for a picture without sound."""
+    image_path: str = ""
+    """Relative to the root; for a video the same file as `audio_path`."""
+    start_s: float = 0.0
+    end_s: float | None = None
+    """None: to the end of the file."""
+    frame_s: float | None = None
+    """Time of the picture within a video; None when `image_path` is a picture."""
+    fold: str = ""
+    split: str = "train"
+    """train, val or test."""
+    place: str = ""
+    """City or place of the recording."""
+    device: str = ""
+    address: str = ""
+    licence: str = ""
+    audio_sha256: str = ""
+    image_sha256: str = ""
+    status: str = "kept"
+    """kept, or dropped with its `reason`."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of one data set below one folder."""
+
+    name: str
+    root: Path
+    clips: tuple[Clip, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for clip in self.clips:
+            if clip.id in seen:
+                raise DataError(f"{self.name}: clip {clip.id!r} occurs twice; ids must be unique")
+            seen.add(clip.id)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct labels, sorted; unlabelled clips add none."""
+        return tuple(sorted({clip.label for clip in self.clips if clip.label}))
+
+    def select(self, keep: Callable[[Clip], bool]) -> "Manifest":
+        """Return the manifest of the clips for which `keep` is true, in the same order."""
+        return replace(self, clips=tuple(clip for clip in self.clips if keep(clip)))
+
+    def sha256(self) -> str:
+        """Return a checksum of the rows, which neither their order nor the root changes."""
+        digest = hashlib.sha256()
+        for clip in sorted(self.clips, key=lambda clip: clip.id):
+            row = json.dumps(asdict(clip), sort_keys=True, ensure_ascii=False)
+            digest.update(row.encode() + b"\n")
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the rows to a Parquet file, all or nothing, and return its path."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = Path(path)
+        metadata = {"avgan.format": str(FORMAT), "avgan.name": self.name}
+        rows = [asdict(clip) for clip in self.clips]
+        table = pa.Table.from_pylist(rows, schema=_schema().with_metadata(metadata))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            pq.write_table(table, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, root: str | Path | None = None) -> "Manifest":
+        """Read a manifest saved by `save`; `root` is the file's own folder unless given.
+
+        Raises:
+            DataError: the file is missing or is no manifest of this format.
+        """
+        path = Path(path)
+        table = _read_table(path)
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        if metadata.get("avgan.format") != str(FORMAT):
+            raise DataError(
+                f"{path}: not a manifest of format {FORMAT}; write it with this version's "
+                "Manifest.save"
+            )
+        clips = tuple(_clip_of_row(row) for row in table.to_pylist())
+        return cls(metadata["avgan.name"], Path(root) if root else path.parent, clips)
+
+
+def _schema() -> Any:
+    """The Parquet columns, in the order of the fields of Clip."""
+    import pyarrow as pa
+
+    numbers = {"start_s", "end_s", "frame_s"}
+    label = pa.struct([("name", pa.string()), ("weight", pa.float64())])
+    kinds = {"labels": pa.list_(label)} | dict.fromkeys(numbers, pa.float64())
+    return pa.schema([(f.name, kinds.get(f.name, pa.string())) for f in fields(Clip)])
+
+
+def _read_table(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such manifest; write one with Manifest.save")
+    try:
+        return pq.read_table(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from error
+
+
+def _clip_of_row(row: dict[str, Any]) -> Clip:
+    labels = tuple((label["name"], label["weight"]) for label in row.pop("labels"))
+    return Clip(**row, labels=labels)

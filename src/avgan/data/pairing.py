@@ -1,0 +1,109 @@
+"""Which sound may be shown with which picture, and the draw of one for a training step.
+
+Two kinds: `synchronous` (sound and frame of one clip) and `by_label` (any sound of a class with
+any picture of its scene, where nobody recorded both). Every report names the kind.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import DataError
+
+PairingKind = Literal["by_label", "synchronous"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Sounds, pictures, and for each sound the pictures it may be shown with."""
+
+    kind: PairingKind
+    sounds: tuple[Clip, ...]
+    images: tuple[Clip, ...]
+    image_choices: tuple[np.ndarray, ...]
+    """image_choices[i]: int64, indices into `images` that sound i may be shown with; never empty."""
+
+    def __post_init__(self) -> None:
+        assert len(self.image_choices) == len(self.sounds)
+
+    def draw(self, sound: int, rng: np.random.Generator) -> int:
+        """Return the index of one picture for a sound, each of its choices equally likely."""
+        choices = self.image_choices[sound]
+        return int(choices[rng.integers(len(choices))])
+
+
+def pair_by_label(
+    sounds: Iterable[Clip], images: Iterable[Clip], scene_of_label: Mapping[str, str]
+) -> Pairing:
+    """Pair every sound with all pictures of the scene in which its label is heard.
+
+    Raises:
+        DataError: a label has no scene, or its scene no picture.
+    """
+    sounds, images = tuple(sounds), tuple(images)
+    if not sounds or not images:
+        lacking = "pictures" if sounds else "recordings"
+        raise DataError(f"no {lacking} to pair; check the data folder with: avgan data check")
+    images_of_scene: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        images_of_scene.setdefault(image.label, []).append(index)
+    choices = {scene: np.array(indices) for scene, indices in images_of_scene.items()}
+    for label in sorted({clip.label for clip in sounds}):
+        if label not in scene_of_label:
+            raise DataError(f"{label!r} has no scene; add it to the map from labels to scenes")
+        if scene_of_label[label] not in choices:
+            raise DataError(
+                f"no picture of the scene {scene_of_label[label]!r}, which {label!r} needs; "
+                "add pictures of it or map the label to another scene"
+            )
+    image_choices = tuple(choices[scene_of_label[clip.label]] for clip in sounds)
+    return Pairing("by_label", sounds, images, image_choices)
+
+
+def pair_synchronous(manifest: Manifest) -> Pairing:
+    """Pair the sound of every clip with its own frame; clips that lack either are left out.
+
+    Raises:
+        DataError: no clip has both.
+    """
+    clips = tuple(clip for clip in manifest.clips if clip.audio_path and clip.image_path)
+    if not clips:
+        raise DataError(
+            f"{manifest.name}: no clip has both sound and picture; give videos, or pair "
+            "recordings and pictures by label"
+        )
+    choices = tuple(np.array([index]) for index in range(len(clips)))
+    return Pairing("synchronous", clips, clips, choices)
+
+
+def pair_within(manifest: Manifest) -> Pairing:
+    """Pair the clips of one manifest: videos with themselves, else by label, label = scene.
+
+    Raises:
+        DataError: there are only recordings or only pictures.
+    """
+    if any(clip.audio_path and clip.image_path for clip in manifest.clips):
+        return pair_synchronous(manifest)
+    sounds = [clip for clip in manifest.clips if clip.audio_path]
+    images = [clip for clip in manifest.clips if clip.image_path]
+    if not sounds or not images:
+        lacking = "pictures" if sounds else "recordings"
+        raise DataError(
+            f"{manifest.name}: no {lacking} to pair with; put {lacking} into the same label "
+            "folders, or give videos"
+        )
+    return pair_by_label(sounds, images, {label: label for label in manifest.labels})
+
+
+def shuffled(pairing: Pairing, seed: int) -> Pairing:
+    """Return the control: every sound gets the pictures of another sound, drawn by `seed`.
+
+    The pictures and how often each set of choices occurs stay the same; only what ties them to
+    the sounds is gone.
+    """
+    order = np.random.default_rng(seed).permutation(len(pairing.sounds))
+    choices = tuple(pairing.image_choices[index] for index in order)
+    return replace(pairing, image_choices=choices)

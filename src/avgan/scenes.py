@@ -1,0 +1,186 @@
+"""Label sets: the ten scenes, the paper's Table 1, and the place where each sound is heard.
+
+All of it is data. A sound of ESC-50 or a scene of TAU is mapped to a scene of MiniPlaces, so that
+recordings and photographs without a common source can be paired by label; `strength` says how
+well the place follows from the sound.
+"""
+
+from typing import Literal, NamedTuple
+
+from avgan.errors import DataError
+
+Strength = Literal["strong", "medium", "weak"]
+
+
+class Table1Row(NamedTuple):
+    """One row of the paper's Table 1: what YouTube-8M, Places365 and AudioSet call one scene."""
+
+    youtube8m: str
+    places365: tuple[str, ...]
+    audioset: tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """A scene of MiniPlaces, and how strongly a sound says that one is there."""
+
+    scene: str
+    strength: Strength
+
+
+# DCASE 2019 / TAU Urban Acoustic Scenes, also the names of AV-10; alphabetical as in meta.csv.
+DCASE_SCENES: tuple[str, ...] = (
+    "airport",
+    "bus",
+    "metro",
+    "metro_station",
+    "park",
+    "public_square",
+    "shopping_mall",
+    "street_pedestrian",
+    "street_traffic",
+    "tram",
+)
+
+# Table 1 as printed: its names are kept even where Places365 and AudioSet spell theirs otherwise.
+TABLE_1: dict[str, Table1Row] = {
+    "airport": Table1Row(
+        "Airport terminal",
+        ("airport_terminal",),
+        ("Aircraft", "Rail transport", "Subway metro"),
+    ),
+    "bus": Table1Row(
+        "Bus",
+        ("bus_interior", "car_interior"),
+        ("Truck", "Engine", "Bus", "Car", "Train"),
+    ),
+    "metro": Table1Row(
+        "New York City Subway",
+        ("subway_station", "train", "car"),
+        ("Train wheels squealing", "Subway metro"),
+    ),
+    "metro_station": Table1Row(
+        "Train station",
+        ("train_interior", "subway_station"),
+        ("Train wheels squealing", "Rail transport", "Train"),
+    ),
+    "park": Table1Row(
+        "National park",
+        ("park", "garden", "orchard"),
+        ("Outside rural or natural", "Insect", "Bird"),
+    ),
+    "public_square": Table1Row(
+        "Times Square",
+        ("picnic_area", "downtown"),
+        ("Engine", "Car", "Vehicle", "Outside rural or natural"),
+    ),
+    "street_traffic": Table1Row(
+        "Traffic",
+        ("road", "highway", "street"),
+        ("Motorcycle", "Engine", "Car", "Vehicle"),
+    ),
+    "shopping_mall": Table1Row(
+        "Shopping mall",
+        ("shopping_mall",),
+        ("Crowd", "Cheering", "Children shouting"),
+    ),
+    "street_pedestrian": Table1Row(
+        "Road",
+        ("road", "crosswalk", "boardwalk", "highway"),
+        ("Engine", "Car", "Vehicle"),
+    ),
+    "tram": Table1Row(
+        "Tram",
+        ("tram", "train", "car"),
+        ("Engine", "Subway metro", "Vehicle", "Train"),
+    ),
+}
+
+# Where each sound of ESC-50 is heard. The order is the data set's own: dog = 0 ... hand_saw = 49.
+ESC50_SCENE: dict[str, Place] = {
+    # animals
+    "dog": Place("yard", "weak"),
+    "rooster": Place("yard", "weak"),
+    "pig": Place("shed", "weak"),
+    "cow": Place("corn_field", "weak"),
+    "frog": Place("swamp", "strong"),
+    "cat": Place("living_room", "weak"),
+    "hen": Place("yard", "weak"),
+    "insects": Place("rainforest", "medium"),
+    "sheep": Place("mountain", "weak"),
+    "crow": Place("cemetery", "weak"),
+    # natural soundscapes and water
+    "rain": Place("rainforest", "weak"),
+    "sea_waves": Place("coast", "strong"),
+    "crackling_fire": Place("campsite", "strong"),
+    "crickets": Place("golf_course", "weak"),
+    "chirping_birds": Place("rainforest", "strong"),
+    "water_drops": Place("shower", "weak"),
+    "wind": Place("desert_sand", "medium"),
+    "pouring_water": Place("kitchen", "strong"),
+    "toilet_flush": Place("bathroom", "strong"),
+    "thunderstorm": Place("valley", "weak"),
+    # human, not speech
+    "crying_baby": Place("bedroom", "medium"),
+    "sneezing": Place("hospital_room", "weak"),
+    "clapping": Place("auditorium", "strong"),
+    "breathing": Place("locker_room", "weak"),
+    "coughing": Place("hospital_room", "weak"),
+    "footsteps": Place("corridor", "strong"),
+    "laughing": Place("amphitheater", "weak"),
+    "brushing_teeth": Place("bathroom", "strong"),
+    "snoring": Place("bedroom", "strong"),
+    "drinking_sipping": Place("bar", "medium"),
+    # interior and domestic
+    "door_wood_knock": Place("corridor", "strong"),
+    "mouse_click": Place("office", "strong"),
+    "keyboard_typing": Place("office", "strong"),
+    "door_wood_creaks": Place("corridor", "strong"),
+    "can_opening": Place("kitchen", "strong"),
+    "washing_machine": Place("laundromat", "strong"),
+    "vacuum_cleaner": Place("living_room", "strong"),
+    "clock_alarm": Place("bedroom", "strong"),
+    "clock_tick": Place("living_room", "medium"),
+    "glass_breaking": Place("restaurant", "weak"),
+    # exterior and urban
+    "helicopter": Place("cockpit", "weak"),
+    "chainsaw": Place("bamboo_forest", "weak"),
+    "siren": Place("fire_station", "strong"),
+    "car_horn": Place("highway", "medium"),
+    "engine": Place("racecourse", "medium"),
+    "train": Place("railroad_track", "strong"),
+    "church_bells": Place("church_outdoor", "strong"),
+    "airplane": Place("runway", "strong"),
+    "fireworks": Place("skyscraper", "weak"),
+    "hand_saw": Place("construction_site", "strong"),
+}
+
+ESC50_CLASSES: tuple[str, ...] = tuple(ESC50_SCENE)
+
+# The ten scenes of DCASE / TAU among the photographs of MiniPlaces.
+TAU_SCENE: dict[str, Place] = {
+    "airport": Place("airport_terminal", "strong"),
+    "bus": Place("bus_interior", "strong"),
+    "metro": Place("bus_interior", "weak"),
+    "metro_station": Place("subway_station_platform", "strong"),
+    "park": Place("botanical_garden", "medium"),
+    "public_square": Place("courtyard", "medium"),
+    "shopping_mall": Place("food_court", "medium"),
+    "street_pedestrian": Place("market_outdoor", "medium"),
+    "street_traffic": Place("highway", "medium"),
+    "tram": Place("railroad_track", "weak"),
+}
+
+_PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE}
+
+
+def scene_of_label(dataset: str) -> dict[str, str]:
+    """Return {label: scene of MiniPlaces} for a data set whose labels have one.
+
+    Raises:
+        DataError: the data set has no such map.
+    """
+    places = _PLACES_OF_DATASET.get(dataset)
+    if places is None:
+        known = ", ".join(sorted(_PLACES_OF_DATASET))
+        raise DataError(f"{dataset}: its labels are not mapped to scenes; mapped are: {known}")
+    return {label: place.scene for label, place in places.items()}
