@@ -1,0 +1,388 @@
+"""Any file, bytes or array -> mono float32 at one rate, and its windows.
+
+Everything passes through in blocks (decode, mix to mono, resample), so that a recording of a day
+needs no more memory than one of a minute where the caller takes it window by window.
+
+Shapes: L samples, C channels, W samples in a window.
+"""
+
+import io
+import itertools
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import av
+import numpy as np
+import soundfile
+import soxr
+
+from avgan.errors import AudioError
+
+SAMPLE_RATE_HZ = 16_000
+MIN_RATE_HZ, MAX_RATE_HZ = (
+    1_000,
+    10_000_000,
+)  # outside: kilohertz were given, or the header is damaged
+BLOCK_SAMPLES = 32_768  # what is lost before a damage in a file is less than a block
+SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
+CLIPPED_LEVEL = 0.99
+CLIPPED_SHARE = 1e-3
+SHORT_S = 1.0
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
+Block = tuple[np.ndarray, float]  # samples (L, C) float32 and their rate in Hz
+
+# What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError for a
+# headerless format that it would accept only with a rate. PyAV: FFmpegError.
+_DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError)
+_FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
+_DAMAGED = "the file is damaged: what could not be decoded was left out"
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A stretch of a recording; `waveform` (W,) may be padded, `end_s` is where the sound ends."""
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray
+
+
+@dataclass
+class Level:
+    """What has been seen of a recording's samples so far; says what is wrong with them."""
+
+    num_samples: int = 0
+    num_not_finite: int = 0
+    num_clipped: int = 0
+    peak: float = 0.0
+    duration_s: float = 0.0
+
+    def add(self, samples: np.ndarray, rate_hz: float) -> None:
+        """Take a block (L, C) into account; it must be finite."""
+        self.num_samples += samples.size
+        self.duration_s += len(samples) / rate_hz
+        if samples.size:
+            self.peak = max(self.peak, float(np.abs(samples).max()))
+        # Three equal samples in a row near full scale: a plateau. Two happen in any loud sine.
+        top = samples[1:-1]
+        flat = (top == samples[:-2]) & (top == samples[2:]) & (np.abs(top) >= CLIPPED_LEVEL)
+        self.num_clipped += int(flat.sum())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each reason to distrust an answer about this recording."""
+        found = []
+        if self.num_not_finite:
+            found.append(f"{self.num_not_finite} samples are not numbers and were set to zero")
+        if self.peak < SILENT_PEAK:
+            found.append("the recording is silent")
+        if self.num_clipped > CLIPPED_SHARE * self.num_samples:
+            found.append("the recording is clipped: its loudest parts were cut off at full scale")
+        if self.peak > 16:
+            found.append("samples lie far outside [-1, 1]: scale the recording to full scale 1")
+        if self.duration_s < SHORT_S:
+            found.append(f"the recording is shorter than {SHORT_S:g} s")
+        return tuple(found)
+
+
+class AudioStream:
+    """A recording that is read while one iterates over it: blocks (L,) float32, mono, one rate.
+
+    After the iteration `level` knows the samples and `warnings` what to distrust. Iterate once.
+
+    Raises AudioError, on construction where the source cannot be opened, later where it cannot be
+    decoded or holds no sound.
+    """
+
+    def __init__(
+        self,
+        source: AudioSource,
+        *,
+        rate_hz: float | None = None,
+        target_rate_hz: int = SAMPLE_RATE_HZ,
+    ) -> None:
+        self.name = source_name(source)
+        self.level = Level()
+        self._notes: list[str] = []
+        self._target_rate_hz = target_rate_hz
+        if isinstance(source, np.ndarray):
+            if rate_hz is None:
+                raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
+            self._blocks = _array_blocks(source, rate_hz)
+        else:
+            if rate_hz is not None:
+                raise AudioError(
+                    f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
+                    "the samples as an array"
+                )
+            self._blocks = self._decode(_open(source, self.name))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from _resample(self._mono_blocks(), self._target_rate_hz)
+        if not self.level.num_samples:
+            raise AudioError(f"{self.name}: holds no sound (0 samples); record it again")
+        if self.level.num_not_finite == self.level.num_samples:
+            raise AudioError(f"{self.name}: no sample is a finite number; export the file again")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self._notes, *self.level.warnings)
+
+    def _mono_blocks(self) -> Iterator[Block]:
+        for samples, rate_hz in self._blocks:
+            _check_rate(rate_hz, self.name)
+            finite = np.isfinite(samples)
+            if not finite.all():
+                self.level.num_not_finite += int(finite.size - finite.sum())
+                samples = np.where(finite, samples, np.float32(0))
+            self.level.add(samples, rate_hz)
+            yield samples.mean(axis=1, dtype=np.float32), rate_hz
+
+    def _decode(self, file: BinaryIO) -> Iterator[Block]:
+        """Decode with soundfile, else with PyAV; keep what came before a damage in the file."""
+        reason = ""
+        with file:
+            for decoder in (_decode_with_soundfile, _decode_with_av):
+                num_blocks = 0
+                try:
+                    file.seek(0)
+                    for block in decoder(file, self.name, self._notes):
+                        num_blocks += 1
+                        yield block
+                except _DECODE_ERRORS as error:
+                    if num_blocks == 0:
+                        reason = _first_line(error)
+                        continue
+                    self._notes.append(_DAMAGED)
+                if num_blocks:
+                    return
+        if reason:
+            raise AudioError(
+                f"{self.name}: not a sound file that can be decoded ({reason}); convert it to WAV, "
+                "FLAC or Ogg and try again"
+            )
+
+
+def read_audio(
+    source: AudioSource,
+    *,
+    rate_hz: float | None = None,
+    target_rate_hz: int = SAMPLE_RATE_HZ,
+) -> np.ndarray:
+    """Read a whole recording: (L,) float32, mono, at `target_rate_hz`, in about [-1, 1].
+
+    `source`: a path, the bytes of a file, a binary file object, or an array (L,), (L, C) or (C, L)
+    of float or of integers at full scale, whose rate `rate_hz` must say. Warns (UserWarning) where
+    samples are not finite or the file is damaged. Raises AudioError where there is no sound to be had.
+    """
+    stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_rate_hz)
+    samples = bytearray()  # grows in place: a list of blocks would be held twice when joined
+    for block in stream:
+        samples += block.tobytes()
+    if stream.level.num_not_finite or stream._notes:
+        warnings.warn(f"{stream.name}: {stream.warnings[0]}", stacklevel=2)
+    return np.frombuffer(samples, dtype=np.float32)
+
+
+def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> tuple[str, ...]:
+    """Say what is wrong with a waveform (L,): silent, clipped, shorter than 1 s."""
+    level = Level()
+    level.add(waveform[:, None], rate_hz)
+    return level.warnings
+
+
+def windows(
+    waveform: np.ndarray | Iterable[np.ndarray],
+    *,
+    rate_hz: int,
+    window_s: float,
+    hop_s: float | None = None,
+    fill: Literal["silence", "repeat"] = "silence",
+) -> Iterator[Window]:
+    """Cut a waveform (L,), or the blocks of one, into windows of one length every `hop_s`.
+
+    The rest at the end becomes a window of its own, padded (see `fit`), where it holds 1 s or more
+    that no window has covered, or where it is all there is.
+    """
+    size = round(window_s * rate_hz)
+    hop = size if hop_s is None else round(hop_s * rate_hz)
+    if size < 1 or hop < 1:
+        raise AudioError(f"window {window_s} s and hop {hop_s} s must be positive")
+    blocks = [waveform] if isinstance(waveform, np.ndarray) else waveform
+    rest = np.empty(0, np.float32)
+    start = 0  # of `rest`, in samples; ahead of what was read where the hop skips sound
+    num_read = 0
+    for block in blocks:
+        num_read += len(block)
+        rest = np.concatenate([rest, block[max(len(block) - (num_read - start - len(rest)), 0) :]])
+        while len(rest) >= size:
+            yield Window(start / rate_hz, (start + size) / rate_hz, rest[:size])
+            rest = rest[hop:]
+            start += hop
+    covered = 0 if start == 0 else max(size - hop, 0)
+    if start == 0 or len(rest) - covered >= SHORT_S * rate_hz:
+        yield Window(start / rate_hz, num_read / rate_hz, fit(rest, size, fill=fill))
+
+
+def fit(
+    waveform: np.ndarray, num_samples: int, *, fill: Literal["silence", "repeat"] = "silence"
+) -> np.ndarray:
+    """Bring a waveform (L,) to (num_samples,): cut the end, or fill it with silence or repetition."""
+    missing = num_samples - len(waveform)
+    if missing <= 0:
+        return waveform[:num_samples]
+    if fill == "repeat" and len(waveform):
+        return np.resize(waveform, num_samples)
+    return np.pad(waveform, (0, missing))
+
+
+def source_name(source: AudioSource) -> str:
+    """What to call a source in a message: its path, or what it is."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, np.ndarray):
+        return "the array"
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "the recording"
+
+
+def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
+    """Open a source as a seekable binary file; one that cannot seek (a pipe) is read into memory."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        file: BinaryIO = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        if Path(source).is_dir():
+            raise AudioError(f"{name}: is a folder; name a sound file in it")
+        try:
+            file = open(source, "rb")  # noqa: SIM115 (closed by the one who decodes)
+        except FileNotFoundError:
+            raise AudioError(f"{name}: no such file; check the path") from None
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{name}: cannot be read ({_first_line(error)})") from None
+    else:
+        # The caller's file stays open, and is read from where it stands.
+        content = source.read() if hasattr(source, "read") else None
+        if not isinstance(content, bytes):
+            raise AudioError(
+                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
+                "binary mode, or an array"
+            )
+        file = io.BytesIO(content)
+    if not file.seekable():
+        with file:
+            file = io.BytesIO(file.read())
+    if file.seek(0, os.SEEK_END) == 0:
+        file.close()
+        raise AudioError(f"{name}: the file is empty; record or copy it again")
+    return file
+
+
+def _decode_with_soundfile(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
+    with soundfile.SoundFile(file) as sound:
+        while len(block := sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+            yield block, sound.samplerate
+
+
+def _decode_with_av(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
+    """Decode the first sound track of anything that FFmpeg knows."""
+    # A playlist inside the data must not make us open other files or addresses.
+    options = {"protocol_whitelist": "none"}
+    with av.open(file, mode="r", options=options, metadata_errors="ignore") as container:
+        if not container.streams.audio:
+            raise AudioError(f"{name}: has no sound track; choose a recording with sound")
+        blocks = map(_frame_samples, _sound_frames(container, notes))
+        for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
+            yield from ((samples, rate_hz) for samples in _joined(block[0] for block in group))
+
+
+def _sound_frames(
+    container: av.container.InputContainer, notes: list[str]
+) -> Iterator[av.AudioFrame]:
+    """The frames of the first sound track; packets that are damaged are left out, and noted."""
+    for packet in container.demux(container.streams.audio[0]):
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            if _DAMAGED not in notes:
+                notes.append(_DAMAGED)
+
+
+def _frame_samples(frame: av.AudioFrame) -> Block:
+    """The samples of a frame as (L, C) float32, whatever its format."""
+    samples = frame.to_ndarray()  # planar (C, L), packed (1, L * C)
+    packed = (-1, frame.layout.nb_channels)
+    samples = samples.T if frame.format.is_planar else samples.reshape(packed)
+    return _to_float(samples), frame.sample_rate
+
+
+def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Join small blocks (L, C) to larger ones: each step that follows has a cost per block."""
+    held: list[np.ndarray] = []
+    for block in blocks:
+        if held and (block.shape[1] != held[0].shape[1] or sum(map(len, held)) >= BLOCK_SAMPLES):
+            yield np.concatenate(held)
+            held = []
+        held.append(block)
+    if held:
+        yield np.concatenate(held)
+
+
+def _array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
+    """Blocks (L, C) of an array (L,), (L, C) or (C, L); channels are the smaller axis."""
+    if samples.ndim not in (1, 2):
+        raise AudioError(
+            f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
+        )
+    if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE_TYPES:
+        raise AudioError(
+            f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
+        )
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    elif samples.shape[0] < samples.shape[1]:
+        samples = samples.T
+    starts = range(0, len(samples), BLOCK_SAMPLES)
+    return ((_to_float(samples[i : i + BLOCK_SAMPLES]), rate_hz) for i in starts)
+
+
+def _to_float(samples: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1] from integers at full scale; floats keep their values."""
+    kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
+    if kind == "f":
+        with np.errstate(
+            over="ignore"
+        ):  # beyond float32 becomes infinite, which is dealt with later
+            return samples.astype(np.float32, copy=False)
+    half = 2.0 ** (bits - 1)
+    offset = half if kind == "u" else 0.0
+    return ((samples.astype(np.float64) - offset) / half).astype(np.float32)
+
+
+def _resample(blocks: Iterable[Block], target_rate_hz: int) -> Iterator[np.ndarray]:
+    """Bring mono blocks to one rate; a recording whose rate changes on the way is done in parts."""
+    for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
+        if rate_hz == target_rate_hz:
+            yield from (samples for samples, _ in group)
+            continue
+        resampler = soxr.ResampleStream(rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
+        for samples, _ in group:
+            yield resampler.resample_chunk(samples)
+        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _check_rate(rate_hz: float, name: str) -> None:
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(
+            f"{name}: a sample rate of {rate_hz} Hz; the rate must be in hertz, such as 44100"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    """The reason an error gives, without numbers of its own and on one line."""
+    reason = cast("str | None", getattr(error, "strerror", None)) or str(error)
+    return " ".join(reason.split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,187 @@
+"""Pictures and video frames -> (3, 128, 128) uint8 RGB, and back to PNG and sample sheets.
+
+Shapes: H W pixels; R rows and C columns of a sheet.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from avgan.errors import ImageError
+from avgan.files import write_whole
+
+SIZE_PX = 128
+GAP_PX = 2
+
+ImageSource = str | os.PathLike[str] | bytes | np.ndarray
+_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
+    """Read a picture: (3, size_px, size_px) uint8 RGB, its central square, resized without aliasing.
+
+    `source`: a path, the bytes of a file, or an array (see `as_picture`). Turned as the camera was
+    held; transparency becomes white. Raises ImageError where it is no picture.
+    """
+    if isinstance(source, np.ndarray):
+        return _square(as_picture(source), size_px)
+    if isinstance(source, bytes):
+        return _square(_open_image(io.BytesIO(source), "the picture"), size_px)
+    path = Path(source)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; name a picture in it")
+    try:
+        with path.open("rb") as file:
+            return _square(_open_image(file, str(path)), size_px)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_frame(
+    path: str | os.PathLike[str], time_s: float, *, size_px: int = SIZE_PX
+) -> np.ndarray:
+    """Read the frame that a video shows at `time_s`: (3, size_px, size_px) uint8 RGB, upright.
+
+    A time beyond the end gives the last frame. Raises ImageError where there is no frame to be had.
+    """
+    try:
+        # "none": a playlist inside the file must not make us open other files or addresses.
+        with (
+            open(path, "rb") as file,
+            av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container,
+        ):
+            frame = _frame_at(container, time_s)
+            if frame is None:
+                raise ImageError(f"{path}: has no picture; choose a video")
+            quarter_turns = round(frame.rotation / 90) % 4
+            pixels = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file; check the path") from None
+    except (OSError, av.error.FFmpegError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: not a video that can be decoded ({reason})") from None
+    return _square(Image.fromarray(np.ascontiguousarray(pixels)), size_px)
+
+
+def as_picture(image: np.ndarray) -> Image.Image:
+    """A Pillow picture from (3, H, W), (H, W, 3) or (H, W); uint8, or float in [0, 1]."""
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
+        image = image.transpose(1, 2, 0)
+    is_colour = image.ndim == 3 and image.shape[2] == 3
+    if not (is_colour or image.ndim == 2) or 0 in image.shape:
+        raise ImageError(f"an array of shape {image.shape}: a picture is (3, H, W) or (H, W, 3)")
+    if image.dtype.kind == "f":
+        image = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ImageError(f"an array of {image.dtype}: pass uint8, or float in [0, 1]")
+    return Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+
+
+def png_bytes(image: np.ndarray, *, scale: int = 1) -> bytes:
+    """The bytes of a PNG of `image` (see `as_picture`), enlarged smoothly."""
+    picture = as_picture(image)
+    if scale != 1:
+        size = (picture.width * scale, picture.height * scale)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def to_png(image: np.ndarray, path: str | Path, scale: int = 1) -> Path:
+    """Write `image` (see `as_picture`) as a PNG, whole or not at all."""
+    return write_whole(path, png_bytes(image, scale=scale))
+
+
+def grid(
+    images: np.ndarray | Sequence[Sequence[np.ndarray] | np.ndarray],
+    labels: Sequence[str] | None = None,
+) -> Image.Image:
+    """A sheet of pictures (R, C, 3, H, W), or of rows that may differ in length.
+
+    `labels`: one a row, written in a margin on the left.
+    """
+    rows = [[as_picture(image) for image in row] for row in images]
+    if not any(rows):
+        raise ImageError("a sheet of no pictures: pass at least one")
+    if labels is not None and len(labels) != len(rows):
+        raise ImageError(f"{len(labels)} labels for {len(rows)} rows: pass one a row")
+    pictures = [picture for row in rows for picture in row]
+    width = max(picture.width for picture in pictures) + GAP_PX
+    height = max(picture.height for picture in pictures) + GAP_PX
+    font = ImageFont.load_default(size=max(10, height // 9))
+    margin = round(max(map(font.getlength, labels))) + 6 * GAP_PX if labels else GAP_PX
+    columns = max(map(len, rows))
+    sheet = Image.new("RGB", (margin + columns * width, GAP_PX + len(rows) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for r, row in enumerate(rows):
+        top = GAP_PX + r * height
+        if labels:
+            draw.text((3 * GAP_PX, top + height / 2), labels[r], "black", font, anchor="lm")
+        for c, picture in enumerate(row):
+            sheet.paste(picture, (margin + c * width, top))
+    return sheet
+
+
+def _open_image(file: BinaryIO, name: str) -> Image.Image:
+    try:
+        with Image.open(file) as opened:
+            # Reduced while decoding (JPEG only), never below what the resizing needs.
+            opened.draft("RGB", (4 * SIZE_PX, 4 * SIZE_PX))
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            return image.convert("RGB")
+    except _PILLOW_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "unknown format"
+        raise ImageError(
+            f"{name}: not a picture that can be read ({reason}); convert it to JPEG or PNG"
+        ) from None
+
+
+def _square(image: Image.Image, size_px: int) -> np.ndarray:
+    """The central square of a picture as (3, size_px, size_px) uint8."""
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    resized = image.resize(
+        (size_px, size_px),
+        Image.Resampling.LANCZOS,
+        box=(left, top, left + side, top + side),
+        reducing_gap=3.0,
+    )
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def _frame_at(container: av.container.InputContainer, time_s: float) -> av.VideoFrame | None:
+    """The last frame that starts at or before `time_s`, or else the first."""
+    if not container.streams.video:
+        return None
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    tick_s = stream.time_base or Fraction(1, av.time_base)
+    wanted_s = max(time_s, 0.0) + float((stream.start_time or 0) * tick_s)
+    if time_s > 0:
+        # To the key frame before it; what cannot seek (some streams) is decoded from its beginning.
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek(int(wanted_s / tick_s), stream=stream)
+    shown = None
+    for frame in container.decode(stream):
+        if shown is not None and frame.time is not None and frame.time > wanted_s + 1e-6:
+            break
+        shown = frame
+    return shown
