@@ -1,71 +1,81 @@
-"""The sound of a clip: a stretch of a recording or video, without decoding what lies outside it."""
+"""The sound of a clip: a stretch of a recording or video, without decoding what lies behind it."""
 
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
-import soxr
 
+from avgan.audio import AudioStream, read_audio
 from avgan.errors import AudioError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".mkv"})
-_PYAV_ONLY = VIDEO_SUFFIXES | {".m4a"}
+PREROLL_S = (
+    1.0  # codecs carry state from block to block: enter a video early and drop what precedes
+)
 
 
 def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
     """Return at most `length_s` of a file from `start_s` on, (L,) float32 mono at `rate_hz`.
 
-    Shorter where the file ends before.
+    Shorter where the file ends before. A late excerpt of a long file costs no more than an early one.
 
     Raises:
-        AudioError: the file cannot be decoded, or ends before `start_s`.
+        AudioError: the file cannot be decoded, or has no sound at `start_s`.
     """
-    read = _read_with_av if path.suffix.lower() in _PYAV_ONLY else _read_with_soundfile
+    if start_s == 0:
+        return _read_beginning(path, round(length_s * rate_hz), rate_hz)
     try:
-        samples, own_rate_hz = read(path, start_s, length_s)
-    except (OSError, soundfile.LibsndfileError, av.FFmpegError) as error:
-        raise AudioError(
-            f"{path}: not a sound file that can be decoded ({error}); replace it or drop its clip"
-        ) from error
+        samples, own_rate_hz = _seek_with_soundfile(path, start_s, length_s)
+    except (soundfile.SoundFileError, TypeError):
+        samples, own_rate_hz = _seek_with_av(path, start_s, length_s)
     if len(samples) == 0:
-        raise AudioError(f"{path}: has no sound from {start_s:g} s on; correct or drop the clip")
-    return _resample(samples, own_rate_hz, rate_hz)
+        raise AudioError(f"{path}: has no sound from {start_s:g} s on; correct or drop this clip")
+    return read_audio(samples, rate_hz=own_rate_hz, target_rate_hz=rate_hz)
 
 
-def _resample(samples: np.ndarray, own_rate_hz: int, rate_hz: int) -> np.ndarray:
-    return soxr.resample(samples.mean(axis=1), own_rate_hz, rate_hz)
+def _read_beginning(path: Path, num_samples: int, rate_hz: int) -> np.ndarray:
+    blocks, missing = [], num_samples
+    for block in AudioStream(path, target_rate_hz=rate_hz):
+        blocks.append(block[:missing])
+        missing -= len(block)
+        if missing <= 0:
+            break
+    return np.concatenate(blocks)
 
 
-def _read_with_soundfile(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
-    """(samples, channels) float32 and their rate in Hz; seeks, so a long file costs no more."""
+def _seek_with_soundfile(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
+    """(L, C) float32 and their rate in Hz."""
     with soundfile.SoundFile(path) as file:
-        start = min(round(start_s * file.samplerate), file.frames)
-        file.seek(start)
+        file.seek(min(round(start_s * file.samplerate), file.frames))
         samples = file.read(round(length_s * file.samplerate), dtype="float32", always_2d=True)
         return samples, file.samplerate
 
 
-def _read_with_av(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
-    """As `_read_with_soundfile`, for what it cannot open: the sound of a video, m4a."""
-    with av.open(str(path), mode="r") as container:
-        if not container.streams.audio:
-            raise AudioError(f"{path}: has no sound track; give a video with sound")
-        stream = container.streams.audio[0]
-        rate_hz = stream.rate
-        if start_s > 0:
-            # Codecs carry state from block to block: enter one second early and drop it.
-            container.seek(int(max(0.0, start_s - 1.0) * av.time_base))
-        start, stop = round(start_s * rate_hz), round((start_s + length_s) * rate_hz)
-        pieces: list[np.ndarray] = []
-        resampler = av.AudioResampler(format="fltp")
-        for frame in container.decode(stream):
-            position = round(frame.time * rate_hz) if frame.time is not None else 0
-            if position >= stop:
-                break
-            block = np.concatenate(
-                [part.to_ndarray() for part in resampler.resample(frame)], axis=1
-            )
-            pieces.append(block[:, max(0, start - position) : stop - position])
-    samples = np.concatenate(pieces, axis=1).T if pieces else np.zeros((0, 1), np.float32)
-    return samples, rate_hz
+def _seek_with_av(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
+    """As `_seek_with_soundfile`, for what it cannot open: the sound of a video, m4a."""
+    try:
+        with av.open(str(path), mode="r") as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path}: has no sound track; choose a recording with sound")
+            container.seek(int(max(0.0, start_s - PREROLL_S) * av.time_base))
+            return _decode_between(container, start_s, start_s + length_s)
+    except av.FFmpegError as error:
+        raise AudioError(
+            f"{path}: cannot be decoded from {start_s:g} s on ({error.strerror}); drop this clip"
+        ) from error
+
+
+def _decode_between(
+    container: av.container.InputContainer, start_s: float, stop_s: float
+) -> tuple[np.ndarray, int]:
+    stream = container.streams.audio[0]
+    start, stop = round(start_s * stream.rate), round(stop_s * stream.rate)
+    resampler = av.AudioResampler(format="fltp")  # only to planar float; the rate stays
+    pieces: list[np.ndarray] = [np.zeros((stream.channels, 0), np.float32)]
+    for frame in container.decode(stream):
+        position = round((frame.time or 0.0) * stream.rate)
+        if position >= stop:
+            break
+        for part in resampler.resample(frame):
+            pieces.append(part.to_ndarray()[:, max(0, start - position) : stop - position])
+    return np.concatenate(pieces, axis=1).T, stream.rate

@@ -7,12 +7,12 @@ is asked for. Both ways give the same values, so a result never depends on the s
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from avgan.data.excerpt import VIDEO_SUFFIXES, read_excerpt
-from avgan.data.manifest import Clip
+from avgan.data.excerpt import read_excerpt
+from avgan.data.manifest import Manifest
+from avgan.images import read_frame, read_image
 
 CACHE_BYTES = 1 << 30
 INT16_PEAK = 32767.0
@@ -51,22 +51,20 @@ class WaveformStore:
 
     def __init__(
         self,
-        root: str | Path,
-        clips: Sequence[Clip],
+        manifest: Manifest,
         *,
         rate_hz: int,
         window_s: float,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._root = Path(root)
-        self._clips = tuple(clips)
+        self._manifest = manifest
         self._rate_hz = rate_hz
         self._window_s = window_s
         self.num_samples = round(window_s * rate_hz)
         self._cache = RowCache(self._decode, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._manifest)
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return waveforms (B, L) float32 in [-1, 1]; short clips end in silence.
@@ -82,12 +80,12 @@ class WaveformStore:
 
     def _decode(self, index: int) -> np.ndarray:
         """(L,) int16: half the memory of float32, 98 dB of range, more than the recordings have."""
-        clip = self._clips[index]
+        clip = self._manifest.clips[index]
         length_s = self._window_s
         if clip.end_s is not None:
             length_s = min(length_s, clip.end_s - clip.start_s)
         waveform = read_excerpt(
-            self._root / clip.audio_path,
+            self._manifest.root / clip.audio_path,
             start_s=clip.start_s,
             length_s=length_s,
             rate_hz=self._rate_hz,
@@ -100,15 +98,12 @@ class WaveformStore:
 class ImageStore:
     """The picture of every clip: a photograph, or the frame of a video at `frame_s`."""
 
-    def __init__(
-        self, root: str | Path, clips: Sequence[Clip], *, cache_bytes: int = CACHE_BYTES
-    ) -> None:
-        self._root = Path(root)
-        self._clips = tuple(clips)
+    def __init__(self, manifest: Manifest, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._manifest = manifest
         self._cache = RowCache(self._decode, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._manifest)
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures (B, 3, 128, 128) uint8 RGB.
@@ -120,16 +115,6 @@ class ImageStore:
         return np.array(rows, dtype=np.uint8).reshape(len(rows), 3, 128, 128)
 
     def _decode(self, index: int) -> np.ndarray:
-        clip = self._clips[index]
-        path = self._root / clip.image_path
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            raise NotImplementedError
-        return _read_image(path)
-
-
-def _read_image(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        clip = self._manifest.clips[index]
+        path = self._manifest.root / clip.image_path
+        return read_image(path) if clip.frame_s is None else read_frame(path, clip.frame_s)

@@ -7,13 +7,13 @@ be moved without changing its checksum.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from avgan.errors import DataError
+from avgan.files import write_whole
 
 FORMAT = 1
 
@@ -41,7 +41,7 @@ class Clip:
     """Time of the picture within a video; None when `image_path` is a picture."""
     fold: str = ""
     split: str = "train"
-    """train, val or test."""
+    """train, validation, test, or unused: in no part of the official set-up."""
     place: str = ""
     """City or place of the recording."""
     device: str = ""
@@ -94,18 +94,12 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = Path(path)
         metadata = {"avgan.format": str(FORMAT), "avgan.name": self.name}
         rows = [asdict(clip) for clip in self.clips]
         table = pa.Table.from_pylist(rows, schema=_schema().with_metadata(metadata))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            pq.write_table(table, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        return write_whole(path, buffer.getvalue().to_pybytes())
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path | None = None) -> "Manifest":

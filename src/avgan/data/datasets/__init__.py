@@ -1,44 +1,79 @@
-"""The data sets that avgan knows, each declared in a file of its own.
+"""The data sets and weights that avgan knows, each declared in a file of its own.
 
-A data set is known by name; `find` reads its manifest from a folder in any layout that its
-declaration accepts.
+All are known by name: `find` reads the manifest of a data set, `find_file` gives the path of
+weights; `get` and `check` of `avgan.data.acquire` download and verify either.
 """
 
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, Remote
+from avgan.data.datasets.declaration import Dataset, Declaration, Remote, Weights
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.datasets.miniplaces import MINIPLACES
+from avgan.data.datasets.yamnet import YAMNET
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (ESC50, MINIPLACES)}
+WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in (YAMNET,)}
 
-__all__ = ["DATASETS", "Dataset", "Remote", "dataset", "find", "locate"]
+__all__ = [
+    "DATASETS",
+    "WEIGHTS",
+    "Dataset",
+    "Declaration",
+    "Remote",
+    "Weights",
+    "declaration",
+    "find",
+    "find_file",
+    "locate",
+]
 
 
-def dataset(name: str) -> Dataset:
-    """Return the declaration of a data set.
+def declaration(name: str) -> Dataset | Weights:
+    """Return what is declared under a name.
 
     Raises:
-        DataError: no data set has this name.
+        DataError: nothing is.
     """
-    if name not in DATASETS:
-        raise DataError(f"{name}: no such data set; known are: {', '.join(DATASETS)}")
-    return DATASETS[name]
+    known: dict[str, Dataset | Weights] = {**DATASETS, **WEIGHTS}
+    if name not in known:
+        raise DataError(f"{name}: no such data set; known are: {', '.join(known)}")
+    return known[name]
 
 
 def locate(root: str | Path, name: str) -> Path:
-    """Return the folder of a data set: `root/name` where it is one, else `root` itself."""
-    declared = dataset(name)
-    below = Path(root) / name
-    return below if declared.matches(below) else Path(root)
+    """Return the folder of a data set or weights: one of its own below `root`, else `root` itself."""
+    declared = declaration(name)
+    below = [Path(root) / folder for folder in declared.folders or (name,)]
+    return next((folder for folder in below if declared.matches(folder)), Path(root))
 
 
 def find(root: str | Path, name: str) -> Manifest:
-    """Read the manifest of a data set that lies in `root/name` or in `root` itself.
+    """Read the manifest of a data set below `root`.
 
     Raises:
-        DataError: it lies in neither, or is incomplete.
+        DataError: it is not there, or incomplete.
     """
-    return dataset(name).read(locate(root, name))
+    declared = declaration(name)
+    if not isinstance(declared, Dataset):
+        raise DataError(
+            f"{name}: pretrained weights, not a data set; known are: {', '.join(DATASETS)}"
+        )
+    return declared.read(locate(root, name))
+
+
+def find_file(root: str | Path, name: str) -> Path:
+    """Return the path of pretrained weights below `root`.
+
+    Raises:
+        DataError: they are not there.
+    """
+    declared = declaration(name)
+    if not isinstance(declared, Weights):
+        raise DataError(f"{name}: a data set, not weights; known are: {', '.join(WEIGHTS)}")
+    path = locate(root, name) / declared.filename
+    if not path.is_file():
+        next_step = declared.by_hand or f"get it with: avgan data get {name} --data {root}"
+        raise DataError(f"{root}: no {declared.filename} here; {next_step}")
+    return path

@@ -1,4 +1,8 @@
-"""What a declaration of a data set says: story, citation, licence, files, and how to read it."""
+"""What a declaration says: story, citation, licence, files, and how to recognise and read it.
+
+A declaration has no behaviour of its own beyond the functions it names; downloading and checking
+are done by `avgan.data.acquire` for all of them alike.
+"""
 
 import csv
 from collections.abc import Callable
@@ -21,18 +25,14 @@ class Remote:
     md5: str = ""
     """Checksums as published; empty where none is known."""
     unpack: bool = False
-    """A zip whose files are laid below the data set's folder, after which it is deleted."""
+    """A zip whose files are laid into the data set's folder, after which it is deleted."""
     strip: int = 0
-    """Leading folders to drop from the names in the zip."""
-
-
-def _no_problems(manifest: Manifest) -> list[str]:
-    return []
+    """Number of leading folders to drop from the names in the zip."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A public data set or a layout of folders, as a declaration without behaviour of its own."""
+class Declaration:
+    """What a lawyer, a reviewer and a downloader ask about anything public that we use."""
 
     name: str
     title: str
@@ -41,17 +41,37 @@ class Dataset:
     citation: str
     """BibTeX."""
     licence: str
-    """One sentence, printed before a download."""
+    """One sentence, shown before a download."""
     address: str
     remotes: tuple[Remote, ...] = ()
-    """Empty: it cannot be fetched by a program; `by_hand` says how a person gets it."""
     by_hand: str = ""
+    """How a person gets it, where no program can (no remotes)."""
+    folders: tuple[str, ...] = ()
+    """Names of the folder it may lie in; empty: its own name."""
     matches: Callable[[Path], bool]
-    """Whether a folder holds this data set, by its marker file alone; opens no media."""
+    """Whether a folder holds it, judged by a marker file alone."""
+
+
+def _no_problems(manifest: Manifest) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Declaration):
+    """A public data set, or a layout of folders."""
+
     read: Callable[[Path], Manifest]
-    """The manifest of the folder; raises DataError with the next step where it cannot."""
+    """The manifest of a folder; raises DataError with the next step where there is none."""
     verify: Callable[[Manifest], list[str]] = _no_problems
     """Problems in the rows themselves, such as counts that differ from the published ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Declaration):
+    """Pretrained weights in one safetensors file."""
+
+    filename: str
+    sha256: str
 
 
 def read_table(
@@ -60,12 +80,15 @@ def read_table(
     """Read a CSV file with a header as one dict a row.
 
     Raises:
-        DataError: it has no rows or lacks one of `columns`.
+        DataError: it has no rows or a row lacks one of `columns`.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, delimiter=delimiter))
-    missing = [name for name in columns if not rows or rows[0].get(name) is None]
-    if missing:
-        wanted = ", ".join(columns)
-        raise DataError(f"{path}: needs rows with the columns {wanted}; lacks {missing[0]!r}")
+    for number, row in enumerate(rows or [{}], start=2):
+        missing = [name for name in columns if row.get(name) is None]
+        if missing:
+            raise DataError(
+                f"{path}: line {number} has no {missing[0]!r}; the table needs the columns "
+                f"{', '.join(columns)}"
+            )
     return rows

@@ -36,7 +36,7 @@ def _read(root: Path) -> Manifest:
             source_id=row["path"],
             label=row["scene"],
             image_path=row["path"],
-            split=row["split"],
+            split="validation" if row["split"] == "val" else row["split"],
             address=MINIPLACES.address,
             licence=MINIPLACES.licence,
         )
@@ -46,8 +46,8 @@ def _read(root: Path) -> Manifest:
 
 
 def _verify(manifest: Manifest) -> list[str]:
-    odd = sorted({clip.split for clip in manifest.clips} - {"train", "val", "test"})
-    return [f"{_INDEX}: split {split!r} is neither train, val nor test" for split in odd]
+    odd = sorted({clip.split for clip in manifest.clips} - {"train", "validation", "test"})
+    return [f"{_INDEX}: split {split!r} is none of train, val, test" for split in odd]
 
 
 MINIPLACES = Dataset(
