@@ -157,12 +157,9 @@ def _open_image(file: BinaryIO, name: str) -> Image.Image:
 def _square(image: Image.Image, size_px: int) -> np.ndarray:
     """The central square of a picture as (3, size_px, size_px) uint8."""
     side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    resized = image.resize(
-        (size_px, size_px),
-        Image.Resampling.LANCZOS,
-        box=(left, top, left + side, top + side),
-        reducing_gap=3.0,
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    resized = image.crop((left, top, left + side, top + side)).resize(
+        (size_px, size_px), Image.Resampling.LANCZOS, reducing_gap=3.0
     )
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 

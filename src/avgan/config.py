@@ -1,0 +1,299 @@
+"""What a run is: one complete configuration, and the presets, each a function that returns one.
+
+A variant is a preset plus the fields it changes:
+
+    config = transfer()
+    config = override(config, {"imagination.gamma": "0"})
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from avgan.errors import ConfigError
+from avgan.features import FrontEndConfig, yamnet_front_end
+from avgan.networks.classifier import ClassifierConfig
+from avgan.networks.critic import CriticConfig
+from avgan.networks.generator import GeneratorConfig
+from avgan.networks.trunks import TrunkConfig
+from avgan.networks.vqvae import VQVAEConfig
+
+
+class Section(BaseModel):
+    """Base of the sections below: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(Section):
+    """Which sounds and pictures, how they are paired and which of them are kept away."""
+
+    sounds: str = "esc50"
+    images: str = "miniplaces"
+    """Data set of the pictures; ignored where sound and picture come from the same clip."""
+    window_s: float = Field(5.0, gt=0)
+    """Length of sound the generator hears."""
+    held_out_folds: tuple[str, ...] = ()
+    """Folds no stage may hear: what the run is scored on later."""
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    """Share of the training sources kept aside to watch training with; 0 when the recipe is settled."""
+    cache_gb: float = Field(4.0, ge=0)
+    """Memory for decoded sounds and pictures; what does not fit is decoded again."""
+
+
+class StageSection(Section):
+    """What every stage has."""
+
+    num_steps: int = Field(2_000, ge=0)
+    batch_size: int = Field(16, gt=0)
+    """Over all processes together."""
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "one_cycle"] = "constant"
+    clip_norm: float = Field(0.0, ge=0)
+    """Largest norm of the gradient over all parameters; 0: not clipped."""
+
+
+class VQVAESection(StageSection):
+    """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1)."""
+
+    beta: float = Field(1.0, ge=0)
+    """Weight of the commitment term."""
+    l1_weight: float = Field(0.0, ge=0)
+    """Weight of an absolute-error term beside Eq. 1, as a share of the pictures' standard deviation."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    revive_every: int = Field(100, gt=0)
+    """Steps between looks for dead codes, during the first two thirds of the stage."""
+
+
+class ImaginationSection(StageSection):
+    """Stage 2: generator against critic (Eq. 2). `learning_rate` and `betas` are both networks'."""
+
+    betas: tuple[float, float] = (0.5, 0.9)
+    critic_steps: int = Field(5, gt=0)
+    """Critic steps before each generator step."""
+    penalty_weight: float = Field(10.0, ge=0)
+    """Lambda, the weight of the gradient penalty."""
+    penalty_every: int = Field(1, gt=0)
+    """Compute the penalty on every n-th critic step, with n times its weight."""
+    gamma: float = Field(1.0, ge=0)
+    """Weight of the reconstruction term."""
+    gamma_on: Literal["pixels", "features"] = "pixels"
+    """Compare drawn pictures, as Eq. 2 does, or feature maps, which needs no decoder and costs a tenth."""
+    real: Literal["quantized", "encoded"] = "quantized"
+    """Real features as the paper has them, or as they leave the encoder: continuous, like imagined ones."""
+    mismatch_weight: float = Field(0.0, ge=0, le=1)
+    """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
+    posterior_weight: float = Field(0.0, ge=0)
+    """Weight of the divergence of noise inferred from pictures; 0: noise is never inferred (see `Posterior`)."""
+    adversarial_weight: float = Field(1.0, ge=0)
+    """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
+    num_views: int = Field(0, ge=0)
+    """Hear each recording this many times beforehand, shifted, with the trunk fixed; 0: hear anew every step."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Of the moving average of the generator's weights, which is what is kept."""
+
+
+class ClassifierSection(StageSection):
+    """Stage 3: classifier on imagined features, generator frozen (the paper's) or trained along (`joint`)."""
+
+    mode: Literal["frozen", "joint"] = "frozen"
+    trunk_learning_rate: float = Field(3e-4, gt=0)
+    """Of the trunk in `joint`; heads and classifier use `learning_rate`."""
+    anchor: float = Field(0.0, ge=0)
+    """Weight that holds the features of `joint` near those of stage 2, so that the pictures stay."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    mixup: float = Field(0.0, ge=0)
+    """Alpha of the Beta distribution two recordings are mixed with; 0: not mixed."""
+    roll: bool = False
+    """Shift recordings in time, around the end."""
+    gain_db: float = Field(0.0, ge=0)
+    """Loudness changes by up to this much either way."""
+    time_mask: float = Field(0.0, ge=0, lt=1)
+    """Longest masked span, as a share of the time steps."""
+    band_mask: float = Field(0.0, ge=0, lt=1)
+    """Widest masked group of mel bands, as a share of them."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Of the moving average of the weights that is kept; 0 keeps the last weights."""
+
+
+class NetworksSection(Section):
+    """Sizes of the five networks and the trunk; the defaults are the paper's."""
+
+    vqvae: VQVAEConfig = VQVAEConfig()
+    trunk: TrunkConfig = TrunkConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    critic: CriticConfig = CriticConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+
+
+class LoopSection(Section):
+    """What the loop needs beside the stages."""
+
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
+    log_every: int = Field(20, gt=0)
+    validate_every: int = Field(500, gt=0)
+    checkpoint_every: int = Field(250, gt=0)
+
+
+class RunConfig(Section):
+    """All of a run; stored in the run folder and in each checkpoint."""
+
+    preset: str
+    data: DataSection = DataSection()
+    front_end: FrontEndConfig = FrontEndConfig()
+    networks: NetworksSection = NetworksSection()
+    vqvae: VQVAESection = VQVAESection()
+    imagination: ImaginationSection = ImaginationSection()
+    classifier: ClassifierSection = ClassifierSection()
+    loop: LoopSection = LoopSection()
+
+
+def paper_dcase() -> RunConfig:
+    """The paper's sizes for 10 s clips (Sec. 3 and 4). Cost: 9,000 epochs of 24,000 clips took the authors 223 hours
+    on four GPUs; `num_steps` here is a tenth of a thousandth of that, raise it with the machine at hand.
+    Score: not measured, since AV-10 was never released and DCASE's recordings are not redistributable.
+    """
+    return RunConfig(
+        preset="paper_dcase",
+        data=DataSection(sounds="tau2019", window_s=10.0),
+        front_end=FrontEndConfig(num_time_steps=64),
+        vqvae=VQVAESection(num_steps=20_000),
+        imagination=ImaginationSection(num_steps=20_000),
+        classifier=ClassifierSection(num_steps=10_000),
+        loop=LoopSection(precision="bf16-mixed", channels_last=True),
+    )
+
+
+def paper_esc50() -> RunConfig:
+    """The paper's sizes for 5 s clips. Cost: days on two cores, hours on a GPU. Score: not measured to the end."""
+    base = paper_dcase()
+    return base.model_copy(
+        update={"preset": "paper_esc50", "data": DataSection(sounds="esc50", window_s=5.0)}
+    )
+
+
+def compact() -> RunConfig:
+    """The paper's method at sizes a 2-core CPU trains in an hour, from scratch. Score: see docs/results.md."""
+    return RunConfig(
+        preset="compact",
+        front_end=FrontEndConfig(num_time_steps=64),
+        networks=NetworksSection(
+            vqvae=VQVAEConfig(width=64, num_residual_blocks=2),
+            trunk=TrunkConfig(widths=(32, 64, 128, 256)),
+            critic=CriticConfig(width=32),
+            classifier=ClassifierConfig(kind="linear", dropout=0.2),
+        ),
+        vqvae=VQVAESection(
+            num_steps=2_500, batch_size=32, learning_rate=8e-4, schedule="linear", l1_weight=0.5
+        ),
+        imagination=ImaginationSection(num_steps=800, batch_size=32, learning_rate=2e-4),
+        classifier=_augmented_joint(num_steps=2_000, learning_rate=2e-3, trunk_learning_rate=2e-3),
+        loop=LoopSection(precision="bf16-mixed", channels_last=True),
+    )
+
+
+def transfer() -> RunConfig:
+    """YAMNet hears; the paper's generator, critic and losses; classifier and generator trained jointly.
+
+    Cost on two cores: vector-quantised pictures 12 minutes, imagination 2, classifier 10. Score: see docs/results.md.
+    """
+    return RunConfig(
+        preset="transfer",
+        front_end=yamnet_front_end(),
+        networks=NetworksSection(
+            vqvae=VQVAEConfig(width=64, num_residual_blocks=2, code_dim=4, num_codes=256),
+            trunk=TrunkConfig(kind="yamnet"),
+            critic=CriticConfig(width=32),
+            classifier=ClassifierConfig(kind="linear", dropout=0.2),
+        ),
+        vqvae=VQVAESection(
+            num_steps=6_000,
+            batch_size=32,
+            learning_rate=8e-4,
+            betas=(0.9, 0.99),
+            schedule="linear",
+            l1_weight=0.5,
+        ),
+        imagination=ImaginationSection(
+            num_steps=600,
+            batch_size=64,
+            learning_rate=2e-4,
+            gamma_on="features",
+            real="encoded",
+            num_views=4,
+        ),
+        classifier=_augmented_joint(num_steps=900, learning_rate=2e-3, trunk_learning_rate=3e-4),
+        loop=LoopSection(precision="bf16-mixed", channels_last=True),
+    )
+
+
+def _augmented_joint(
+    *, num_steps: int, learning_rate: float, trunk_learning_rate: float
+) -> ClassifierSection:
+    """The joint classifier stage with every augmentation on."""
+    return ClassifierSection(
+        mode="joint",
+        num_steps=num_steps,
+        batch_size=32,
+        learning_rate=learning_rate,
+        trunk_learning_rate=trunk_learning_rate,
+        betas=(0.9, 0.999),
+        weight_decay=0.02,
+        schedule="one_cycle",
+        clip_norm=5.0,
+        label_smoothing=0.05,
+        mixup=0.3,
+        roll=True,
+        gain_db=6.0,
+        time_mask=0.2,
+        band_mask=0.2,
+    )
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    function.__name__: function for function in (paper_dcase, paper_esc50, compact, transfer)
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The configuration of that name. Raises ConfigError naming those there are."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset is called {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+def override(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
+    """A copy with fields changed: {"imagination.gamma": "0"}. Values are read as JSON, else taken as text.
+
+    Raises ConfigError naming the field when it does not exist or the value does not fit.
+    """
+    tree: dict[str, Any] = config.model_dump(mode="json")
+    for path, text in settings.items():
+        *parents, last = path.split(".")
+        node: Any = tree
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise ConfigError(f"no setting is called {path!r}: see config.json of a run for all names")
+        try:
+            node[last] = json.loads(text)
+        except json.JSONDecodeError:
+            node[last] = text
+    return from_tree(tree)
+
+
+def from_tree(tree: Mapping[str, Any]) -> RunConfig:
+    """A configuration from the JSON object of a run folder. Raises ConfigError with the field at fault."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{place}: {first['msg']} (got {first.get('input')!r})") from None

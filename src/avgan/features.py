@@ -1,0 +1,170 @@
+"""The one front end: waveform (B, L) in, log-mel (B, 1, F, T) out.
+
+Training, evaluation, export and service all use this module; its settings travel with every checkpoint and are
+compiled into every bundle, so what the network hears can never drift from what it was trained on.
+
+Decisions:
+- the mel filterbank is computed here (Slaney's and the HTK formula) and tested against librosa;
+- `log` compresses as log(mel + floor), the convention of AudioSet networks; `db` as 10 log10(max(mel, floor));
+- a fixed number of time steps is reached by averaging mel energies over equal spans: no sample is skipped
+  (Sec. 3.2 wants 64 x 64 whatever the clip's length).
+
+Shapes: B batch, L samples, F mel bands, T time steps, K spectral bins.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+
+class FrontEndConfig(BaseModel):
+    """What the front end computes. Lengths in samples at `sample_rate_hz`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_rate_hz: int = Field(16_000, gt=0)
+    n_fft: int = Field(1024, gt=0)
+    window_length: int = Field(1024, gt=0)
+    hop_length: int = Field(512, gt=0)
+    num_mels: int = Field(64, gt=0)
+    f_min_hz: float = Field(0.0, ge=0)
+    f_max_hz: float = Field(8_000.0, gt=0)
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    power: Literal[1, 2] = 2
+    """1: magnitudes, 2: energies."""
+    compression: Literal["db", "log"] = "db"
+    floor: float = Field(1e-10, gt=0)
+    """Smallest energy of `db`; constant added before the logarithm of `log`."""
+    centre: bool = True
+    """Pad the ends by reflection, so that step t is centred on sample t * hop."""
+    num_time_steps: int | None = Field(None, gt=0)
+    """Reduce to this many time steps; None keeps one per hop."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FrontEndConfig":
+        if self.window_length > self.n_fft:
+            raise ValueError(f"window_length {self.window_length} exceeds n_fft {self.n_fft}")
+        if self.f_max_hz > self.sample_rate_hz / 2 or self.f_min_hz >= self.f_max_hz:
+            raise ValueError(
+                f"mel bands {self.f_min_hz} to {self.f_max_hz} Hz do not fit a rate of {self.sample_rate_hz} Hz"
+            )
+        return self
+
+
+def yamnet_front_end() -> FrontEndConfig:
+    """The front end YAMNet was trained with: 25 ms windows, 10 ms hop, 64 HTK bands, log(magnitude + 0.001)."""
+    return FrontEndConfig(
+        n_fft=512,
+        window_length=400,  # 25 ms
+        hop_length=160,  # 10 ms
+        f_min_hz=125.0,
+        f_max_hz=7_500.0,
+        mel_scale="htk",
+        power=1,
+        compression="log",
+        floor=1e-3,
+        centre=False,
+    )
+
+
+def hz_to_mel(frequency_hz: np.ndarray, scale: str) -> np.ndarray:
+    """Frequencies in Hz to mel: HTK's logarithm, or Slaney's scale, linear below 1 kHz and logarithmic above."""
+    if scale == "htk":
+        return 2595.0 * np.log10(1.0 + frequency_hz / 700.0)
+    linear = frequency_hz * 3.0 / 200.0
+    log_step = np.log(6.4) / 27.0
+    return np.where(
+        frequency_hz < 1000.0, linear, 15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step
+    )
+
+
+def mel_to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
+    """Inverse of `hz_to_mel`."""
+    if scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    log_step = np.log(6.4) / 27.0
+    return np.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * np.exp(log_step * (mel - 15.0)))
+
+
+def mel_filterbank(config: FrontEndConfig) -> np.ndarray:
+    """Triangular filters (F, K), K = n_fft // 2 + 1.
+
+    Slaney's filters have unit area per Hz. HTK's have unit height and are drawn on the mel axis itself, as the
+    networks trained on AudioSet had them.
+    """
+    bins_hz = np.linspace(0.0, config.sample_rate_hz / 2, config.n_fft // 2 + 1)
+    low, high = hz_to_mel(np.array([config.f_min_hz, config.f_max_hz]), config.mel_scale)
+    edges_mel = np.linspace(low, high, config.num_mels + 2)
+    if config.mel_scale == "htk":
+        axis, edges = hz_to_mel(bins_hz, "htk"), edges_mel
+    else:
+        axis, edges = bins_hz, mel_to_hz(edges_mel, "slaney")
+    rising = (axis[None, :] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - axis[None, :]) / (edges[2:] - edges[1:-1])[:, None]
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if config.mel_scale == "slaney":
+        filters *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    else:
+        filters[:, 0] = 0.0  # the constant part of the signal carries no sound
+    return filters.astype(np.float32)
+
+
+def averaging_matrix(num_frames: int, num_time_steps: int) -> Tensor:
+    """(T_in, T_out) weights that average equal spans of frames; spans share a frame where they do not divide.
+
+    Raises ValueError when there are fewer frames than time steps: stretching would invent sound.
+    """
+    if num_frames < num_time_steps:
+        raise ValueError(
+            f"{num_frames} frames cannot fill {num_time_steps} time steps: use a longer window"
+        )
+    span = num_frames / num_time_steps
+    starts = torch.arange(num_time_steps, dtype=torch.float64) * span
+    frames = torch.arange(num_frames, dtype=torch.float64)[:, None]
+    overlap = torch.minimum(frames + 1, starts + span) - torch.maximum(frames, starts)
+    return (overlap.clamp(min=0) / span).float()
+
+
+class LogMel(nn.Module):
+    """Waveform (B, L) to log-mel (B, 1, F, T)."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = torch.hann_window(config.window_length, periodic=True)
+        self.register_buffer("window", window, persistent=False)
+        filters = torch.from_numpy(mel_filterbank(config))
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """waveform (B, L) float in [-1, 1] -> (B, 1, F, T)."""
+        config = self.config
+        spectrum = torch.stft(
+            waveform.float(),
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            win_length=config.window_length,
+            window=self.window,
+            center=config.centre,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        energy = real.square() + imaginary.square()
+        if config.power == 1:
+            energy = energy.clamp(min=1e-20).sqrt()  # the root's slope at zero is infinite
+        mel = torch.matmul(self.filters, energy)
+        if config.num_time_steps is not None:
+            weights = averaging_matrix(mel.shape[-1], config.num_time_steps).to(mel)
+            mel = torch.matmul(mel, weights)
+        if config.compression == "db":
+            log_mel = 10.0 * torch.log10(mel.clamp(min=config.floor))
+        else:
+            log_mel = torch.log(mel + config.floor)
+        return log_mel[:, None]

@@ -1,0 +1,59 @@
+"""Eq. 1 and Eq. 2 as pure functions: tensors in, scalars out, no weights and no networks inside.
+
+Sums of squares are means over elements here, so that a loss does not grow with the picture's size.
+
+Shapes: B batch, D code dimension, H W grid.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def reconstruction_loss(image: Tensor, reconstruction: Tensor, image_variance: Tensor) -> Tensor:
+    """|v - De(E(v))|^2 / delta_v: the squared error as a share of the training pictures' variance."""
+    return F.mse_loss(reconstruction, image) / image_variance
+
+
+def codebook_loss(features: Tensor, vectors: Tensor) -> Tensor:
+    """|sg[E(v)] - e|^2: moves the codebook to the encoder's output (B, D, H, W), and nothing else."""
+    return F.mse_loss(vectors, features.detach())
+
+
+def commitment_loss(features: Tensor, vectors: Tensor) -> Tensor:
+    """|E(v) - sg[e]|^2: moves the encoder's output (B, D, H, W) to its codes, and nothing else."""
+    return F.mse_loss(features, vectors.detach())
+
+
+def critic_loss(real_score: Tensor, imagined_score: Tensor) -> Tensor:
+    """D(imagined) - D(real), scores (B,): minimised by the critic (Eq. 2, first two terms)."""
+    return imagined_score.mean() - real_score.mean()
+
+
+def generator_loss(imagined_score: Tensor) -> Tensor:
+    """-D(imagined), scores (B,): minimised by the generator."""
+    return -imagined_score.mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, imagined: Tensor, generator: torch.Generator
+) -> Tensor:
+    """(|grad D(w G + (1 - w) E)|_2 - 1)^2, one uniform w a sample (Eq. 2, third term).
+
+    The norm is taken per sample over all its features. real, imagined (B, ...); neither receives a gradient.
+    """
+    weight = torch.rand(
+        len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device
+    )
+    between = (weight * imagined + (1.0 - weight) * real).detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (slope.flatten(1).norm(2, dim=1) - 1.0).square().mean()
+
+
+def diversity(features: Tensor) -> Tensor:
+    """Mean distance between the maps of a batch (B, ...), as root mean square per element: 0 is full collapse."""
+    flat = features.flatten(1)
+    centred = flat - flat.mean(0)
+    return (2.0 * centred.square().mean() * len(flat) / max(len(flat) - 1, 1)).sqrt()

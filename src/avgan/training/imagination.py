@@ -1,0 +1,304 @@
+"""Stage 2: the generator learns to imagine features that the critic takes for real ones (Sec. 3.2-3.3, Eq. 2).
+
+Each step is `critic_steps` steps of the critic, then one of the generator. The VQ-VAE is fixed. With `num_views` the
+trunk is fixed too: recordings and pictures are turned into vectors and feature maps once, and the step costs only
+head and critic.
+
+Shapes: B batch, C heard, D code dimension, Z noise.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from avgan import losses
+from avgan.config import ImaginationSection
+from avgan.networks.posterior import Posterior, divergence, sample
+from avgan.training.average import MovingAverage
+from avgan.training.data import scenes_of
+from avgan.training.hearing import hear_all
+from avgan.training.schedule import indices_at, share_of_process
+from avgan.training.stage import Context, Stage, Validation
+from avgan.training import distributed
+
+NUM_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of sounds with a picture each."""
+
+    heard: Tensor
+    """(B, C); from the trunk, with its gradient unless heard beforehand."""
+    real: Tensor
+    """(B, D, 16, 16) features of the pictures."""
+    image: Tensor | None
+    """(B, 3, 128, 128), only where gamma compares pixels."""
+    scenes: Tensor
+    """(B,) scene number of each sound."""
+
+
+class ImaginationStage(Stage):
+    """Generator against critic, both through Adam."""
+
+    name = "imagination"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.section: ImaginationSection = context.config.imagination
+        self.vqvae = context.networks.vqvae
+        self.generator = context.networks.generator
+        self.critic = context.networks.critic
+        rate = self.section.learning_rate
+        self.posterior = self._build_posterior()
+        trained: list[nn.Module] = [self.generator.head if self.cached else self.generator]
+        if self.posterior is not None:
+            trained.append(self.posterior)
+        self.trained = trained
+        self.optimizers["generator"] = self.adam(*((network, rate) for network in trained))
+        self.optimizers["critic"] = self.adam((self.critic, rate))
+        self.averages["generator"] = MovingAverage(self.generator, self.section.ema_decay)
+        names = scenes_of(self.data.labels, self.data.scene_of_label)
+        numbers = {scene: number for number, scene in enumerate(sorted(set(names)))}
+        self.scene_of_target = np.array([numbers[scene] for scene in names])
+        self.heard_views: Tensor | None = None
+        self.real_views: Tensor | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether trunk and pictures are turned into vectors once, beforehand."""
+        return self.section.num_views > 0
+
+    @property
+    def num_items(self) -> int:
+        return len(self.data.train)
+
+    def prepare(self) -> None:
+        self.vqvae.requires_grad_(False)
+        if self.cached:
+            self.heard_views = hear_all(
+                self.context, self.data.train, num_views=self.section.num_views
+            )
+            self.real_views = self._encode_all()
+
+    def finish(self) -> None:
+        super().finish()
+        self.vqvae.requires_grad_(True)
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        first = step * (self.section.critic_steps + 1)
+        metrics: dict[str, Tensor] = {}
+        if self.section.adversarial_weight:
+            for turn in range(self.section.critic_steps):
+                metrics |= self.critic_step(first + turn, step)
+        metrics |= self.generator_step(first + self.section.critic_steps, step)
+        self.averages["generator"].update()
+        return metrics
+
+    def critic_step(self, number: int, step: int) -> dict[str, Tensor]:
+        """Minimise D(imagined) - D(real) + lambda * penalty; the generator stays as it is."""
+        with torch.no_grad():
+            pairs = self.pairs(number)
+            imagined = self.generator.imagine(pairs.heard, self.noise(number, len(pairs.real)))
+        heard = pairs.heard.detach()
+        random = self.torch_generator(number, "penalty")
+        with torch.autocast(self.context.fabric.device.type, enabled=False):
+            real_score = self.critic(pairs.real, heard)
+            imagined_score = self.critic(imagined, heard)
+            loss = losses.critic_loss(real_score, imagined_score)
+            gap = -loss.detach()
+            if self.section.mismatch_weight:
+                loss = loss + self._mismatch(pairs, heard, real_score, imagined_score)
+            penalty = torch.zeros(())
+            every = self.section.penalty_every
+            if self.section.penalty_weight and number % every == 0:
+                penalty = losses.gradient_penalty(
+                    lambda between: self.critic(between, heard, hold_others=True),
+                    pairs.real,
+                    imagined,
+                    random,
+                )
+                loss = loss + self.section.penalty_weight * every * penalty
+            norm = self.descend("critic", loss, (self.critic,), step)
+        return {
+            "critic_gap": gap,
+            "penalty": penalty.detach(),
+            "critic_gradient_norm": norm,
+        }
+
+    def _mismatch(
+        self, pairs: Pairs, heard: Tensor, real_score: Tensor, imagined_score: Tensor
+    ) -> Tensor:
+        """Move part of the counterexamples from imagined pictures to real ones with another scene's sound."""
+        other = pairs.scenes != pairs.scenes.roll(1)
+        wrong_score = self.critic(pairs.real, heard.roll(1, 0))
+        wrong = (wrong_score * other).sum() / other.sum().clamp(min=1)
+        return self.section.mismatch_weight * (wrong - imagined_score.mean())
+
+    def generator_step(self, number: int, step: int) -> dict[str, Tensor]:
+        """Minimise -D(imagined) + gamma * reconstruction; the critic stays as it is."""
+        pairs = self.pairs(number)
+        noise = self.noise(number, len(pairs.real))
+        metrics: dict[str, Tensor] = {}
+        loss = torch.zeros((), device=pairs.real.device)
+        imagined = self.generator.imagine(pairs.heard, noise)
+        if self.section.adversarial_weight:
+            self.critic.requires_grad_(False)
+            with torch.autocast(self.context.fabric.device.type, enabled=False):
+                verdict = losses.generator_loss(self.critic(imagined, pairs.heard.detach()))
+            self.critic.requires_grad_(True)
+            loss = loss + self.section.adversarial_weight * verdict
+            metrics["verdict"] = verdict
+        compared = imagined
+        if self.posterior is not None:
+            mean, log_variance = self.posterior(pairs.real)
+            random = self.torch_generator(number, "posterior")
+            compared = self.generator.imagine(pairs.heard, sample(mean, log_variance, random))
+            metrics["divergence"] = divergence(mean, log_variance)
+            loss = loss + self.section.posterior_weight * metrics["divergence"]
+        if self.section.gamma:
+            metrics["reconstruction"] = self._reconstruction(pairs, compared)
+            loss = loss + self.section.gamma * metrics["reconstruction"]
+        norm = self.descend("generator", loss, self.trained, step)
+        return {"generator": loss.detach(), **metrics, "gradient_norm": norm} | self._health(
+            imagined.detach(), pairs.real
+        )
+
+    def _reconstruction(self, pairs: Pairs, imagined: Tensor) -> Tensor:
+        """Eq. 2's last term, on pictures or on features."""
+        if pairs.image is None:
+            return F.mse_loss(imagined, pairs.real) / pairs.real.var().clamp(min=1e-6)
+        quantized = self.vqvae.quantizer(imagined)
+        drawn = self.vqvae.decoder(quantized.features).float()
+        return losses.reconstruction_loss(pairs.image, drawn, self.vqvae.image_variance)
+
+    def _health(self, imagined: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Signs of mode collapse: diversity against that of real features, and how many codes are drawn with."""
+        counts = self.vqvae.quantizer.count(self.vqvae.quantizer.encode(imagined))
+        share = counts / counts.sum()
+        entropy = -(share * share.clamp(min=1e-12).log()).sum()
+        return {
+            "diversity": losses.diversity(imagined) / losses.diversity(real).clamp(min=1e-6),
+            "imagined_perplexity": entropy.exp(),
+        }
+
+    def pairs(self, number: int) -> Pairs:
+        """Batch `number` of the stage: sounds, each with a picture it may be shown with."""
+        items = share_of_process(
+            indices_at(
+                number,
+                num_items=self.num_items,
+                batch_size=self.section.batch_size,
+                seed=self.seed,
+                stage=self.name,
+            ),
+            *distributed.world(),
+        )
+        rngs = self.row_generators(number, "pair")
+        chosen = np.array(
+            [self.data.pairing.draw(int(item), rng) for item, rng in zip(items, rngs, strict=True)]
+        )
+        mirrored = np.array([int(rng.random() < 0.5) for rng in rngs])
+        scenes = self.context.to_device(self.scene_of_target[self.data.train.targets[items]])
+        heard = self._heard(items, rngs)
+        if self.real_views is not None and self.section.gamma_on == "features":
+            real = self.real_views[self.slot_of_image[chosen], mirrored].float()
+            return Pairs(heard, real.to(self.context.fabric.device), None, scenes)
+        pixels = self.data.images.get(chosen)
+        pixels[mirrored == 1] = pixels[mirrored == 1, :, :, ::-1]
+        image = self.context.images(pixels)
+        keep = image if self.section.gamma_on == "pixels" else None
+        return Pairs(heard, self._real(image), keep, scenes)
+
+    def _heard(self, items: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
+        if self.heard_views is not None:
+            views = np.array([int(rng.integers(self.section.num_views)) for rng in rngs])
+            return self.heard_views[items, views].to(self.context.fabric.device)
+        waveform = self.context.to_device(self.data.train.waveforms.get(items))
+        return self.generator.hear(self.networks.log_mel(waveform))
+
+    @torch.no_grad()
+    def _real(self, image: Tensor) -> Tensor:
+        """image (B, 3, H, W) -> real features (B, D, 16, 16)."""
+        if self.section.real == "encoded":
+            return cast(Tensor, self.vqvae.encoder(image)).float()
+        return self.vqvae.real_features(image).vectors
+
+    def _encode_all(self) -> Tensor:
+        """Features of every picture some sound may be shown with, as it is and mirrored: (M, 2, D, 16, 16) half."""
+        used = np.unique(np.concatenate(self.data.pairing.image_choices))
+        self.slot_of_image = np.full(len(self.data.images), -1)
+        self.slot_of_image[used] = np.arange(len(used))
+        batches = []
+        for start in range(0, len(used), 64):
+            image = self.context.images(self.data.images.get(used[start : start + 64]))
+            with self.context.fabric.autocast():
+                both = [self._real(view) for view in (image, image.flip(3))]
+            batches.append(torch.stack(both, 1).half().cpu())
+        return torch.cat(batches)
+
+    def noise(self, number: int, count: int) -> Tensor:
+        """Standard normal noise (count, Z)."""
+        return torch.randn(
+            count,
+            self.generator.config.noise_dim,
+            generator=self.torch_generator(number, "noise"),
+            device=self.context.fabric.device,
+        )
+
+    def _build_posterior(self) -> Posterior | None:
+        if not self.section.posterior_weight:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            posterior = Posterior(
+                self.context.config.networks.vqvae.code_dim, self.generator.config.noise_dim
+            )
+        return posterior.to(self.context.fabric.device)
+
+    def state_dict(self) -> dict:
+        extra = {} if self.posterior is None else {"posterior": self.posterior.state_dict()}
+        return super().state_dict() | extra
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        if self.posterior is not None:
+            self.posterior.load_state_dict(state["posterior"])
+
+    @torch.no_grad()
+    def validate(self, step: int) -> Validation:
+        """Pictures imagined from recordings kept aside (from training ones when none are), one a scene."""
+        recordings = self.data.validation if len(self.data.validation) else self.data.train
+        shown = one_a_scene(self.scene_of_target[recordings.targets], NUM_SHOWN)
+        self.generator.eval()
+        with self.averages["generator"].applied():
+            waveform = self.context.to_device(recordings.waveforms.get(shown))
+            heard = self.generator.hear(self.networks.log_mel(waveform))
+            features = self.generator.imagine(heard)
+            imagined = self.vqvae.draw(features)
+            other = self.vqvae.draw(self.generator.imagine(heard, self.noise(step, len(shown))))
+        self.generator.train()
+        names = scenes_of(self.data.labels, self.data.scene_of_label)
+        real = self._example_images([names[recordings.targets[index]] for index in shown])
+        rows = torch.stack((real, self.vqvae(real)[0].float(), imagined, other))
+        metrics = {"diversity": float(losses.diversity(features))}
+        return Validation(
+            metrics, rows, ("real", "reconstructed", "imagined", "imagined, with noise")
+        )
+
+    def _example_images(self, scenes: list[str]) -> Tensor:
+        """A validation picture of each scene, or any where the scene has none."""
+        known = np.array(self.data.validation_scenes)
+        chosen = [int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes]
+        return self.context.images(self.data.validation_images.get(np.array(chosen)))
+
+
+def one_a_scene(scenes: np.ndarray, count: int) -> np.ndarray:
+    """Indices of up to `count` items, of as many different scenes as there are, spread evenly over these."""
+    _, first = np.unique(scenes, return_index=True)
+    chosen = np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int)
+    return np.sort(first[chosen])

@@ -1,0 +1,98 @@
+"""What a run writes for people: metrics.jsonl, TensorBoard, sample sheets, and a line of progress with an estimate."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from avgan.images import grid, to_png
+from avgan.training.stage import Validation
+
+
+class RunLog:
+    """Writes below a run folder. Lines of metrics that a resumed run will write again are dropped on opening."""
+
+    def __init__(self, run: Path, *, stage: str, step: int, finished: tuple[str, ...]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run = run
+        self.path = run / "metrics.jsonl"
+        self._drop_after(stage, step, finished)
+        self.file = self.path.open("a")
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=None)
+        self.shown_at = 0.0
+
+    def _drop_after(self, stage: str, step: int, finished: tuple[str, ...]) -> None:
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line a killed process was writing
+            if row["stage"] in finished or (row["stage"] == stage and row["step"] <= step):
+                kept.append(line)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+        os.replace(temporary, self.path)
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """One row: the state after `step` steps."""
+        row = {"stage": stage, "step": step} | {k: round(v, 6) for k, v in values.items()}
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            self.board.add_scalar(f"{stage}/{name}", value, step)
+
+    def validation(self, stage: str, step: int, validation: Validation) -> None:
+        """Metrics under `validation_...` and the sample sheet as samples/<stage>-<step>.png."""
+        self.metrics(stage, step, {f"validation_{k}": v for k, v in validation.metrics.items()})
+        if validation.grid is not None:
+            folder = self.run / "samples"
+            folder.mkdir(exist_ok=True)
+            sheet = grid(to_uint8(validation.grid), labels=validation.row_names or None)
+            sheet.save(folder / f"{stage}-{step:06d}.png")
+
+    def progress(
+        self, stage: str, step: int, num_steps: int, seconds_a_step: float, note: str, *, last: bool
+    ) -> None:
+        """A line on standard error: overwritten on a terminal, every 15 s elsewhere."""
+        terminal = sys.stderr.isatty()
+        now = time.monotonic()
+        if not last and now - self.shown_at < (0.2 if terminal else 15.0):
+            return
+        self.shown_at = now
+        left_s = (num_steps - step) * seconds_a_step
+        text = (
+            f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left_s / 60:.0f} min left  {note}"
+        )
+        end = "\n" if last or not terminal else ""
+        sys.stderr.write(("\r\x1b[K" if terminal else "") + text + end)
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        self.file.close()
+        self.board.close()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(..., 3, H, W) in [0, 1] -> uint8, on the CPU."""
+    pixels: np.ndarray = (images.float().clamp(0, 1) * 255.0).round().byte().cpu().numpy()
+    return pixels
+
+
+def save_image(image: Tensor, path: Path) -> None:
+    """image (3, H, W) in [0, 1] as a PNG."""
+    to_png(to_uint8(image), path)
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """A few metrics for the line of progress."""
+    return "  ".join(f"{name} {value:.3g}" for name, value in list(values.items())[:4])

@@ -1,0 +1,75 @@
+"""The loop: runs the steps of a stage, and owns time, disk, logging and the check that losses stay finite."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from avgan.errors import AvganError
+from avgan.training import distributed
+from avgan.training.log import RunLog, describe
+from avgan.training.schedule import generator_of
+from avgan.training.stage import Stage
+
+
+class DivergedError(AvganError):
+    """A loss stopped being finite."""
+
+
+def run_stage(
+    stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]
+) -> None:
+    """Run the steps `start` to the end of a stage.
+
+    `save(step)` writes a checkpoint after `step` steps; `log` is None on all processes but the first. Every step is
+    seeded by its own number, so that a run killed anywhere and started again goes on as if unbroken.
+
+    Raises DivergedError naming the step and the loss.
+    """
+    loop = stage.context.config.loop
+    num_steps = stage.section.num_steps
+    stage.prepare()
+    began, pace = time.monotonic(), 0.0
+    for step in range(start, num_steps):
+        seed_step(stage, step)
+        with stage.context.fabric.autocast():
+            metrics = stage.step(step)
+        done = step + 1
+        if done % loop.log_every == 0 or done == num_steps:
+            values = reduce(metrics)
+            check_finite(stage.name, done, values)
+            pace = (time.monotonic() - began) / (done - start)
+            if log:
+                log.metrics(stage.name, done, values)
+                log.progress(
+                    stage.name, done, num_steps, pace, describe(values), last=done == num_steps
+                )
+        if log and (done % loop.validate_every == 0 or done == num_steps):
+            with stage.context.fabric.autocast():
+                log.validation(stage.name, done, stage.validate(done))
+        if done % loop.checkpoint_every == 0 and done < num_steps:
+            save(done)
+    stage.finish()
+
+
+def seed_step(stage: Stage, step: int) -> None:
+    """Seed torch's own generator (dropout) by the number of the step."""
+    rank, _ = distributed.world()
+    torch.manual_seed(int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62)))
+
+
+def reduce(metrics: dict[str, Tensor]) -> dict[str, float]:
+    """Metrics of a step, averaged over processes."""
+    values = torch.stack([value.detach().float().cpu() for value in metrics.values()])
+    return dict(zip(metrics, distributed.mean_over_processes(values).tolist(), strict=True))
+
+
+def check_finite(stage: str, step: int, values: dict[str, float]) -> None:
+    """Stop early rather than train on nonsense."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"{stage}: {name} is {value} at step {step}; lower {stage}.learning_rate and start again"
+            )

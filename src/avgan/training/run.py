@@ -1,0 +1,162 @@
+"""A run from data to trained networks: the three stages in turn, resumed where they were left.
+
+    RUN/config.json  metrics.jsonl  tensorboard/  samples/*.png  checkpoint/<stage>-<step>/
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from avgan import __version__, checkpoint
+from avgan.checkpoint import Checkpoint, Position
+from avgan.config import RunConfig, from_tree
+from avgan.data.datasets import find_file
+from avgan.errors import CheckpointError, ConfigError
+from avgan.model import AVGAN, build
+from avgan.networks.trunks.yamnet import YAMNet
+from avgan.training import data as training_data
+from avgan.training import distributed
+from avgan.training.classifier import ClassifierStage
+from avgan.training.imagination import ImaginationStage
+from avgan.training.log import RunLog
+from avgan.training.loop import run_stage
+from avgan.training.stage import Context, Stage
+from avgan.training.vqvae import VQVAEStage
+
+STAGES: tuple[type[Stage], ...] = (VQVAEStage, ImaginationStage, ClassifierStage)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None = None) -> Path:
+    """Train a run, or go on with the one in `out`. Returns `out`.
+
+    `start_from` is another run whose finished stages and weights are taken over where their sizes agree, so that many
+    runs can share one VQ-VAE. Under torchrun each process takes its share of every batch.
+    """
+    fabric = launch(config)
+    write_config(config, out)
+    loaded = training_data.load(
+        config.data,
+        data,
+        sample_rate_hz=config.front_end.sample_rate_hz,
+        seed=config.loop.seed,
+    )
+    networks = build(config, len(loaded.labels))
+    position, state = restore(networks, config, out=out, start_from=start_from, data=data)
+    networks.to(fabric.device)
+    if config.loop.channels_last:
+        networks.to(memory_format=torch.channels_last)
+    context = Context(config, networks, loaded, fabric)
+    log = RunLog(out, stage=position.stage, step=position.step, finished=position.finished)
+    try:
+        run_stages(context, position, state, log if distributed.is_first() else None, out)
+    finally:
+        log.close()
+    return out
+
+
+def run_stages(
+    context: Context, position: Position, state: dict | None, log: RunLog | None, out: Path
+) -> None:
+    """The stages that are not finished yet, each from where it stands."""
+    finished = position.finished
+    for stage_type in STAGES:
+        if stage_type.name in finished:
+            continue
+        stage = stage_type(context)
+        start = position.step if position.stage == stage.name else 0
+        if start and state:
+            stage.load_state_dict(state)
+
+        def save(step: int, stage: Stage = stage, finished: tuple[str, ...] = finished) -> None:
+            write(context, out, Position(stage.name, step, finished), stage.state_dict())
+
+        run_stage(stage, start=start, log=log, save=save)
+        finished = (*finished, stage.name)
+        write(context, out, Position(stage.name, stage.section.num_steps, finished), {})
+
+
+def launch(config: RunConfig) -> Fabric:
+    """Fabric for this process: one device, or the place torchrun gives it in a group."""
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator="auto",
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        strategy="ddp" if num_processes > 1 else "auto",
+        precision=config.loop.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def write(context: Context, out: Path, position: Position, state: dict) -> None:
+    """A checkpoint by the first process; the others wait until it is whole."""
+    if distributed.is_first():
+        description = Checkpoint(
+            config=context.config,
+            labels=context.data.labels,
+            scene_of_label=context.data.scene_of_label,
+            position=position,
+            provenance={"avgan": __version__, **context.data.provenance},
+        )
+        checkpoint.save(out / "checkpoint", description, context.networks, state)
+    distributed.barrier()
+
+
+def write_config(config: RunConfig, out: Path) -> None:
+    """RUN/config.json, or the check that the run to go on with has the same one."""
+    path = out / "config.json"
+    if path.exists():
+        if from_tree(json.loads(path.read_text())) != config:
+            raise ConfigError(
+                f"{out} holds a run with another configuration: choose another -o, or the same settings"
+            )
+    elif distributed.is_first():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(config.model_dump_json(indent=2) + "\n")
+            os.replace(temporary, path)
+        except OSError as error:
+            raise CheckpointError(f"{out}: cannot write there ({error.strerror})") from None
+    distributed.barrier()
+
+
+def restore(
+    networks: AVGAN, config: RunConfig, *, out: Path, start_from: Path | None, data: Path
+) -> tuple[Position, dict | None]:
+    """Weights and position: of this run, else of `start_from`, else fresh ones."""
+    own = checkpoint.newest(out)
+    if own is not None:
+        checkpoint.load_weights(own, networks)
+        return checkpoint.read(own).position, checkpoint.load_state(own)
+    if isinstance(networks.generator.trunk, YAMNet):
+        networks.generator.trunk.load_pretrained(find_file(data, "yamnet"))
+    if start_from is not None:
+        return take_over(networks, config, start_from), None
+    return Position(NAMES[0], 0), None
+
+
+def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
+    """Take the finished stages of another run. Stages count only in order, and only with the same networks.
+
+    Raises CheckpointError when not even the VQ-VAE fits.
+    """
+    path = checkpoint.newest(source)
+    if path is None:
+        raise CheckpointError(f"{source}: no checkpoint to start from; give a run folder")
+    other = checkpoint.read(path)
+    if (
+        "vqvae" not in other.position.finished
+        or other.config.networks.vqvae != config.networks.vqvae
+    ):
+        raise CheckpointError(
+            f"{source}: its VQ-VAE is unfinished or of another size; start from another run or from none"
+        )
+    theirs, _ = checkpoint.load_networks(source)
+    networks.vqvae.load_state_dict(theirs.vqvae.state_dict())
+    return Position(NAMES[1], 0, NAMES[:1])
