@@ -21,7 +21,7 @@ light:  ## make the light environment (.venv-light): no torch, as a user's insta
 
 demo: light  ## hear a few recordings, picture them, write a report to demo-output/
 	@$(LIGHT)/bin/avgan demo -o $(OUT)
-	@for page in $(OUT)/*.html; do echo "The report: $$page (open it in a browser)"; done
+	@for page in $(OUT)/*.html; do [ ! -f "$$page" ] || echo "The report: $$page (open it in a browser)"; done
 
 test: setup  ## run the tests (ARGS="-k audio" to choose)
 	@$(FULL)/bin/python -m pytest -q $(ARGS)

@@ -78,5 +78,11 @@ target=.
 echo "setup: installing '$target' into $venv"
 # shellcheck disable=SC2086  # the options are meant to be split
 $pip install -qq -c constraints.txt $index -e "$target"
+if [ $needs_torch = yes ] && [ "$torch" = cuda ]; then
+    case $("$venv/bin/python" -c 'import torch; print(torch.__version__)') in
+        *+cpu*) echo "setup: note: this pip prefers a CPU build of torch; for the GPU, install a CUDA build" \
+            "into $venv (see pytorch.org)" >&2 ;;
+    esac
+fi
 echo "$wanted" > "$stamp"
 echo "setup: $venv is ready"
