@@ -8,12 +8,16 @@ from pathlib import Path
 
 from avgan.data.datasets.declaration import Dataset, Declaration, Remote, Weights
 from avgan.data.datasets.esc50 import ESC50
+from avgan.data.datasets.folder import FOLDER
 from avgan.data.datasets.miniplaces import MINIPLACES
+from avgan.data.datasets.tau2019 import TAU2019
 from avgan.data.datasets.yamnet import YAMNET
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (ESC50, MINIPLACES)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (ESC50, TAU2019, MINIPLACES, FOLDER)
+}
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in (YAMNET,)}
 
 __all__ = [

@@ -1,0 +1,173 @@
+"""Fetch what is declared, and check what is on disk.
+
+A download may be cut off at any byte: what has arrived stays in a `.part` file and the next call
+goes on from there. A file takes its name only after size and checksum agree. An archive leaves a
+marker when all of it is unpacked, written last; running the command again is the recovery.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from avgan.data.datasets import Remote, Weights, declaration, locate
+from avgan.data.download import download
+from avgan.data.excerpt import read_excerpt
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import AvganError, DataError
+from avgan.images import read_frame, read_image
+
+_MARKERS = ".complete"  # folder of the markers of unpacked archives, inside that of the data set
+
+Say = Callable[[str], None]
+
+
+def say_on_stderr(line: str) -> None:
+    """Show a line of progress."""
+    print(line, file=sys.stderr)
+
+
+def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
+    """Download a data set or weights into `root/name` unless there, and return the folder.
+
+    The licence is said before the first byte is fetched.
+
+    Raises:
+        DataError: it cannot be fetched, or what arrived is not what was published.
+    """
+    declared = declaration(name)
+    say(f"{declared.title}. Licence: {declared.licence}")
+    folder, present = Path(root) / name, locate(root, name)
+    if declared.matches(present) and not (present / _MARKERS).is_dir():
+        say(f"already in {present}; verify it with: avgan data check {name} --data {root}")
+        return present
+    if not declared.remotes:
+        raise DataError(f"{name}: no program can fetch it; {declared.by_hand}")
+    for remote in declared.remotes:
+        _fetch(remote, folder, say)
+    if not declared.matches(folder):
+        raise DataError(
+            f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}"
+        )
+    return folder
+
+
+def _fetch(remote: Remote, folder: Path, say: Say) -> None:
+    target = folder / remote.filename
+    marker = folder / _MARKERS / remote.filename
+    if marker.is_file() or (target.is_file() and not remote.unpack):
+        say(f"{remote.filename}: already there")
+        return
+    if not target.is_file():
+        download(remote, target, say)
+    if remote.unpack:
+        say(f"{remote.filename}: unpacking")
+        unpack(target, folder, strip=remote.strip)
+        marker.parent.mkdir(exist_ok=True)
+        marker.touch()
+        target.unlink()
+
+
+def unpack(archive: Path, folder: Path, *, strip: int) -> None:
+    """Lay the files of a zip into a folder, without the first `strip` folders of their names.
+
+    Raises:
+        DataError: the zip is damaged, or would write outside the folder.
+    """
+    try:
+        with zipfile.ZipFile(archive) as files:
+            for info in files.infolist():
+                parts = PurePosixPath(info.filename).parts[strip:]
+                if info.is_dir() or not parts:
+                    continue
+                if ".." in parts or parts[0].startswith("/"):
+                    raise DataError(
+                        f"{archive}: holds the unsafe name {info.filename!r}; delete it"
+                    )
+                _extract(files, info, folder.joinpath(*parts))
+    except (zipfile.BadZipFile, EOFError) as error:
+        archive.unlink()
+        raise DataError(
+            f"{archive.name}: damaged ({error}), deleted; run the command again"
+        ) from error
+
+
+def _extract(files: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    with files.open(info) as source, partial.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    os.replace(partial, target)
+
+
+def check(name: str, root: str | Path) -> list[str]:
+    """Return what is wrong with a data set or weights below `root`, a line each; empty: nothing.
+
+    Every file is decoded once, so a large data set takes minutes.
+    """
+    declared, folder = declaration(name), locate(root, name)
+    if isinstance(declared, Weights):
+        return _check_weights(declared, folder)
+    try:
+        manifest = declared.read(folder)
+    except DataError as error:
+        return [str(error)]
+    return [*declared.verify(manifest), *check_media(manifest)]
+
+
+def _check_weights(declared: Weights, folder: Path) -> list[str]:
+    path = folder / declared.filename
+    if not path.is_file():
+        return [f"{path}: missing; {declared.by_hand}"]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != declared.sha256:
+        return [f"{path}: sha256 is {found}, tested is {declared.sha256}"]
+    return []
+
+
+def check_media(manifest: Manifest) -> list[str]:
+    """Return the files of a manifest that are missing, altered or cannot be decoded, a line each."""
+
+    def problem(clip: Clip) -> str:
+        for path, sha256 in (
+            (clip.audio_path, clip.audio_sha256),
+            (clip.image_path, clip.image_sha256),
+        ):
+            if path and (found := _file_problem(manifest.root / path, sha256)):
+                return found
+        try:
+            _decode(clip, manifest.root)
+        except AvganError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(dict.fromkeys(line for line in pool.map(problem, manifest.clips) if line))
+
+
+def _file_problem(path: Path, sha256: str) -> str:
+    if not path.is_file():
+        return f"{path}: missing"
+    if not sha256:
+        return ""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if found == sha256 else f"{path}: altered, its sha256 is not that of the manifest"
+
+
+def _decode(clip: Clip, root: Path) -> None:
+    if clip.audio_path:
+        end_s = clip.end_s if clip.end_s is not None else float("inf")
+        length_s = min(end_s - clip.start_s, 60.0)
+        read_excerpt(
+            root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=16_000
+        )
+    if clip.image_path and clip.frame_s is not None:
+        read_frame(root / clip.image_path, clip.frame_s)
+    elif clip.image_path:
+        read_image(root / clip.image_path)

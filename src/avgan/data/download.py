@@ -1,0 +1,127 @@
+"""One file over HTTP: resumed where it broke off, retried while that may help, verified, then named."""
+
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from avgan.data.datasets.declaration import Remote
+from avgan.errors import DataError
+
+ATTEMPTS = 5
+TIMEOUT_S = 60.0
+BLOCK_BYTES = 1 << 20
+REPORT_S = 10.0
+USER_AGENT = "avgan (https://pypi.org/project/avgan)"  # some hosts refuse Python's own
+
+_WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _TryAgain(Exception):  # noqa: N818, it never leaves this file
+    """A failure that a later attempt may not meet."""
+
+
+def download(
+    remote: Remote,
+    target: Path,
+    say: Callable[[str], None],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Fetch a remote file to `target`, from where an earlier call left off; all or nothing.
+
+    Attempts that fail on the way wait 1, 2, 4, ... s before the next.
+
+    Raises:
+        DataError: the server refuses it, stays unreachable, or sends something else.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    for attempt in range(ATTEMPTS):
+        try:
+            _transfer(remote, partial, say)
+            break
+        except _TryAgain as problem:
+            if attempt + 1 == ATTEMPTS:
+                raise DataError(
+                    f"{remote.url}: {problem} ({ATTEMPTS} attempts); what arrived is kept, run the "
+                    "command again to go on"
+                ) from problem
+            say(f"{remote.filename}: {problem}; trying again")
+            sleep(2.0**attempt)
+    _verify(remote, partial)
+    os.replace(partial, target)
+
+
+def _transfer(remote: Remote, partial: Path, say: Callable[[str], None]) -> None:
+    """Bring `partial` to its full length, or raise."""
+    start = partial.stat().st_size if partial.is_file() else 0
+    if start and start == remote.bytes:
+        return
+    headers = {"User-Agent": USER_AGENT}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(remote.url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+            with partial.open("ab" if resumed else "wb") as file:
+                _copy(response, file, remote, say)
+    except urllib.error.HTTPError as error:
+        _refused(error, remote, partial)
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"{partial}: cannot be written ({error.strerror})") from error
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise _TryAgain(f"connection lost ({reason})") from error
+
+
+def _refused(error: urllib.error.HTTPError, remote: Remote, partial: Path) -> None:
+    """Turn a status of the server into a retry or an end."""
+    if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        partial.unlink(missing_ok=True)
+        raise _TryAgain("the part on disk is no part of the file; starting anew") from error
+    if error.code in _WORTH_A_RETRY:
+        raise _TryAgain(f"the server answers {error.code} {error.reason}") from error
+    raise DataError(
+        f"{remote.url}: the server answers {error.code} {error.reason}; look for the file's new "
+        f"address, fetch it by hand and put it at {partial.with_suffix('')}"
+    ) from error
+
+
+def _copy(
+    response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, say: Callable[[str], None]
+) -> None:
+    left = response.length  # None where the server does not say
+    total = file.tell() + left if left is not None else remote.bytes
+    said = time.monotonic()
+    while block := response.read(BLOCK_BYTES):
+        file.write(block)
+        if time.monotonic() - said > REPORT_S:
+            said = time.monotonic()
+            share = f" of {total / 1e6:,.0f}" if total else ""
+            say(f"{remote.filename}: {file.tell() / 1e6:,.0f}{share} MB")
+    if left is not None and file.tell() < (total or 0):
+        raise _TryAgain(f"only {file.tell():,} of {total:,} bytes arrived")
+
+
+def _verify(remote: Remote, partial: Path) -> None:
+    """Refuse a file that is not the published one, and delete it, so that the next call starts anew."""
+    size = partial.stat().st_size
+    problem = ""
+    if remote.bytes is not None and size != remote.bytes:
+        problem = f"has {size:,} bytes, published are {remote.bytes:,}"
+    for algorithm, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
+        if expected and not problem:
+            with partial.open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != expected:
+                problem = f"has {algorithm} {found}, published is {expected}"
+    if problem:
+        partial.unlink()
+        raise DataError(f"{remote.url}: what arrived {problem}; deleted, run the command again")
