@@ -1,7 +1,9 @@
-"""What the documents name exists: functions, settings, files, make targets. Documents drift where nobody looks."""
+"""What the documents name exists: functions, settings, commands, files, make targets. Documents drift where nobody looks."""
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,25 @@ def test_make_targets_named_in_the_documents_exist() -> None:
     named = {target for _, target in found(r"(?:`|^    )make ([a-z-]+)")}
     assert named
     assert named - {*targets} == set()
+
+
+def test_commands_in_the_readme_exist() -> None:
+    if not (CHECKOUT / "src" / "avgan" / "cli.py").exists():
+        pytest.skip("the command line does not exist yet")
+    lines = re.findall(r"^    avgan (.+)$", visible_text(CHECKOUT / "README.md"), re.MULTILINE)
+    options: dict[str, set[str]] = {}
+    for line in lines:
+        words = line.split("#")[0].split()
+        verb = " ".join(words[:2]) if words[0] == "data" else words[0]
+        options.setdefault(verb, set()).update(w for w in words if re.match(r"--?[a-z]", w))
+    assert {"classify", "train"} <= set(options)
+    for verb, wanted in options.items():
+        shown = subprocess.run(
+            [sys.executable, "-c", "from avgan.cli import main; main()", *verb.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert shown.returncode == 0, f"avgan {verb} --help: {shown.stderr}"
+        missing = {option for option in wanted if option not in shown.stdout}
+        assert not missing, f"avgan {verb} does not know {missing}"
