@@ -143,7 +143,7 @@ class Generator(nn.Module):
     def imagine(self, heard: Tensor, noise: Tensor | None = None) -> Tensor:
         """heard (B, C), noise (B, Z) or None -> imagined features (B, D, 16, 16)."""
         if noise is None:
-            noise = heard.new_zeros(len(heard), self.config.noise_dim)
+            noise = heard.new_zeros(heard.shape[0], self.config.noise_dim)
         features: Tensor = self.head(self.dropout(heard), noise)
         return features.float()
 

@@ -6,6 +6,8 @@ anchor holds the features near those of stage 2, so that the pictures stay what 
 Shapes: B batch, L samples, F mel bands, T time steps, D code dimension, N labels.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -56,11 +58,21 @@ class ClassifierStage(Stage):
         return len(self.data.train)
 
     def prepare(self) -> None:
-        """Hear everything once when the generator is fixed; imagine everything once when there is an anchor."""
+        """Hear everything once when the generator is fixed."""
         if not self.joint:
             self.heard_views = hear_all(
                 self.context, self.data.train, num_views=NUM_FROZEN_VIEWS
             )
+
+    def before_first_step(self) -> None:
+        """Remember what stage 2 imagines for each recording: what the anchor holds on to."""
+        if self.joint and self.section.anchor:
+            heard = hear_all(self.context, self.data.train, num_views=1)[:, 0]
+            self.generator.eval()
+            with torch.no_grad():
+                features = [self.generator.imagine(rows) for rows in heard.split(64)]
+            self.anchors = torch.cat(features)
+            self.generator.train()
 
     def step(self, step: int) -> dict[str, Tensor]:
         items = self.indices(step)
@@ -83,12 +95,26 @@ class ClassifierStage(Stage):
             logits, other_targets, reduction="none", label_smoothing=smoothing
         )
         loss = entropy.mean()
-        metrics = {"loss": loss.detach()}
+        metrics = {"entropy": loss.detach()}
+        if self.anchors is not None:
+            drift = self._drift(features, items, partners, share)
+            loss = loss + self.section.anchor * drift
+            metrics["drift"] = drift.detach()
         norm = self.descend("classifier", loss, self.trained, step)
         for average in self.averages.values():
             average.update()
         accuracy = (logits.argmax(1) == torch.where(share >= 0.5, targets, other_targets)).float()
         return metrics | {"accuracy": accuracy.mean(), "gradient_norm": norm}
+
+    def _drift(
+        self, features: Tensor, items: np.ndarray, partners: np.ndarray, share: Tensor
+    ) -> Tensor:
+        """Mean square of how far features (B, D, 16, 16) went from those stage 2 imagined, mixed as the sounds are."""
+        assert self.anchors is not None
+        anchors = self.anchors.to(features.device)
+        own = (features - anchors[items]).square().mean((1, 2, 3))
+        other = (features - anchors[partners]).square().mean((1, 2, 3))
+        return (share * own + (1.0 - share) * other).mean()
 
     def _mixing_weights(self, rngs: list[np.random.Generator]) -> np.ndarray:
         """(B,) share of the first of two recordings, at least a half; 1 without mixup."""
@@ -151,6 +177,14 @@ class ClassifierStage(Stage):
                 keep[row].narrow(axis, start, length).zero_()
         mean = log_mel.mean((1, 2, 3), keepdim=True)
         return log_mel * keep + mean * (1.0 - keep)
+
+    def state_dict(self) -> dict[str, Any]:
+        extra = {} if self.anchors is None else {"anchors": self.anchors}
+        return super().state_dict() | extra
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.anchors = state.get("anchors")
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:

@@ -14,9 +14,9 @@ from avgan.data.datasets import find
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.pairing import Pairing, pair_by_label, pair_synchronous
-from avgan.data.splits import check_leakage, split_by_source
+from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
-from avgan.scenes import MAPPED
+from avgan.scenes import PLACES_OF_DATASET
 from avgan.scenes import scene_of_label as known_scenes
 
 
@@ -63,15 +63,15 @@ def load(
     sounds = find(root, config.sounds)
     train, validation = divide(sounds, config, seed)
     labels = train.labels
-    scene_of_label = known_scenes(config.sounds) if config.sounds in MAPPED else None
+    scene_of_label = known_scenes(config.sounds) if config.sounds in PLACES_OF_DATASET else None
     synchronous = all(clip.image_path for clip in train.clips)
     images = train if synchronous else find(root, config.images)
     image_train, image_validation = divide_images(images, validation if synchronous else None, seed)
     if synchronous:
         pairing = pair_synchronous(train)
     else:
-        used = image_train.select(lambda clip: True)
-        pairing = pair_by_label(train.clips, used.clips, scene_of_label or {x: x for x in labels})
+        scenes = scene_of_label or {label: label for label in labels}
+        pairing = pair_by_label(train.clips, image_train.clips, scenes)
     budget = int(config.cache_gb * 2**30)
     index = {label: number for number, label in enumerate(labels)}
 
@@ -104,15 +104,8 @@ def load(
 
 def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
     """Training and validation recordings, by source; held-out folds and test clips are in neither."""
-    folds = {clip.fold for clip in sounds.clips}
-    missing = set(config.held_out_folds) - folds
-    if missing:
-        raise DataError(
-            f"{sounds.name} has no fold {', '.join(sorted(missing))}; its folds: {', '.join(sorted(folds))}"
-        )
-    kept = sounds.select(
-        lambda clip: clip.fold not in config.held_out_folds and clip.split != "test" and bool(clip.label)
-    )
+    rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
+    kept = rest.select(lambda clip: clip.split != "test" and bool(clip.label and clip.audio_path))
     if not kept.clips:
         raise DataError(f"{sounds.name}: no labelled recording is left to train on")
     if config.validation_fraction == 0:

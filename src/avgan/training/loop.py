@@ -31,6 +31,8 @@ def run_stage(
     loop = stage.context.config.loop
     num_steps = stage.section.num_steps
     stage.prepare()
+    if start == 0:
+        stage.before_first_step()
     began, pace = time.monotonic(), 0.0
     for step in range(start, num_steps):
         seed_step(stage, step)

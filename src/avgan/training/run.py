@@ -142,21 +142,34 @@ def restore(
 
 
 def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
-    """Take the finished stages of another run. Stages count only in order, and only with the same networks.
+    """Take over the stages of another run that this one would train alike: the VQ-VAE at least.
+
+    The VQ-VAE counts as alike when it has the same sizes, whatever it was trained with; imagination when everything it
+    depends on is the same and no joint stage has changed the generator since.
 
     Raises CheckpointError when not even the VQ-VAE fits.
     """
-    path = checkpoint.newest(source)
-    if path is None:
-        raise CheckpointError(f"{source}: no checkpoint to start from; give a run folder")
-    other = checkpoint.read(path)
-    if (
-        "vqvae" not in other.position.finished
-        or other.config.networks.vqvae != config.networks.vqvae
-    ):
+    theirs, other = checkpoint.load_networks(source)
+    finished = other.position.finished
+    if "vqvae" not in finished or other.config.networks.vqvae != config.networks.vqvae:
         raise CheckpointError(
             f"{source}: its VQ-VAE is unfinished or of another size; start from another run or from none"
         )
-    theirs, _ = checkpoint.load_networks(source)
     networks.vqvae.load_state_dict(theirs.vqvae.state_dict())
-    return Position(NAMES[1], 0, NAMES[:1])
+    ours, same = config, other.config
+    alike = (
+        "imagination" in finished
+        and ours.data == same.data
+        and ours.front_end == same.front_end
+        and ours.networks.trunk == same.networks.trunk
+        and ours.networks.generator == same.networks.generator
+        and ours.networks.critic == same.networks.critic
+        and ours.imagination == same.imagination
+        and (same.classifier.mode == "frozen" or "classifier" not in finished)
+        and (same.classifier.mode == "frozen" or other.position.stage != "classifier")
+    )
+    if not alike:
+        return Position(NAMES[1], 0, NAMES[:1])
+    networks.generator.load_state_dict(theirs.generator.state_dict())
+    networks.critic.load_state_dict(theirs.critic.state_dict())
+    return Position(NAMES[2], 0, NAMES[:2])

@@ -72,6 +72,9 @@ class Stage(ABC):
     def prepare(self) -> None:  # noqa: B027 - most stages need no preparation
         """Work before the first step, and again before the first step after a resume."""
 
+    def before_first_step(self) -> None:  # noqa: B027
+        """Work once in the life of the stage; what it keeps belongs to the state."""
+
     @abstractmethod
     def step(self, step: int) -> dict[str, Tensor]:
         """Do one step and return its metrics."""

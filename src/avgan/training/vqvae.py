@@ -30,13 +30,12 @@ class VQVAEStage(Stage):
     def num_items(self) -> int:
         return len(self.data.images)
 
-    def prepare(self) -> None:
-        """Measure delta_v once, on pictures spread over the training set."""
-        if float(self.vqvae.image_variance) == 1.0:
-            count = min(len(self.data.images), 2_000)
-            chosen = torch.linspace(0, len(self.data.images) - 1, count).long().numpy()
-            pixels = self.data.images.get(chosen)
-            self.vqvae.image_variance.fill_(float((pixels / 255.0).var()))
+    def before_first_step(self) -> None:
+        """Measure delta_v on pictures spread over the training set."""
+        count = min(len(self.data.images), 2_000)
+        chosen = torch.linspace(0, len(self.data.images) - 1, count).long().numpy()
+        pixels = self.data.images.get(chosen)
+        self.vqvae.image_variance.fill_(float((pixels / 255.0).var()))
 
     def step(self, step: int) -> dict[str, Tensor]:
         image = self.batch(step)

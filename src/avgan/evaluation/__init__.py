@@ -1,0 +1,1 @@
+"""Evaluation: metrics, protocols and their reports. Only this package opens a test split."""

@@ -1,0 +1,223 @@
+"""A trained run as one file anybody can run: ONNX from waveform to probabilities, codes and picture, and its card.
+
+The graph holds the front end too, so nothing is left for the reader to get wrong. It is checked against torch at batch
+sizes and lengths it was not traced with. Weights are stored in half precision and the graph computes in single; torch's
+weights are rounded the same way before the comparison, so that what is compared is what is shipped.
+
+Shapes: B batch, L samples, N labels.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avgan import __version__, checkpoint
+from avgan.checkpoint import Checkpoint
+from avgan.data.datasets import declaration
+from avgan.errors import CheckpointError
+from avgan.model import AVGAN
+from avgan.training.run import NAMES
+
+OPSET = 20
+TOLERANCE = 1e-4
+SMALLEST_HALVED = 1_024
+"""Tensors with fewer numbers stay in single precision: biases cost nothing."""
+
+
+class Shipped(nn.Module):
+    """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128)."""
+
+    def __init__(self, networks: AVGAN, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.networks = networks
+        self.temperature = temperature
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        imagined = self.networks(waveform)
+        probabilities = torch.softmax(imagined.logits / self.temperature, 1)
+        return probabilities, imagined.codes, imagined.image
+
+
+def export_bundle(
+    run: Path, out: Path, *, name: str | None = None, measured: dict[str, Any] | None = None
+) -> Path:
+    """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
+
+    Raises CheckpointError when the run is unfinished, RuntimeError when the graph disagrees with torch.
+    """
+    networks, described = checkpoint.load_networks(run)
+    if described.position.finished != NAMES:
+        raise CheckpointError(f"{run}: its training is unfinished; run `avgan train -o {run}` again")
+    networks.cpu()
+    round_weights(networks)
+    shipped = Shipped(networks).eval()
+    fixed_length = described.config.front_end.num_time_steps is not None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
+    try:
+        graph = folder / "model.onnx"
+        length = round(described.config.data.window_s * described.config.front_end.sample_rate_hz)
+        write_graph(shipped, graph, length=length, fixed_length=fixed_length)
+        parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
+        card = make_card(described, name or out.name, fixed_length, parity, measured or {})
+        card["sha256"] = {"model.onnx": hashlib.sha256(graph.read_bytes()).hexdigest()}
+        (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        folder.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out
+
+
+@torch.no_grad()
+def round_weights(networks: nn.Module) -> None:
+    """Round the large weights to what half precision can hold."""
+    for parameter in networks.parameters():
+        if parameter.numel() >= SMALLEST_HALVED:
+            parameter.copy_(parameter.half().float())
+
+
+def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bool) -> None:
+    """Trace and write the ONNX graph; the batch is free, the length too unless the front end needs a fixed one."""
+    import onnx
+
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    shape: dict[int, Any] = {0: batch}
+    if not fixed_length:
+        shape[1] = torch.export.Dim("samples", min=8_000, max=16_000 * 60)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            shipped,
+            (0.1 * torch.randn(3, length),),
+            input_names=["waveform"],
+            output_names=["probabilities", "codes", "picture"],
+            dynamic_shapes={"waveform": shape},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    halve_initializers(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def halve_initializers(model: Any) -> None:
+    """Store large float32 initialisers as float16, each behind a Cast that the reader folds away on loading."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
+            continue
+        name = tensor.name
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.array_equal(values.astype(np.float32), numpy_helper.to_array(tensor)):
+            continue  # not a rounded weight, such as the mel filters: keep it exact
+        tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    for index, cast in enumerate(casts):
+        model.graph.node.insert(index, cast)
+
+
+def check_parity(
+    shipped: nn.Module, path: Path, *, length: int, fixed_length: bool
+) -> dict[str, float]:
+    """Largest difference from torch for each output, over several batch sizes and lengths, none of them the traced.
+
+    Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
+    is compared where all codes agree. Raises RuntimeError above the tolerance.
+    """
+    lengths = (length,) if fixed_length else (length, length // 2, 2 * length + 123)
+    worst = {"probabilities": 0.0, "picture": 0.0, "codes_differing": 0.0}
+    session = _session(path)
+    rng = np.random.default_rng(0)
+    for num_samples in lengths:
+        for batch in (1, 2, 5):
+            waveform = test_signals(batch, num_samples, rng)
+            with torch.no_grad():
+                expected = [part.numpy() for part in shipped(torch.from_numpy(waveform))]
+            found = session.run(None, {"waveform": waveform})
+            agree = (found[1] == expected[1]).all((1, 2))
+            differences = {
+                "probabilities": np.abs(found[0] - expected[0]).max(),
+                "codes_differing": float((found[1] != expected[1]).mean()),
+                "picture": np.abs(found[2] - expected[2])[agree].max(initial=0.0),
+            }
+            worst = {key: max(worst[key], float(differences[key])) for key in worst}
+    if max(worst["probabilities"], worst["picture"]) > TOLERANCE or worst["codes_differing"] > 1e-3:
+        raise RuntimeError(f"the exported graph disagrees with torch: {worst}")
+    return worst | {"tolerance": TOLERANCE}
+
+
+def test_signals(batch: int, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """(B, L) noise, tones and silence, float32."""
+    time_s = np.arange(num_samples) / 16_000
+    rows = []
+    for row in range(batch):
+        noise = rng.standard_normal(num_samples) * 10.0 ** rng.uniform(-3, -0.5)
+        tone = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 6_000) * time_s)
+        rows.append((noise, noise + tone, tone, np.zeros(num_samples))[row % 4])
+    return np.stack(rows).astype(np.float32)
+
+
+def make_card(
+    described: Checkpoint, name: str, fixed_length: bool, parity: dict[str, float], measured: dict
+) -> dict[str, Any]:
+    """What a reader must know of a bundle: labels, input, what was measured, data, licences."""
+    config = described.config
+    return {
+        "format": 1,
+        "name": name,
+        "version": __version__,
+        "description": f"AVGAN, preset {config.preset}, trained on {config.data.sounds} and {config.data.images}",
+        "labels": list(described.labels),
+        "label_kind": "sound" if described.scene_of_label else "scene",
+        "scene_of_label": described.scene_of_label,
+        "sample_rate_hz": config.front_end.sample_rate_hz,
+        "window_s": config.data.window_s,
+        "fixed_length": fixed_length,
+        "short_clip_fill": "silence",
+        "measured": measured,
+        "parity": parity,
+        "data": list(_data_cards((config.data.sounds, config.data.images))),
+        "licences": {
+            "code": "Apache-2.0",
+            "weights": "as the strictest of the data: see `data`",
+        },
+        "trained": {
+            "config": config.model_dump(mode="json"),
+            "provenance": described.provenance,
+        },
+    }
+
+
+def _data_cards(names: Iterable[str]) -> Iterable[dict[str, str]]:
+    for name in dict.fromkeys(names):
+        declared = declaration(name)
+        yield {"name": declared.title, "licence": declared.licence, "address": declared.address}
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
