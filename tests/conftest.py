@@ -82,3 +82,104 @@ def tone_wav(tmp_path: Path, make_tone: Callable[..., np.ndarray]) -> Path:
     path = tmp_path / "tone.wav"
     soundfile.write(path, make_tone(duration_s=2.0), 16_000, subtype="PCM_16")
     return path
+
+
+TOY_LABELS = {"rumble": "road", "hiss": "beach", "bells": "church", "quiet": "library"}
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model bundle small enough to reason about, its window 1 s at 16 kHz.
+
+    Silence is `quiet`; the louder, the surer it is something else: `hiss` where neighbouring samples
+    differ much, `rumble` where they do not. The picture is as bright as the sound is loud.
+    """
+    import hashlib
+    import json
+
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
+        return numpy_helper.from_array(value, name)
+
+    def node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [output], **attributes)
+
+    nodes = [
+        node("Abs", ["waveform"], "size"),
+        node("ReduceMean", ["size", "time"], "loudness", keepdims=1),
+        node("Slice", ["waveform", "one", "end", "time"], "later"),
+        node("Slice", ["waveform", "zero", "minus_one", "time"], "earlier"),
+        node("Sub", ["later", "earlier"], "step"),
+        node("Abs", ["step"], "step_size"),
+        node("ReduceMean", ["step_size", "time"], "roughness", keepdims=1),
+        node("Concat", ["loudness", "roughness"], "features", axis=1),
+        node("Gemm", ["features", "weight", "bias"], "logits"),
+        node("Softmax", ["logits"], "probabilities", axis=1),
+        node("Slice", ["size", "zero", "cells", "time"], "start"),
+        node("Mul", ["start", "fifteen"], "levels"),
+        node("Reshape", ["levels", "code_shape"], "grid"),
+        node("Cast", ["grid"], "codes", to=TensorProto.INT64),
+        node("Reshape", ["loudness", "pixel_shape"], "pixel"),
+        node("Expand", ["pixel", "picture_shape"], "picture"),
+    ]
+    constants = [
+        constant("time", np.array([1], np.int64)),
+        constant("zero", np.array([0], np.int64)),
+        constant("one", np.array([1], np.int64)),
+        constant("minus_one", np.array([-1], np.int64)),
+        constant("end", np.array([2**31], np.int64)),
+        constant("cells", np.array([256], np.int64)),
+        constant("fifteen", np.array(15, np.float32)),
+        constant("weight", np.array([[60, 0, 20, -60], [-50, 50, 0, 0]], np.float32)),
+        constant("bias", np.array([0, 0, 0, 3], np.float32)),
+        constant("code_shape", np.array([-1, 16, 16], np.int64)),
+        constant("pixel_shape", np.array([-1, 1, 1, 1], np.int64)),
+        constant("picture_shape", np.array([1, 3, 128, 128], np.int64)),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [value("waveform", TensorProto.FLOAT, ["B", "L"])],
+        [
+            value("probabilities", TensorProto.FLOAT, ["B", len(TOY_LABELS)]),
+            value("codes", TensorProto.INT64, ["B", 16, 16]),
+            value("picture", TensorProto.FLOAT, ["B", 3, 128, 128]),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    card = {
+        "format": 1,
+        "name": "toy",
+        "version": "1",
+        "description": "Loudness and roughness.",
+        "labels": list(TOY_LABELS),
+        "label_kind": "sound",
+        "scene_of_label": TOY_LABELS,
+        "sample_rate_hz": 16_000,
+        "window_s": 1.0,
+        "fixed_length": False,
+        "measured": {
+            "accuracy": {
+                "value": 0.75,
+                "interval_95": [0.7, 0.8],
+                "protocol": "none",
+                "command": "avgan evaluate",
+            }
+        },
+        "data": [{"name": "nothing", "licence": "none needed", "address": ""}],
+        "licences": {"code": "Apache-2.0", "weights": "Apache-2.0"},
+        "trained": {},
+        "parity": {},
+        "sha256": {"model.onnx": hashlib.sha256(content).hexdigest()},
+    }
+    folder = tmp_path_factory.mktemp("bundle") / "toy"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder

@@ -1,0 +1,168 @@
+"""A model bundle: a folder or zip file with `model.onnx` and `card.json`, which says what the model is.
+
+The card alone is cheap to read; the model's bytes are read, and compared with the card's checksum,
+when they are asked for.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avgan.errors import BundleError
+
+FORMAT = 1
+MODEL_FILE = "model.onnx"
+CARD_FILE = "card.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Measured(_Part):
+    """A figure, with how it was come by."""
+
+    value: float
+    interval_95: tuple[float, float] | None = None
+    protocol: str = ""
+    command: str = ""
+
+
+class DataSource(_Part):
+    """A data set that the model was trained on."""
+
+    name: str
+    licence: str
+    address: str = ""
+
+
+class Card(_Part):
+    """What a model is, how well it did, what it was made from and on what terms."""
+
+    format: Literal[1]
+    name: str
+    version: str
+    description: str = ""
+    labels: tuple[str, ...] = Field(min_length=1)
+    label_kind: Literal["sound", "scene"]
+    scene_of_label: dict[str, str] | None = None
+    sample_rate_hz: int = Field(gt=0)
+    window_s: float = Field(gt=0)
+    fixed_length: bool = True
+    short_clip_fill: Literal["silence", "repeat"] = "silence"
+    measured: dict[str, Measured] = {}
+    data: tuple[DataSource, ...] = ()
+    licences: dict[str, str] = {}
+    trained: dict[str, Any] = {}
+    parity: dict[str, Any] = {}
+    sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label appears twice")
+        if self.label_kind == "sound" and self.scene_of_label is None:
+            raise ValueError("labels are sounds, so scene_of_label must say where they are heard")
+        if self.scene_of_label is not None:
+            missing = [label for label in self.labels if label not in self.scene_of_label]
+            if missing:
+                raise ValueError(f"scene_of_label misses {missing[0]!r}")
+        return self
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The scene of each label, in the order of `labels`."""
+        places = self.scene_of_label
+        return self.labels if places is None else tuple(places[label] for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose card has been read."""
+
+    path: Path
+    card: Card
+
+    def read_model(self) -> bytes:
+        """The bytes of `model.onnx`. Raises BundleError where they are not those the card names."""
+        with _files(self.path) as read:
+            content = read(MODEL_FILE)
+        if hashlib.sha256(content).hexdigest() != self.card.sha256.get(MODEL_FILE):
+            raise BundleError(
+                f"{self.path}: {MODEL_FILE} is not the file that {CARD_FILE} describes "
+                "(its sha256 differs); copy the bundle again"
+            )
+        return content
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Read the card of the bundle at `path`, a folder or a zip file. Raises BundleError."""
+    path = Path(path)
+    with _files(path) as read:
+        content = read(CARD_FILE)
+    try:
+        return Bundle(path, Card.model_validate_json(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        if place == "format":
+            raise BundleError(
+                f"{path}: format {first['input']!r} is unknown to this avgan, which reads format "
+                f"{FORMAT}; pip install --upgrade avgan"
+            ) from None
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise BundleError(f"{path}: {CARD_FILE} is not valid ({reason}); export it again") from None
+
+
+def installed() -> list[Bundle]:
+    """The bundles that came with this installation, by name; the first is the one used by default."""
+    folder = Path(str(resources.files("avgan"))) / "bundles"
+    cards = folder.glob(f"*/{CARD_FILE}") if folder.is_dir() else []
+    return [open_bundle(card.parent) for card in sorted(cards)]
+
+
+def find_bundle(path: str | Path | None = None) -> Bundle:
+    """The bundle at `path`, or the installed one of that name; None: the default one."""
+    if path is not None and Path(path).exists():
+        return open_bundle(path)
+    found = installed()
+    if path is not None:
+        found = [bundle for bundle in found if bundle.card.name == str(path)]
+    if not found and path is None:
+        raise BundleError("this installation holds no model; pass a bundle with --model")
+    if not found:
+        raise BundleError(f"{path}: no such bundle; `avgan models` lists those installed")
+    return found[0]
+
+
+@contextmanager
+def _files(path: Path) -> Iterator[Any]:
+    """A function that reads a file of the bundle by name; turns what can go wrong into BundleError."""
+    try:
+        if path.is_dir():
+            yield lambda name: (path / name).read_bytes()
+        elif path.is_file() and not zipfile.is_zipfile(path):
+            raise BundleError(f"{path}: neither a folder nor a zip file; name a model bundle")
+        else:
+            with zipfile.ZipFile(path) as archive:
+                yield lambda name: archive.read(_member(archive, name))
+    except (FileNotFoundError, KeyError) as error:
+        name = getattr(error, "filename", None) or path
+        raise BundleError(f"{path}: no bundle there ({Path(name).name} is missing)") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); copy the bundle again") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    """The path of a file in a zip: at its root, or in the one folder that was zipped."""
+    matches = [path for path in archive.namelist() if path.split("/")[-1] == name]
+    if not matches:
+        raise FileNotFoundError(2, "missing", name)
+    return min(matches, key=len)
