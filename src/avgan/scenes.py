@@ -170,7 +170,7 @@ TAU_SCENE: dict[str, Place] = {
     "tram": Place("railroad_track", "weak"),
 }
 
-_PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE}
+PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE}
 
 
 def scene_of_label(dataset: str) -> dict[str, str]:
@@ -179,8 +179,8 @@ def scene_of_label(dataset: str) -> dict[str, str]:
     Raises:
         DataError: the data set has no such map.
     """
-    places = _PLACES_OF_DATASET.get(dataset)
+    places = PLACES_OF_DATASET.get(dataset)
     if places is None:
-        known = ", ".join(sorted(_PLACES_OF_DATASET))
+        known = ", ".join(sorted(PLACES_OF_DATASET))
         raise DataError(f"{dataset}: its labels are not mapped to scenes; mapped are: {known}")
     return {label: place.scene for label, place in places.items()}

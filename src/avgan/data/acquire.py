@@ -10,12 +10,13 @@ import os
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from avgan.data.datasets import Remote, Weights, declaration, locate
-from avgan.data.download import download
+from avgan.data.download import download, verify
 from avgan.data.excerpt import read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AvganError, DataError
@@ -47,6 +48,7 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
         return present
     if not declared.remotes:
         raise DataError(f"{name}: no program can fetch it; {declared.by_hand}")
+    (folder / _MARKERS).mkdir(parents=True, exist_ok=True)  # from now on the folder is ours
     for remote in declared.remotes:
         _fetch(remote, folder, say)
     if not declared.matches(folder):
@@ -62,12 +64,13 @@ def _fetch(remote: Remote, folder: Path, say: Say) -> None:
     if marker.is_file() or (target.is_file() and not remote.unpack):
         say(f"{remote.filename}: already there")
         return
-    if not target.is_file():
+    if target.is_file():
+        verify(remote, target)
+    else:
         download(remote, target, say)
     if remote.unpack:
         say(f"{remote.filename}: unpacking")
         unpack(target, folder, strip=remote.strip)
-        marker.parent.mkdir(exist_ok=True)
         marker.touch()
         target.unlink()
 
@@ -89,7 +92,7 @@ def unpack(archive: Path, folder: Path, *, strip: int) -> None:
                         f"{archive}: holds the unsafe name {info.filename!r}; delete it"
                     )
                 _extract(files, info, folder.joinpath(*parts))
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         archive.unlink()
         raise DataError(
             f"{archive.name}: damaged ({error}), deleted; run the command again"

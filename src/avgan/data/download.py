@@ -54,7 +54,7 @@ def download(
                 ) from problem
             say(f"{remote.filename}: {problem}; trying again")
             sleep(2.0**attempt)
-    _verify(remote, partial)
+    verify(remote, partial)
     os.replace(partial, target)
 
 
@@ -110,18 +110,22 @@ def _copy(
         raise _TryAgain(f"only {file.tell():,} of {total:,} bytes arrived")
 
 
-def _verify(remote: Remote, partial: Path) -> None:
-    """Refuse a file that is not the published one, and delete it, so that the next call starts anew."""
-    size = partial.stat().st_size
+def verify(remote: Remote, path: Path) -> None:
+    """Refuse a file that is not the published one, and delete it, so that the next call starts anew.
+
+    Raises:
+        DataError: its size or a checksum differs.
+    """
+    size = path.stat().st_size
     problem = ""
     if remote.bytes is not None and size != remote.bytes:
         problem = f"has {size:,} bytes, published are {remote.bytes:,}"
     for algorithm, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
         if expected and not problem:
-            with partial.open("rb") as file:
+            with path.open("rb") as file:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != expected:
                 problem = f"has {algorithm} {found}, published is {expected}"
     if problem:
-        partial.unlink()
+        path.unlink()
         raise DataError(f"{remote.url}: what arrived {problem}; deleted, run the command again")

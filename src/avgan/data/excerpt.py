@@ -6,7 +6,7 @@ import av
 import numpy as np
 import soundfile
 
-from avgan.audio import AudioStream, read_audio
+from avgan.audio import read_audio
 from avgan.errors import AudioError
 
 PREROLL_S = (
@@ -22,8 +22,6 @@ def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -
     Raises:
         AudioError: the file cannot be decoded, or has no sound at `start_s`.
     """
-    if start_s == 0:
-        return _read_beginning(path, round(length_s * rate_hz), rate_hz)
     try:
         samples, own_rate_hz = _seek_with_soundfile(path, start_s, length_s)
     except (soundfile.SoundFileError, TypeError):
@@ -31,16 +29,6 @@ def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -
     if len(samples) == 0:
         raise AudioError(f"{path}: has no sound from {start_s:g} s on; correct or drop this clip")
     return read_audio(samples, rate_hz=own_rate_hz, target_rate_hz=rate_hz)
-
-
-def _read_beginning(path: Path, num_samples: int, rate_hz: int) -> np.ndarray:
-    blocks, missing = [], num_samples
-    for block in AudioStream(path, target_rate_hz=rate_hz):
-        blocks.append(block[:missing])
-        missing -= len(block)
-        if missing <= 0:
-            break
-    return np.concatenate(blocks)
 
 
 def _seek_with_soundfile(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
@@ -57,11 +45,12 @@ def _seek_with_av(path: Path, start_s: float, length_s: float) -> tuple[np.ndarr
         with av.open(str(path), mode="r") as container:
             if not container.streams.audio:
                 raise AudioError(f"{path}: has no sound track; choose a recording with sound")
-            container.seek(int(max(0.0, start_s - PREROLL_S) * av.time_base))
+            if start_s > 0:
+                container.seek(int(max(0.0, start_s - PREROLL_S) * av.time_base))
             return _decode_between(container, start_s, start_s + length_s)
     except av.FFmpegError as error:
         raise AudioError(
-            f"{path}: cannot be decoded from {start_s:g} s on ({error.strerror}); drop this clip"
+            f"{path}: cannot be decoded ({error.strerror}); replace it or drop its clips"
         ) from error
 
 

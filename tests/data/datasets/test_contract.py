@@ -1,0 +1,226 @@
+"""What every declared data set promises, looped over all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avgan.data.acquire import check_media
+from avgan.data.datasets import (
+    DATASETS,
+    WEIGHTS,
+    Dataset,
+    Weights,
+    declaration,
+    find,
+    find_file,
+    locate,
+)
+from avgan.errors import DataError
+
+Maker = Callable[..., Path]
+Tree = Callable[[Path, Maker, Maker], None]
+
+
+def make_esc50(root: Path, tone: Maker, picture: Maker) -> None:
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in range(1, 6):
+        for source, category in ((100, "dog"), (200, "hand_saw")):
+            name = f"{fold}-{source + fold}-A-{0 if category == 'dog' else 49}.wav"
+            tone(root / "audio" / name)
+            rows.append(f"{name},{fold},0,{category},True,{source + fold},A")
+    (root / "meta").mkdir()
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+
+
+def make_miniplaces(root: Path, tone: Maker, picture: Maker) -> None:
+    rows = ["path,scene,split"]
+    for split in ("train", "val"):
+        for scene in ("yard", "coast"):
+            picture(root / split / scene / "1.jpg")
+            rows.append(f"{split}/{scene}/1.jpg,{scene},{split}")
+    (root / "index.csv").write_text("\n".join(rows) + "\n")
+
+
+def make_tau2019(root: Path, tone: Maker, picture: Maker) -> None:
+    names = {
+        "train": ("audio/airport-lisbon-0-0-a.wav", "airport", "lisbon-0"),
+        "test": ("audio/bus-milan-1-1-a.wav", "bus", "milan-1"),
+        "unused": ("audio/tram-milan-2-2-a.wav", "tram", "milan-2"),
+    }
+    rows = ["filename\tscene_label\tidentifier\tsource_label"]
+    for name, scene, place in names.values():
+        tone(root / name)
+        rows.append(f"{name}\t{scene}\t{place}\ta")
+    (root / "meta.csv").write_text("\n".join(rows) + "\n")
+    setup = root / "evaluation_setup"
+    setup.mkdir()
+    train, test = names["train"][0], names["test"][0]
+    (setup / "fold1_train.csv").write_text(f"filename\tscene_label\n{train}\tairport\n")
+    (setup / "fold1_test.csv").write_text(f"filename\n{test}\n")
+    (setup / "fold1_evaluate.csv").write_text(f"filename\tscene_label\n{test}\tbus\n")
+
+
+def make_folder(root: Path, tone: Maker, picture: Maker) -> None:
+    for label in ("bus", "tram"):
+        tone(root / label / "1.wav")
+        picture(root / label / "1.jpg")
+
+
+TREES: dict[str, Tree] = {
+    "esc50": make_esc50,
+    "miniplaces": make_miniplaces,
+    "tau2019": make_tau2019,
+    "folder": make_folder,
+}
+FOLDS = {"esc50": set("12345")}
+SPLITS = {"miniplaces": {"train", "validation"}, "tau2019": {"train", "test", "unused"}}
+
+every_dataset = pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))
+every_declaration = pytest.mark.parametrize(
+    "declared", [*DATASETS.values(), *WEIGHTS.values()], ids=[*DATASETS, *WEIGHTS]
+)
+
+
+def test_every_data_set_has_a_tree_here() -> None:
+    assert set(TREES) == set(DATASETS)
+    assert not set(DATASETS) & set(WEIGHTS)
+
+
+@every_declaration
+def test_it_says_what_a_lawyer_and_a_reviewer_ask(declared: Dataset | Weights) -> None:
+    assert declaration(declared.name) is declared
+    assert declared.title
+    assert "\n" not in declared.title
+    assert len(declared.story) > 100
+    assert declared.citation.startswith("@")
+    assert declared.citation.count("{") == declared.citation.count("}")
+    assert declared.licence.endswith(".")
+    assert "\n" not in declared.licence
+    assert declared.address
+    assert declared.remotes or declared.by_hand
+
+
+@every_declaration
+def test_its_files_can_be_verified(declared: Dataset | Weights) -> None:
+    names = [remote.filename for remote in declared.remotes]
+    assert len(names) == len(set(names))
+    for remote in declared.remotes:
+        assert remote.url.startswith("https://")
+        assert "/" not in remote.filename
+        assert all(digit in "0123456789abcdef" for digit in remote.sha256 + remote.md5)
+        assert len(remote.sha256) in (0, 64)
+        assert len(remote.md5) in (0, 32)
+        checksum_or_check = remote.sha256 or remote.md5 or isinstance(declared, Dataset)
+        assert checksum_or_check
+
+
+@every_declaration
+def test_an_empty_folder_is_not_it(declared: Dataset | Weights, tmp_path: Path) -> None:
+    assert not declared.matches(tmp_path)
+    assert not declared.matches(tmp_path / "absent")
+
+
+@every_dataset
+def test_reading_an_empty_folder_says_what_to_do(dataset: Dataset, tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DataError) as caught:
+            find(root, dataset.name)
+        text = str(caught.value)
+        assert str(root) in text
+        assert "\n" not in text
+        assert "avgan data get" in text or dataset.by_hand in text
+
+
+@every_dataset
+def test_it_reads_its_official_layout(
+    dataset: Dataset, tmp_path: Path, tone: Maker, picture: Maker
+) -> None:
+    root = tmp_path / dataset.name
+    root.mkdir()
+    TREES[dataset.name](root, tone, picture)
+    assert dataset.matches(root)
+    assert locate(tmp_path, dataset.name) == root == locate(root, dataset.name)
+    manifest = find(tmp_path, dataset.name)
+    assert manifest.name == dataset.name
+    assert len(manifest) > 0
+    assert len({clip.id for clip in manifest.clips}) == len(manifest)
+    assert {clip.fold for clip in manifest.clips} == FOLDS.get(dataset.name, {""})
+    assert {clip.split for clip in manifest.clips} == SPLITS.get(dataset.name, {"train"})
+    assert check_media(manifest) == []
+    for clip in manifest.clips:
+        assert clip.source_id
+        assert clip.label
+        assert clip.audio_path or clip.image_path
+        assert clip.licence or dataset.name == "folder"
+    assert find(root, dataset.name).sha256() == manifest.sha256()
+
+
+@every_dataset
+def test_real_data_is_complete(dataset: Dataset, data_root: Path) -> None:
+    folder = locate(data_root, dataset.name)
+    if not dataset.matches(folder):
+        pytest.skip(f"{dataset.name} is not in {data_root}")
+    assert dataset.verify(dataset.read(folder)) == []
+
+
+def test_tau_2019_knows_place_source_and_device(
+    tmp_path: Path, tone: Maker, picture: Maker
+) -> None:
+    make_tau2019(tmp_path, tone, picture)
+    clip = find(tmp_path, "tau2019").clips[1]
+    assert (clip.place, clip.source_id, clip.device) == ("milan", "milan-1", "a")
+    assert len(DATASETS["tau2019"].verify(find(tmp_path, "tau2019"))) == 3
+
+
+def test_tau_2019_without_its_set_up_says_what_is_missing(
+    tmp_path: Path, tone: Maker, picture: Maker
+) -> None:
+    make_tau2019(tmp_path, tone, picture)
+    (tmp_path / "evaluation_setup" / "fold1_test.csv").unlink()
+    with pytest.raises(DataError, match=r"fold1_test.csv: missing; unpack .*meta\.zip"):
+        find(tmp_path, "tau2019")
+
+
+def test_esc50_names_its_freesound_page_and_the_licence_of_each_clip(
+    tmp_path: Path, tone: Maker, picture: Maker
+) -> None:
+    make_esc50(tmp_path, tone, picture)
+    clip = find(tmp_path, "esc50").clips[0]
+    assert (clip.source_id, clip.licence) == ("101", "CC BY 3.0")
+    assert clip.address == "https://freesound.org/s/101/"
+    problems = DATASETS["esc50"].verify(find(tmp_path, "esc50"))
+    assert problems[0] == "10 clips; ESC-50 has 2000"
+    assert len(problems) == 6
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("filename,fold\na.wav,1\n", "line 2 has no 'target'"),
+        ("", "line 2 has no 'filename'"),
+        ("filename,fold,target,category,esc10,src_file\na.wav,1,0,lion,True,7\n", "'lion' is no"),
+    ],
+)
+def test_a_damaged_table_is_a_clear_error(tmp_path: Path, table: str, problem: str) -> None:
+    (tmp_path / "esc50.csv").write_text(table)
+    with pytest.raises(DataError, match=problem):
+        find(tmp_path, "esc50")
+
+
+def test_names_that_are_none() -> None:
+    with pytest.raises(DataError, match="esc51: no such data set; known are: esc50"):
+        find(".", "esc51")
+    with pytest.raises(DataError, match="yamnet: pretrained weights, not a data set"):
+        find(".", "yamnet")
+    with pytest.raises(DataError, match="esc50: a data set, not weights"):
+        find_file(".", "esc50")
+
+
+def test_weights_are_found_beside_the_data_sets(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no yamnet\.safetensors here; convert"):
+        find_file(tmp_path, "yamnet")
+    for folder in ("weights", "yamnet"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "yamnet.safetensors").touch()
+        assert find_file(tmp_path, "yamnet").parent.name == folder

@@ -1,0 +1,116 @@
+"""Every sound is shown only with pictures it may be shown with, and with all of them in the long run."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgan.data.manifest import Clip, Manifest
+from avgan.data.pairing import pair_by_label, pair_synchronous, pair_within, shuffled
+from avgan.errors import DataError
+
+SOUNDS = tuple(
+    Clip(id=f"{label}{n}", source_id=f"{label}{n}", label=label, audio_path=f"{label}{n}.wav")
+    for label in ("dog", "cat", "wind")
+    for n in range(4)
+)
+IMAGES = tuple(
+    Clip(id=f"{scene}{n}", source_id=f"{scene}{n}", label=scene, image_path=f"{scene}{n}.jpg")
+    for scene in ("yard", "desert")
+    for n in range(5)
+)
+SCENES = {"dog": "yard", "cat": "yard", "wind": "desert"}
+
+
+def test_by_label_offers_all_pictures_of_the_scene_and_no_others() -> None:
+    pairing = pair_by_label(SOUNDS, IMAGES, SCENES)
+    assert pairing.kind == "by_label"
+    for sound, choices in zip(pairing.sounds, pairing.image_choices, strict=True):
+        assert choices.dtype == np.int64
+        assert {IMAGES[i].label for i in choices} == {SCENES[sound.label]}
+        assert len(choices) == 5
+
+
+def test_draws_reach_every_choice_alike_and_follow_the_generator() -> None:
+    pairing = pair_by_label(SOUNDS, IMAGES, SCENES)
+    drawn = [pairing.draw(0, np.random.default_rng(seed)) for seed in range(50)]
+    again = [pairing.draw(0, np.random.default_rng(seed)) for seed in range(50)]
+    assert drawn == again
+    rng = np.random.default_rng(0)
+    counts = Counter(pairing.draw(0, rng) for _ in range(5000))
+    assert set(counts) == set(pairing.image_choices[0].tolist())
+    assert all(abs(count - 1000) < 150 for count in counts.values())
+
+
+def test_a_scene_without_pictures_is_named() -> None:
+    with pytest.raises(DataError, match=r"no picture of the scene 'desert', which 'wind' needs"):
+        pair_by_label(SOUNDS, IMAGES[:5], SCENES)
+
+
+def test_a_label_without_scene_is_named() -> None:
+    with pytest.raises(DataError, match="'wind' has no scene"):
+        pair_by_label(SOUNDS, IMAGES, {"dog": "yard", "cat": "yard"})
+
+
+@pytest.mark.parametrize(("sounds", "images"), [(SOUNDS, ()), ((), IMAGES)])
+def test_nothing_to_pair_is_a_clear_error(
+    sounds: tuple[Clip, ...], images: tuple[Clip, ...]
+) -> None:
+    lacking = "pictures" if sounds else "recordings"
+    with pytest.raises(DataError, match=f"no {lacking} to pair"):
+        pair_by_label(sounds, images, SCENES)
+
+
+def videos() -> tuple[Clip, ...]:
+    return tuple(
+        Clip(id=str(n), source_id=str(n), label="bus", audio_path="v.mp4", image_path="v.mp4")
+        for n in range(3)
+    )
+
+
+def test_synchronous_pairs_are_of_one_clip_and_silent_ones_are_left_out() -> None:
+    silent = Clip(id="s", source_id="s", image_path="s.mp4")
+    pairing = pair_synchronous(Manifest("own", Path(), (silent, *videos())))
+    assert pairing.kind == "synchronous"
+    rng = np.random.default_rng(0)
+    for index, sound in enumerate(pairing.sounds):
+        assert pairing.images[pairing.draw(index, rng)] == sound
+    assert len(pairing.sounds) == 3
+
+
+def test_without_videos_nothing_is_synchronous() -> None:
+    with pytest.raises(DataError, match="no clip has both"):
+        pair_synchronous(Manifest("own", Path(), SOUNDS))
+
+
+def test_a_manifest_is_paired_by_what_it_holds() -> None:
+    assert pair_within(Manifest("own", Path(), videos())).kind == "synchronous"
+    pictures = tuple(
+        Clip(id=f"p{label}", source_id=label, label=label, image_path="x.jpg") for label in SCENES
+    )
+    pairing = pair_within(Manifest("own", Path(), (*SOUNDS, *pictures)))
+    assert pairing.kind == "by_label"
+    assert all(
+        pairing.images[int(choices[0])].label == sound.label
+        for sound, choices in zip(pairing.sounds, pairing.image_choices, strict=True)
+    )
+    with pytest.raises(DataError, match="no pictures to pair with"):
+        pair_within(Manifest("own", Path(), SOUNDS))
+
+
+def test_the_control_keeps_the_choices_and_loses_their_tie_to_the_sounds() -> None:
+    pairing = pair_by_label(SOUNDS, IMAGES, SCENES)
+    control = shuffled(pairing, seed=3)
+    assert (control.sounds, control.images) == (pairing.sounds, pairing.images)
+
+    def bag(choices: tuple[np.ndarray, ...]) -> Counter[tuple[int, ...]]:
+        return Counter(tuple(c.tolist()) for c in choices)
+
+    assert bag(control.image_choices) == bag(pairing.image_choices)
+    scenes = [IMAGES[int(choices[0])].label for choices in control.image_choices]
+    assert scenes != [SCENES[sound.label] for sound in SOUNDS]
+    again = shuffled(pairing, seed=3)
+    assert all(
+        (a == b).all() for a, b in zip(control.image_choices, again.image_choices, strict=True)
+    )
