@@ -165,12 +165,12 @@ def test_check_names_missing_damaged_and_altered_files(
 
 def test_check_of_nothing_says_how_to_get_it(tmp_path: Path) -> None:
     assert "avgan data get esc50" in acquire.check("esc50", tmp_path)[0]
-    assert "missing; convert" in acquire.check("yamnet", tmp_path)[0]
+    assert "missing; get it with: avgan data get yamnet" in acquire.check("yamnet", tmp_path)[0]
 
 
-def test_check_of_weights_compares_the_checksum(tmp_path: Path, data_root: Path) -> None:
-    (tmp_path / "yamnet.safetensors").write_bytes(b"others")
-    assert "sha256 is" in acquire.check("yamnet", tmp_path)[0]
+def test_check_of_weights_recognises_the_tested_file(tmp_path: Path, data_root: Path) -> None:
+    (tmp_path / "yamnet.safetensors").write_bytes(b"others" * 9)
+    assert "not a safetensors file" in acquire.check("yamnet", tmp_path)[0]
     assert acquire.check("yamnet", data_root) == []
 
 

@@ -43,7 +43,8 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     declared = declaration(name)
     say(f"{declared.title}. Licence: {declared.licence}")
     folder, present = Path(root) / name, locate(root, name)
-    if declared.matches(present) and not (present / _MARKERS).is_dir():
+    is_ours = (present / _MARKERS).is_dir()
+    if declared.matches(present) and (isinstance(declared, Weights) or not is_ours):
         say(f"already in {present}; verify it with: avgan data check {name} --data {root}")
         return present
     if not declared.remotes:
@@ -51,6 +52,8 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     (folder / _MARKERS).mkdir(parents=True, exist_ok=True)  # from now on the folder is ours
     for remote in declared.remotes:
         _fetch(remote, folder, say)
+    if isinstance(declared, Weights):
+        declared.convert(folder)
     if not declared.matches(folder):
         raise DataError(
             f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}"
@@ -125,12 +128,8 @@ def check(name: str, root: str | Path) -> list[str]:
 def _check_weights(declared: Weights, folder: Path) -> list[str]:
     path = folder / declared.filename
     if not path.is_file():
-        return [f"{path}: missing; {declared.by_hand}"]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != declared.sha256:
-        return [f"{path}: sha256 is {found}, tested is {declared.sha256}"]
-    return []
+        return [f"{path}: missing; get it with: avgan data get {declared.name}"]
+    return [f"{path}: {problem}" for problem in declared.verify(path)]
 
 
 def check_media(manifest: Manifest) -> list[str]:

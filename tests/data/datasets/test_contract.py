@@ -111,8 +111,6 @@ def test_its_files_can_be_verified(declared: Dataset | Weights) -> None:
         assert all(digit in "0123456789abcdef" for digit in remote.sha256 + remote.md5)
         assert len(remote.sha256) in (0, 64)
         assert len(remote.md5) in (0, 32)
-        checksum_or_check = remote.sha256 or remote.md5 or isinstance(declared, Dataset)
-        assert checksum_or_check
 
 
 @every_declaration
@@ -218,7 +216,7 @@ def test_names_that_are_none() -> None:
 
 
 def test_weights_are_found_beside_the_data_sets(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no yamnet\.safetensors here; convert"):
+    with pytest.raises(DataError, match=r"no yamnet\.safetensors here; get it with"):
         find_file(tmp_path, "yamnet")
     for folder in ("weights", "yamnet"):
         (tmp_path / folder).mkdir()

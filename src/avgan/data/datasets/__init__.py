@@ -78,6 +78,7 @@ def find_file(root: str | Path, name: str) -> Path:
         raise DataError(f"{name}: a data set, not weights; known are: {', '.join(WEIGHTS)}")
     path = locate(root, name) / declared.filename
     if not path.is_file():
-        next_step = declared.by_hand or f"get it with: avgan data get {name} --data {root}"
-        raise DataError(f"{root}: no {declared.filename} here; {next_step}")
+        raise DataError(
+            f"{root}: no {declared.filename} here; get it with: avgan data get {name} --data {root}"
+        )
     return path

@@ -71,7 +71,10 @@ class Weights(Declaration):
     """Pretrained weights in one safetensors file."""
 
     filename: str
-    sha256: str
+    convert: Callable[[Path], None]
+    """Makes the file in a folder from the remotes downloaded there."""
+    verify: Callable[[Path], list[str]]
+    """In what respect a file is not the tested one."""
 
 
 def read_table(
