@@ -1,4 +1,7 @@
-"""What the documents name exists: functions, settings, commands, files, make targets. Documents drift where nobody looks."""
+"""What the documents name exists: functions, settings, commands, files, make targets.
+
+Documents drift where nobody looks.
+"""
 
 import ast
 import re
