@@ -50,9 +50,7 @@ class Checkpoint:
     """Hashes of the data, versions, seed."""
 
 
-def save(
-    folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]
-) -> Path:
+def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
     """Write a checkpoint under `folder` and remove the older ones. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     position = checkpoint.position
@@ -82,7 +80,9 @@ def newest(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, or None."""
     folder = run / "checkpoint"
     complete = [path for path in folder.glob("[!.]*") if (path / "checkpoint.json").exists()]
-    return max(complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None)
+    return max(
+        complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None
+    )
 
 
 def read(path: Path) -> Checkpoint:

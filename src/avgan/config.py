@@ -30,9 +30,10 @@ class Section(BaseModel):
 class DataSection(Section):
     """Which sounds and pictures, how they are paired and which of them are kept away."""
 
-    sounds: str = "esc50"
+    sounds: str = "auto"
+    """Data set of the sounds; `auto` takes what it finds: ESC-50, TAU 2019, or a folder for each label."""
     images: str = "miniplaces"
-    """Data set of the pictures; ignored where sound and picture come from the same clip."""
+    """Data set of the pictures; the same as `sounds` where one data set has both, as videos do."""
     window_s: float = Field(5.0, gt=0)
     """Length of sound the generator hears."""
     held_out_folds: tuple[str, ...] = ()
@@ -281,7 +282,9 @@ def override(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            raise ConfigError(f"no setting is called {path!r}: see config.json of a run for all names")
+            raise ConfigError(
+                f"no setting is called {path!r}: see config.json of a run for all names"
+            )
         try:
             node[last] = json.loads(text)
         except json.JSONDecodeError:

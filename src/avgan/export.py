@@ -58,7 +58,9 @@ def export_bundle(
     """
     networks, described = checkpoint.load_networks(run)
     if described.position.finished != NAMES:
-        raise CheckpointError(f"{run}: its training is unfinished; run `avgan train -o {run}` again")
+        raise CheckpointError(
+            f"{run}: its training is unfinished; run `avgan train -o {run}` again"
+        )
     networks.cpu()
     round_weights(networks)
     shipped = Shipped(networks).eval()

@@ -39,7 +39,7 @@ class FrontEndConfig(BaseModel):
     floor: float = Field(1e-10, gt=0)
     """Smallest energy of `db`; constant added before the logarithm of `log`."""
     centre: bool = True
-    """Pad the ends by reflection, so that step t is centred on sample t * hop."""
+    """Pad the ends with silence, so that step t is centred on sample t * hop."""
     num_time_steps: int | None = Field(None, gt=0)
     """Reduce to this many time steps; None keeps one per hop."""
 
@@ -77,7 +77,9 @@ def hz_to_mel(frequency_hz: np.ndarray, scale: str) -> np.ndarray:
     linear = frequency_hz * 3.0 / 200.0
     log_step = np.log(6.4) / 27.0
     return np.where(
-        frequency_hz < 1000.0, linear, 15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step
+        frequency_hz < 1000.0,
+        linear,
+        15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step,
     )
 
 
@@ -143,7 +145,16 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """waveform (B, L) float in [-1, 1] -> (B, 1, F, T)."""
+        """waveform (B, L) float in [-1, 1] -> (B, 1, F, T), in single precision whatever the caller computes in.
+
+        Under autocast the products below would round decibels to quarters, and training would hear what no one else does.
+        """
+        if torch.is_autocast_enabled(waveform.device.type):
+            with torch.autocast(waveform.device.type, enabled=False):
+                return self._log_mel(waveform)
+        return self._log_mel(waveform)
+
+    def _log_mel(self, waveform: Tensor) -> Tensor:
         config = self.config
         spectrum = torch.stft(
             waveform.float(),

@@ -44,9 +44,7 @@ def gradient_penalty(
 
     The norm is taken per sample over all its features. real, imagined (B, ...); neither receives a gradient.
     """
-    weight = torch.rand(
-        len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device
-    )
+    weight = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device)
     between = (weight * imagined + (1.0 - weight) * real).detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(2, dim=1) - 1.0).square().mean()

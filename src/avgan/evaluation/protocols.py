@@ -19,7 +19,6 @@ import torch
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.config import RunConfig
-from avgan.data.datasets import find
 from avgan.data.loading import WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
@@ -27,6 +26,7 @@ from avgan.errors import ConfigError, DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.report import write_report
 from avgan.model import AVGAN
+from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
 
 PROTOCOLS = ("esc50", "holdout")
@@ -63,19 +63,19 @@ def evaluate(
     Raises ConfigError for an unknown protocol, LeakageError when a source was both trained on and scored.
     """
     if protocol not in PROTOCOLS:
-        raise ConfigError(f"no protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+        raise ConfigError(
+            f"no protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}"
+        )
     path = checkpoint.newest(run)
     if path is None:
         raise DataError(f"{run}: no checkpoint here; give a run folder made by `avgan train`")
     described = checkpoint.read(path)
     out = out or run / protocol
     out.mkdir(parents=True, exist_ok=True)
-    sounds = find(data, described.config.data.sounds)
+    sounds = read_sounds(described.config.data, data)
     if protocol == "esc50":
         scored = [
-            score_fold(
-                run, described, fold, sounds, data=data, out=out, start_from=start_from
-            )
+            score_fold(run, described, fold, sounds, data=data, out=out, start_from=start_from)
             for fold in ("1", "2", "3", "4", "5")
         ]
     else:
@@ -122,14 +122,19 @@ def score_held_out(run: Path, described: Checkpoint, sounds: Manifest) -> Scored
     """Score a run on the folds it held out."""
     folds = described.config.data.held_out_folds
     if not folds:
-        raise DataError(f"{run}: this run held no fold out; train with --set data.held_out_folds='[\"5\"]'")
+        raise DataError(
+            f"{run}: this run held no fold out; train with --set data.held_out_folds='[\"5\"]'"
+        )
     networks, trained = checkpoint.load_networks(run)
     return score(networks, trained, sounds, fold=",".join(folds))
 
 
 @torch.inference_mode()
 def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) -> Scored:
-    """Probabilities for all clips of the held-out folds. Raises LeakageError when one of their sources was trained on."""
+    """Probabilities for all clips of the held-out folds.
+
+    Raises LeakageError when a source was both trained on and scored.
+    """
     config = trained.config
     rest, test = hold_out(sounds, config.data.held_out_folds)
     check_leakage(rest, test)
@@ -158,7 +163,7 @@ def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) 
 def summarise(
     protocol: str, described: Checkpoint, scored: list[Scored], sounds: Manifest
 ) -> dict[str, Any]:
-    """The report: accuracy with its spread over folds and a bootstrap interval over sources, per class and confusion."""
+    """The report: accuracy with its spread over folds and over sources, and the confusion matrix."""
     targets = np.concatenate([np.asarray(fold.targets) for fold in scored])
     answers = np.concatenate([fold.answers for fold in scored])
     sources = np.concatenate([np.asarray(fold.sources) for fold in scored])

@@ -60,9 +60,7 @@ class ClassifierStage(Stage):
     def prepare(self) -> None:
         """Hear everything once when the generator is fixed."""
         if not self.joint:
-            self.heard_views = hear_all(
-                self.context, self.data.train, num_views=NUM_FROZEN_VIEWS
-            )
+            self.heard_views = hear_all(self.context, self.data.train, num_views=NUM_FROZEN_VIEWS)
 
     def before_first_step(self) -> None:
         """Remember what stage 2 imagines for each recording: what the anchor holds on to."""

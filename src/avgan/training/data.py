@@ -3,20 +3,20 @@
 Shapes: B batch, L samples.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from avgan.config import DataSection
-from avgan.data.datasets import find
+from avgan.data.datasets import DATASETS, find, locate
+from avgan.data.datasets.folder import FOLDER, read_folder
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.pairing import Pairing, pair_by_label, pair_synchronous
+from avgan.data.pairing import Pairing, pair_by_label, pair_within
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
-from avgan.scenes import PLACES_OF_DATASET
 from avgan.scenes import scene_of_label as known_scenes
 
 
@@ -56,44 +56,67 @@ class TrainingData:
         return order[start:stop]
 
 
-def load(
-    config: DataSection, root: Path, *, sample_rate_hz: int, seed: int
-) -> TrainingData:
+def resolve(config: DataSection, root: Path) -> DataSection:
+    """Put names for `auto`: the first declared data set of sounds below `root`, else a folder of one's own.
+
+    Raises DataError when there is neither.
+    """
+    if config.sounds != "auto":
+        return config
+    for name in ("esc50", "tau2019", FOLDER.name):
+        if DATASETS[name].matches(locate(root, name)):
+            images = FOLDER.name if name == FOLDER.name else config.images
+            return config.model_copy(update={"sounds": name, "images": images})
+    raise DataError(
+        f"{root}: no data set here; put recordings or videos into one folder for each label, or see `avgan data list`"
+    )
+
+
+def read_sounds(config: DataSection, root: Path) -> Manifest:
+    """The manifest of the sounds; a folder of one's own is cut into clips of the length the generator hears."""
+    if config.sounds == FOLDER.name:
+        return read_folder(root, window_s=config.window_s)
+    return find(root, config.sounds)
+
+
+def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> TrainingData:
     """Read the manifests under `root`, split by source and pair. Raises DataError or LeakageError."""
-    sounds = find(root, config.sounds)
+    sounds = read_sounds(config, root)
     train, validation = divide(sounds, config, seed)
-    labels = train.labels
-    scene_of_label = known_scenes(config.sounds) if config.sounds in PLACES_OF_DATASET else None
-    synchronous = all(clip.image_path for clip in train.clips)
-    images = train if synchronous else find(root, config.images)
-    image_train, image_validation = divide_images(images, validation if synchronous else None, seed)
-    if synchronous:
-        pairing = pair_synchronous(train)
+    scene_of_label = None
+    if config.images == config.sounds:
+        images = sounds
+        pairing = pair_within(train)
+        image_train = replace(train, clips=pairing.images)
+        image_validation = validation.select(lambda clip: bool(clip.image_path))
     else:
-        scenes = scene_of_label or {label: label for label in labels}
-        pairing = pair_by_label(train.clips, image_train.clips, scenes)
-    budget = int(config.cache_gb * 2**30)
+        images = find(root, config.images)
+        image_train, image_validation = divide_images(images)
+        scene_of_label = known_scenes(config.sounds)
+        pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
+    labels = tuple(sorted({clip.label for clip in pairing.sounds}))
     index = {label: number for number, label in enumerate(labels)}
+    budget = int(config.cache_gb * 2**30)
 
-    def recordings(manifest: Manifest) -> Recordings:
+    def recordings(clips: Iterable[Clip]) -> Recordings:
+        heard = replace(train, clips=tuple(clip for clip in clips if clip.audio_path))
         store = WaveformStore(
-            manifest,
-            rate_hz=sample_rate_hz,
-            window_s=config.window_s,
-            cache_bytes=budget,
+            heard, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget
         )
-        targets = np.array([index[clip.label] for clip in manifest.clips], dtype=np.int64)
-        return Recordings(manifest.clips, store, targets)
+        targets = np.array([index[clip.label] for clip in heard.clips], dtype=np.int64)
+        return Recordings(heard.clips, store, targets)
 
+    # a small data set may have no picture to spare: then the stages show training ones
+    shown = image_validation if image_validation.clips else image_train
     return TrainingData(
         labels=labels,
         scene_of_label=scene_of_label,
-        train=recordings(train),
-        validation=recordings(validation),
+        train=recordings(pairing.sounds),
+        validation=recordings(validation.clips),
         pairing=pairing,
         images=ImageStore(image_train, cache_bytes=budget),
-        validation_images=ImageStore(image_validation, cache_bytes=budget),
-        validation_scenes=tuple(clip.label for clip in image_validation.clips),
+        validation_images=ImageStore(shown, cache_bytes=budget),
+        validation_scenes=tuple(clip.label for clip in shown.clips),
         provenance={
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
@@ -103,9 +126,9 @@ def load(
 
 
 def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
-    """Training and validation recordings, by source; held-out folds and test clips are in neither."""
+    """Training and validation clips, by source; held-out folds and test clips are in neither."""
     rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
-    kept = rest.select(lambda clip: clip.split != "test" and bool(clip.label and clip.audio_path))
+    kept = rest.select(lambda clip: clip.split != "test" and bool(clip.label))
     if not kept.clips:
         raise DataError(f"{sounds.name}: no labelled recording is left to train on")
     if config.validation_fraction == 0:
@@ -118,19 +141,11 @@ def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, 
     return train, validation
 
 
-def divide_images(
-    images: Manifest, validation: Manifest | None, seed: int
-) -> tuple[Manifest, Manifest]:
-    """Training and validation pictures: the data set's own split, that of the clips, or one in ten by source."""
-    if validation is not None:
-        return images, validation if validation.clips else images
-    own = images.select(lambda clip: clip.split in ("val", "validation"))
-    if own.clips:
-        return images.select(lambda clip: clip.split == "train"), own
-    divided = split_by_source(images, fractions={"train": 0.9, "validation": 0.1}, seed=seed)
+def divide_images(images: Manifest) -> tuple[Manifest, Manifest]:
+    """Training and validation pictures by the data set's own split."""
     return (
-        divided.select(lambda clip: clip.split == "train"),
-        divided.select(lambda clip: clip.split == "validation"),
+        images.select(lambda clip: clip.split == "train"),
+        images.select(lambda clip: clip.split in ("val", "validation")),
     )
 
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from avgan import losses
 from avgan.config import ImaginationSection
 from avgan.networks.posterior import Posterior, divergence, sample
+from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import scenes_of
 from avgan.training.hearing import hear_all
 from avgan.training.schedule import indices_at, share_of_process
 from avgan.training.stage import Context, Stage, Validation
-from avgan.training import distributed
 
 NUM_SHOWN = 12
 
@@ -293,7 +293,9 @@ class ImaginationStage(Stage):
     def _example_images(self, scenes: list[str]) -> Tensor:
         """A validation picture of each scene, or any where the scene has none."""
         known = np.array(self.data.validation_scenes)
-        chosen = [int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes]
+        chosen = [
+            int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes
+        ]
         return self.context.images(self.data.validation_images.get(np.array(chosen)))
 
 

@@ -70,9 +70,7 @@ class RunLog:
             return
         self.shown_at = now
         left_s = (num_steps - step) * seconds_a_step
-        text = (
-            f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left_s / 60:.0f} min left  {note}"
-        )
+        text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left_s / 60:.0f} min left  {note}"
         end = "\n" if last or not terminal else ""
         sys.stderr.write(("\r\x1b[K" if terminal else "") + text + end)
         sys.stderr.flush()

@@ -18,9 +18,7 @@ class DivergedError(AvganError):
     """A loss stopped being finite."""
 
 
-def run_stage(
-    stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]
-) -> None:
+def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]) -> None:
     """Run the steps `start` to the end of a stage.
 
     `save(step)` writes a checkpoint after `step` steps; `log` is None on all processes but the first. Every step is
@@ -59,7 +57,9 @@ def run_stage(
 def seed_step(stage: Stage, step: int) -> None:
     """Seed torch's own generator (dropout) by the number of the step."""
     rank, _ = distributed.world()
-    torch.manual_seed(int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62)))
+    torch.manual_seed(
+        int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62))
+    )
 
 
 def reduce(metrics: dict[str, Tensor]) -> dict[str, float]:

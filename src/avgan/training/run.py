@@ -1,6 +1,6 @@
 """A run from data to trained networks: the three stages in turn, resumed where they were left.
 
-    RUN/config.json  metrics.jsonl  tensorboard/  samples/*.png  checkpoint/<stage>-<step>/
+RUN/config.json  metrics.jsonl  tensorboard/  samples/*.png  checkpoint/<stage>-<step>/
 """
 
 import json
@@ -36,6 +36,8 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
     `start_from` is another run whose finished stages and weights are taken over where their sizes agree, so that many
     runs can share one VQ-VAE. Under torchrun each process takes its share of every batch.
     """
+    section = training_data.resolve(config.data, data)
+    config = config.model_copy(update={"data": section})
     fabric = launch(config)
     write_config(config, out)
     loaded = training_data.load(
@@ -48,7 +50,7 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
     position, state = restore(networks, config, out=out, start_from=start_from, data=data)
     networks.to(fabric.device)
     if config.loop.channels_last:
-        networks.to(memory_format=torch.channels_last)
+        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     context = Context(config, networks, loaded, fabric)
     log = RunLog(out, stage=position.stage, step=position.step, finished=position.finished)
     try:

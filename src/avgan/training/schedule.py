@@ -25,9 +25,7 @@ def _permutation(num_items: int, seed: int, stage: str, epoch: int) -> np.ndarra
     return generator_of(seed, stage, "epoch", epoch).permutation(num_items)
 
 
-def indices_at(
-    step: int, *, num_items: int, batch_size: int, seed: int, stage: str
-) -> np.ndarray:
+def indices_at(step: int, *, num_items: int, batch_size: int, seed: int, stage: str) -> np.ndarray:
     """(batch_size,) items of a step: each epoch is a fresh permutation and batches run across epochs."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, num_items)
@@ -42,9 +40,7 @@ def indices_at(
 def share_of_process(items: np.ndarray, rank: int, num_processes: int) -> np.ndarray:
     """The contiguous share of one process. Raises ValueError when the batch does not divide."""
     if len(items) % num_processes:
-        raise ValueError(
-            f"batch_size {len(items)} does not divide over {num_processes} processes"
-        )
+        raise ValueError(f"batch_size {len(items)} does not divide over {num_processes} processes")
     size = len(items) // num_processes
     return items[rank * size : (rank + 1) * size]
 

@@ -51,7 +51,7 @@ class YAMNet(nn.Module):
         return hidden.float().mean((2, 3))
 
     def load_pretrained(self, path: Path) -> None:
-        """Load the folded AudioSet weights. In the file, layer n of ours is number 3 n + 1 of (pad, conv, ReLU) triples.
+        """Load the folded AudioSet weights: layer n of ours is number 3 n + 1 of the file's (pad, conv, ReLU) triples.
 
         Raises RuntimeError (from torch) when the file holds another network.
         """
