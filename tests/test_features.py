@@ -1,0 +1,190 @@
+"""The front end against librosa, against TensorFlow's definition, and against what it promises."""
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from avgan.features import (
+    FrontEndConfig,
+    LogMel,
+    averaging_matrix,
+    hz_to_mel,
+    mel_filterbank,
+    mel_to_hz,
+    yamnet_front_end,
+)
+
+RATE_HZ = 16_000
+
+
+def noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    return 0.1 * rng.standard_normal(num_samples)
+
+
+def tones(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    times = np.arange(num_samples) / RATE_HZ
+    return sum(0.2 * np.sin(2 * np.pi * hz * times) for hz in (97.0, 440.0, 5_123.0))
+
+
+def speech_like(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Harmonics of a gliding 120 Hz voice in syllables, with digital silence in between."""
+    times = np.arange(num_samples) / RATE_HZ
+    phase = 2 * np.pi * np.cumsum(120.0 + 20.0 * np.sin(2 * np.pi * 0.7 * times)) / RATE_HZ
+    voice = sum(np.sin(k * phase) / k for k in range(1, 30))
+    syllables = np.clip(np.sin(2 * np.pi * 3.0 * times), 0.0, None)
+    pauses = (times % 2.0) < 1.4
+    return 0.1 * voice * syllables * pauses
+
+
+@pytest.mark.parametrize("signal", [noise, tones, speech_like])
+@pytest.mark.parametrize("seconds", [5, 10])
+def test_log_mel_agrees_with_librosa(signal, seconds: int, rng: np.random.Generator) -> None:
+    waveform = signal(seconds * RATE_HZ, rng).astype(np.float32)
+    energies = librosa.feature.melspectrogram(
+        y=waveform.astype(np.float64),
+        sr=RATE_HZ,
+        n_fft=1024,
+        hop_length=512,
+        window="hann",
+        center=True,
+        pad_mode="constant",
+        power=2.0,
+        n_mels=64,
+        fmin=0.0,
+        fmax=8_000.0,
+        norm="slaney",
+    )
+    expected = librosa.power_to_db(energies, ref=1.0, amin=1e-10, top_db=None)
+    found = LogMel(FrontEndConfig())(torch.from_numpy(waveform)[None])
+    assert found.shape == (1, 1, 64, seconds * RATE_HZ // 512 + 1)
+    error = np.abs(found[0, 0].numpy() - expected)
+    # The reference is in double precision: 50 dB below a loud band, single precision shows.
+    loud = expected > expected.max(0) - 50.0
+    assert error[loud].max() < 1e-4
+    assert error.max() < 0.1
+    assert loud.mean() > 0.3
+
+
+def test_slaney_filters_equal_librosas() -> None:
+    expected = librosa.filters.mel(sr=RATE_HZ, n_fft=1024, n_mels=64, fmin=0.0, fmax=8_000.0)
+    np.testing.assert_allclose(mel_filterbank(FrontEndConfig()), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_htk_filters_equal_tensorflows_definition() -> None:
+    """`tf.signal.linear_to_mel_weight_matrix`, loop by loop: triangles on the mel axis, the first bin left out."""
+    config = yamnet_front_end()
+
+    def mel(hz: float) -> float:
+        return 1127.0 * np.log(1.0 + hz / 700.0)
+
+    num_bins = config.n_fft // 2 + 1
+    low, high = mel(config.f_min_hz), mel(config.f_max_hz)
+    step = (high - low) / (config.num_mels + 1)
+    expected = np.zeros((config.num_mels, num_bins))
+    for band in range(config.num_mels):
+        left, centre, right = (low + step * (band + k) for k in range(3))
+        for index in range(1, num_bins):
+            place = mel(index * config.sample_rate_hz / config.n_fft)
+            if left < place <= centre:
+                expected[band, index] = (place - left) / (centre - left)
+            elif centre < place < right:
+                expected[band, index] = (right - place) / (right - centre)
+    np.testing.assert_allclose(mel_filterbank(config), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+def test_mel_scales_invert_and_agree_with_librosa(scale: str) -> None:
+    hz = np.linspace(1.0, 8_000.0, 500)
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz, scale), scale), hz, rtol=1e-9)
+    expected = librosa.hz_to_mel(hz, htk=scale == "htk")
+    np.testing.assert_allclose(hz_to_mel(hz, scale), expected, rtol=1e-9)
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_averaging_is_fair_to_every_frame(num_frames: int, num_time_steps: int) -> None:
+    if num_frames < num_time_steps:
+        with pytest.raises(ValueError, match="longer window"):
+            averaging_matrix(num_frames, num_time_steps)
+        return
+    weights = averaging_matrix(num_frames, num_time_steps).double()
+    assert (weights >= 0).all()
+    torch.testing.assert_close(
+        weights.sum(0), torch.ones(num_time_steps).double(), rtol=0, atol=1e-5
+    )
+    share = torch.full((num_frames,), num_time_steps / num_frames).double()
+    torch.testing.assert_close(weights.sum(1), share, rtol=0, atol=1e-4)
+
+
+def test_averaging_keeps_the_mean_energy(rng: np.random.Generator) -> None:
+    waveform = torch.from_numpy(noise(5 * RATE_HZ, rng).astype(np.float32))[None]
+    every_hop = 10.0 ** (LogMel(FrontEndConfig())(waveform).double() / 10.0)
+    reduced = 10.0 ** (LogMel(FrontEndConfig(num_time_steps=64))(waveform).double() / 10.0)
+    assert reduced.shape == (1, 1, 64, 64)
+    torch.testing.assert_close(reduced.mean(3), every_hop.mean(3), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("position", [0, 1, 511, 512, 777, 40_000, 79_871, 79_999])
+def test_an_impulse_anywhere_is_heard(position: int) -> None:
+    waveform = torch.zeros(1, 5 * RATE_HZ)
+    waveform[0, position] = 1.0
+    log_mel = LogMel(FrontEndConfig(num_time_steps=64))(waveform)[0, 0]
+    steps = (log_mel.amax(0) > -99.0).nonzero().flatten()
+    assert len(steps) > 0
+    heard_at = steps.double().mean() / 64
+    assert abs(heard_at - position / (5 * RATE_HZ)) < 0.03
+
+
+def test_too_short_a_window_is_refused_not_stretched() -> None:
+    with pytest.raises(ValueError, match="32 frames cannot fill 64 time steps"):
+        LogMel(FrontEndConfig(num_time_steps=64))(torch.zeros(1, RATE_HZ))
+
+
+def test_yamnet_front_end_hears_five_seconds_in_497_steps() -> None:
+    log_mel = LogMel(yamnet_front_end())(torch.zeros(3, 5 * RATE_HZ))
+    assert log_mel.shape == (3, 1, 64, 497)
+    torch.testing.assert_close(
+        log_mel, torch.full_like(log_mel, float(np.log(1e-3))), atol=1e-4, rtol=0
+    )
+
+
+def test_magnitudes_have_a_finite_slope_at_silence() -> None:
+    waveform = torch.zeros(1, 8_000, requires_grad=True)
+    LogMel(yamnet_front_end())(waveform).sum().backward()
+    assert waveform.grad is not None
+    assert torch.isfinite(waveform.grad).all()
+
+
+@pytest.mark.parametrize("config", [FrontEndConfig(num_time_steps=64), yamnet_front_end()])
+def test_training_in_half_precision_hears_the_same(
+    config: FrontEndConfig, rng: np.random.Generator
+) -> None:
+    waveform = torch.from_numpy(noise(5 * RATE_HZ, rng).astype(np.float32))[None]
+    front_end = LogMel(config)
+    with torch.autocast("cpu", torch.bfloat16):
+        in_training = front_end(waveform)
+    assert in_training.dtype == torch.float32
+    assert torch.equal(in_training, front_end(waveform))
+
+
+def test_a_recording_is_heard_alike_alone_and_in_a_batch(rng: np.random.Generator) -> None:
+    batch = torch.from_numpy(np.stack([noise(RATE_HZ, rng) for _ in range(3)]).astype(np.float32))
+    front_end = LogMel(FrontEndConfig())
+    torch.testing.assert_close(front_end(batch)[1:2], front_end(batch[1:2]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"window_length": 2048}, "window_length 2048 exceeds n_fft 1024"),
+        ({"f_max_hz": 9_000.0}, "do not fit a rate of 16000 Hz"),
+        ({"f_min_hz": 8_000.0}, "do not fit"),
+        ({"num_bands": 3}, "num_bands"),
+    ],
+)
+def test_impossible_front_ends_are_refused(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FrontEndConfig(**fields)
