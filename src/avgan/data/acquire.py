@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.datasets import Remote, Weights, declaration, locate
 from avgan.data.download import download, verify
 from avgan.data.excerpt import read_excerpt
@@ -23,6 +24,8 @@ from avgan.errors import AvganError, DataError
 from avgan.images import read_frame, read_image
 
 _MARKERS = ".complete"  # folder of the markers of unpacked archives, inside that of the data set
+
+MAX_CHECKED_S = 60.0  # of a clip; data sets have clips of 5 or 10 s
 
 Say = Callable[[str], None]
 
@@ -164,11 +167,11 @@ def _file_problem(path: Path, sha256: str) -> str:
 
 def _decode(clip: Clip, root: Path) -> None:
     if clip.audio_path:
-        end_s = clip.end_s if clip.end_s is not None else float("inf")
-        length_s = min(end_s - clip.start_s, 60.0)
-        read_excerpt(
-            root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=16_000
-        )
+        length_s = MAX_CHECKED_S
+        if clip.end_s is not None:
+            length_s = min(length_s, clip.end_s - clip.start_s)
+        path = root / clip.audio_path
+        read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ)
     if clip.image_path and clip.frame_s is not None:
         read_frame(root / clip.image_path, clip.frame_s)
     elif clip.image_path:

@@ -9,9 +9,8 @@ import soundfile
 from avgan.audio import read_audio
 from avgan.errors import AudioError
 
-PREROLL_S = (
-    1.0  # codecs carry state from block to block: enter a video early and drop what precedes
-)
+NO_PLAYLISTS = {"protocol_whitelist": "none"}  # no file may make us open others or addresses
+PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 
 
 def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
@@ -42,13 +41,13 @@ def _seek_with_soundfile(path: Path, start_s: float, length_s: float) -> tuple[n
 def _seek_with_av(path: Path, start_s: float, length_s: float) -> tuple[np.ndarray, int]:
     """As `_seek_with_soundfile`, for what it cannot open: the sound of a video, m4a."""
     try:
-        with av.open(str(path), mode="r") as container:
+        with path.open("rb") as file, av.open(file, mode="r", options=NO_PLAYLISTS) as container:
             if not container.streams.audio:
                 raise AudioError(f"{path}: has no sound track; choose a recording with sound")
             if start_s > 0:
                 container.seek(int(max(0.0, start_s - PREROLL_S) * av.time_base))
             return _decode_between(container, start_s, start_s + length_s)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError) as error:
         raise AudioError(
             f"{path}: cannot be decoded ({error.strerror}); replace it or drop its clips"
         ) from error

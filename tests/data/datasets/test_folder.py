@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avgan.data.datasets import find
 from avgan.data.datasets.folder import MIN_REST_S, cut, read_folder
 from avgan.data.pairing import pair_within
 from avgan.errors import DataError
@@ -38,6 +39,8 @@ def test_long_recordings_are_cut_and_share_their_source(tmp_path: Path, tone: Ma
     ]
     assert [c.source_id for c in clips] == ["bus/a.wav"] * 3 + ["tram/b.flac"]
     assert {c.label for c in clips} == {"bus", "tram"}
+    assert find(tmp_path, "folder", window_s=2.0).clips == clips
+    assert len(find(tmp_path, "folder")) == 2
 
 
 def test_videos_give_synchronous_clips_with_the_frame_at_the_middle(

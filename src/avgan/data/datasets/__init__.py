@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avgan.data.datasets.declaration import Dataset, Declaration, Remote, Weights
 from avgan.data.datasets.esc50 import ESC50
-from avgan.data.datasets.folder import FOLDER
+from avgan.data.datasets.folder import FOLDER, read_folder
 from avgan.data.datasets.miniplaces import MINIPLACES
 from avgan.data.datasets.tau2019 import TAU2019
 from avgan.data.datasets.yamnet import YAMNET
@@ -53,8 +53,11 @@ def locate(root: str | Path, name: str) -> Path:
     return next((folder for folder in below if declared.matches(folder)), Path(root))
 
 
-def find(root: str | Path, name: str) -> Manifest:
+def find(root: str | Path, name: str, *, window_s: float | None = None) -> Manifest:
     """Read the manifest of a data set below `root`.
+
+    `window_s`: how long the clips of a folder of one's own are cut; those of a public data set
+    have their length.
 
     Raises:
         DataError: it is not there, or incomplete.
@@ -64,7 +67,10 @@ def find(root: str | Path, name: str) -> Manifest:
         raise DataError(
             f"{name}: pretrained weights, not a data set; known are: {', '.join(DATASETS)}"
         )
-    return declared.read(locate(root, name))
+    folder = locate(root, name)
+    if declared is FOLDER and window_s is not None:
+        return read_folder(folder, window_s=window_s)
+    return declared.read(folder)
 
 
 def find_file(root: str | Path, name: str) -> Path:

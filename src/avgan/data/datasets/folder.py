@@ -12,6 +12,7 @@ import av
 import soundfile
 
 from avgan.data.datasets.declaration import Dataset
+from avgan.data.excerpt import NO_PLAYLISTS
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 
@@ -95,7 +96,7 @@ def _inspect(path: Path) -> tuple[float, bool, bool]:
     try:
         if not is_video and path.suffix.lower() != ".m4a":
             return soundfile.info(path).duration, True, False
-        with av.open(str(path), mode="r") as container:
+        with path.open("rb") as file, av.open(file, mode="r", options=NO_PLAYLISTS) as container:
             duration_s = (container.duration or 0) / av.time_base
             has_sound = bool(container.streams.audio)
             has_picture = is_video and bool(container.streams.video)
