@@ -139,8 +139,9 @@ class LogMel(nn.Module):
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
-        window = torch.hann_window(config.window_length, periodic=True)
-        self.register_buffer("window", window, persistent=False)
+        # in single precision the formula itself loses the window's ends
+        window = torch.hann_window(config.window_length, periodic=True, dtype=torch.float64)
+        self.register_buffer("window", window.float(), persistent=False)
         filters = torch.from_numpy(mel_filterbank(config))
         self.register_buffer("filters", filters, persistent=False)
 
