@@ -29,5 +29,7 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = f"{path.parent} is no folder"
         raise AvganError(f"{path}: cannot be written ({reason}); choose another place") from None
     return path
