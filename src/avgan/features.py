@@ -148,7 +148,7 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform (B, L) float in [-1, 1] -> (B, 1, F, T), in single precision whatever the caller computes in.
 
-        Under autocast the products below would round decibels to quarters, and training would hear what no one else does.
+        Under autocast the products below would round decibels to quarters: training would hear what no one else does.
         """
         if torch.is_autocast_enabled(waveform.device.type):
             with torch.autocast(waveform.device.type, enabled=False):
