@@ -38,13 +38,13 @@ def generator_loss(imagined_score: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, imagined: Tensor, generator: torch.Generator
+    critic: Callable[[Tensor], Tensor], real: Tensor, imagined: Tensor, weight: Tensor
 ) -> Tensor:
-    """(|grad D(w G + (1 - w) E)|_2 - 1)^2, one uniform w a sample (Eq. 2, third term).
+    """(|grad D(w G + (1 - w) E)|_2 - 1)^2, weight (B,) the w of each sample, uniform in [0, 1] (Eq. 2, third term).
 
     The norm is taken per sample over all its features. real, imagined (B, ...); neither receives a gradient.
     """
-    weight = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device)
+    weight = weight.view(-1, *[1] * (real.dim() - 1))
     between = (weight * imagined + (1.0 - weight) * real).detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(2, dim=1) - 1.0).square().mean()

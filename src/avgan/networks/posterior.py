@@ -6,7 +6,6 @@ the noise is inferred from the very picture it is compared with (a conditional v
 2015; joined with a critic as in Zhu et al. 2017). Used in training only.
 """
 
-import torch
 from torch import Tensor, nn
 
 
@@ -36,7 +35,6 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
 
 
-def sample(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """One draw (B, Z), through which gradients reach mean and variance."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """The draw (B, Z) that standard normal noise (B, Z) picks; gradients reach mean and variance."""
     return mean + (0.5 * log_variance).exp() * noise

@@ -105,7 +105,6 @@ class ImaginationStage(Stage):
             pairs = self.pairs(number)
             imagined = self.generator.imagine(pairs.heard, self.noise(number, len(pairs.real)))
         heard = pairs.heard.detach()
-        random = self.torch_generator(number, "penalty")
         with torch.autocast(self.context.fabric.device.type, enabled=False):
             real_score = self.critic(pairs.real, heard)
             imagined_score = self.critic(imagined, heard)
@@ -120,7 +119,7 @@ class ImaginationStage(Stage):
                     lambda between: self.critic(between, heard, hold_others=True),
                     pairs.real,
                     imagined,
-                    random,
+                    self.random_rows(torch.rand, len(imagined), step=number, purpose="penalty"),
                 )
                 loss = loss + self.section.penalty_weight * every * penalty
             norm = self.descend("critic", loss, (self.critic,), step)
@@ -156,7 +155,7 @@ class ImaginationStage(Stage):
         compared = imagined
         if self.posterior is not None:
             mean, log_variance = self.posterior(pairs.real)
-            random = self.torch_generator(number, "posterior")
+            random = self.random_rows(torch.randn, *mean.shape, step=number, purpose="posterior")
             compared = self.generator.imagine(pairs.heard, sample(mean, log_variance, random))
             metrics["divergence"] = divergence(mean, log_variance)
             loss = loss + self.section.posterior_weight * metrics["divergence"]
@@ -243,12 +242,8 @@ class ImaginationStage(Stage):
 
     def noise(self, number: int, count: int) -> Tensor:
         """Standard normal noise (count, Z)."""
-        return torch.randn(
-            count,
-            self.generator.config.noise_dim,
-            generator=self.torch_generator(number, "noise"),
-            device=self.context.fabric.device,
-        )
+        size = self.generator.config.noise_dim
+        return self.random_rows(torch.randn, count, size, step=number, purpose="noise")
 
     def _build_posterior(self) -> Posterior | None:
         if not self.section.posterior_weight:

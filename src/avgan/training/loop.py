@@ -37,9 +37,12 @@ def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[i
         with stage.context.fabric.autocast():
             metrics = stage.step(step)
         done = step + 1
-        if done % loop.log_every == 0 or done == num_steps:
-            values = reduce(metrics)
-            check_finite(stage.name, done, values)
+        saves = done % loop.checkpoint_every == 0 and done < num_steps
+        logs = done % loop.log_every == 0 or done == num_steps
+        if logs or saves:
+            values = reduce(metrics, stage.context.fabric.device)
+            check_finite(stage.name, done, values)  # before `save`, which drops the last good one
+        if logs:
             pace = (time.monotonic() - began) / (done - start)
             if log:
                 log.metrics(stage.name, done, values)
@@ -49,7 +52,7 @@ def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[i
         if log and (done % loop.validate_every == 0 or done == num_steps):
             with stage.context.fabric.autocast():
                 log.validation(stage.name, done, stage.validate(done))
-        if done % loop.checkpoint_every == 0 and done < num_steps:
+        if saves:
             save(done)
     stage.finish()
 
@@ -62,9 +65,9 @@ def seed_step(stage: Stage, step: int) -> None:
     )
 
 
-def reduce(metrics: dict[str, Tensor]) -> dict[str, float]:
-    """Metrics of a step, averaged over processes."""
-    values = torch.stack([value.detach().float().cpu() for value in metrics.values()])
+def reduce(metrics: dict[str, Tensor], device: torch.device) -> dict[str, float]:
+    """Metrics of a step, averaged over processes; on the training device, the only one they can all talk on."""
+    values = torch.stack([value.detach().float().to(device) for value in metrics.values()])
     return dict(zip(metrics, distributed.mean_over_processes(values).tolist(), strict=True))
 
 

@@ -52,12 +52,18 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
     if config.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     context = Context(config, networks, loaded, fabric)
-    log = RunLog(out, stage=position.stage, step=position.step, finished=position.finished)
+    log = open_log(out, position) if distributed.is_first() else None
     try:
-        run_stages(context, position, state, log if distributed.is_first() else None, out)
+        run_stages(context, position, state, log, out)
     finally:
-        log.close()
+        if log:
+            log.close()
     return out
+
+
+def open_log(out: Path, position: Position) -> RunLog:
+    """The log of a run that stands at a position."""
+    return RunLog(out, stage=position.stage, step=position.step, finished=position.finished)
 
 
 def run_stages(

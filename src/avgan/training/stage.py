@@ -4,7 +4,7 @@ A stage owns what it trains and says what one step does; the loop owns time, dis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,11 +106,16 @@ class Stage(ABC):
         rows = range(rank * size, (rank + 1) * size)
         return [generator_of(self.seed, self.name, purpose, step, row) for row in rows]
 
-    def torch_generator(self, step: int, purpose: str) -> torch.Generator:
-        """A torch generator on the training device for one step of this process."""
-        rank, _ = distributed.world()
-        number = generator_of(self.seed, self.name, purpose, step, rank).integers(2**62)
-        return torch.Generator(self.context.fabric.device).manual_seed(int(number))
+    def random_rows(
+        self, draw: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str
+    ) -> Tensor:
+        """Random numbers (count, *size) of `draw`: this process's rows of what one process alone would draw."""
+        rank, num_processes = distributed.world()
+        device = self.context.fabric.device
+        number = generator_of(self.seed, self.name, purpose, step, 0).integers(2**62)
+        generator = torch.Generator(device).manual_seed(int(number))
+        rows = draw(num_processes * count, *size, generator=generator, device=device)
+        return rows[rank * count : (rank + 1) * count]
 
     @property
     def seed(self) -> int:
