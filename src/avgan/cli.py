@@ -338,11 +338,11 @@ def train(
     start_from
         Another run, whose finished stages are taken over.
     """
+    changes = dict(key_value(text) for text in setting)
     with extra("train"):
         from avgan import config
         from avgan.training.run import train
 
-    changes = dict(key_value(text) for text in setting)
     chosen = config.override(config.preset(preset), changes)
     print(train(chosen, data=data, out=output, start_from=start_from))
 

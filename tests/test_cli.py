@@ -1,0 +1,407 @@
+"""The command line as people meet it: real processes, real files, every bad input there is."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from avgan import cli
+from avgan.errors import AvganError
+from avgan.images import read_image
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+RATE_HZ = 16_000
+
+
+@pytest.fixture
+def run(toy_bundle: Path, tmp_path: Path) -> Run:
+    """Run `python -m avgan` in an empty folder; `model=True` appends the toy bundle."""
+
+    def run_command(
+        *arguments: object, model: bool = False, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "avgan", *map(str, arguments)]
+        if model:
+            command += ["--model", str(toy_bundle)]
+        result = subprocess.run(
+            command, input=stdin, capture_output=True, cwd=tmp_path, timeout=120
+        )
+        out, err = result.stdout.decode(), result.stderr.decode()
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(command, result.returncode, out, err)
+
+    return run_command
+
+
+def write_bad_inputs(folder: Path, tone: np.ndarray) -> dict[str, tuple[Path, str]]:
+    """Inputs that give no answer, each with what its line must say."""
+    empty = folder / "empty.wav"
+    empty.touch()
+    no_samples = folder / "no samples.wav"
+    soundfile.write(no_samples, np.zeros(0), RATE_HZ)
+    text = folder / "text.wav"
+    text.write_text("this is a shopping list\n" * 50)
+    cut = folder / "cut.m4a"
+    with av.open(cut, "w") as container:
+        sound = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
+        frame.sample_rate = RATE_HZ
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    nan = folder / "nan.wav"
+    soundfile.write(nan, np.full(RATE_HZ, np.nan, np.float32), RATE_HZ, subtype="FLOAT")
+    no_recordings = folder / "folder"
+    no_recordings.mkdir()
+    return {
+        "empty": (empty, "is empty"),
+        "no samples": (no_samples, "holds no sound"),
+        "text": (text, "not a sound file"),
+        "cut": (cut, "not a sound file"),
+        "nan": (nan, "no sample is a finite number"),
+        "folder": (no_recordings, "no recording in this folder"),
+        "missing": (folder / "missing.wav", "no such file"),
+    }
+
+
+def write_odd_inputs(folder: Path, tone: np.ndarray) -> dict[str, tuple[Path, str]]:
+    """Inputs that do give an answer, each with what it is warned of ("": nothing)."""
+
+    def write(name: str, samples: np.ndarray, rate_hz: int, subtype: str) -> Path:
+        soundfile.write(folder / name, samples, rate_hz, subtype=subtype)
+        return folder / name
+
+    part = write("part.wav", tone, RATE_HZ, "PCM_16")
+    part.write_bytes(part.read_bytes()[: part.stat().st_size * 3 // 4])
+    some_nan = tone.copy()
+    some_nan[:10] = np.nan
+    return {
+        "silent": (write("silent.wav", 0 * tone, RATE_HZ, "PCM_16"), "is silent"),
+        "clipped": (write("clipped.wav", np.clip(9 * tone, -1, 1), RATE_HZ, "PCM_16"), "clipped"),
+        "some nan": (write("some-nan.wav", some_nan, RATE_HZ, "FLOAT"), "not numbers"),
+        "studio": (write("studio.wav", np.tile(tone[:, None], 8), 96_000, "PCM_24"), "shorter"),
+        "1 ms": (write("1ms.wav", tone[:16], RATE_HZ, "PCM_16"), "shorter than 1 s"),
+        "truncated": (part, ""),
+        "name": (write("Straße am Meer 海 '\"$.wav", tone, RATE_HZ, "PCM_16"), ""),
+    }
+
+
+def test_every_odd_input_gives_an_answer_and_every_bad_one_a_line(
+    run: Run, tmp_path: Path, make_tone: Callable[..., np.ndarray]
+) -> None:
+    tone = make_tone(duration_s=2.0)
+    (tmp_path / "in put").mkdir()
+    bad = write_bad_inputs(tmp_path / "in put", tone)
+    odd = write_odd_inputs(tmp_path / "in put", tone)
+    paths = [path for pair in zip(bad.values(), odd.values(), strict=True) for path, _ in pair]
+    result = run("classify", "--format", "jsonl", *paths, model=True)
+    assert result.returncode == 1
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["path"] for answer in answers] == [str(path) for path, _ in odd.values()]
+    lines = result.stderr.splitlines()
+    for path, expected in bad.values():
+        (line,) = [line for line in lines if str(path) in line]
+        assert expected in line
+    for answer, (path, expected) in zip(answers, odd.values(), strict=True):
+        assert sum(answer["scenes"].values()) <= 1.001
+        assert any(expected in warning for warning in answer["warnings"]) == bool(expected)
+        assert any(str(path) in line for line in lines) == bool(expected)
+    assert all(line.startswith("avgan: ") for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["empty", "no samples", "text", "cut", "nan", "folder", "missing"])
+def test_a_bad_input_alone(
+    run: Run, tmp_path: Path, make_tone: Callable[..., np.ndarray], kind: str
+) -> None:
+    path, expected = write_bad_inputs(tmp_path, make_tone())[kind]
+    for arguments in (["classify", path], ["imagine", path, "-o", tmp_path / "picture.png"]):
+        result = run(*arguments, model=True)
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert expected in result.stderr or "is a folder" in result.stderr
+    assert not (tmp_path / "picture.png").exists()
+
+
+def test_formats_and_outputs(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    table = run("classify", tone_wav, model=True)
+    assert table.returncode == 0
+    assert table.stderr == ""
+    assert str(tone_wav) in table.stdout
+    (from_json,) = json.loads(run("classify", tone_wav, "--format", "json", model=True).stdout)
+    rows = run("classify", tone_wav, "--format", "csv", "--hop", "0.5", model=True).stdout
+    assert len(list(csv.DictReader(io.StringIO(rows)))) == 3
+    result = run(
+        "classify", tmp_path, "--images", "new/pictures", "--report", "new/page.html", "--top", "1",
+        "--format", "jsonl", model=True,
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert answer["scene"] == from_json["scene"]
+    assert len(answer["scenes"]) == 1
+    assert read_image(tmp_path / "new" / "pictures" / "tone.png").shape == (3, 128, 128)
+    assert "tone.wav" in (tmp_path / "new" / "page.html").read_text()
+
+
+def test_standard_input(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    content = tone_wav.read_bytes()
+    piped = run(
+        "classify", "-", "--format", "jsonl", "--report", "page.html", model=True, stdin=content
+    )
+    (filed,) = run("classify", tone_wav, "--format", "jsonl", model=True).stdout.splitlines()
+    assert json.loads(piped.stdout) | {"path": ""} == json.loads(filed) | {"path": ""}
+    assert "standard input" in (tmp_path / "page.html").read_text()
+    nothing = run("classify", "-", model=True)
+    assert nothing.returncode == 1
+    assert "is empty" in nothing.stderr
+    drawn = run("imagine", "-", "-o", "p.png", model=True, stdin=content)
+    assert (tmp_path / "p.png").exists(), drawn.stderr
+
+
+def test_imagine(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    result = run("imagine", tone_wav, "-o", "a b.png", "--scale", "3", model=True)
+    assert result.returncode == 0
+    assert result.stdout.startswith("a b.png: ")
+    assert read_image(tmp_path / "a b.png", size_px=384).shape == (3, 384, 384)
+
+
+def test_a_place_where_nothing_can_be_written(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for option, place in (("--images", "file/pictures"), ("--report", "file/page.html")):
+        result = run("classify", tone_wav, tone_wav, option, place, model=True)
+        assert result.returncode == 1
+        assert len(result.stdout.splitlines()) == 3  # the answers are there all the same
+        assert len(result.stderr.splitlines()) == 1
+        assert "cannot be written" in result.stderr
+    result = run("imagine", tone_wav, "-o", "file/a.png", model=True)
+    assert result.returncode == 1
+    assert "choose another place" in result.stderr
+    result = run("demo", "-o", "file", model=True)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    result = run("classify", tone_wav, "--images", "locked", model=True)
+    assert result.returncode == 1
+    assert "Permission denied" in result.stderr
+
+
+def test_interrupt(toy_bundle: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Ctrl-C in the middle of a long recording: the answer before it is there, and one line."""
+    short, long = tmp_path / "short.wav", tmp_path / "long.flac"
+    soundfile.write(short, rng.uniform(-0.5, 0.5, RATE_HZ), RATE_HZ)
+    with soundfile.SoundFile(long, "w", RATE_HZ, 1) as file:
+        for _ in range(240):
+            file.write(np.zeros(60 * RATE_HZ, np.int16))
+    command = [
+        sys.executable, "-m", "avgan", "classify", short, long, "--format", "jsonl", "--hop", "0.01",
+        "--model", toy_bundle,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert json.loads(first)["path"] == str(short)
+        assert process.stdout.read() == ""
+        assert process.stderr.read().splitlines() == [
+            "avgan: interrupted; what was finished before is kept"
+        ]
+
+
+def test_a_reader_that_goes_away(toy_bundle: Path, tone_wav: Path) -> None:
+    """avgan classify ... | head"""
+    command = [
+        sys.executable,
+        "-m",
+        "avgan",
+        "classify",
+        *[str(tone_wav)] * 50,
+        "--format",
+        "jsonl",
+    ]
+    with subprocess.Popen(
+        [*command, "--model", str(toy_bundle)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["clasify", "x.wav"], 'Did you mean "classify"'),
+        (["classify", "x.wav", "--fromat", "json"], "Did you mean --format"),
+        (["classify", "x.wav", "--format", "jsn"], "table"),
+        (["classify", "x.wav", "--top", "0"], "--top"),
+        (["classify", "x.wav", "--hop", "-1"], "--hop"),
+        (["classify", "x.wav", "--top", "many"], "--top"),
+        (["classify"], "name a recording"),
+        (["imagine", "x.wav"], "--output"),
+        (["data", "gett"], 'Did you mean "get"'),
+        (["train", "--preset", "x", "--data", ".", "-o", "r", "--set", "gamma"], "name=value"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: list[str], expected: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert expected in result.stderr
+
+
+def test_a_bundle_that_is_none(run: Run, tone_wav: Path) -> None:
+    result = run("classify", tone_wav, "--model", "nowhere")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "no such bundle" in result.stderr
+
+
+def test_models(
+    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from avgan.runtime.bundle import open_bundle
+
+    monkeypatch.setattr("avgan.runtime.bundle.installed", lambda: [open_bundle(toy_bundle)])
+    assert cli.main(["models"]) == 0
+    shown = capsys.readouterr().out
+    for fact in ("toy 1", "4 sounds, 4 scenes", "accuracy 0.75 [0.7, 0.8]", "Apache-2.0"):
+        assert fact in shown
+    assert cli.main(["models", "--json"]) == 0
+    (card,) = json.loads(capsys.readouterr().out)
+    assert card["name"] == "toy"
+
+
+def test_help_is_quick_and_light() -> None:
+    program = (
+        "import sys; from avgan.cli import main; main(sys.argv[1:])\n"
+        "heavy = {'torch', 'onnxruntime', 'numpy', 'av', 'soundfile', 'PIL', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["classify", "--help"], ["data", "--help"], ["--version"]):
+        result = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+        )
+        assert result.stderr.strip() == "[]"
+        assert result.stdout
+    times_s = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "avgan", "--help"], capture_output=True, check=True)
+        times_s.append(time.perf_counter() - started)
+    assert min(times_s) < 0.3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--preset", "compact", "--data", ".", "-o", "run"],
+        ["evaluate", "run", "--protocol", "esc50", "--data", "."],
+        ["export", "run", "-o", "bundle"],
+    ],
+)
+def test_without_torch_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("avgan.")]:
+        if name.split(".")[1] in {
+            "training",
+            "evaluation",
+            "export",
+            "model",
+            "features",
+            "networks",
+        }:
+            monkeypatch.delitem(sys.modules, name)
+    assert cli.main(arguments) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "torch" in line
+    assert 'pip install "avgan[' in line
+
+
+def test_verbs_hand_their_options_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    called: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {}
+
+    def note(name: str, result: object) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            called[name] = (arguments, options)
+            return result
+
+        return call
+
+    monkeypatch.setattr("avgan.training.run.train", note("train", tmp_path))
+    monkeypatch.setattr("avgan.evaluation.protocols.evaluate", note("evaluate", {"accuracy": 0.5}))
+    monkeypatch.setattr("avgan.export.export_bundle", note("export", tmp_path))
+    monkeypatch.setattr("avgan.data.acquire.get", note("get", tmp_path))
+    monkeypatch.setattr("avgan.data.acquire.check", note("check", ["a.wav: damaged"]))
+    train = ["train", "--preset", "compact", "--data", "d", "-o", "r", "--start-from", "s"]
+    assert cli.main([*train, "--set", "loop.seed=3"]) == 0
+    (config,), options = called["train"]
+    assert config.loop.seed == 3  # type: ignore[attr-defined]
+    assert options == {"data": Path("d"), "out": Path("r"), "start_from": Path("s")}
+    assert cli.main(["evaluate", "r", "--protocol", "esc50", "--data", "d"]) == 0
+    assert called["evaluate"][0] == (Path("r"),)
+    assert cli.main(["export", "r", "-o", "b"]) == 0
+    assert called["export"][0] == (Path("r"), Path("b"))
+    assert cli.main(["data", "get", "esc50", "--data", "d"]) == 0
+    assert called["get"][0] == ("esc50", Path("d"))
+    assert cli.main(["data", "check", "esc50", "--data", "d"]) == 1
+    assert "a.wav: damaged" in capsys.readouterr().err
+
+
+def test_data_list_names_licences(run: Run) -> None:
+    pytest.importorskip("pyarrow")
+    result = run("data", "list")
+    assert result.returncode == 0
+    assert "esc50" in result.stdout
+    assert "CC BY-NC 3.0" in result.stdout
+
+
+def test_errors_meant_for_the_user_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise AvganError("this is wrong; do that")
+
+    monkeypatch.setattr("avgan.runtime.bundle.installed", fail)
+    assert cli.main(["models"]) == 1
+    assert capsys.readouterr().err == "avgan: this is wrong; do that\n"
+
+
+def test_demo(run: Run, tmp_path: Path) -> None:
+    result = run("demo", "-o", "out here", model=True)
+    assert result.returncode == 0
+    sounds = {path.stem for path in (tmp_path / "out here" / "sounds").iterdir()}
+    pictures = {path.stem for path in (tmp_path / "out here" / "pictures").iterdir()}
+    assert len(sounds) >= 8
+    assert pictures == sounds
+    page = (tmp_path / "out here" / "report.html").read_text()
+    assert page.count("<article>") == len(sounds)
+    assert len(page) < 8_000_000
+    assert "report.html" in result.stderr
