@@ -48,6 +48,8 @@ class Checkpoint:
     position: Position
     provenance: dict[str, Any] = field(default_factory=dict)
     """Hashes of the data, versions, seed."""
+    sources: tuple[str, ...] = ()
+    """Source ids of the recordings it was trained or watched with; the leakage guard goes by them."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
@@ -156,6 +158,7 @@ def _to_json(checkpoint: Checkpoint) -> dict[str, Any]:
         "scene_of_label": checkpoint.scene_of_label,
         "position": asdict(checkpoint.position),
         "provenance": checkpoint.provenance,
+        "sources": list(checkpoint.sources),
         "torch": torch.__version__,
     }
 
@@ -172,6 +175,7 @@ def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
         scene_of_label=tree["scene_of_label"],
         position=Position(position["stage"], position["step"], tuple(position["finished"])),
         provenance=tree["provenance"],
+        sources=tuple(tree.get("sources", ())),
     )
 
 

@@ -76,12 +76,26 @@ def export_bundle(
         card["sha256"] = {"model.onnx": hashlib.sha256(graph.read_bytes()).hexdigest()}
         (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         folder.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(folder, out)
+        replace_folder(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a folder in the place of another, which is removed only once the new one stands there."""
+    aside = Path(tempfile.mkdtemp(prefix=".old-", dir=old.parent)) / old.name
+    try:
+        if old.exists():
+            os.replace(old, aside)
+        try:
+            os.replace(new, old)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, old)
+            raise
+    finally:
+        shutil.rmtree(aside.parent, ignore_errors=True)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from avgan.config import RunConfig
 from avgan.data.loading import WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
-from avgan.errors import ConfigError, DataError
+from avgan.errors import CheckpointError, ConfigError, DataError, LeakageError
 from avgan.evaluation import metrics
 from avgan.evaluation.report import write_report
 from avgan.model import AVGAN
@@ -125,6 +125,10 @@ def score_held_out(run: Path, described: Checkpoint, sounds: Manifest) -> Scored
         raise DataError(
             f"{run}: this run held no fold out; train with --set data.held_out_folds='[\"5\"]'"
         )
+    if described.position.finished != NAMES:
+        raise CheckpointError(
+            f"{run}: its training is unfinished; run `avgan train -o {run}` again"
+        )
     networks, trained = checkpoint.load_networks(run)
     return score(networks, trained, sounds, fold=",".join(folds))
 
@@ -138,6 +142,12 @@ def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) 
     config = trained.config
     rest, test = hold_out(sounds, config.data.held_out_folds)
     check_leakage(rest, test)
+    # `rest` is what should have been trained on; the checkpoint says what was
+    if known := set(trained.sources) & {clip.source_id for clip in test.clips}:
+        raise LeakageError(
+            f"source {min(known)!r} of fold {fold} was trained on ({len(known)} such sources); "
+            "train again with these folds held out of the data as they are now"
+        )
     store = WaveformStore(
         test,
         rate_hz=config.front_end.sample_rate_hz,

@@ -49,6 +49,8 @@ class TrainingData:
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
     provenance: dict[str, str]
+    sources: tuple[str, ...] = ()
+    """Of all recordings in `train` and `validation`: what the run must never be scored on."""
 
     def spread_validation_images(self, start: int, stop: int) -> np.ndarray:
         """Indices of validation pictures in an order that visits all scenes early and is always the same."""
@@ -122,6 +124,7 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
             "images": f"{images.name} {images.sha256()}",
             "pairing": pairing.kind,
         },
+        sources=tuple(sorted({clip.source_id for clip in train.clips + validation.clips})),
     )
 
 

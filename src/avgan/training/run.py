@@ -110,6 +110,7 @@ def write(context: Context, out: Path, position: Position, state: dict) -> None:
             scene_of_label=context.data.scene_of_label,
             position=position,
             provenance={"avgan": __version__, **context.data.provenance},
+            sources=context.data.sources,
         )
         checkpoint.save(out / "checkpoint", description, context.networks, state)
     distributed.barrier()
