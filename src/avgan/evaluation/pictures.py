@@ -6,7 +6,7 @@ scene's recording (what a generator that ignores the sound would get).
 Shapes: M recordings, D code dimension, S scenes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
 from avgan.data.loading import ImageStore, WaveformStore
@@ -22,6 +23,7 @@ from avgan.data.splits import hold_out
 from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.report import write_json
 from avgan.images import grid
 from avgan.losses import diversity
 from avgan.model import AVGAN
@@ -41,6 +43,38 @@ class Gallery:
     """The scene each recording is paired with."""
     features: Tensor
     """(M, D, 16, 16)"""
+
+
+def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
+    """Score what a run imagines for its held-out recordings and draw it.
+
+    Writes report.json, imagined.png (a row a sound) and shuffled.png (the same rows, each imagined from recordings of
+    other sounds) into `out`. Raises DataError when the run held nothing out.
+    """
+    networks, trained = checkpoint.load_networks(run)
+    gallery = imagine_held_out(networks, trained, data)
+    assert trained.scene_of_label is not None
+    scenes = tuple(sorted(set(trained.scene_of_label.values())))
+    judge = judge_of(networks, data, trained.config, scenes)
+    report = score_pictures(networks, gallery, judge)
+    report |= {
+        "protocol": "pictures",
+        "preset": trained.config.preset,
+        "seed": trained.config.loop.seed,
+        "held_out_folds": list(trained.config.data.held_out_folds),
+        "provenance": {k: v for k, v in trained.provenance.items() if k != "train_sources"},
+    }
+    strong = tuple(label for label, place in ESC50_SCENE.items() if place.strength == "strong")
+    contact_sheet(networks, gallery, out / "imagined.png", labels=strong)
+    contact_sheet(networks, shuffled(gallery), out / "shuffled.png", labels=strong)
+    write_json(report, out / "report.json")
+    return report
+
+
+def shuffled(gallery: Gallery) -> Gallery:
+    """The control: every recording gets what was imagined for another one, drawn with a fixed seed."""
+    order = np.random.default_rng(0).permutation(len(gallery.scenes))
+    return replace(gallery, features=gallery.features[order])
 
 
 @torch.inference_mode()
@@ -82,7 +116,8 @@ def judge_of(networks: AVGAN, data: Path, config: Any, scenes: tuple[str, ...]) 
 def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:
     """Agreement of imagined pictures with the scene: how often the judge's first and first five answers hold it.
 
-    The shuffled control keeps the pictures and gives each the scene of another recording.
+    The shuffled control keeps the pictures and compares each with the scene of another recording. `gallery` must be
+    of ESC-50, whose sounds say how strongly they are tied to a place.
     """
     quantizer = networks.vqvae.quantizer
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 - `esc50`: the official five folds. For each, generator and classifier are trained anew without it (the VQ-VAE has
   never heard a sound and is shared), then scored on it. A run that already holds a fold out serves as that fold.
 - `holdout`: the run itself, on the folds it held out.
+- `pictures`: what the run imagines for those folds, by a judge of scenes and for the eye (see `pictures`).
 
 A protocol can be interrupted anywhere; the same command goes on.
 """
@@ -24,12 +25,13 @@ from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import CheckpointError, ConfigError, DataError, LeakageError
 from avgan.evaluation import metrics
+from avgan.evaluation.pictures import evaluate_pictures
 from avgan.evaluation.report import write_report
 from avgan.model import AVGAN
 from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
 
-PROTOCOLS = ("esc50", "holdout")
+PROTOCOLS = ("esc50", "holdout", "pictures")
 BATCH = 32
 
 
@@ -56,7 +58,7 @@ def evaluate(
     out: Path | None = None,
     start_from: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a run. Writes report.json, confusion.png and per_class.md into `out` (RUN/<protocol>), returns the report.
+    """Score a run. Writes report.json with tables and plots into `out` (RUN/<protocol>), returns the report.
 
     `start_from` is the `out` of another run of the same protocol, whose folds give the stages both train alike.
 
@@ -72,6 +74,8 @@ def evaluate(
     described = checkpoint.read(path)
     out = out or run / protocol
     out.mkdir(parents=True, exist_ok=True)
+    if protocol == "pictures":
+        return evaluate_pictures(run, data=data, out=out)
     sounds = read_sounds(described.config.data, data)
     if protocol == "esc50":
         scored = [
@@ -140,8 +144,9 @@ def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) 
     Raises LeakageError when a source was both trained on and scored.
     """
     config = trained.config
-    rest, test = hold_out(sounds, config.data.held_out_folds)
-    check_leakage(rest, test)
+    _, test = hold_out(sounds, config.data.held_out_folds)
+    trained_on = set(trained.provenance["train_sources"])
+    check_leakage(sounds.select(lambda clip: clip.source_id in trained_on), test)
     # `rest` is what should have been trained on; the checkpoint says what was
     if known := set(trained.sources) & {clip.source_id for clip in test.clips}:
         raise LeakageError(

@@ -14,7 +14,12 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     labels = report["labels"]
     _write(out / "per_class.md", per_class_table(counts, labels, title=headline(report)))
     draw_confusion(counts, labels, out / "confusion.png", title=headline(report))
-    _write(out / "report.json", json.dumps(report, indent=1) + "\n")
+    write_json(report, out / "report.json")
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write a report whole or not at all."""
+    _write(path, json.dumps(report, indent=1) + "\n")
 
 
 def headline(report: dict[str, Any]) -> str:

@@ -6,12 +6,13 @@ Shapes: B batch, L samples.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avgan.config import DataSection
 from avgan.data.datasets import DATASETS, find, locate
-from avgan.data.datasets.folder import FOLDER, read_folder
+from avgan.data.datasets.folder import FOLDER
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.pairing import Pairing, pair_by_label, pair_within
@@ -48,7 +49,7 @@ class TrainingData:
     images: ImageStore
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
-    provenance: dict[str, str]
+    provenance: dict[str, Any]
     sources: tuple[str, ...] = ()
     """Of all recordings in `train` and `validation`: what the run must never be scored on."""
 
@@ -76,9 +77,7 @@ def resolve(config: DataSection, root: Path) -> DataSection:
 
 def read_sounds(config: DataSection, root: Path) -> Manifest:
     """The manifest of the sounds; a folder of one's own is cut into clips of the length the generator hears."""
-    if config.sounds == FOLDER.name:
-        return read_folder(root, window_s=config.window_s)
-    return find(root, config.sounds)
+    return find(root, config.sounds, window_s=config.window_s)
 
 
 def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> TrainingData:
@@ -123,6 +122,7 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
             "pairing": pairing.kind,
+            "train_sources": sorted({clip.source_id for clip in train.clips + validation.clips}),
         },
         sources=tuple(sorted({clip.source_id for clip in train.clips + validation.clips})),
     )
@@ -131,7 +131,7 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
 def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
     """Training and validation clips, by source; held-out folds and test clips are in neither."""
     rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
-    kept = rest.select(lambda clip: clip.split != "test" and bool(clip.label))
+    kept = rest.select(lambda clip: clip.split == "train" and bool(clip.label))
     if not kept.clips:
         raise DataError(f"{sounds.name}: no labelled recording is left to train on")
     if config.validation_fraction == 0:
@@ -148,7 +148,7 @@ def divide_images(images: Manifest) -> tuple[Manifest, Manifest]:
     """Training and validation pictures by the data set's own split."""
     return (
         images.select(lambda clip: clip.split == "train"),
-        images.select(lambda clip: clip.split in ("val", "validation")),
+        images.select(lambda clip: clip.split == "validation"),
     )
 
 
