@@ -36,9 +36,9 @@ SHORT_S = 1.0
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
 Block = tuple[np.ndarray, float]  # samples (L, C) float32 and their rate in Hz
 
-# What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError for a
-# headerless format that it would accept only with a rate. PyAV: FFmpegError.
-_DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError)
+# What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
+# a headerless format that it would accept only with a rate. PyAV: ValueError too, for a codec unknown.
+_DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError, ValueError)
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
 _DAMAGED = "the file is damaged: what could not be decoded was left out"
 
@@ -218,8 +218,9 @@ def windows(
     start = 0  # of `rest`, in samples; ahead of what was read where the hop skips sound
     num_read = 0
     for block in blocks:
+        first = start + len(rest) - num_read  # of the block, to be kept; the hop may skip it all
+        rest = np.concatenate([rest, block[max(first, 0) :]])
         num_read += len(block)
-        rest = np.concatenate([rest, block[max(len(block) - (num_read - start - len(rest)), 0) :]])
         while len(rest) >= size:
             yield Window(start / rate_hz, (start + size) / rate_hz, rest[:size])
             rest = rest[hop:]

@@ -168,13 +168,13 @@ def _bars(title: str, ranking: Mapping[str, float]) -> str:
 
 
 def _timeline(prediction: Prediction) -> str:
-    """What was heard when, where a recording has several windows; equal neighbours are one stretch."""
-    if len(prediction.windows) < 2:
-        return ""
+    """What was heard when, where that changes; equal neighbours are one stretch."""
     stretches = []
     for scene, group in groupby(prediction.windows, lambda window: window.scene):
         windows = list(group)
         stretches.append((windows[0].start_s, windows[-1].end_s, scene))
+    if len(stretches) < 2:
+        return ""
     scenes = list(prediction.scenes)
     items = "".join(
         f'<li style="flex-grow:{end_s - start_s:.1f};--hue:{47 * scenes.index(scene) % 360}">'
