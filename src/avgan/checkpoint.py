@@ -182,7 +182,7 @@ def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = json.loads((path / "checkpoint.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint ({error}); give the run folder") from None
     return tree
 

@@ -1,0 +1,206 @@
+"""Checkpoints: whole or not at all, back as they were, and never able to run code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from avgan import checkpoint
+from avgan.checkpoint import Checkpoint, Position, pack, unpack
+from avgan.config import override, preset
+from avgan.errors import CheckpointError
+from avgan.model import AVGAN, build
+
+CONFIG = override(
+    preset("compact"),
+    {
+        "networks.vqvae.width": "4",
+        "networks.trunk.widths": "[2, 2, 2, 2]",
+        "networks.generator.hidden": "4",
+        "networks.critic.width": "2",
+    },
+)
+LABELS = ("dog", "rain", "train")
+
+
+def describe(stage: str = "vqvae", step: int = 2) -> Checkpoint:
+    return Checkpoint(
+        config=CONFIG,
+        labels=LABELS,
+        scene_of_label={"dog": "yard", "rain": "field/wild", "train": "train_station/platform"},
+        position=Position(stage, step, ("vqvae",) if stage != "vqvae" else ()),
+        provenance={"sounds": "esc50 abc"},
+        sources=("1", "2"),
+    )
+
+
+@pytest.fixture(scope="module")
+def networks() -> AVGAN:
+    return build(CONFIG, len(LABELS))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality of nested trees, tuples counting as lists."""
+    if isinstance(one, torch.Tensor):
+        return (
+            isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        )
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other and type(one) is type(other)
+
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.builds(torch.tensor, st.lists(st.floats(-1, 1, width=32), max_size=3))
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_any_tree_comes_back(tree: Any) -> None:
+    tensors, skeleton = pack(tree)
+    assert same(unpack(tensors, json.loads(json.dumps(skeleton))), tree)
+
+
+def test_an_optimisers_state_comes_back_and_goes_on_alike() -> None:
+    torch.manual_seed(0)
+
+    def make() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2)
+        return network, torch.optim.AdamW(network.parameters(), 0.1, betas=(0.5, 0.9))
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        network(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+
+    network, optimizer = make()
+    step(network, optimizer)
+    step(network, optimizer)
+    tensors, skeleton = pack(optimizer.state_dict())
+    again, resumed = make()
+    again.load_state_dict(network.state_dict())
+    resumed.load_state_dict(unpack(tensors, json.loads(json.dumps(skeleton))))
+    step(network, optimizer)
+    step(again, resumed)
+    assert torch.equal(network.weight, again.weight)
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, networks: AVGAN) -> None:
+    state = {"optimizers": {"vqvae": {"step": torch.tensor(3.0)}}, "betas": (0.5, 0.9)}
+    path = checkpoint.save(tmp_path / "checkpoint", describe(), networks, state)
+    assert path == checkpoint.newest(tmp_path)
+    assert checkpoint.read(path) == describe()
+    assert same(checkpoint.load_state(path), state)
+    loaded, described = checkpoint.load_networks(tmp_path)
+    assert described == describe()
+    assert not loaded.training
+    assert same(dict(loaded.state_dict()), dict(networks.state_dict()))
+
+
+def test_only_safetensors_and_json_are_written(tmp_path: Path, networks: AVGAN) -> None:
+    path = checkpoint.save(tmp_path, describe(), networks, {})
+    names = sorted(file.name for file in path.iterdir())
+    assert names == ["checkpoint.json", "networks.safetensors", "state.safetensors"]
+
+
+def test_a_run_keeps_the_newest_alone(tmp_path: Path, networks: AVGAN) -> None:
+    folder = tmp_path / "checkpoint"
+    for stage, step in (("vqvae", 2), ("vqvae", 4), ("imagination", 1)):
+        checkpoint.save(folder, describe(stage, step), networks, {})
+    assert [path.name for path in folder.iterdir()] == ["imagination-000001"]
+
+
+@pytest.mark.parametrize("failing", ["save_file", "_flush", "os.replace"])
+def test_a_failure_while_writing_leaves_the_older_one(
+    tmp_path: Path, networks: AVGAN, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    folder = tmp_path / "checkpoint"
+    older = checkpoint.save(folder, describe(step=2), networks, {"x": torch.ones(2)})
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(f"avgan.checkpoint.{failing}", fail)
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save(folder, describe(step=4), networks, {})
+    monkeypatch.undo()
+    assert list(folder.iterdir()) == [older]
+    assert checkpoint.newest(tmp_path) == older
+    assert checkpoint.load_networks(tmp_path)[1].position.step == 2
+
+
+def test_what_a_killed_process_left_is_ignored_and_cleared(tmp_path: Path, networks: AVGAN) -> None:
+    folder = tmp_path / "checkpoint"
+    older = checkpoint.save(folder, describe(step=2), networks, {})
+    half = folder / ".writing-x"
+    half.mkdir()
+    (half / "checkpoint.json").write_text("{}")
+    (folder / "vqvae-000009").mkdir()  # no checkpoint.json: it was being removed
+    assert checkpoint.newest(tmp_path) == older
+    newer = checkpoint.save(folder, describe(step=4), networks, {})
+    assert list(folder.iterdir()) == [newer]
+
+
+def test_a_run_without_checkpoint_has_none(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path / "nowhere") is None
+    with pytest.raises(CheckpointError, match="no checkpoint here; train one"):
+        checkpoint.load_networks(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["networks.safetensors", "state.safetensors", "checkpoint.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "noise"])
+def test_damage_is_said_in_one_line(
+    tmp_path: Path, networks: AVGAN, name: str, damage: str
+) -> None:
+    path = checkpoint.save(tmp_path / "checkpoint", describe(), networks, {"x": torch.ones(9)})
+    file = path / name
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff" * 200)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.read(path)
+        checkpoint.load_weights(path, networks)
+        checkpoint.load_state(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(
+    tmp_path: Path, networks: AVGAN
+) -> None:
+    path = checkpoint.save(tmp_path, describe(), networks, {})
+    other = build(override(CONFIG, {"networks.vqvae.width": "8"}), len(LABELS))
+    with pytest.raises(CheckpointError, match="do not fit the configuration"):
+        checkpoint.load_weights(path, other)
+
+
+def test_another_format_is_refused(tmp_path: Path, networks: AVGAN) -> None:
+    path = checkpoint.save(tmp_path, describe(), networks, {})
+    file = path / "checkpoint.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99"):
+        checkpoint.read(path)
