@@ -91,7 +91,7 @@ def test_a_wrong_setting_is_named_in_one_line(path: str, text: str, named: str) 
 
 
 def test_an_unknown_preset_and_field_are_refused() -> None:
-    with pytest.raises(ConfigError, match="choose one of .*transfer"):
+    with pytest.raises(ConfigError, match=r"choose one of .*transfer"):
         preset("huge")
     with pytest.raises(ConfigError, match="speed"):
         from_tree({"preset": "x", "speed": 3})
