@@ -348,7 +348,15 @@ def train(
 
 
 @app.command
-def evaluate(run: Path, /, *, protocol: str, data: Path, output: Path | None = None) -> None:
+def evaluate(
+    run: Path,
+    /,
+    *,
+    protocol: str,
+    data: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    start_from: Path | None = None,
+) -> None:
     """Score a run by a protocol, and print the report.
 
     Parameters
@@ -361,13 +369,16 @@ def evaluate(run: Path, /, *, protocol: str, data: Path, output: Path | None = N
         Folder that holds the data sets.
     output
         Folder for report.json, tables and plots, if not in the run.
+    start_from
+        Output folder of another run's evaluation, whose finished stages are taken over.
     """
     import json
 
     with extra("train"):
         from avgan.evaluation.protocols import evaluate
 
-    print(json.dumps(evaluate(run, protocol=protocol, data=data, out=output), indent=2))
+    report = evaluate(run, protocol=protocol, data=data, out=output, start_from=start_from)
+    print(json.dumps(report, indent=2))
 
 
 @app.command

@@ -87,11 +87,21 @@ def ring(
     return (strengths[:, None] * waves * np.exp(-times_s / decays_s[:, None])).sum(0)
 
 
-def burst(rng: Rng, low_hz: float, high_hz: float, decay_s: float) -> np.ndarray:
-    """A short rush of noise that starts at once and dies away."""
-    num_samples = max(64, round(RATE_HZ * 6 * decay_s))
-    shape = np.exp(-np.arange(num_samples) / (RATE_HZ * decay_s))
-    return noise(rng, low_hz, high_hz, num_samples=num_samples) * shape
+def burst(
+    rng: Rng, low_hz: float, high_hz: float, decay_s: float, *, attack_s: float = 0.0
+) -> np.ndarray:
+    """A short rush of noise that sets in within `attack_s` and dies away."""
+    times_s = np.arange(max(64, round(RATE_HZ * (attack_s + 6 * decay_s)))) / RATE_HZ
+    rise = np.minimum(1, times_s / attack_s) if attack_s else 1
+    shape = rise * np.exp(-np.maximum(0, times_s - attack_s) / decay_s)
+    return noise(rng, low_hz, high_hz, num_samples=len(times_s)) * shape
+
+
+def thud(rng: Rng, low_hz: float, high_hz: float, decay_s: float) -> np.ndarray:
+    """What a knocked board sounds like: too many resonances for a pitch, the high ones shorter."""
+    frequencies_hz = np.exp(rng.uniform(np.log(low_hz), np.log(high_hz), 40))
+    decays_s = decay_s * (low_hz / frequencies_hz) ** 0.6 * rng.uniform(0.6, 1.4, 40)
+    return ring(frequencies_hz, decays_s, (low_hz / frequencies_hz) ** 0.3 / 6, rng)
 
 
 def mix(track: np.ndarray, sound: np.ndarray, at_s: float, strength: float = 1.0) -> None:
@@ -195,47 +205,47 @@ def wind(rng: Rng) -> np.ndarray:
 
 @recording
 def church_bells(rng: Rng) -> np.ndarray:
-    """Three bells of a tower, each with the partials that founders tune."""
-    partials = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0, 5.33])
-    strengths = np.array([0.5, 0.6, 0.7, 0.3, 1.0, 0.35, 0.3, 0.4, 0.25, 0.12])
-    decays_s = np.array([2.4, 1.7, 1.3, 1.0, 0.9, 0.6, 0.5, 0.5, 0.35, 0.2])
-    track = 0.004 * noise(rng, 100, 4_000, slope_db=-3.0)
-    for pitch_hz, period_s, start_s in ((311, 1.9, 0.2), (392, 1.55, 0.7), (466, 1.3, 1.1)):
-        beating = np.concatenate([partials * pitch_hz, partials * pitch_hz * 1.0018])
+    """Two heavy bells of a tower, each with the partials that founders tune."""
+    partials = np.array([0.5, 1.0, 1.19, 1.5, 2.0, 2.52, 2.66, 3.01, 4.16, 5.43, 6.8])
+    strengths = np.array([0.6, 0.7, 0.9, 0.4, 1.0, 0.5, 0.4, 0.5, 0.4, 0.3, 0.2])
+    decays_s = np.array([2.8, 1.6, 1.6, 1.0, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    track = 0.05 * noise(rng, 60, 3_000, slope_db=-3.0)
+    for pitch_hz, period_s, start_s in ((247, 2.3, 0.2), (277, 1.9, 1.2)):
+        beating = np.concatenate([partials * pitch_hz, partials * pitch_hz * 1.003])
         bell = ring(beating, np.tile(decays_s, 2), np.tile(strengths, 2), rng)
-        for at_s in steps(rng, period_s, jitter=0.02, start_s=start_s):
+        for at_s in steps(rng, period_s, jitter=0.03, start_s=start_s):
             mix(track, bell, at_s, rng.uniform(0.8, 1.0))
-            mix(track, burst(rng, 2_000, 6_000, 0.006), at_s, 0.4)
-    return room(rng, track, 0.5, 0.25)
+            mix(track, burst(rng, 1_000, 5_000, 0.02), at_s, 0.8)
+    return room(rng, track, 0.9, 0.35)
 
 
 @recording
 def clock_tick(rng: Rng) -> np.ndarray:
     """A mechanical clock on a shelf, tick and tock."""
-    track = 0.001 * noise(rng, 60, 3_000, slope_db=-4.0)
+    track = 0.002 * noise(rng, 60, 3_000, slope_db=-4.0)
     for number, at_s in enumerate(steps(rng, 0.5, jitter=0.004)):
-        body_hz = np.array([1_900.0, 3_100, 4_700, 6_400]) * (1.0 if number % 2 else 1.12)
-        decays_s = np.array([0.012, 0.009, 0.006, 0.004])
-        tick = ring(body_hz, decays_s, np.array([0.6, 1.0, 0.8, 0.5]), rng)
-        mix(track, tick, at_s)
-        mix(track, tick, at_s + 0.018, 0.35)
-        mix(track, burst(rng, 1_500, 9_000, 0.002), at_s, 0.5)
-    return room(rng, track, 0.08, 0.2)
+        low_hz = 1_500 if number % 2 else 1_900
+        for delay_s, strength in ((0.0, 0.5), (0.012, 1.0), (0.031, 0.3)):
+            mix(track, thud(rng, low_hz, 9_000, 0.006), at_s + delay_s, strength)
+            mix(track, burst(rng, low_hz, 9_000, 0.0015), at_s + delay_s, 0.6 * strength)
+    return room(rng, track, 0.06, 0.15)
 
 
 @recording
 def crickets(rng: Rng) -> np.ndarray:
     """Crickets of a summer night, near and far."""
-    track = 0.02 * noise(rng, 80, 2_000, slope_db=-3.0)
-    for _ in range(6):
-        pitch_hz, nearness = rng.uniform(4_100, 5_000), rng.uniform(0.15, 1.0)
-        pulse_s = rng.uniform(0.015, 0.02)
+    track = 0.01 * noise(rng, 80, 2_000, slope_db=-3.0) + 0.02 * noise(rng, 3_900, 5_300)
+    for _ in range(8):
+        pitch_hz, nearness = rng.uniform(4_200, 4_900), rng.uniform(0.1, 0.8)
+        pulse_s = rng.uniform(0.011, 0.014)
         times_s = np.arange(round(RATE_HZ * pulse_s)) / RATE_HZ
-        pulse = np.sin(np.pi * times_s / pulse_s) ** 2 * np.sin(2 * np.pi * pitch_hz * times_s)
-        for at_s in steps(rng, rng.uniform(0.38, 0.6), jitter=0.05, start_s=rng.uniform(0, 0.5)):
-            for number in range(4):
-                mix(track, pulse, at_s + 1.9 * number * pulse_s, nearness)
-    return track
+        glide_hz = pitch_hz * (1.015 - 0.03 * times_s / pulse_s)
+        pulse = np.sin(np.pi * times_s / pulse_s) * tone(glide_hz, np.array([1.0, 0.05]))
+        num_pulses = int(rng.integers(3, 9))
+        for at_s in steps(rng, rng.uniform(0.3, 0.5), jitter=0.04, start_s=rng.uniform(0, 0.5)):
+            for number in range(num_pulses):
+                mix(track, pulse, at_s + 2 * number * pulse_s, nearness)
+    return room(rng, track, 0.15, 0.15)
 
 
 @recording
@@ -259,38 +269,45 @@ def chirping_birds(rng: Rng) -> np.ndarray:
 
 @recording
 def train(rng: Rng) -> np.ndarray:
-    """A train from beside the track: wheels over rail joints, rumble and hiss."""
-    nearness = np.exp(-0.5 * ((TIME_S - 5) / 4) ** 2)
-    track = 0.8 * noise(rng, 35, 250) + 0.25 * noise(rng, 300, 3_000, slope_db=-2.0)
+    """A train from beside the track: its horn, wheels over rail joints, rumble and hiss."""
+    nearness = 0.4 + 0.6 * np.exp(-0.5 * ((TIME_S - 6) / 3) ** 2)
+    track = 0.8 * noise(rng, 40, 300) + 0.5 * noise(rng, 300, 4_000, slope_db=-2.0)
     track *= slow(rng, 3, 0.75, 1.0)
     for at_s in steps(rng, 0.82, jitter=0.02, start_s=0.1):
         for offset_s in (0.0, 0.11, 0.4, 0.51):  # two bogies of two axles
-            mix(track, burst(rng, 60, 500, 0.03), at_s + offset_s, 1.6)
-            mix(track, burst(rng, 900, 4_000, 0.015), at_s + offset_s, 0.6)
-    squeal = tone(2_350 + 60 * slow(rng, 4), np.array([1.0, 0.3])) * slow(rng, 2) ** 4
-    return (track + 0.12 * squeal) * (0.35 + 0.65 * nearness)
+            mix(track, burst(rng, 80, 700, 0.04, attack_s=0.012), at_s + offset_s, 1.0)
+            mix(track, burst(rng, 900, 4_000, 0.02, attack_s=0.006), at_s + offset_s, 0.35)
+    horn = np.zeros(NUM_SAMPLES)
+    for pitch_hz in (311.0, 370.0, 415.0, 494.0, 622.0):
+        horn += tone(np.full(NUM_SAMPLES, pitch_hz), 0.8 ** np.arange(8))
+    blown = sum(
+        np.clip(np.minimum(TIME_S - a, b - TIME_S) / 0.08, 0, 1)
+        for a, b in ((0.7, 2.1), (5.6, 7.4))
+    )
+    return room(rng, 0.5 * track * nearness + 0.4 * horn * blown, 0.5, 0.3)
 
 
 @recording
 def engine(rng: Rng) -> np.ndarray:
     """A motor that idles, then is revved."""
-    revving = np.exp(-0.5 * ((TIME_S - 5.5) / 0.9) ** 2)
-    firing_hz = 26 * (1 + 0.015 * slow(rng, 12, -1, 1)) + 44 * revving
-    harmonics = rng.uniform(0.6, 1.0, 40) / np.arange(1, 41) ** 0.75
+    revving = np.exp(-0.5 * ((TIME_S - 5.5) / 1.1) ** 2)
+    firing_hz = 29 * (1 + 0.02 * slow(rng, 15, -1, 1)) + 60 * revving
+    harmonics = rng.uniform(0.4, 1.0, 40) / np.arange(1, 41) ** 0.9
     pulse = 0.5 + 0.5 * tone(firing_hz, np.array([1.0]))
-    clatter = pulse**4 * noise(rng, 400, 5_000, slope_db=-2.5)
-    return (tone(firing_hz, harmonics) + 0.9 * clatter) * (0.55 + 0.45 * revving)
+    clatter = (0.3 + pulse**3) * noise(rng, 200, 5_000, slope_db=-2.5)
+    half = tone(firing_hz / 2, np.array([0.5, 0.0, 0.4, 0.0, 0.3]))  # no two cylinders are alike
+    return (1.3 * tone(firing_hz, harmonics) + half + 0.7 * clatter) * (0.55 + 0.45 * revving)
 
 
 @recording
 def helicopter(rng: Rng) -> np.ndarray:
-    """Rotor blades that beat overhead."""
-    track = 0.15 * noise(rng, 100, 2_500, slope_db=-2.0)
+    """Rotor blades that beat overhead, and the turbine."""
+    track = 0.35 * noise(rng, 80, 3_000, slope_db=-2.0)
     for at_s in steps(rng, 1 / 12.5, jitter=0.01, start_s=0.0):
-        mix(track, burst(rng, 45, 350, 0.022), at_s, 1.3)
-        mix(track, burst(rng, 500, 2_500, 0.012), at_s, 0.25)
+        mix(track, burst(rng, 45, 350, 0.02, attack_s=0.012), at_s, 1.3)
+        mix(track, burst(rng, 400, 2_500, 0.014, attack_s=0.01), at_s, 0.5)
     whine = tone(np.full(NUM_SAMPLES, 1_150.0), np.array([1.0, 0.4]))
-    return (track + 0.03 * whine) * slow(rng, 0.3, 0.7, 1.0)
+    return (track + 0.03 * whine) * slow(rng, 0.3, 0.6, 1.0)
 
 
 @recording
@@ -306,56 +323,51 @@ def siren(rng: Rng) -> np.ndarray:
 @recording
 def vacuum_cleaner(rng: Rng) -> np.ndarray:
     """A vacuum cleaner that is pushed to and fro."""
-    motor_hz = 218 * (1 + 0.012 * slow(rng, 1.2, -1, 1))
-    harmonics = rng.uniform(0.3, 1.0, 24) / np.arange(1, 25) ** 0.6
-    air = noise(rng, 250, 9_000, slope_db=-1.5) + 0.6 * noise(rng, 1_200, 2_400)
-    return (0.35 * tone(motor_hz, harmonics) + 0.8 * air) * slow(rng, 1.0, 0.85, 1.0)
+    motor_hz = 245 * (1 + 0.015 * slow(rng, 1.0, -1, 1))
+    harmonics = rng.uniform(0.3, 1.0, 26) / np.arange(1, 27) ** 0.4
+    air = noise(rng, 200, 10_000, slope_db=-2.0) + 0.5 * noise(rng, 900, 2_000)
+    mouth = slow(rng, 1.0, 0.7, 1.0)  # nearer and farther from the floor
+    return room(rng, 0.8 * tone(motor_hz, harmonics) + 0.9 * mouth * air, 0.12, 0.35)
 
 
 @recording
 def keyboard_typing(rng: Rng) -> np.ndarray:
     """Someone types, with pauses to think."""
-    track = 0.003 * noise(rng, 60, 4_000, slope_db=-3.0)
+    track = 0.004 * noise(rng, 60, 4_000, slope_db=-3.0)
     busy = slow(rng, 0.7)
-    for at_s in steps(rng, 0.13, jitter=0.55):
+    for at_s in steps(rng, 0.12, jitter=0.5):
         if busy[min(round(at_s * RATE_HZ), NUM_SAMPLES - 1)] < 0.22:
             continue
-        strength = rng.uniform(0.4, 1.0)
-        body_hz = rng.uniform([300, 900, 2_200, 3_900], [420, 1_300, 2_900, 5_200])
-        key = ring(
-            body_hz, np.array([0.012, 0.006, 0.004, 0.003]), np.array([0.5, 0.4, 0.5, 0.4]), rng
-        )
-        mix(track, key, at_s, strength)
-        mix(track, burst(rng, 1_800, 8_000, 0.004), at_s, 0.7 * strength)
-        mix(track, burst(rng, 2_500, 9_000, 0.003), at_s + rng.uniform(0.06, 0.1), 0.3 * strength)
-    return room(rng, track, 0.06, 0.15)
+        strength = rng.uniform(0.3, 1.0)
+        mix(track, burst(rng, 1_500, 9_000, 0.0025, attack_s=0.0006), at_s, strength)
+        mix(track, thud(rng, 500, 6_000, 0.012), at_s + 0.008, 0.8 * strength)
+        mix(track, burst(rng, 2_500, 9_000, 0.003), at_s + rng.uniform(0.06, 0.09), 0.4 * strength)
+    return room(rng, track, 0.05, 0.2)
 
 
 @recording
 def footsteps(rng: Rng) -> np.ndarray:
-    """Someone walks down a stone corridor."""
-    track = 0.002 * noise(rng, 50, 1_500, slope_db=-3.0)
-    for at_s in steps(rng, 0.54, jitter=0.03):
+    """Someone walks along a wooden floor, heel and toe."""
+    track = 0.006 * noise(rng, 50, 3_000, slope_db=-3.0)
+    for at_s in steps(rng, 0.56, jitter=0.04):
         strength = rng.uniform(0.7, 1.0)
-        mix(track, burst(rng, 70, 400, 0.02), at_s, strength)
-        mix(track, burst(rng, 900, 4_000, 0.007), at_s, 0.8 * strength)
-        mix(track, burst(rng, 500, 5_000, 0.03), at_s + 0.11, 0.25 * strength)
-    return room(rng, track, 0.3, 0.3)
+        mix(track, thud(rng, 80, 1_500, 0.03), at_s, strength)
+        mix(track, burst(rng, 700, 4_000, 0.008, attack_s=0.003), at_s, 0.12 * strength)
+        mix(track, thud(rng, 150, 2_500, 0.015), at_s + 0.09, 0.4 * strength)
+        mix(track, burst(rng, 1_500, 6_000, 0.04, attack_s=0.03), at_s + 0.1, 0.04)
+    return room(rng, track, 0.12, 0.15)
 
 
 @recording
 def door_wood_knock(rng: Rng) -> np.ndarray:
     """Three knocks on a wooden door, again and again."""
-    track = 0.001 * noise(rng, 60, 2_000, slope_db=-3.0)
-    panel_hz = np.array([118.0, 196, 305, 452, 710, 1_080])
-    decays_s = np.array([0.05, 0.04, 0.03, 0.022, 0.014, 0.008])
+    track = 0.002 * noise(rng, 60, 2_000, slope_db=-3.0)
     for start_s in steps(rng, 2.4, jitter=0.15, start_s=0.4):
         for number in range(3):
-            knock = ring(panel_hz, decays_s, rng.uniform(0.5, 1.0, 6), rng)
-            at_s = start_s + 0.24 * number
-            mix(track, knock, at_s, rng.uniform(0.8, 1.0))
-            mix(track, burst(rng, 600, 3_500, 0.004), at_s, 0.5)
-    return room(rng, track, 0.15, 0.2)
+            at_s = start_s + 0.21 * number
+            mix(track, thud(rng, 110, 1_800, 0.035), at_s, rng.uniform(0.8, 1.0))
+            mix(track, burst(rng, 300, 3_000, 0.006), at_s, 0.4)
+    return room(rng, track, 0.12, 0.2)
 
 
 @recording
