@@ -8,8 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,3 +184,92 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.onnx").write_bytes(content)
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one's own: eight videos of 1 s under four labels, each with its own picture and tone."""
+    from fractions import Fraction
+
+    import av
+
+    root = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        path = root / "abcd"[number // 2] / f"{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        pixels = np.kron(blocks, np.ones((32, 32, 1), np.uint8))
+        times = np.arange(16_384) / 16_000
+        samples = (0.5 * np.sin(2 * np.pi * 200.0 * 1.5**number * times)).astype(np.float32)
+        with av.open(str(path), mode="w") as container:
+            picture = container.add_stream("mpeg4", rate=10)
+            picture.width = picture.height = 128
+            picture.pix_fmt = "yuv420p"
+            sound = container.add_stream("aac", rate=16_000, layout="mono")
+            for _ in range(10):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(picture.encode(frame))
+            container.mux(picture.encode(None))
+            for start in range(0, len(samples), 1024):
+                part = np.ascontiguousarray(samples[None, start : start + 1024])
+                block = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+                block.sample_rate, block.pts, block.time_base = 16_000, start, Fraction(1, 16_000)
+                container.mux(sound.encode(block))
+            container.mux(sound.encode(None))
+    return root
+
+
+TINY = {
+    "data.sounds": "folder",
+    "data.images": "folder",
+    "data.window_s": "1.0",
+    "data.validation_fraction": "0",
+    "data.cache_gb": "0.1",
+    "front_end.n_fft": "512",
+    "front_end.window_length": "512",
+    "front_end.hop_length": "256",
+    "front_end.num_time_steps": "32",
+    "networks.vqvae.width": "8",
+    "networks.vqvae.num_residual_blocks": "1",
+    "networks.trunk.widths": "[4, 4, 8, 8]",
+    "networks.generator.hidden": "32",
+    "networks.critic.width": "4",
+    "networks.critic.num_kernels": "4",
+    "networks.classifier.kind": "linear",
+    "vqvae.num_steps": "5",
+    "vqvae.batch_size": "4",
+    "vqvae.revive_every": "2",
+    "imagination.num_steps": "4",
+    "imagination.batch_size": "4",
+    "imagination.critic_steps": "2",
+    "classifier.num_steps": "5",
+    "classifier.batch_size": "4",
+    "loop.precision": "32-true",
+    "loop.channels_last": "false",
+    "loop.log_every": "1",
+    "loop.validate_every": "3",
+    "loop.checkpoint_every": "2",
+}
+"""All three stages in a few seconds on `tiny_videos`."""
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Any]:
+    """A function that gives the configuration of a run of seconds, with changes: `{"vqvae.beta": "2"}`."""
+    from avgan.config import RunConfig, override, preset
+
+    def make(changes: Mapping[str, str] | None = None) -> RunConfig:
+        return override(preset("paper_esc50"), TINY | dict(changes or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
+) -> Path:
+    """A finished run of `tiny_config` on `tiny_videos`. Read it, do not change it."""
+    from avgan.training.run import train
+
+    return train(tiny_config(), data=tiny_videos, out=tmp_path_factory.mktemp("run") / "tiny")

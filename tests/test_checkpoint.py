@@ -181,10 +181,14 @@ def test_damage_is_said_in_one_line(
         file.unlink()
     else:
         file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff" * 200)
-    with pytest.raises(CheckpointError) as caught:
+
+    def read_all() -> None:
         checkpoint.read(path)
         checkpoint.load_weights(path, networks)
         checkpoint.load_state(path)
+
+    with pytest.raises(CheckpointError) as caught:
+        read_all()
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
