@@ -91,6 +91,10 @@ class ImaginationSection(StageSection):
     """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
     posterior_weight: float = Field(0.0, ge=0)
     """Weight of the divergence of noise inferred from pictures; 0: noise is never inferred (see `Posterior`)."""
+    reader_weight: float = Field(0.0, ge=0)
+    """Weight of a reader of scenes, trained on real features, that should find the scene in imagined ones."""
+    typical: float = Field(1.0, gt=0, le=1)
+    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.reader`)."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
     num_views: int = Field(0, ge=0)
@@ -211,7 +215,7 @@ def transfer() -> RunConfig:
         front_end=yamnet_front_end(),
         networks=NetworksSection(
             vqvae=VQVAEConfig(width=64, num_residual_blocks=2, code_dim=4, num_codes=256),
-            trunk=TrunkConfig(kind="yamnet"),
+            trunk=TrunkConfig(kind="yamnet", num_fixed=7),
             critic=CriticConfig(width=32),
             classifier=ClassifierConfig(kind="linear", dropout=0.2),
         ),
@@ -224,14 +228,16 @@ def transfer() -> RunConfig:
             l1_weight=0.5,
         ),
         imagination=ImaginationSection(
-            num_steps=600,
+            num_steps=300,
             batch_size=64,
             learning_rate=2e-4,
+            critic_steps=2,
             gamma_on="features",
             real="encoded",
-            num_views=4,
+            num_views=2,
+            ema_decay=0.99,
         ),
-        classifier=_augmented_joint(num_steps=900, learning_rate=2e-3, trunk_learning_rate=3e-4),
+        classifier=_augmented_joint(num_steps=800, learning_rate=2e-3, trunk_learning_rate=3e-4),
         loop=LoopSection(precision="bf16-mixed", channels_last=True),
     )
 
@@ -285,6 +291,7 @@ def _augmented_joint(
         schedule="one_cycle",
         clip_norm=5.0,
         label_smoothing=0.05,
+        anchor=0.1,
         mixup=0.3,
         roll=True,
         gain_db=6.0,

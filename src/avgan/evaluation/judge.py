@@ -7,21 +7,16 @@ Shapes: B batch, M pictures, D code dimension, S scenes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan.data.loading import ImageStore
-from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.vqvae import VQVAE
-from avgan.training.schedule import generator_of, indices_at, rate_factor
+from avgan.training.reader import train_reader
 
-BATCH = 128
 NUM_EPOCHS = 14
-LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -63,38 +58,9 @@ def train_judge(
 ) -> Judge:
     """Train on (vectors (M, V, D, 16, 16) in V views, scene numbers (M,)) and measure on the same kind of pair."""
     vectors, targets = train
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = ClassifierConfig(widths=(32, 64, 128, 256), dropout=0.3)
-        network = build_classifier(config, vectors.shape[2], len(scenes))
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.05)
-        num_steps = NUM_EPOCHS * len(targets) // BATCH
-        for step in range(num_steps):
-            items = indices_at(
-                step, num_items=len(targets), batch_size=BATCH, seed=seed, stage="judge"
-            )
-            views = generator_of(seed, "judge", step).integers(vectors.shape[1], size=BATCH)
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate_factor(
-                "one_cycle", step, num_steps
-            )
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = network(vectors[items, views].float())
-            loss = F.cross_entropy(
-                logits.float(), torch.from_numpy(targets[items]), label_smoothing=0.1
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-    judge = Judge(network.eval(), scenes, float("nan"))
+    network = train_reader(
+        vectors, targets, num_scenes=len(scenes), num_epochs=NUM_EPOCHS, seed=seed
+    )
+    judge = Judge(network, scenes, float("nan"))
     answers = judge.probabilities(test[0][:, 0].float()).argmax(1)
     return Judge(network, scenes, float((answers == test[1]).mean()))
-
-
-def save_judge(judge: Judge, path: Path) -> None:
-    """Keep a judge as safetensors with its scenes and accuracy in the file's metadata."""
-    from safetensors.torch import save_file
-
-    metadata = {"scenes": ",".join(judge.scenes), "accuracy": str(judge.accuracy)}
-    weights = {name: value.contiguous() for name, value in judge.network.state_dict().items()}
-    save_file(weights, path, metadata)

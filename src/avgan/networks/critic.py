@@ -36,7 +36,10 @@ class CriticConfig(BaseModel):
 class MinibatchDiscrimination(nn.Module):
     """hidden (B, C) -> closeness to the other samples of the batch (B, M).
 
-    o(x_i)_m = sum over j != i of exp(-|M_i,m - M_j,m|_1), M = x T with T (C, M, P).
+    o(x_i)_m = mean over j != i of exp(-|M_i,m - M_j,m|_1), M = x T with T (C, M, P).
+
+    The mean, where the original has the sum: the penalty cannot see how a score depends on the other samples, and with
+    a sum over 63 of them the critic's slope, and the generator's gradient, grew without bound (docs/decisions.md).
     """
 
     def __init__(self, num_in: int, num_kernels: int, kernel_dim: int) -> None:
@@ -49,7 +52,8 @@ class MinibatchDiscrimination(nn.Module):
         others = own.detach() if hold_others else own
         distance = (own[:, None] - others[None]).abs().sum(3)  # (B, B, M)
         self_pairs = torch.eye(len(own), device=own.device, dtype=own.dtype)[:, :, None]
-        return ((1.0 - self_pairs) * torch.exp(-distance)).sum(1)
+        closeness = ((1.0 - self_pairs) * torch.exp(-distance)).sum(1)
+        return closeness / max(own.shape[0] - 1, 1)
 
 
 class Critic(nn.Module):

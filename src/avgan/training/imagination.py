@@ -7,7 +7,7 @@ head and critic.
 Shapes: B batch, C heard, D code dimension, Z noise.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from avgan import losses
 from avgan.config import ImaginationSection
+from avgan.networks.classifier import build_classifier
 from avgan.networks.posterior import Posterior, divergence, sample
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import scenes_of
 from avgan.training.hearing import hear_all
+from avgan.training.reader import SIZES, train_reader, typicality
 from avgan.training.schedule import indices_at, share_of_process
 from avgan.training.stage import Context, Stage, Validation
 
 NUM_SHOWN = 12
+READER_EPOCHS = 6
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class ImaginationStage(Stage):
         self.optimizers["critic"] = self.adam((self.critic, rate))
         self.averages["generator"] = MovingAverage(self.generator, self.section.ema_decay)
         names = scenes_of(self.data.labels, self.data.scene_of_label)
-        numbers = {scene: number for number, scene in enumerate(sorted(set(names)))}
-        self.scene_of_target = np.array([numbers[scene] for scene in names])
+        self.scenes = tuple(sorted(set(names)))
+        self.scene_of_target = np.array([self.scenes.index(scene) for scene in names])
+        self.pairing = self.data.pairing
+        self.reader = build_classifier(SIZES, context.config.networks.vqvae.code_dim, len(self.scenes))
+        self.reader.to(context.fabric.device).eval().requires_grad_(False)
         self.heard_views: Tensor | None = None
         self.real_views: Tensor | None = None
 
@@ -84,6 +90,20 @@ class ImaginationStage(Stage):
                 self.context, self.data.train, num_views=self.section.num_views
             )
             self.real_views = self._encode_all()
+            self._keep_typical()
+
+    def before_first_step(self) -> None:
+        """Train the reader that guides the generator; it belongs to the state from then on."""
+        if self.section.reader_weight:
+            features, targets = self._labelled_features()
+            trained = train_reader(
+                features,
+                targets,
+                num_scenes=len(self.scenes),
+                num_epochs=READER_EPOCHS,
+                seed=self.seed + 1,
+            )
+            self.reader.load_state_dict(trained.state_dict())
 
     def finish(self) -> None:
         super().finish()
@@ -152,6 +172,9 @@ class ImaginationStage(Stage):
             self.critic.requires_grad_(True)
             loss = loss + self.section.adversarial_weight * verdict
             metrics["verdict"] = verdict
+        if self.section.reader_weight:
+            metrics["unread"] = F.cross_entropy(self.reader(imagined).float(), pairs.scenes)
+            loss = loss + self.section.reader_weight * metrics["unread"]
         compared = imagined
         if self.posterior is not None:
             mean, log_variance = self.posterior(pairs.real)
@@ -199,7 +222,7 @@ class ImaginationStage(Stage):
         )
         rngs = self.row_generators(number, "pair")
         chosen = np.array(
-            [self.data.pairing.draw(int(item), rng) for item, rng in zip(items, rngs, strict=True)]
+            [self.pairing.draw(int(item), rng) for item, rng in zip(items, rngs, strict=True)]
         )
         mirrored = np.array([int(rng.random() < 0.5) for rng in rngs])
         scenes = self.context.to_device(self.scene_of_target[self.data.train.targets[items]])
@@ -240,6 +263,34 @@ class ImaginationStage(Stage):
             batches.append(torch.stack(both, 1).half().cpu())
         return torch.cat(batches)
 
+    def _labelled_features(self) -> tuple[Tensor, np.ndarray]:
+        """Features (M, 2, D, 16, 16) of all pictures and the scene numbers (M,)."""
+        assert self.real_views is not None
+        scene_of_slot = np.empty(len(self.real_views), dtype=np.int64)
+        for clip, choices in zip(
+            self.data.pairing.sounds, self.data.pairing.image_choices, strict=True
+        ):
+            scene = scenes_of((clip.label,), self.data.scene_of_label)[0]
+            scene_of_slot[self.slot_of_image[choices]] = self.scenes.index(scene)
+        return self.real_views, scene_of_slot
+
+    def _keep_typical(self) -> None:
+        """Leave each sound the most typical of the pictures it may be shown with."""
+        if self.section.typical == 1.0:
+            return
+        features, targets = self._labelled_features()
+        odds = typicality(features[:, 0], targets, num_scenes=len(self.scenes))
+        kept: dict[str, np.ndarray] = {}
+        for clip, choices in zip(
+            self.data.pairing.sounds, self.data.pairing.image_choices, strict=True
+        ):
+            count = max(1, round(self.section.typical * len(choices)))
+            if clip.label not in kept:
+                order = np.argsort(-odds[self.slot_of_image[choices]])
+                kept[clip.label] = np.sort(choices[order[:count]])
+        choices_of_sound = tuple(kept[clip.label] for clip in self.data.pairing.sounds)
+        self.pairing = replace(self.data.pairing, image_choices=choices_of_sound)
+
     def noise(self, number: int, count: int) -> Tensor:
         """Standard normal noise (count, Z)."""
         size = self.generator.config.noise_dim
@@ -256,11 +307,14 @@ class ImaginationStage(Stage):
         return posterior.to(self.context.fabric.device)
 
     def state_dict(self) -> dict:
-        extra = {} if self.posterior is None else {"posterior": self.posterior.state_dict()}
+        extra = {"reader": self.reader.state_dict()}
+        if self.posterior is not None:
+            extra["posterior"] = self.posterior.state_dict()
         return super().state_dict() | extra
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
+        self.reader.load_state_dict(state["reader"])
         if self.posterior is not None:
             self.posterior.load_state_dict(state["posterior"])
 

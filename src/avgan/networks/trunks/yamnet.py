@@ -36,7 +36,7 @@ class PointwiseConv(nn.Conv2d):
 class YAMNet(nn.Module):
     """log_mel (B, 1, F, T) as `features.yamnet_front_end` makes it -> (B, 1024), the mean over the clip."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_fixed: int = 0) -> None:
         super().__init__()
         layers: list[nn.Module] = [PaddedConv(1, 32, 3, stride=2)]
         num_in = 32
@@ -45,6 +45,7 @@ class YAMNet(nn.Module):
             layers.append(PointwiseConv(num_in, num_out, 1))
             num_in = num_out
         self.features = nn.Sequential(*layers)
+        self.features[:num_fixed].requires_grad_(False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         hidden = self.features(log_mel.transpose(2, 3))  # the network's first axis is time
