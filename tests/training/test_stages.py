@@ -1,0 +1,225 @@
+"""What a step of each stage moves and what it leaves alone, and the chain from pictures to answers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avgan import checkpoint
+from avgan.model import build
+from avgan.training import data as training_data
+from avgan.training import run as training_run
+from avgan.training.classifier import ClassifierStage
+from avgan.training.imagination import ImaginationStage, one_a_scene
+from avgan.training.stage import Context
+from avgan.training.vqvae import VQVAEStage
+
+
+@pytest.fixture
+def context(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Callable[..., Context]:
+    """A function that gives a context of fresh networks, with changes to the tiny configuration."""
+
+    def make(changes: dict[str, str] | None = None) -> Context:
+        config = tiny_config(changes)
+        fabric = training_run.launch(config)
+        loaded = training_data.load(
+            config.data,
+            tiny_videos,
+            sample_rate_hz=config.front_end.sample_rate_hz,
+            seed=config.loop.seed,
+        )
+        return Context(config, build(config, len(loaded.labels)), loaded, fabric)
+
+    return make
+
+
+def moved(networks: nn.Module, action: Callable[[], object]) -> set[str]:
+    """The networks whose parameters an action changes; the generator's two halves apart."""
+    before = {name: value.detach().clone() for name, value in networks.named_parameters()}
+    action()
+    changed = [
+        name for name, value in networks.named_parameters() if not torch.equal(value, before[name])
+    ]
+    parts = [name.split(".") for name in changed]
+    return {".".join(part[:2]) if part[0] == "generator" else part[0] for part in parts}
+
+
+def test_the_vqvae_stage_moves_the_vqvae_alone(context: Callable[..., Context]) -> None:
+    made = context()
+    stage = VQVAEStage(made)
+    stage.before_first_step()
+    assert moved(made.networks, lambda: stage.step(0)) == {"vqvae"}
+
+
+def test_image_variance_is_that_of_the_training_pictures(context: Callable[..., Context]) -> None:
+    made = context()
+    VQVAEStage(made).before_first_step()
+    pixels = made.data.images.get(range(len(made.data.images))) / 255.0
+    assert float(made.networks.vqvae.image_variance) == pytest.approx(pixels.var(), rel=1e-5)
+
+
+def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
+    context: Callable[..., Context],
+) -> None:
+    made = context({"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
+    stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
+    stage.step(0)
+    quantizer.usage.zero_()
+    quantizer.usage[0] = 1.0
+    with torch.no_grad():
+        candidates = made.networks.vqvae.encoder(stage.batch(1)).flatten()
+    live = quantizer.codebook[0].item()
+    stage.step(1)
+    assert quantizer.health().num_dead == 0
+    nearest = (quantizer.codebook.detach()[1:] - candidates).abs().amin(1)
+    assert nearest.max() < 1e-6
+    assert quantizer.codebook[0].item() == pytest.approx(live, abs=0.01)
+    memory = stage.optimizers["vqvae"].state[quantizer.codebook]
+    assert not memory["exp_avg"][1:].any()
+    assert not memory["exp_avg_sq"][1:].any()
+
+
+def test_late_in_the_stage_codes_rest(context: Callable[..., Context]) -> None:
+    made = context({"vqvae.revive_every": "1", "vqvae.num_steps": "9"})
+    stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
+    quantizer.usage.zero_()
+    quantizer.usage[0] = 1.0
+    stage.step(6)
+    assert quantizer.health().num_dead > 0
+
+
+@pytest.mark.parametrize("cached", ["0", "2"])
+def test_critic_and_generator_steps_move_each_other_never(
+    cached: str, context: Callable[..., Context]
+) -> None:
+    gamma = {"imagination.gamma_on": "features"} if cached != "0" else {}
+    made = context({"imagination.num_views": cached} | gamma)
+    stage = ImaginationStage(made)
+    stage.prepare()
+    generator = {"generator.head"} | ({"generator.trunk"} if cached == "0" else set())
+    assert moved(made.networks, lambda: stage.critic_step(0, 0)) == {"critic"}
+    assert moved(made.networks, lambda: stage.generator_step(1, 0)) == generator
+    assert all(parameter.requires_grad for parameter in made.networks.critic.parameters())
+    stage.finish()
+    assert all(parameter.requires_grad for parameter in made.networks.vqvae.parameters())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"imagination.adversarial_weight": "0"},
+        {"imagination.gamma": "0"},
+        {"imagination.penalty_weight": "0"},
+        {"imagination.penalty_every": "2"},
+        {"imagination.real": "encoded"},
+    ],
+)
+def test_every_term_of_equation_2_can_be_left_out(
+    changes: dict[str, str], context: Callable[..., Context]
+) -> None:
+    made = context(changes)
+    stage = ImaginationStage(made)
+    stage.prepare()
+    metrics: dict[str, torch.Tensor] = {}
+    found = moved(made.networks, lambda: metrics.update(stage.step(0)))
+    without_critic = "imagination.adversarial_weight" in changes
+    assert ("critic" in found) is not without_critic
+    assert "generator.head" in found
+    assert ("reconstruction" in metrics) is ("imagination.gamma" not in changes)
+    assert all(torch.isfinite(value) for value in metrics.values())
+
+
+def test_the_frozen_classifier_stage_moves_the_classifier_alone(
+    context: Callable[..., Context],
+) -> None:
+    made = context({"classifier.mode": "frozen"})
+    stage = ClassifierStage(made)
+    stage.prepare()
+    buffers = {name: value.clone() for name, value in made.networks.generator.named_buffers()}
+    assert moved(made.networks, lambda: stage.step(0)) == {"classifier"}
+    for name, value in made.networks.generator.named_buffers():
+        assert torch.equal(value, buffers[name]), f"{name}: statistics moved"
+
+
+def test_the_joint_classifier_stage_moves_the_generator_too(
+    context: Callable[..., Context],
+) -> None:
+    made = context({"classifier.mode": "joint"})
+    stage = ClassifierStage(made)
+    stage.prepare()
+    expected = {"classifier", "generator.head", "generator.trunk"}
+    assert moved(made.networks, lambda: stage.step(0)) == expected
+
+
+def test_the_anchor_holds_features_where_stage_2_left_them(
+    context: Callable[..., Context],
+) -> None:
+    drift = {}
+    for anchor in ("0.001", "100.0"):
+        made = context({"classifier.mode": "joint", "classifier.anchor": anchor})
+        stage = ClassifierStage(made)
+        stage.prepare()
+        stage.before_first_step()
+        drift[anchor] = [float(stage.step(step)["drift"]) for step in range(12)][-1]
+    assert drift["100.0"] < drift["0.001"]
+
+
+def test_one_a_scene_shows_as_many_scenes_as_there_is_room_for() -> None:
+    scenes = np.array([3, 3, 1, 1, 0, 2, 2, 2])
+    assert sorted(scenes[one_a_scene(scenes, 4)]) == [0, 1, 2, 3]
+    assert sorted(scenes[one_a_scene(scenes, 12)]) == [0, 1, 2, 3]
+    assert len(one_a_scene(scenes, 2)) == 2
+
+
+@pytest.mark.slow
+def test_the_whole_chain_learns_eight_pairs_by_heart(
+    tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
+) -> None:
+    """Pictures, then imagination, then answers: every stage must have learnt for the last to be right."""
+    config = tiny_config(
+        {
+            "networks.vqvae.width": "16",
+            "networks.vqvae.code_dim": "4",
+            "networks.vqvae.num_codes": "32",
+            "networks.trunk.widths": "[8, 16, 16, 32]",
+            "networks.generator.hidden": "64",
+            "networks.critic.num_kernels": "0",
+            "vqvae.num_steps": "600",
+            "vqvae.batch_size": "8",
+            "vqvae.learning_rate": "5e-3",
+            "vqvae.betas": "[0.9, 0.99]",
+            "vqvae.schedule": "linear",
+            "vqvae.flip": "false",
+            "vqvae.revive_every": "20",
+            "imagination.num_steps": "120",
+            "imagination.batch_size": "8",
+            "imagination.critic_steps": "1",
+            "imagination.learning_rate": "3e-3",
+            "imagination.schedule": "linear",
+            "imagination.gamma": "100",
+            "imagination.gamma_on": "features",
+            "imagination.ema_decay": "0.9",
+            "classifier.num_steps": "80",
+            "classifier.batch_size": "8",
+            "classifier.learning_rate": "3e-3",
+            "loop.log_every": "50",
+            "loop.validate_every": "1000",
+            "loop.checkpoint_every": "1000",
+        }
+    )
+    run = training_run.train(config, data=tiny_videos, out=tmp_path / "run")
+    networks, described = checkpoint.load_networks(run)
+    data = training_data.load(config.data, tiny_videos, sample_rate_hz=16_000, seed=0)
+    images = torch.from_numpy(data.images.get(range(8))).float() / 255.0
+    with torch.no_grad():
+        imagined = networks(torch.from_numpy(data.train.waveforms.get(range(8))))
+        reconstructed = networks.vqvae(images)[0]
+    variance = images.var()
+    assert described.labels == data.labels
+    assert (reconstructed - images).square().mean() < 0.12 * variance
+    assert (imagined.image - images).square().mean() < 0.12 * variance
+    assert imagined.logits.argmax(1).tolist() == data.train.targets.tolist()
