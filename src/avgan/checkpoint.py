@@ -49,7 +49,9 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
     """Hashes of the data, versions, seed."""
     sources: tuple[str, ...] = ()
-    """Source ids of the recordings it was trained or watched with; the leakage guard goes by them."""
+    """Source ids of the recordings it was trained on; the leakage guard goes by them."""
+    kept_aside: tuple[str, ...] = ()
+    """Source ids of the recordings training was watched with."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
@@ -159,6 +161,7 @@ def _to_json(checkpoint: Checkpoint) -> dict[str, Any]:
         "position": asdict(checkpoint.position),
         "provenance": checkpoint.provenance,
         "sources": list(checkpoint.sources),
+        "kept_aside": list(checkpoint.kept_aside),
         "torch": torch.__version__,
     }
 
@@ -175,7 +178,8 @@ def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
         scene_of_label=tree["scene_of_label"],
         position=Position(position["stage"], position["step"], tuple(position["finished"])),
         provenance=tree["provenance"],
-        sources=tuple(tree.get("sources", ())),
+        sources=tuple(tree["sources"]),
+        kept_aside=tuple(tree["kept_aside"]),
     )
 
 

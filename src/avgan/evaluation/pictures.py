@@ -62,7 +62,7 @@ def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
         "preset": trained.config.preset,
         "seed": trained.config.loop.seed,
         "held_out_folds": list(trained.config.data.held_out_folds),
-        "provenance": {k: v for k, v in trained.provenance.items() if k != "train_sources"},
+        "provenance": trained.provenance,
     }
     strong = tuple(label for label, place in ESC50_SCENE.items() if place.strength == "strong")
     contact_sheet(networks, gallery, out / "imagined.png", labels=strong)

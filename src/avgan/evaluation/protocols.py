@@ -2,7 +2,7 @@
 
 - `esc50`: the official five folds. For each, generator and classifier are trained anew without it (the VQ-VAE has
   never heard a sound and is shared), then scored on it. A run that already holds a fold out serves as that fold.
-- `holdout`: the run itself, on the folds it held out.
+- `holdout`: the run itself, on the folds it held out, or on what it kept aside for validation.
 - `pictures`: what the run imagines for those folds, by a judge of scenes and for the eye (see `pictures`).
 
 A protocol can be interrupted anywhere; the same command goes on.
@@ -23,7 +23,7 @@ from avgan.config import RunConfig
 from avgan.data.loading import WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
-from avgan.errors import CheckpointError, ConfigError, DataError, LeakageError
+from avgan.errors import CheckpointError, ConfigError, DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.pictures import evaluate_pictures
 from avgan.evaluation.report import write_report
@@ -83,7 +83,7 @@ def evaluate(
             for fold in ("1", "2", "3", "4", "5")
         ]
     else:
-        scored = [score_held_out(run, described, sounds)]
+        scored = [score_held_out(run, sounds)]
     report = summarise(protocol, described, scored, sounds)
     write_report(report, out)
     return report
@@ -115,44 +115,38 @@ def score_fold(
     if own != run:
         train(config, data=data, out=own, start_from=start_from / own.name if start_from else run)
     networks, trained = checkpoint.load_networks(own)
-    scored = score(networks, trained, sounds, fold=fold)
+    scored = score(networks, trained, hold_out(sounds, (fold,))[1], name=fold)
     temporary = answers.with_suffix(".tmp")
     temporary.write_text(json.dumps(scored.__dict__))
     os.replace(temporary, answers)
     return scored
 
 
-def score_held_out(run: Path, described: Checkpoint, sounds: Manifest) -> Scored:
-    """Score a run on the folds it held out."""
-    folds = described.config.data.held_out_folds
-    if not folds:
-        raise DataError(
-            f"{run}: this run held no fold out; train with --set data.held_out_folds='[\"5\"]'"
-        )
-    if described.position.finished != NAMES:
+def score_held_out(run: Path, sounds: Manifest) -> Scored:
+    """Score a run on the folds it held out, or on the recordings it kept aside for validation."""
+    networks, trained = checkpoint.load_networks(run)
+    if trained.position.finished != NAMES:
         raise CheckpointError(
             f"{run}: its training is unfinished; run `avgan train -o {run}` again"
         )
-    networks, trained = checkpoint.load_networks(run)
-    return score(networks, trained, sounds, fold=",".join(folds))
+    folds = trained.config.data.held_out_folds
+    if folds:
+        return score(networks, trained, hold_out(sounds, folds)[1], name=",".join(folds))
+    aside = set(trained.kept_aside)
+    test = sounds.select(lambda clip: clip.source_id in aside and bool(clip.audio_path))
+    if not test.clips:
+        raise DataError(
+            f"{run}: this run kept nothing aside; train with --set data.validation_fraction=0.2"
+        )
+    return score(networks, trained, test, name="validation")
 
 
 @torch.inference_mode()
-def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) -> Scored:
-    """Probabilities for all clips of the held-out folds.
-
-    Raises LeakageError when a source was both trained on and scored.
-    """
+def score(networks: AVGAN, trained: Checkpoint, test: Manifest, *, name: str) -> Scored:
+    """Probabilities for all clips of `test`. Raises LeakageError when a source of theirs was trained on."""
     config = trained.config
-    _, test = hold_out(sounds, config.data.held_out_folds)
-    trained_on = set(trained.provenance["train_sources"])
-    check_leakage(sounds.select(lambda clip: clip.source_id in trained_on), test)
-    # `rest` is what should have been trained on; the checkpoint says what was
-    if known := set(trained.sources) & {clip.source_id for clip in test.clips}:
-        raise LeakageError(
-            f"source {min(known)!r} of fold {fold} was trained on ({len(known)} such sources); "
-            "train again with these folds held out of the data as they are now"
-        )
+    trained_on = set(trained.sources)
+    check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
     store = WaveformStore(
         test,
         rate_hz=config.front_end.sample_rate_hz,
@@ -167,7 +161,7 @@ def score(networks: AVGAN, trained: Checkpoint, sounds: Manifest, *, fold: str) 
         probabilities += torch.softmax(logits.double(), 1).tolist()
     index = {label: number for number, label in enumerate(trained.labels)}
     return Scored(
-        fold=fold,
+        fold=name,
         clip_ids=[clip.id for clip in test.clips],
         sources=[clip.source_id for clip in test.clips],
         targets=[index[clip.label] for clip in test.clips],

@@ -51,7 +51,9 @@ class TrainingData:
     validation_scenes: tuple[str, ...]
     provenance: dict[str, Any]
     sources: tuple[str, ...] = ()
-    """Of all recordings in `train` and `validation`: what the run must never be scored on."""
+    """Of the recordings in `train`: what the run must never be scored on."""
+    kept_aside: tuple[str, ...] = ()
+    """Of the recordings in `validation`."""
 
     def spread_validation_images(self, start: int, stop: int) -> np.ndarray:
         """Indices of validation pictures in an order that visits all scenes early and is always the same."""
@@ -122,9 +124,9 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
             "pairing": pairing.kind,
-            "train_sources": sorted({clip.source_id for clip in train.clips + validation.clips}),
         },
-        sources=tuple(sorted({clip.source_id for clip in train.clips + validation.clips})),
+        sources=tuple(sorted({clip.source_id for clip in train.clips})),
+        kept_aside=tuple(sorted({clip.source_id for clip in validation.clips})),
     )
 
 

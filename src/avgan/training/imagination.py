@@ -69,7 +69,9 @@ class ImaginationStage(Stage):
         self.scenes = tuple(sorted(set(names)))
         self.scene_of_target = np.array([self.scenes.index(scene) for scene in names])
         self.pairing = self.data.pairing
-        self.reader = build_classifier(SIZES, context.config.networks.vqvae.code_dim, len(self.scenes))
+        self.reader = build_classifier(
+            SIZES, context.config.networks.vqvae.code_dim, len(self.scenes)
+        )
         self.reader.to(context.fabric.device).eval().requires_grad_(False)
         self.heard_views: Tensor | None = None
         self.real_views: Tensor | None = None

@@ -111,6 +111,7 @@ def write(context: Context, out: Path, position: Position, state: dict) -> None:
             position=position,
             provenance={"avgan": __version__, **context.data.provenance},
             sources=context.data.sources,
+            kept_aside=context.data.kept_aside,
         )
         checkpoint.save(out / "checkpoint", description, context.networks, state)
     distributed.barrier()
