@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ def export_bundle(
             f"{run}: its training is unfinished; run `avgan train -o {run}` again"
         )
     networks.cpu()
-    round_weights(networks)
+    simplify(networks)
     shipped = Shipped(networks).eval()
     fixed_length = described.config.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +100,20 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 @torch.no_grad()
-def round_weights(networks: nn.Module) -> None:
-    """Round the large weights to what half precision can hold."""
+def simplify(networks: nn.Module) -> None:
+    """Networks as they are shipped, in evaluation mode: batch norms folded into the layers before them, large weights
+    rounded to what half precision can hold. In this order: whoever optimises the graph folds them too, and a rounded
+    weight times a scale is no rounded weight any more.
+    """
+    for sequence in [module for module in networks.modules() if isinstance(module, nn.Sequential)]:
+        for index, (layer, norm) in enumerate(zip(sequence[:-1], sequence[1:], strict=True)):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[index] = fuse_conv_bn_eval(layer, norm)
+            elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                sequence[index] = fuse_linear_bn_eval(layer, norm)
+            else:
+                continue
+            sequence[index + 1] = nn.Identity()
     for parameter in networks.parameters():
         if parameter.numel() >= SMALLEST_HALVED:
             parameter.copy_(parameter.half().float())

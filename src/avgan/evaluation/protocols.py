@@ -115,11 +115,18 @@ def score_fold(
     if own != run:
         train(config, data=data, out=own, start_from=start_from / own.name if start_from else run)
     networks, trained = checkpoint.load_networks(own)
-    scored = score(networks, trained, hold_out(sounds, (fold,))[1], name=fold)
+    scored = score(networks, trained, held_out(sounds, (fold,)), name=fold)
     temporary = answers.with_suffix(".tmp")
     temporary.write_text(json.dumps(scored.__dict__))
     os.replace(temporary, answers)
     return scored
+
+
+def held_out(sounds: Manifest, folds: tuple[str, ...]) -> Manifest:
+    """The clips of the folds. Raises LeakageError when another fold has one of their recordings by another name."""
+    rest, test = hold_out(sounds, folds)
+    check_leakage(rest, test)
+    return test
 
 
 def score_held_out(run: Path, sounds: Manifest) -> Scored:
@@ -131,7 +138,7 @@ def score_held_out(run: Path, sounds: Manifest) -> Scored:
         )
     folds = trained.config.data.held_out_folds
     if folds:
-        return score(networks, trained, hold_out(sounds, folds)[1], name=",".join(folds))
+        return score(networks, trained, held_out(sounds, folds), name=",".join(folds))
     aside = set(trained.kept_aside)
     test = sounds.select(lambda clip: clip.source_id in aside and bool(clip.audio_path))
     if not test.clips:
