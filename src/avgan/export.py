@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def simplify(networks: nn.Module) -> None:
     weight times a scale is no rounded weight any more.
     """
     for sequence in [module for module in networks.modules() if isinstance(module, nn.Sequential)]:
-        for index, (layer, norm) in enumerate(zip(sequence[:-1], sequence[1:], strict=True)):
+        for index, (layer, norm) in enumerate(pairwise(list(sequence))):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 sequence[index] = fuse_conv_bn_eval(layer, norm)
             elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
