@@ -14,6 +14,7 @@ SHRUNK = {
     "networks.vqvae.num_residual_blocks": "1",
     "networks.trunk.widths": "[4, 4, 8, 8]",
     "networks.generator.hidden": "16",
+    "networks.generator.width": "16",
     "networks.critic.width": "4",
     "networks.classifier.widths": "[4, 4, 8, 8]",
 }

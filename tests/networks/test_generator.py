@@ -130,6 +130,14 @@ def test_yamnet_reads_its_weights_from_numbered_triples(tmp_path) -> None:
         assert torch.equal(target.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("num_fixed", [0, 7, 27])
+def test_the_first_layers_can_be_kept_from_training(num_fixed: int) -> None:
+    trunk = build_trunk(TrunkConfig(kind="yamnet", num_fixed=num_fixed))
+    assert isinstance(trunk, YAMNet)
+    fixed = [not any(p.requires_grad for p in layer.parameters()) for layer in trunk.features]
+    assert fixed == [True] * num_fixed + [False] * (27 - num_fixed)
+
+
 def test_weights_of_another_network_are_refused(tmp_path) -> None:
     triples = {
         f"features.{3 * index + 1}.{part}": torch.zeros(1)

@@ -1,0 +1,139 @@
+"""What a run is given: nothing held out, pictures and sounds paired, folders of one's own read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from avgan.config import DataSection
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import DataError
+from avgan.training.data import divide, load, resolve, scenes_of
+
+
+@pytest.fixture
+def mixed_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Recordings and pictures under the same three labels: six sounds and four pictures each."""
+    for label in ("brook", "road", "wood"):
+        folder = tmp_path / label
+        folder.mkdir()
+        for number in range(6):
+            soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(16_000), 16_000)
+        for number in range(4):
+            pixels = rng.integers(0, 255, (128, 128, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def own(**fields: object) -> DataSection:
+    return DataSection(sounds="folder", images="folder", window_s=1.0, **fields)
+
+
+def test_recordings_and_pictures_of_one_folder_are_paired_by_label(mixed_folder: Path) -> None:
+    loaded = load(own(validation_fraction=0), mixed_folder, sample_rate_hz=16_000, seed=0)
+    assert loaded.labels == ("brook", "road", "wood")
+    assert loaded.scene_of_label is None
+    assert len(loaded.train) == 18
+    assert len(loaded.images) == 12
+    assert loaded.pairing.kind == "by_label"
+    rng = np.random.default_rng(0)
+    for index, clip in enumerate(loaded.train.clips):
+        assert loaded.labels[loaded.train.targets[index]] == clip.label
+        for _ in range(5):
+            picture = loaded.pairing.images[loaded.pairing.draw(index, rng)]
+            assert picture.label == clip.label
+    assert loaded.train.waveforms.get([0, 17]).shape == (2, 16_000)
+    assert loaded.images.get(range(12)).shape == (12, 3, 128, 128)
+
+
+def test_what_is_kept_aside_shares_no_source_with_training(mixed_folder: Path) -> None:
+    loaded = load(own(validation_fraction=0.3), mixed_folder, sample_rate_hz=16_000, seed=0)
+    train = {clip.source_id for clip in loaded.train.clips}
+    validation = {clip.source_id for clip in loaded.validation.clips}
+    assert train
+    assert validation
+    assert not train & validation
+    assert train <= set(loaded.sources)
+    assert validation <= set(loaded.kept_aside)
+    assert not set(loaded.sources) & set(loaded.kept_aside)
+    assert {clip.label for clip in loaded.validation.clips} == set(loaded.labels)
+    again = load(own(validation_fraction=0.3), mixed_folder, sample_rate_hz=16_000, seed=0)
+    assert again.kept_aside == loaded.kept_aside
+
+
+def folded() -> Manifest:
+    """Five folds; source `shared` stands in folds 4 and 5; one test clip, one unlabelled."""
+    clips = [
+        Clip(
+            id=f"{number}",
+            source_id=f"s{number}",
+            label="ab"[number % 2],
+            audio_path=f"{number}.wav",
+            fold=str(number % 5 + 1),
+        )
+        for number in range(40)
+    ]
+    extra = [
+        Clip(id="x", source_id="shared", label="a", audio_path="x.wav", fold="4"),
+        Clip(id="y", source_id="shared", label="a", audio_path="y.wav", fold="5"),
+        Clip(id="t", source_id="t", label="a", audio_path="t.wav", fold="1", split="test"),
+        Clip(id="u", source_id="u", label="", audio_path="u.wav", fold="1"),
+    ]
+    return Manifest("folded", Path("."), (*clips, *extra))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+def test_held_out_folds_their_sources_and_test_clips_are_never_heard(fraction: float) -> None:
+    section = DataSection(held_out_folds=("5",), validation_fraction=fraction)
+    train, validation = divide(folded(), section, seed=0)
+    heard = train.clips + validation.clips
+    assert {clip.fold for clip in heard} == {"1", "2", "3", "4"}
+    assert {clip.id for clip in heard}.isdisjoint({"x", "y", "t", "u"})
+    assert len(heard) == 32
+    assert bool(validation.clips) is (fraction > 0)
+
+
+def test_nothing_left_to_hear_is_said() -> None:
+    section = DataSection(held_out_folds=("1", "2", "3", "4", "5"))
+    with pytest.raises(DataError, match="no labelled recording is left"):
+        divide(folded(), section, seed=0)
+
+
+def test_auto_takes_a_folder_of_ones_own_and_says_when_there_is_nothing(
+    mixed_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    resolved = resolve(DataSection(), mixed_folder)
+    assert (resolved.sounds, resolved.images) == ("folder", "folder")
+    assert resolve(own(), mixed_folder) == own()
+    with pytest.raises(DataError, match="no data set here; put recordings"):
+        resolve(DataSection(), tmp_path_factory.mktemp("empty"))
+
+
+def test_real_esc50_is_found_paired_and_held_out(data_root: Path) -> None:
+    section = resolve(DataSection(held_out_folds=("1",)), data_root)
+    assert section.sounds == "esc50"
+    loaded = load(section, data_root, sample_rate_hz=16_000, seed=0)
+    assert len(loaded.labels) == 50
+    assert loaded.pairing.kind == "by_label"
+    assert {clip.fold for clip in loaded.train.clips} == {"2", "3", "4", "5"}
+    assert loaded.scene_of_label is not None
+    places = scenes_of(loaded.labels, loaded.scene_of_label)
+    rng = np.random.default_rng(0)
+    for index in range(0, len(loaded.train), 97):
+        picture = loaded.pairing.images[loaded.pairing.draw(index, rng)]
+        assert picture.label == places[loaded.train.targets[index]]
+        assert picture.split == "train"
+
+
+def test_scenes_of_labels_are_their_places_or_themselves() -> None:
+    assert scenes_of(("a", "b"), {"a": "beach"}) == ("beach", "b")
+    assert scenes_of(("a", "b"), None) == ("a", "b")
+
+
+def test_validation_pictures_come_in_one_order(mixed_folder: Path) -> None:
+    data = load(own(validation_fraction=0), mixed_folder, sample_rate_hz=16_000, seed=0)
+    order = data.spread_validation_images(0, 12)
+    assert sorted(order) == list(range(12))
+    np.testing.assert_array_equal(data.spread_validation_images(4, 8), order[4:8])
