@@ -98,6 +98,15 @@ def test_a_run_without_folds_is_scored_on_what_it_kept_aside(
     assert report["num_clips"] == 2
 
 
+def test_a_label_the_run_was_never_taught_is_named(
+    trained: tuple[AVGAN, Checkpoint], folded: Manifest
+) -> None:
+    networks, described = trained
+    clips = tuple(replace(clip, label="owl") for clip in folded.clips)
+    with pytest.raises(DataError, match="never taught 'owl'"):
+        score(networks, described, held_out(replace(folded, clips=clips), ("3",)), name="3")
+
+
 def test_a_checkpoint_remembers_what_it_was_trained_on(tiny_run: Path, tiny_videos: Path) -> None:
     _, described = checkpoint.load_networks(tiny_run)
     files = {path.relative_to(tiny_videos).as_posix() for path in tiny_videos.rglob("*.mp4")}

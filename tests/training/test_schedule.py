@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avgan.errors import ConfigError
 from avgan.training.schedule import generator_of, indices_at, rate_factor, share_of_process
 
 
@@ -43,7 +44,7 @@ def test_the_shares_of_the_processes_are_the_whole(
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size 5 does not divide over 2 processes"):
+    with pytest.raises(ConfigError, match="batch_size 5 does not divide over 2 processes"):
         share_of_process(np.arange(5), 0, 2)
 
 

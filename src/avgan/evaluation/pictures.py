@@ -19,7 +19,7 @@ from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
-from avgan.data.splits import hold_out
+from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.judge import Judge, code_vectors, train_judge
@@ -79,11 +79,16 @@ def shuffled(gallery: Gallery) -> Gallery:
 
 @torch.inference_mode()
 def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Gallery:
-    """Imagine every recording of the folds a run held out. Raises DataError when it held none out."""
+    """Imagine every recording of the folds a run held out. Raises DataError when it held none out.
+
+    Raises LeakageError when it was trained on one of their sources all the same.
+    """
     config = trained.config
     if not config.data.held_out_folds or not trained.scene_of_label:
         raise DataError("pictures are scored on held-out recordings of sounds that have a place")
     _, test = hold_out(find(data, config.data.sounds), config.data.held_out_folds)
+    trained_on = set(trained.sources)
+    check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
     store = WaveformStore(
         test,
         rate_hz=config.front_end.sample_rate_hz,

@@ -154,6 +154,11 @@ def score(networks: AVGAN, trained: Checkpoint, test: Manifest, *, name: str) ->
     config = trained.config
     trained_on = set(trained.sources)
     check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
+    index = {label: number for number, label in enumerate(trained.labels)}
+    if unknown := sorted({clip.label for clip in test.clips} - index.keys()):
+        raise DataError(
+            f"{name}: the run was never taught {unknown[0]!r}; train on recordings of every label"
+        )
     store = WaveformStore(
         test,
         rate_hz=config.front_end.sample_rate_hz,
@@ -166,7 +171,6 @@ def score(networks: AVGAN, trained: Checkpoint, test: Manifest, *, name: str) ->
         features = networks.generator(networks.log_mel(torch.from_numpy(store.get(rows))))
         logits = networks.classifier(features)
         probabilities += torch.softmax(logits.double(), 1).tolist()
-    index = {label: number for number, label in enumerate(trained.labels)}
     return Scored(
         fold=name,
         clip_ids=[clip.id for clip in test.clips],

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from avgan.errors import ConfigError
+
 WARMUP_SHARE = 0.1
 """Of the steps of `one_cycle`, spent rising."""
 
@@ -38,9 +40,11 @@ def indices_at(step: int, *, num_items: int, batch_size: int, seed: int, stage: 
 
 
 def share_of_process(items: np.ndarray, rank: int, num_processes: int) -> np.ndarray:
-    """The contiguous share of one process. Raises ValueError when the batch does not divide."""
+    """The contiguous share of one process. Raises ConfigError when the batch does not divide."""
     if len(items) % num_processes:
-        raise ValueError(f"batch_size {len(items)} does not divide over {num_processes} processes")
+        raise ConfigError(
+            f"batch_size {len(items)} does not divide over {num_processes} processes; set a multiple of it"
+        )
     size = len(items) // num_processes
     return items[rank * size : (rank + 1) * size]
 
