@@ -70,6 +70,9 @@ def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
     stage.step(0)
     quantizer.usage.zero_()
     quantizer.usage[0] = 1.0
+    memory = stage.optimizers["vqvae"].state[quantizer.codebook]
+    for name in ("exp_avg", "exp_avg_sq"):
+        memory[name].fill_(0.1)
     with torch.no_grad():
         candidates = made.networks.vqvae.encoder(stage.batch(1)).flatten()
     stage.step(1)
@@ -78,7 +81,6 @@ def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
     assert 8 < moved_codes.sum() < 16
     nearest = (quantizer.codebook.detach()[moved_codes] - candidates).abs().amin(1)
     assert nearest.max() < 1e-6
-    memory = stage.optimizers["vqvae"].state[quantizer.codebook]
     for name in ("exp_avg", "exp_avg_sq"):
         assert not memory[name][moved_codes].any()
         assert memory[name][~moved_codes].any()
