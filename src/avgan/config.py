@@ -94,7 +94,9 @@ class ImaginationSection(StageSection):
     reader_weight: float = Field(0.0, ge=0)
     """Weight of a reader of scenes, trained on real features, that should find the scene in imagined ones."""
     typical: float = Field(1.0, gt=0, le=1)
-    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.reader`)."""
+    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.looks`)."""
+    num_looks: int = Field(0, ge=0)
+    """Looks a label has: like sounds keep to like pictures, instead of any picture of the scene; 0: any."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
     num_views: int = Field(0, ge=0)

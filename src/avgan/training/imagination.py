@@ -23,7 +23,8 @@ from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import scenes_of
 from avgan.training.hearing import hear_all
-from avgan.training.reader import SIZES, train_reader, typicality
+from avgan.training.looks import settle_looks
+from avgan.training.reader import SIZES, train_reader
 from avgan.training.schedule import indices_at, share_of_process
 from avgan.training.stage import Context, Stage, Validation
 
@@ -92,7 +93,7 @@ class ImaginationStage(Stage):
                 self.context, self.data.train, num_views=self.section.num_views
             )
             self.real_views = self._encode_all()
-            self._keep_typical()
+            self._settle_looks()
 
     def before_first_step(self) -> None:
         """Train the reader that guides the generator; it belongs to the state from then on."""
@@ -276,22 +277,27 @@ class ImaginationStage(Stage):
             scene_of_slot[self.slot_of_image[choices]] = self.scenes.index(scene)
         return self.real_views, scene_of_slot
 
-    def _keep_typical(self) -> None:
-        """Leave each sound the most typical of the pictures it may be shown with."""
-        if self.section.typical == 1.0:
+    def _settle_looks(self) -> None:
+        """Leave each sound the typical pictures of its look (see `training.looks`)."""
+        if self.section.typical == 1.0 and not self.section.num_looks:
             return
-        features, targets = self._labelled_features()
-        odds = typicality(features[:, 0], targets, num_scenes=len(self.scenes))
-        kept: dict[str, np.ndarray] = {}
-        for clip, choices in zip(
-            self.data.pairing.sounds, self.data.pairing.image_choices, strict=True
-        ):
-            count = max(1, round(self.section.typical * len(choices)))
-            if clip.label not in kept:
-                order = np.argsort(-odds[self.slot_of_image[choices]])
-                kept[clip.label] = np.sort(choices[order[:count]])
-        choices_of_sound = tuple(kept[clip.label] for clip in self.data.pairing.sounds)
-        self.pairing = replace(self.data.pairing, image_choices=choices_of_sound)
+        assert self.heard_views is not None
+        features, scenes = self._labelled_features()
+        labels = self.data.train.targets
+        self.pairing = replace(
+            self.pairing,
+            image_choices=settle_looks(
+                self.data.pairing.image_choices,
+                features=features[:, 0],
+                slot_of_image=self.slot_of_image,
+                scene_of_slot=scenes,
+                heard=self.heard_views[:, 0].numpy(),
+                labels=labels,
+                typical=self.section.typical,
+                num_looks=self.section.num_looks,
+                seed=self.seed,
+            ),
+        )
 
     def noise(self, number: int, count: int) -> Tensor:
         """Standard normal noise (count, Z)."""

@@ -18,8 +18,6 @@ from avgan.training.schedule import generator_of, indices_at, rate_factor
 SIZES = ClassifierConfig(widths=(32, 64, 128, 256), dropout=0.3)
 BATCH = 128
 LEARNING_RATE = 2e-3
-GRID = 4
-"""Typicality is measured on maps averaged to GRID x GRID: layout and colour, no detail."""
 
 
 def train_reader(
@@ -52,24 +50,3 @@ def train_reader(
             loss.backward()
             optimizer.step()
     return network.eval()
-
-
-def typicality(features: Tensor, targets: np.ndarray, *, num_scenes: int) -> np.ndarray:
-    """How surely a linear discriminant of layout and colour puts each picture into its own scene, (M,) log-odds.
-
-    features (M, D, 16, 16), targets (M,). Photographs of a scene differ wildly; those with high values look the way
-    the scene looks in a blurred picture, which is all that 16 x 16 codes can draw.
-    """
-    maps = F.adaptive_avg_pool2d(features.float(), GRID).flatten(1)
-    spread = features.float().std((2, 3))
-    points = torch.cat((maps, spread), 1).double().numpy()
-    points = (points - points.mean(0)) / points.std(0)
-    means = np.stack([points[targets == scene].mean(0) for scene in range(num_scenes)])
-    within = points - means[targets]
-    covariance = within.T @ within / len(points) + 0.1 * np.eye(points.shape[1])
-    weights = np.linalg.solve(covariance, means.T)  # (C, S)
-    scores = points @ weights - 0.5 * np.einsum("sc,cs->s", means, weights)
-    own = scores[np.arange(len(targets)), targets]
-    scores[np.arange(len(targets)), targets] = -np.inf
-    odds: np.ndarray = own - np.logaddexp.reduce(scores, axis=1)
-    return odds

@@ -158,7 +158,8 @@ def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
     """Take over the stages of another run that this one would train alike: the VQ-VAE at least.
 
     The VQ-VAE counts as alike when it has the same sizes, whatever it was trained with; imagination when everything it
-    depends on is the same and no joint stage has changed the generator since.
+    depends on is the same and no joint stage has changed the generator since. Where imagination is to be trained anew,
+    a trunk that a joint stage taught on the same recordings is taken over: what it learnt to hear is worth keeping.
 
     Raises CheckpointError when not even the VQ-VAE fits.
     """
@@ -182,7 +183,20 @@ def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
         and (same.classifier.mode == "frozen" or other.position.stage != "classifier")
     )
     if not alike:
+        if taught_alike(config, other):
+            networks.generator.trunk.load_state_dict(theirs.generator.trunk.state_dict())
         return Position(NAMES[1], 0, NAMES[:1])
     networks.generator.load_state_dict(theirs.generator.state_dict())
     networks.critic.load_state_dict(theirs.critic.state_dict())
     return Position(NAMES[2], 0, NAMES[:2])
+
+
+def taught_alike(config: RunConfig, other: Checkpoint) -> bool:
+    """Whether another run's trunk was fine-tuned on the very recordings this run may hear, and is of the same kind."""
+    return (
+        "classifier" in other.position.finished
+        and other.config.classifier.mode == "joint"
+        and other.config.data == config.data
+        and other.config.front_end == config.front_end
+        and other.config.networks.trunk == config.networks.trunk
+    )

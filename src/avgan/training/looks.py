@@ -1,0 +1,108 @@
+"""Which pictures a sound learns from: typical ones, and like pictures for like sounds.
+
+Paired by label, a sound may be shown with any of hundreds of photographs of its place. They have little in common, and
+what a generator learns from them is their mean, which is fog. Two remedies, both of the data and none of the networks:
+
+- only the most typical pictures of a scene are shown: those whose layout and colour alone tell the scene;
+- the typical pictures are grouped into looks, the recordings of a label into as many groups, and each group keeps to
+  one look. A picture is as arbitrary as before, but no longer a different one each time.
+
+Shapes: M pictures, N recordings, C heard, D code dimension, S scenes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+GRID = 4
+"""Typicality is measured on maps averaged to GRID x GRID: layout and colour, no detail."""
+NUM_PICTURES = 6
+"""Pictures of a look: those nearest to the middle of the group."""
+
+
+def settle_looks(
+    image_choices: Sequence[np.ndarray],
+    *,
+    features: Tensor,
+    slot_of_image: np.ndarray,
+    scene_of_slot: np.ndarray,
+    heard: np.ndarray,
+    labels: np.ndarray,
+    typical: float,
+    num_looks: int,
+    seed: int,
+) -> tuple[np.ndarray, ...]:
+    """The pictures each recording may be shown with from now on.
+
+    image_choices: N arrays of picture numbers; features (M, D, 16, 16) and scene_of_slot (M,) by slot, where
+    slot_of_image gives the slot of a picture number; heard (N, C); labels (N,) label numbers.
+    """
+    odds = typicality(features, scene_of_slot, num_scenes=int(scene_of_slot.max()) + 1)
+    scene_of_label = {
+        int(label): int(scene_of_slot[slot_of_image[choices[0]]])
+        for label, choices in zip(labels, image_choices, strict=True)
+    }
+    settled: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(labels)
+    for scene in sorted(set(scene_of_label.values())):
+        sharing = [
+            label for label, its_scene in sorted(scene_of_label.items()) if its_scene == scene
+        ]
+        rows = np.flatnonzero(labels == sharing[0])
+        choices = image_choices[rows[0]]
+        slots = slot_of_image[choices]
+        best = np.argsort(-odds[slots])[: max(1, round(typical * len(slots)))]
+        groups = [best]
+        if num_looks:
+            points = features[slots[best]].float().flatten(1).numpy()
+            groups = [best[g] for g in group_pictures(points, num_looks * len(sharing), seed)]
+        for turn, label in enumerate(sharing):
+            rows = np.flatnonzero(labels == label)
+            own = groups[turn :: len(sharing)] if num_looks else groups
+            for row, group in zip(rows, group_sounds(heard[rows], len(own), seed), strict=True):
+                settled[row] = np.sort(choices[own[group]])
+    return tuple(settled)
+
+
+def group_pictures(points: np.ndarray, num_groups: int, seed: int) -> list[np.ndarray]:
+    """Indices of the NUM_PICTURES points (M, C) nearest to each of `num_groups` middles, the most typical first."""
+    from sklearn.cluster import KMeans
+
+    num_groups = min(num_groups, len(points))
+    found = KMeans(num_groups, n_init=4, random_state=seed).fit(points)
+    distance = found.transform(points)  # (M, groups)
+    order = np.argsort(-np.bincount(found.labels_, minlength=num_groups), kind="stable")
+    return [np.argsort(distance[:, group])[:NUM_PICTURES] for group in order]
+
+
+def group_sounds(heard: np.ndarray, num_groups: int, seed: int) -> np.ndarray:
+    """The group of each recording, (N,) below `num_groups`, by what was heard (N, C)."""
+    if num_groups <= 1 or len(heard) <= num_groups:
+        return np.arange(len(heard)) % max(num_groups, 1)
+    from sklearn.cluster import KMeans
+
+    groups: np.ndarray = KMeans(num_groups, n_init=4, random_state=seed).fit_predict(heard)
+    return groups
+
+
+def typicality(features: Tensor, targets: np.ndarray, *, num_scenes: int) -> np.ndarray:
+    """How surely a linear discriminant of layout and colour puts each picture into its own scene, (M,) log-odds.
+
+    features (M, D, 16, 16), targets (M,). Photographs of a scene differ wildly; those with high values look the way
+    the scene looks in a blurred picture, which is all that 16 x 16 codes can draw.
+    """
+    maps = F.adaptive_avg_pool2d(features.float(), GRID).flatten(1)
+    spread = features.float().std((2, 3))
+    points = torch.cat((maps, spread), 1).double().numpy()
+    points = (points - points.mean(0)) / points.std(0)
+    means = np.stack([points[targets == scene].mean(0) for scene in range(num_scenes)])
+    within = points - means[targets]
+    covariance = within.T @ within / len(points) + 0.1 * np.eye(points.shape[1])
+    weights = np.linalg.solve(covariance, means.T)  # (C, S)
+    scores = points @ weights - 0.5 * np.einsum("sc,cs->s", means, weights)
+    own = scores[np.arange(len(targets)), targets]
+    scores[np.arange(len(targets)), targets] = -np.inf
+    odds: np.ndarray = own - np.logaddexp.reduce(scores, axis=1)
+    return odds
