@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan.data.loading import ImageStore
+from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.vqvae import VQVAE
-from avgan.training.reader import train_reader
+from avgan.training.schedule import generator_of, indices_at, rate_factor
 
 NUM_EPOCHS = 14
+SIZES = ClassifierConfig(widths=(32, 64, 128, 256), dropout=0.3)
+BATCH = 128
+LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,35 @@ def train_judge(
     judge = Judge(network, scenes, float("nan"))
     answers = judge.probabilities(test[0][:, 0].float()).argmax(1)
     return Judge(network, scenes, float((answers == test[1]).mean()))
+
+
+def train_reader(
+    features: Tensor, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int
+) -> nn.Module:
+    """A network with `forward(features (B, D, 16, 16)) -> logits (B, S)`, in evaluation mode.
+
+    features (M, V, D, 16, 16), any float type; targets (M,) scene numbers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_classifier(SIZES, features.shape[2], num_scenes)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.05)
+        num_steps = int(num_epochs * len(targets) / BATCH)
+        for step in range(num_steps):
+            items = indices_at(
+                step, num_items=len(targets), batch_size=BATCH, seed=seed, stage="reader"
+            )
+            views = generator_of(seed, "reader", step).integers(features.shape[1], size=BATCH)
+            factor = rate_factor("one_cycle", step, num_steps)
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * factor
+            batch = features[items, views].float()
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(batch + 0.05 * torch.randn_like(batch))
+            loss = F.cross_entropy(
+                logits.float(), torch.from_numpy(targets[items]), label_smoothing=0.1
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    return network.eval()

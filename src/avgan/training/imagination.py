@@ -4,7 +4,7 @@ Each step is `critic_steps` steps of the critic, then one of the generator. The 
 trunk is fixed too: recordings and pictures are turned into vectors and feature maps once, and the step costs only
 head and critic.
 
-Shapes: B batch, C heard, D code dimension, Z noise.
+Shapes: B batch, C heard, D code dimension.
 """
 
 from dataclasses import dataclass, replace
@@ -13,23 +13,19 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
 from avgan import losses
 from avgan.config import ImaginationSection
-from avgan.networks.classifier import build_classifier
-from avgan.networks.posterior import Posterior, divergence, sample
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import scenes_of
 from avgan.training.hearing import hear_all
 from avgan.training.looks import settle_looks
-from avgan.training.reader import SIZES, train_reader
 from avgan.training.schedule import indices_at, share_of_process
 from avgan.training.stage import Context, Stage, Validation
 
 NUM_SHOWN = 12
-READER_EPOCHS = 6
 
 
 @dataclass(frozen=True)
@@ -58,22 +54,14 @@ class ImaginationStage(Stage):
         self.generator = context.networks.generator
         self.critic = context.networks.critic
         rate = self.section.learning_rate
-        self.posterior = self._build_posterior()
-        trained: list[nn.Module] = [self.generator.head if self.cached else self.generator]
-        if self.posterior is not None:
-            trained.append(self.posterior)
-        self.trained = trained
-        self.optimizers["generator"] = self.adam(*((network, rate) for network in trained))
+        self.trained = self.generator.head if self.cached else self.generator
+        self.optimizers["generator"] = self.adam((self.trained, rate))
         self.optimizers["critic"] = self.adam((self.critic, rate))
         self.averages["generator"] = MovingAverage(self.generator, self.section.ema_decay)
         names = scenes_of(self.data.labels, self.data.scene_of_label)
         self.scenes = tuple(sorted(set(names)))
         self.scene_of_target = np.array([self.scenes.index(scene) for scene in names])
         self.pairing = self.data.pairing
-        self.reader = build_classifier(
-            SIZES, context.config.networks.vqvae.code_dim, len(self.scenes)
-        )
-        self.reader.to(context.fabric.device).eval().requires_grad_(False)
         self.heard_views: Tensor | None = None
         self.real_views: Tensor | None = None
 
@@ -95,19 +83,6 @@ class ImaginationStage(Stage):
             self.real_views = self._encode_all()
             self._settle_looks()
 
-    def before_first_step(self) -> None:
-        """Train the reader that guides the generator; it belongs to the state from then on."""
-        if self.section.reader_weight:
-            features, targets = self._labelled_features()
-            trained = train_reader(
-                features,
-                targets,
-                num_scenes=len(self.scenes),
-                num_epochs=READER_EPOCHS,
-                seed=self.seed + 1,
-            )
-            self.reader.load_state_dict(trained.state_dict())
-
     def finish(self) -> None:
         super().finish()
         self.vqvae.requires_grad_(True)
@@ -126,7 +101,7 @@ class ImaginationStage(Stage):
         """Minimise D(imagined) - D(real) + lambda * penalty; the generator stays as it is."""
         with torch.no_grad():
             pairs = self.pairs(number)
-            imagined = self.generator.imagine(pairs.heard, self.noise(number, len(pairs.real)))
+            imagined = self.generator.imagine(pairs.heard)
         heard = pairs.heard.detach()
         with torch.autocast(self.context.fabric.device.type, enabled=False):
             real_score = self.critic(pairs.real, heard)
@@ -164,10 +139,9 @@ class ImaginationStage(Stage):
     def generator_step(self, number: int, step: int) -> dict[str, Tensor]:
         """Minimise -D(imagined) + gamma * reconstruction; the critic stays as it is."""
         pairs = self.pairs(number)
-        noise = self.noise(number, len(pairs.real))
         metrics: dict[str, Tensor] = {}
         loss = torch.zeros((), device=pairs.real.device)
-        imagined = self.generator.imagine(pairs.heard, noise)
+        imagined = self.generator.imagine(pairs.heard)
         if self.section.adversarial_weight:
             self.critic.requires_grad_(False)
             with torch.autocast(self.context.fabric.device.type, enabled=False):
@@ -175,20 +149,10 @@ class ImaginationStage(Stage):
             self.critic.requires_grad_(True)
             loss = loss + self.section.adversarial_weight * verdict
             metrics["verdict"] = verdict
-        if self.section.reader_weight:
-            metrics["unread"] = F.cross_entropy(self.reader(imagined).float(), pairs.scenes)
-            loss = loss + self.section.reader_weight * metrics["unread"]
-        compared = imagined
-        if self.posterior is not None:
-            mean, log_variance = self.posterior(pairs.real)
-            random = self.random_rows(torch.randn, *mean.shape, step=number, purpose="posterior")
-            compared = self.generator.imagine(pairs.heard, sample(mean, log_variance, random))
-            metrics["divergence"] = divergence(mean, log_variance)
-            loss = loss + self.section.posterior_weight * metrics["divergence"]
         if self.section.gamma:
-            metrics["reconstruction"] = self._reconstruction(pairs, compared)
+            metrics["reconstruction"] = self._reconstruction(pairs, imagined)
             loss = loss + self.section.gamma * metrics["reconstruction"]
-        norm = self.descend("generator", loss, self.trained, step)
+        norm = self.descend("generator", loss, (self.trained,), step)
         return {"generator": loss.detach(), **metrics, "gradient_norm": norm} | self._health(
             imagined.detach(), pairs.real
         )
@@ -299,33 +263,6 @@ class ImaginationStage(Stage):
             ),
         )
 
-    def noise(self, number: int, count: int) -> Tensor:
-        """Standard normal noise (count, Z)."""
-        size = self.generator.config.noise_dim
-        return self.random_rows(torch.randn, count, size, step=number, purpose="noise")
-
-    def _build_posterior(self) -> Posterior | None:
-        if not self.section.posterior_weight:
-            return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            posterior = Posterior(
-                self.context.config.networks.vqvae.code_dim, self.generator.config.noise_dim
-            )
-        return posterior.to(self.context.fabric.device)
-
-    def state_dict(self) -> dict:
-        extra = {"reader": self.reader.state_dict()}
-        if self.posterior is not None:
-            extra["posterior"] = self.posterior.state_dict()
-        return super().state_dict() | extra
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.reader.load_state_dict(state["reader"])
-        if self.posterior is not None:
-            self.posterior.load_state_dict(state["posterior"])
-
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
         """Pictures imagined from recordings kept aside (from training ones when none are), one a scene."""
@@ -337,15 +274,12 @@ class ImaginationStage(Stage):
             heard = self.generator.hear(self.networks.log_mel(waveform))
             features = self.generator.imagine(heard)
             imagined = self.vqvae.draw(features)
-            other = self.vqvae.draw(self.generator.imagine(heard, self.noise(step, len(shown))))
         self.generator.train()
         names = scenes_of(self.data.labels, self.data.scene_of_label)
         real = self._example_images([names[recordings.targets[index]] for index in shown])
-        rows = torch.stack((real, self.vqvae(real)[0].float(), imagined, other))
+        rows = torch.stack((real, self.vqvae(real)[0].float(), imagined))
         metrics = {"diversity": float(losses.diversity(features))}
-        return Validation(
-            metrics, rows, ("real", "reconstructed", "imagined", "imagined, with noise")
-        )
+        return Validation(metrics, rows, ("real", "reconstructed", "imagined"))
 
     def _example_images(self, scenes: list[str]) -> Tensor:
         """A validation picture of each scene, or any where the scene has none."""
