@@ -20,7 +20,9 @@ from torch import Tensor
 GRID = 4
 """Typicality is measured on maps averaged to GRID x GRID: layout and colour, no detail."""
 NUM_PICTURES = 6
-"""Pictures of a look: those nearest to the middle of the group."""
+"""Pictures of a look, where there are enough: those nearest to the middle of the group."""
+SMALLEST_SPREAD = 1e-6
+"""Numbers that spread less over all pictures are the same everywhere and tell no scene."""
 
 
 def settle_looks(
@@ -37,8 +39,10 @@ def settle_looks(
 ) -> tuple[np.ndarray, ...]:
     """The pictures each recording may be shown with from now on.
 
-    image_choices: N arrays of picture numbers; features (M, D, 16, 16) and scene_of_slot (M,) by slot, where
-    slot_of_image gives the slot of a picture number; heard (N, C); labels (N,) label numbers.
+    image_choices: N arrays of picture numbers, the same for all recordings of a scene, as pairing by label has them;
+    features (M, D, 16, 16) and scene_of_slot (M,) by slot, where slot_of_image gives the slot of a picture number;
+    heard (N, C); labels (N,) label numbers. Labels of one scene get different pictures, unless it has fewer than they
+    are.
     """
     odds = typicality(features, scene_of_slot, num_scenes=int(scene_of_slot.max()) + 1)
     scene_of_label = {
@@ -53,28 +57,37 @@ def settle_looks(
         rows = np.flatnonzero(labels == sharing[0])
         choices = image_choices[rows[0]]
         slots = slot_of_image[choices]
-        best = np.argsort(-odds[slots])[: max(1, round(typical * len(slots)))]
+        best = np.argsort(-odds[slots], kind="stable")[: max(1, round(typical * len(slots)))]
         groups = [best]
         if num_looks:
             points = features[slots[best]].float().flatten(1).numpy()
             groups = [best[g] for g in group_pictures(points, num_looks * len(sharing), seed)]
         for turn, label in enumerate(sharing):
             rows = np.flatnonzero(labels == label)
-            own = groups[turn :: len(sharing)] if num_looks else groups
+            own = groups[turn % len(groups) :: len(sharing)] if num_looks else groups
             for row, group in zip(rows, group_sounds(heard[rows], len(own), seed), strict=True):
                 settled[row] = np.sort(choices[own[group]])
     return tuple(settled)
 
 
 def group_pictures(points: np.ndarray, num_groups: int, seed: int) -> list[np.ndarray]:
-    """Indices of the NUM_PICTURES points (M, C) nearest to each of `num_groups` middles, the most typical first."""
+    """Indices of the points (M, C) nearest to each of `num_groups` middles, the largest group first.
+
+    Each point stands in one group at most. Groups are smaller than NUM_PICTURES, and fewer, where points are few.
+    """
     from sklearn.cluster import KMeans
 
     num_groups = min(num_groups, len(points))
     found = KMeans(num_groups, n_init=4, random_state=seed).fit(points)
     distance = found.transform(points)  # (M, groups)
     order = np.argsort(-np.bincount(found.labels_, minlength=num_groups), kind="stable")
-    return [np.argsort(distance[:, group])[:NUM_PICTURES] for group in order]
+    size = min(NUM_PICTURES, len(points) // num_groups)
+    groups = []
+    for group in order:
+        nearest = np.argsort(distance[:, group], kind="stable")[:size]
+        distance[nearest] = np.inf  # taken: no later group may have them
+        groups.append(nearest)
+    return groups
 
 
 def group_sounds(heard: np.ndarray, num_groups: int, seed: int) -> np.ndarray:
@@ -96,7 +109,7 @@ def typicality(features: Tensor, targets: np.ndarray, *, num_scenes: int) -> np.
     maps = F.adaptive_avg_pool2d(features.float(), GRID).flatten(1)
     spread = features.float().std((2, 3))
     points = torch.cat((maps, spread), 1).double().numpy()
-    points = (points - points.mean(0)) / points.std(0)
+    points = (points - points.mean(0)) / points.std(0).clip(min=SMALLEST_SPREAD)
     means = np.stack([points[targets == scene].mean(0) for scene in range(num_scenes)])
     within = points - means[targets]
     covariance = within.T @ within / len(points) + 0.1 * np.eye(points.shape[1])
