@@ -1,9 +1,9 @@
-"""The reader of scenes: learns what real features show, repeatably, and knows the typical from the odd."""
+"""The reader of scenes that judges imagined pictures: learns what real features show, and repeatably."""
 
 import numpy as np
 import torch
 
-from avgan.training.reader import train_reader, typicality
+from avgan.evaluation.judge import train_reader
 
 
 def scenes(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -40,14 +40,3 @@ def test_a_reader_is_repeatable_and_leaves_the_global_seed_alone() -> None:
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["dense.weight"], other["dense.weight"])
-
-
-def test_an_odd_picture_is_less_typical_than_the_others_of_its_scene() -> None:
-    features, targets = scenes(90, seed=0)
-    maps = features[:, 0].float()
-    maps[0] = maps[1]  # a picture of scene 0 that looks like one of scene 1
-    odds = typicality(maps, targets, num_scenes=3)
-    assert odds.shape == (90,)
-    assert np.isfinite(odds).all()
-    assert odds[0] == odds[targets == 0].min() < 0
-    assert (odds[1:] > 0).mean() > 0.9
