@@ -16,7 +16,15 @@ from avgan.checkpoint import Checkpoint, Position
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import CheckpointError, ConfigError, DataError, LeakageError
 from avgan.evaluation import protocols
-from avgan.evaluation.protocols import Scored, evaluate, fold_config, held_out, score, summarise
+from avgan.evaluation.protocols import (
+    Scored,
+    evaluate,
+    fold_config,
+    held_out,
+    score,
+    score_fold,
+    summarise,
+)
 from avgan.model import AVGAN
 from avgan.training.run import NAMES
 
@@ -194,6 +202,52 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     assert report["deviation_over_folds"] == pytest.approx(
         np.std(list(report["by_fold"].values()), ddof=1)
     )
+
+
+def test_answers_of_another_configuration_are_not_taken_for_this_ones(
+    tmp_path: Path,
+    tiny_run: Path,
+    tiny_config: Callable[..., Any],
+    folded: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks, described = checkpoint.load_networks(tiny_run)
+    asked: list[float] = []
+
+    def train(config: Any, *, data: Path, out: Path, start_from: Path | None) -> Path:
+        asked.append(config.imagination.gamma)
+        heard = tuple(clip.source_id for clip in folded.clips if clip.fold != "3")
+        checkpoint.save(
+            out / "checkpoint", replace(described, config=config, sources=heard), networks, {}
+        )
+        return out
+
+    monkeypatch.setattr(protocols, "train", train)
+
+    def scored(gamma: str) -> Scored:
+        config = tiny_config({"imagination.gamma": gamma})
+        return score_fold(
+            tiny_run,
+            replace(described, config=config),
+            "3",
+            folded,
+            data=tmp_path,
+            out=tmp_path,
+            start_from=None,
+        )
+
+    first = scored("1")
+    assert scored("1") == first
+    assert asked == [1.0]
+    scored("2")
+    assert asked == [1.0, 2.0]
+    answers = tmp_path / "fold-3.json"
+    stored = json.loads(answers.read_text())
+    assert len(stored.pop("config_sha256")) == 64
+    assert stored == first.__dict__
+    answers.write_text(json.dumps(stored))  # as written before there was a hash
+    assert scored("1") == first
+    assert asked == [1.0, 2.0]
 
 
 def test_a_fold_is_held_out_and_nothing_else_kept_aside(tiny_config: Callable[..., Any]) -> None:

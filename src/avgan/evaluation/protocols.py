@@ -8,6 +8,7 @@
 A protocol can be interrupted anywhere; the same command goes on.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -105,21 +106,32 @@ def score_fold(
     out: Path,
     start_from: Path | None,
 ) -> Scored:
-    """Train without a fold where that is still to be done, and score on it."""
+    """Train without a fold where that is still to be done, and score on it.
+
+    Answers on disk are taken when this configuration gave them. Raises ConfigError when the fold's run has another one.
+    """
     config = fold_config(described.config, fold)
     finished = described.position.finished == NAMES
     own = run if finished and described.config == config else out / f"fold-{fold}"
     answers = out / f"fold-{fold}.json"
-    if answers.exists():
-        return Scored(**json.loads(answers.read_text()))
+    stored = json.loads(answers.read_text()) if answers.exists() else None
+    # answers without a hash are older than the hash and taken at their word
+    if stored and stored.pop("config_sha256", config_sha256(config)) == config_sha256(config):
+        return Scored(**stored)
     if own != run:
         train(config, data=data, out=own, start_from=start_from / own.name if start_from else run)
     networks, trained = checkpoint.load_networks(own)
     scored = score(networks, trained, held_out(sounds, (fold,)), name=fold)
     temporary = answers.with_suffix(".tmp")
-    temporary.write_text(json.dumps(scored.__dict__))
+    temporary.write_text(json.dumps(scored.__dict__ | {"config_sha256": config_sha256(config)}))
     os.replace(temporary, answers)
     return scored
+
+
+def config_sha256(config: RunConfig) -> str:
+    """Hash of all settings: tells whether answers were given by a run like this one."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def held_out(sounds: Manifest, folds: tuple[str, ...]) -> Manifest:
