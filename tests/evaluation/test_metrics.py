@@ -94,6 +94,15 @@ def test_per_class_table_states_recall_and_precision(answers) -> None:
     assert recalls == sorted(recalls)  # the worst first
 
 
+def test_a_bar_in_a_label_does_not_end_the_cell() -> None:
+    table = per_class_table(np.array([[3, 1], [0, 2]]), ["a|b", "c"], title="title")
+    rows = table.splitlines()[2:]
+    assert rows[2] == r"| a\|b | 4 | 75.0 | 100.0 | c (1) |"
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+    mistaken = per_class_table(np.array([[3, 0], [2, 1]]), ["a|b", "c"], title="title")
+    assert r"a\|b (2)" in mistaken
+
+
 def test_a_report_writes_its_three_files_and_replaces_older_ones(tmp_path: Path) -> None:
     report = {
         "protocol": "esc50",

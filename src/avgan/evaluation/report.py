@@ -35,6 +35,7 @@ def headline(report: dict[str, Any]) -> str:
 
 def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str:
     """Markdown: for each class recall, precision and what it is most often taken for. counts (N, N)."""
+    names = [label.replace("|", "\\|") for label in labels]  # a bar would end the cell
     lines = [
         f"# {title}",
         "",
@@ -46,9 +47,9 @@ def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str
     for row in np.argsort(recall):
         others = counts[row].copy()
         others[row] = 0
-        worst = f"{labels[others.argmax()]} ({others.max()})" if others.any() else ""
+        worst = f"{names[others.argmax()]} ({others.max()})" if others.any() else ""
         lines.append(
-            f"| {labels[row]} | {counts[row].sum()} | {100 * recall[row]:.1f} "
+            f"| {names[row]} | {counts[row].sum()} | {100 * recall[row]:.1f} "
             f"| {100 * precision[row]:.1f} | {worst} |"
         )
     return "\n".join(lines) + "\n"
