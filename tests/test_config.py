@@ -14,7 +14,6 @@ SHRUNK = {
     "networks.vqvae.num_residual_blocks": "1",
     "networks.trunk.widths": "[4, 4, 8, 8]",
     "networks.generator.hidden": "16",
-    "networks.generator.width": "16",
     "networks.critic.width": "4",
     "networks.classifier.widths": "[4, 4, 8, 8]",
 }
@@ -89,6 +88,32 @@ def test_a_wrong_setting_is_named_in_one_line(path: str, text: str, named: str) 
         override(preset("transfer"), {path: text})
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", [{"typical": "0.5"}, {"num_looks": "2"}])
+def test_pictures_are_sorted_only_where_sounds_were_heard_beforehand(
+    setting: dict[str, str],
+) -> None:
+    changes = {f"imagination.{name}": text for name, text in setting.items()}
+    with pytest.raises(ConfigError) as caught:
+        override(preset("paper_esc50"), changes)
+    assert str(caught.value).startswith("imagination: typical and num_looks")
+    assert str(caught.value).endswith("set num_views")
+    override(preset("paper_esc50"), changes | {"imagination.num_views": "1"})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"imagination.typical": "0"},
+        {"imagination.typical": "1.1"},
+        {"imagination.num_looks": "-1"},
+        {"imagination.noise_dim": "4"},
+    ],
+)
+def test_impossible_and_abandoned_settings_are_refused(setting: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        override(preset("transfer"), setting)
 
 
 def test_an_unknown_preset_and_field_are_refused() -> None:

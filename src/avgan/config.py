@@ -347,4 +347,7 @@ def from_tree(tree: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{place}: {first['msg']} (got {first.get('input')!r})") from None
+        given = first.get("input")
+        # a rule between settings is given a whole section, which is no help in a message of one line
+        got = "" if isinstance(given, Mapping) else f" (got {given!r})"
+        raise ConfigError(f"{place}: {first['msg'].removeprefix('Value error, ')}{got}") from None
