@@ -2,32 +2,34 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 
 from avgan import checkpoint
+from avgan.checkpoint import Checkpoint, Position
+from avgan.config import RunConfig
 from avgan.errors import CheckpointError, ConfigError, DataError
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
 from avgan.training.loop import DivergedError
-from avgan.training.run import NAMES, STAGES, train
+from avgan.training.run import NAMES, STAGES, taught_alike, train
 from avgan.training.vqvae import VQVAEStage
 
 VARIANTS = {
     "paper": {},
     "cached, conditional": {
         "networks.critic.hears": "true",
-        "networks.generator.kind": "conv",
-        "networks.generator.width": "16",
-        "networks.generator.noise_dim": "4",
         "networks.generator.dropout": "0.3",
         "imagination.num_views": "2",
         "imagination.gamma_on": "features",
         "imagination.real": "encoded",
-        "imagination.posterior_weight": "0.1",
         "imagination.mismatch_weight": "0.5",
         "classifier.mode": "joint",
         "classifier.anchor": "1.0",
@@ -42,6 +44,32 @@ VARIANTS = {
     },
     "half precision": {"loop.precision": "bf16-mixed", "loop.channels_last": "true"},
 }
+
+
+LOOKS = {
+    "imagination.num_views": "2",
+    "imagination.typical": "0.5",
+    "imagination.num_looks": "2",
+    "imagination.gamma_on": "features",
+    "imagination.real": "encoded",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one's own, paired by label: under each of three, four recordings and eight pictures."""
+    root = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    times = np.arange(16_000) / 16_000
+    for number, label in enumerate("abc"):
+        (root / label).mkdir()
+        for index in range(4):
+            tone = 0.5 * np.sin(2 * np.pi * (200.0 + 300.0 * number + 40.0 * index) * times)
+            soundfile.write(root / label / f"{index}.wav", tone, 16_000)
+        for index in range(8):
+            bands = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(bands).resize((128, 128)).save(root / label / f"{index}.png")
+    return root
 
 
 class Killed(BaseException):
@@ -129,6 +157,47 @@ def test_a_run_broken_in_every_stage_equals_an_unbroken_one(
     assert_same_weights(broken, whole)
 
 
+def test_a_run_with_looks_settles_the_same_ones_after_a_break(
+    tmp_path: Path,
+    tiny_labelled: Path,
+    tiny_config: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settled: list[list[list[int]]] = []
+    own = ImaginationStage.prepare
+
+    def prepare(stage: ImaginationStage) -> None:
+        own(stage)
+        settled.append([choices.tolist() for choices in stage.pairing.image_choices])
+
+    monkeypatch.setattr(ImaginationStage, "prepare", prepare)
+    config = tiny_config(LOOKS)
+    whole = train(config, data=tiny_labelled, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        kill_at(patch, ImaginationStage, 3)
+        with pytest.raises(Killed):
+            train(config, data=tiny_labelled, out=broken)
+    train(config, data=tiny_labelled, out=broken)
+    assert len(settled) == 3
+    assert settled[0] == settled[1] == settled[2]
+    assert all(len(choices) <= 2 for choices in settled[0])  # half of eight, in two looks
+    assert rows(broken) == rows(whole)
+    assert_same_weights(broken, whole)
+
+
+@pytest.mark.parametrize("change", [{"typical": "0.5"}, {"num_looks": "2"}])
+def test_pictures_are_not_sorted_where_each_sound_has_its_own(
+    change: dict[str, str], tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
+) -> None:
+    changes = {"imagination.num_views": "1"}
+    changes |= {f"imagination.{name}": text for name, text in change.items()}
+    with pytest.raises(ConfigError, match=r"a picture of its own.*set imagination\.typical=1"):
+        train(tiny_config(changes), data=tiny_videos, out=tmp_path / "run")
+    # nothing is left in the way of the same command with other settings
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_seed_is_repeatable_and_matters(
     tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
@@ -213,6 +282,117 @@ def test_imagination_is_not_taken_from_a_run_that_went_on_to_train_it_jointly(
     second = tiny_config({"classifier.mode": "joint", "classifier.label_smoothing": "0.1"})
     run = train(second, data=tiny_videos, out=tmp_path / "second", start_from=first)
     assert finished_before(run) == {"vqvae"}
+
+
+SOURCES = ("s1", "s2")
+
+
+def taught(config: RunConfig, *, finished: tuple[str, ...] = NAMES) -> Checkpoint:
+    """What is known of a run on SOURCES."""
+    return Checkpoint(
+        config=config,
+        labels=("a", "b"),
+        scene_of_label=None,
+        position=Position(finished[-1], 5, finished),
+        sources=SOURCES,
+    )
+
+
+JOINT = {"classifier.mode": "joint"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"classifier.mode": "frozen"}, True),  # the other's classifier taught the trunk
+        ({"imagination.gamma": "7", "networks.critic.hears": "true"}, True),
+        ({"networks.generator.hidden": "16", "classifier.learning_rate": "0.1"}, True),
+        ({"data.held_out_folds": '["1"]'}, False),
+        ({"data.held_out_folds": '["1", "2"]'}, False),
+        ({"data.validation_fraction": "0.2"}, False),
+        ({"data.window_s": "2.0"}, False),
+        ({"data.sounds": "esc50"}, False),
+        ({"front_end.num_mels": "32"}, False),
+        ({"front_end.num_time_steps": "64"}, False),
+        ({"networks.trunk.widths": "[4, 4, 8, 16]"}, False),
+        ({"networks.trunk.kind": "yamnet"}, False),
+    ],
+)
+def test_a_trunk_is_worth_keeping_only_if_it_heard_the_same(
+    changes: dict[str, str], expected: bool, tiny_config: Callable[..., Any]
+) -> None:
+    other = taught(tiny_config(JOINT))
+    assert taught_alike(tiny_config(JOINT | changes), other, SOURCES) is expected
+    if "data.held_out_folds" in changes:  # nor the other way round
+        assert not taught_alike(tiny_config(JOINT), taught(tiny_config(JOINT | changes)), SOURCES)
+
+
+def test_a_trunk_nobody_taught_to_the_end_is_not_kept(tiny_config: Callable[..., Any]) -> None:
+    config = tiny_config(JOINT)
+    assert taught_alike(config, taught(config), SOURCES)
+    assert not taught_alike(config, taught(config, finished=NAMES[:2]), SOURCES)
+    assert not taught_alike(config, taught(tiny_config()), SOURCES)
+
+
+def test_a_trunk_that_heard_what_this_run_keeps_away_is_not_kept(
+    tiny_config: Callable[..., Any],
+) -> None:
+    """Equal settings with another seed keep other recordings aside."""
+    config = tiny_config(JOINT | {"data.validation_fraction": "0.2"})
+    assert taught_alike(config, taught(config), (*SOURCES, "s3"))
+    assert not taught_alike(config, taught(config), ("s1", "s3"))
+    assert not taught_alike(config, replace(taught(config), sources=("s1", "s4")), SOURCES)
+
+
+def first_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Filled, when a run starts, with the weights its second stage starts with."""
+    seen: dict[str, torch.Tensor] = {}
+    own = ImaginationStage.prepare
+
+    def prepare(stage: ImaginationStage) -> None:
+        seen.update({name: value.clone() for name, value in stage.networks.state_dict().items()})
+        own(stage)
+
+    monkeypatch.setattr(ImaginationStage, "prepare", prepare)
+    return seen
+
+
+def test_a_trunk_that_was_taught_is_taken_over_and_its_head_is_not(
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = train(tiny_config(JOINT), data=tiny_videos, out=tmp_path / "first")
+    theirs = weights(first)
+    trunk = [name for name in theirs if name.startswith("generator.trunk.")]
+    head = "generator.head.body.0.weight"
+    assert trunk
+    seen = first_weights(monkeypatch)
+    for kept, changes in ((True, {"imagination.gamma": "2"}), (False, {"data.cache_gb": "0.2"})):
+        config = tiny_config(JOINT | changes)
+        run = train(config, data=tiny_videos, out=tmp_path / f"{kept}", start_from=first)
+        assert finished_before(run) == {"vqvae"}
+        assert all(torch.equal(seen[name], theirs[name]) for name in trunk) is kept
+        assert not torch.equal(seen[head], theirs[head])
+
+
+def test_what_heard_recordings_this_run_keeps_aside_is_not_taken_over(
+    tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
+) -> None:
+    """Two seeds keep different recordings aside under the same settings."""
+    aside = {"data.validation_fraction": "0.3"}
+    first = train(tiny_config(aside), data=tiny_videos, out=tmp_path / "first")
+    heard = {}
+    for seed in ("0", "1", "2", "3"):
+        out = tmp_path / seed
+        config = tiny_config(aside | {"loop.seed": seed})
+        run = train(config, data=tiny_videos, out=out, start_from=first)
+        heard[seed] = set(checkpoint.load_networks(run)[1].sources)
+        same = heard[seed] == heard["0"]
+        assert finished_before(run) == ({"vqvae", "imagination"} if same else {"vqvae"})
+    assert any(sources != heard["0"] for sources in heard.values())
 
 
 def test_a_vqvae_of_another_size_is_refused(

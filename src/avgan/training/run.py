@@ -39,15 +39,18 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
     section = training_data.resolve(config.data, data)
     config = config.model_copy(update={"data": section})
     fabric = launch(config)
-    write_config(config, out)
     loaded = training_data.load(
         config.data,
         data,
         sample_rate_hz=config.front_end.sample_rate_hz,
         seed=config.loop.seed,
     )
+    check_pairing(config, loaded)
+    write_config(config, out)
     networks = build(config, len(loaded.labels))
-    position, state = restore(networks, config, out=out, start_from=start_from, data=data)
+    position, state = restore(
+        networks, config, out=out, start_from=start_from, data=data, sources=loaded.sources
+    )
     networks.to(fabric.device)
     if config.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -59,6 +62,16 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
         if log:
             log.close()
     return out
+
+
+def check_pairing(config: RunConfig, loaded: training_data.TrainingData) -> None:
+    """Raise ConfigError for settings that choose among pictures where each sound has its own."""
+    chooses = config.imagination.typical < 1 or config.imagination.num_looks
+    if chooses and loaded.pairing.kind == "synchronous":
+        raise ConfigError(
+            "each sound of these videos has a picture of its own, there is nothing to choose from: "
+            "set imagination.typical=1 and imagination.num_looks=0"
+        )
 
 
 def open_log(out: Path, position: Position) -> RunLog:
@@ -140,9 +153,15 @@ def write_config(config: RunConfig, out: Path) -> None:
 
 
 def restore(
-    networks: AVGAN, config: RunConfig, *, out: Path, start_from: Path | None, data: Path
+    networks: AVGAN,
+    config: RunConfig,
+    *,
+    out: Path,
+    start_from: Path | None,
+    data: Path,
+    sources: tuple[str, ...],
 ) -> tuple[Position, dict | None]:
-    """Weights and position: of this run, else of `start_from`, else fresh ones."""
+    """Weights and position: of this run, else of `start_from`, else fresh ones. `sources` are what it may hear."""
     own = checkpoint.newest(out)
     if own is not None:
         checkpoint.load_weights(own, networks)
@@ -150,16 +169,19 @@ def restore(
     if isinstance(networks.generator.trunk, YAMNet):
         networks.generator.trunk.load_pretrained(find_file(data, "yamnet"))
     if start_from is not None:
-        return take_over(networks, config, start_from), None
+        return take_over(networks, config, start_from, sources=sources), None
     return Position(NAMES[0], 0), None
 
 
-def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
+def take_over(
+    networks: AVGAN, config: RunConfig, source: Path, *, sources: tuple[str, ...]
+) -> Position:
     """Take over the stages of another run that this one would train alike: the VQ-VAE at least.
 
     The VQ-VAE counts as alike when it has the same sizes, whatever it was trained with; imagination when everything it
-    depends on is the same and no joint stage has changed the generator since. Where imagination is to be trained anew,
-    a trunk that a joint stage taught on the same recordings is taken over: what it learnt to hear is worth keeping.
+    depends on is the same, it heard nothing that this run may not (`sources`), and no joint stage has changed the
+    generator since. Where imagination is to be trained anew, a trunk that a joint stage taught on the same recordings
+    is taken over: what it learnt to hear is worth keeping.
 
     Raises CheckpointError when not even the VQ-VAE fits.
     """
@@ -173,7 +195,7 @@ def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
     ours, same = config, other.config
     alike = (
         "imagination" in finished
-        and ours.data == same.data
+        and heard_alike(config, other, sources)
         and ours.front_end == same.front_end
         and ours.networks.trunk == same.networks.trunk
         and ours.networks.generator == same.networks.generator
@@ -183,7 +205,7 @@ def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
         and (same.classifier.mode == "frozen" or other.position.stage != "classifier")
     )
     if not alike:
-        if taught_alike(config, other):
+        if taught_alike(config, other, sources):
             networks.generator.trunk.load_state_dict(theirs.generator.trunk.state_dict())
         return Position(NAMES[1], 0, NAMES[:1])
     networks.generator.load_state_dict(theirs.generator.state_dict())
@@ -191,12 +213,20 @@ def take_over(networks: AVGAN, config: RunConfig, source: Path) -> Position:
     return Position(NAMES[2], 0, NAMES[:2])
 
 
-def taught_alike(config: RunConfig, other: Checkpoint) -> bool:
+def heard_alike(config: RunConfig, other: Checkpoint, sources: tuple[str, ...]) -> bool:
+    """Whether another run drew on the same data, and on no recording this one keeps away.
+
+    The same settings do not suffice: another seed keeps other recordings aside, another folder holds other ones.
+    """
+    return other.config.data == config.data and set(other.sources) <= set(sources)
+
+
+def taught_alike(config: RunConfig, other: Checkpoint, sources: tuple[str, ...]) -> bool:
     """Whether another run's trunk was fine-tuned on the very recordings this run may hear, and is of the same kind."""
     return (
         "classifier" in other.position.finished
         and other.config.classifier.mode == "joint"
-        and other.config.data == config.data
+        and heard_alike(config, other, sources)
         and other.config.front_end == config.front_end
         and other.config.networks.trunk == config.networks.trunk
     )
