@@ -158,7 +158,11 @@ class ImaginationStage(Stage):
         )
 
     def _reconstruction(self, pairs: Pairs, imagined: Tensor) -> Tensor:
-        """Eq. 2's last term, on pictures or on features."""
+        """Eq. 2's last term, on pictures or on features.
+
+        Features are divided by the variance of this process's own share of the batch, so that several processes give
+        nearly, not exactly, what one alone gives.
+        """
         if pairs.image is None:
             return F.mse_loss(imagined, pairs.real) / pairs.real.var().clamp(min=1e-6)
         quantized = self.vqvae.quantizer(imagined)
