@@ -1,4 +1,4 @@
-"""Generator, trunks, classifiers and posterior: one contract for all members of a family."""
+"""Generator, trunks and classifiers: one contract for all members of a family."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from safetensors.torch import save_file
 
 from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.generator import Generator, GeneratorConfig, band_maxima
-from avgan.networks.posterior import Posterior, divergence, sample
 from avgan.networks.trunks import VECTOR_SIZE, TrunkConfig, build_trunk
 from avgan.networks.trunks.yamnet import PaddedConv, YAMNet
 
@@ -17,11 +16,9 @@ TRUNKS = {
     "yamnet": TrunkConfig(kind="yamnet"),
 }
 HEADS = {
-    "dense": GeneratorConfig(kind="dense", hidden=16),
-    "dense_noise": GeneratorConfig(kind="dense", hidden=16, noise_dim=8),
-    "dense_plain": GeneratorConfig(kind="dense", hidden=16, batch_norm=False),
-    "conv": GeneratorConfig(kind="conv", hidden=16, width=16),
-    "conv_noise": GeneratorConfig(kind="conv", hidden=16, width=16, noise_dim=8, dropout=0.5),
+    "paper": GeneratorConfig(hidden=16),
+    "plain": GeneratorConfig(hidden=16, batch_norm=False),
+    "dropout": GeneratorConfig(hidden=16, dropout=0.5),
 }
 
 
@@ -56,21 +53,21 @@ def test_every_generator_imagines_maps_within_the_encoders_range(trunk: str, hea
     torch.testing.assert_close(features, generator.imagine(heard))
 
 
-@pytest.mark.parametrize("head", ["dense_noise", "conv_noise"])
-def test_noise_chooses_among_pictures_and_none_is_the_typical_one(head: str) -> None:
-    generator = make("conv8", head)
+def test_dropout_is_of_training_alone_and_of_what_was_heard() -> None:
+    generator = make("conv8", "dropout")
     heard = torch.randn(3, generator.heard_size)
-    one, other = torch.randn(2, 3, 8)
-    assert not torch.allclose(generator.imagine(heard, one), generator.imagine(heard, other))
-    assert torch.equal(generator.imagine(heard), generator.imagine(heard, torch.zeros(3, 8)))
+    assert torch.equal(generator.imagine(heard), generator.head(heard))
+    generator.dropout.train()  # the head's batch norm as it is
+    assert not torch.allclose(generator.imagine(heard), generator.imagine(heard))
+    silence = torch.zeros(3, generator.heard_size)
+    assert torch.equal(generator.imagine(silence), generator.head(silence))
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_gradient_reaches_every_parameter_of_the_head(head: str) -> None:
     generator = make("conv8", head).train()
-    size = generator.config.noise_dim
     heard = torch.randn(4, generator.heard_size)
-    generator.imagine(heard, torch.randn(4, size)).square().sum().backward()
+    generator.imagine(heard).square().sum().backward()
     for name, parameter in generator.head.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or name.endswith("bias"), name
@@ -165,24 +162,3 @@ def test_pretrained_yamnet_loads_and_tells_noise_from_a_tone(data_root) -> None:
     likeness = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2)
     assert likeness[0, 1] > likeness[0, 2]
     assert likeness[2, 3] > likeness[1, 3]
-
-
-# Posterior
-
-
-def test_posterior_describes_each_map_and_divergence_is_zero_at_the_prior() -> None:
-    mean, log_variance = Posterior(code_dim=2, noise_dim=5, width=4)(torch.randn(3, 2, 16, 16))
-    assert mean.shape == log_variance.shape == (3, 5)
-    assert divergence(torch.zeros(3, 5), torch.zeros(3, 5)) == 0.0
-    prior = torch.distributions.Normal(torch.zeros(3, 5), torch.ones(3, 5))
-    own = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    expected = torch.distributions.kl_divergence(own, prior).sum(1).mean()
-    torch.testing.assert_close(divergence(mean, log_variance), expected)
-
-
-def test_a_draw_has_the_posteriors_mean_and_deviation() -> None:
-    torch.manual_seed(0)
-    mean, log_variance = torch.full((20_000, 1), 2.0), torch.full((20_000, 1), -1.0)
-    drawn = sample(mean, log_variance, torch.randn(20_000, 1))
-    assert drawn.mean() == pytest.approx(2.0, abs=0.02)
-    assert drawn.std() == pytest.approx(np.exp(-0.5), rel=0.02)
