@@ -221,7 +221,7 @@ def transfer() -> RunConfig:
         front_end=yamnet_front_end(),
         networks=NetworksSection(
             vqvae=VQVAEConfig(width=64, num_residual_blocks=2, code_dim=4, num_codes=256),
-            trunk=TrunkConfig(kind="yamnet", num_fixed=7),
+            trunk=TrunkConfig(kind="yamnet", num_fixed=3),
             critic=CriticConfig(width=32),
             classifier=ClassifierConfig(kind="linear", dropout=0.2),
         ),
@@ -258,18 +258,20 @@ def shipped() -> RunConfig:
     networks = base.networks.model_copy(update={"critic": CriticConfig(width=32, hears=True)})
     imagination = base.imagination.model_copy(
         update={
-            "num_steps": 800,
-            "learning_rate": 5e-4,
+            "num_steps": 1_000,
+            "learning_rate": 1e-3,
             "schedule": "cosine",
+            "critic_steps": 1,
+            "penalty_every": 2,
             "mismatch_weight": 0.5,
-            "gamma": 20.0,
-            "typical": 0.2,
+            "gamma": 100.0,
+            "typical": 0.25,
             "num_looks": 2,
             "num_views": 4,
         }
     )
     classifier = base.classifier.model_copy(
-        update={"num_steps": 400, "trunk_learning_rate": 1e-4, "anchor": 1.0}
+        update={"num_steps": 400, "trunk_learning_rate": 1e-4, "anchor": 30.0}
     )
     return base.model_copy(
         update={
@@ -296,7 +298,6 @@ def _augmented_joint(
         schedule="one_cycle",
         clip_norm=5.0,
         label_smoothing=0.05,
-        anchor=0.1,
         mixup=0.3,
         roll=True,
         gain_db=6.0,

@@ -195,7 +195,9 @@ class ImaginationStage(Stage):
         chosen = np.array(
             [self.pairing.draw(int(item), rng) for item, rng in zip(items, rngs, strict=True)]
         )
-        mirrored = np.array([int(rng.random() < 0.5) for rng in rngs])
+        # a look is lost where its pictures are laid over their mirror images
+        share = 0.0 if self.section.num_looks else 0.5
+        mirrored = np.array([int(rng.random() < share) for rng in rngs])
         scenes = self.context.to_device(self.scene_of_target[self.data.train.targets[items]])
         heard = self._heard(items, rngs)
         if self.real_views is not None and self.section.gamma_on == "features":

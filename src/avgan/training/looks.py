@@ -19,7 +19,7 @@ from torch import Tensor
 
 GRID = 4
 """Typicality is measured on maps averaged to GRID x GRID: layout and colour, no detail."""
-NUM_PICTURES = 6
+NUM_PICTURES = 3
 """Pictures of a look, where there are enough: those nearest to the middle of the group."""
 SMALLEST_SPREAD = 1e-6
 """Numbers that spread less over all pictures are the same everywhere and tell no scene."""
@@ -61,7 +61,7 @@ def settle_looks(
         groups = [best]
         if num_looks:
             points = features[slots[best]].float().flatten(1).numpy()
-            groups = [best[g] for g in group_pictures(points, num_looks * len(sharing), seed)]
+            groups = [best[g] for g in group_pictures(points, num_looks * len(sharing))]
         for turn, label in enumerate(sharing):
             rows = np.flatnonzero(labels == label)
             own = groups[turn % len(groups) :: len(sharing)] if num_looks else groups
@@ -70,23 +70,21 @@ def settle_looks(
     return tuple(settled)
 
 
-def group_pictures(points: np.ndarray, num_groups: int, seed: int) -> list[np.ndarray]:
-    """Indices of the points (M, C) nearest to each of `num_groups` middles, the largest group first.
+def group_pictures(points: np.ndarray, num_groups: int) -> list[np.ndarray]:
+    """Groups of like pictures, indices into points (M, C), which stand in order of typicality.
 
-    Each point stands in one group at most. Groups are smaller than NUM_PICTURES, and fewer, where points are few.
+    A group is the most typical picture that is in no group yet, and its nearest neighbours among those left.
     """
-    from sklearn.cluster import KMeans
-
-    num_groups = min(num_groups, len(points))
-    found = KMeans(num_groups, n_init=4, random_state=seed).fit(points)
-    distance = found.transform(points)  # (M, groups)
-    order = np.argsort(-np.bincount(found.labels_, minlength=num_groups), kind="stable")
-    size = min(NUM_PICTURES, len(points) // num_groups)
+    free = np.ones(len(points), dtype=bool)
     groups = []
-    for group in order:
-        nearest = np.argsort(distance[:, group], kind="stable")[:size]
-        distance[nearest] = np.inf  # taken: no later group may have them
-        groups.append(nearest)
+    for _ in range(min(num_groups, len(points))):
+        if not free.any():
+            break
+        first = int(free.argmax())
+        distance = np.where(free, np.square(points - points[first]).sum(1), np.inf)
+        group = np.argsort(distance, kind="stable")[: min(NUM_PICTURES, int(free.sum()))]
+        free[group] = False
+        groups.append(group)
     return groups
 
 
