@@ -73,16 +73,17 @@ def settle_looks(
 def group_pictures(points: np.ndarray, num_groups: int) -> list[np.ndarray]:
     """Groups of like pictures, indices into points (M, C), which stand in order of typicality.
 
-    A group is the most typical picture that is in no group yet, and its nearest neighbours among those left.
+    A group is the most typical picture that is in no group yet, and its nearest neighbours among those left. Groups
+    are smaller than NUM_PICTURES where there are not enough for all, and fewer where there are fewer than groups.
     """
+    num_groups = min(num_groups, len(points))
+    size = min(NUM_PICTURES, len(points) // num_groups)
     free = np.ones(len(points), dtype=bool)
     groups = []
-    for _ in range(min(num_groups, len(points))):
-        if not free.any():
-            break
+    for _ in range(num_groups):
         first = int(free.argmax())
         distance = np.where(free, np.square(points - points[first]).sum(1), np.inf)
-        group = np.argsort(distance, kind="stable")[: min(NUM_PICTURES, int(free.sum()))]
+        group = np.argsort(distance, kind="stable")[:size]
         free[group] = False
         groups.append(group)
     return groups
