@@ -325,15 +325,13 @@ def test_without_torch_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [name for name in sys.modules if name.startswith("avgan.")]:
-        if name.split(".")[1] in {
-            "training",
-            "evaluation",
-            "export",
-            "model",
-            "features",
-            "networks",
-        }:
+    heavy = {"training", "evaluation", "export", "model", "features", "networks"}
+    loaded = dict(sys.modules)
+    for name, module in loaded.items():
+        if name.startswith("avgan.") and name.split(".")[1] in heavy:
+            package, _, last = name.rpartition(".")
+            # a failed import leaves another module in the package: this puts the old one back
+            monkeypatch.setattr(loaded[package], last, module)
             monkeypatch.delitem(sys.modules, name)
     assert cli.main(arguments) == 1
     line = capsys.readouterr().err
