@@ -32,6 +32,7 @@ from avgan.training.data import divide_images
 from avgan.training.log import to_uint8
 
 BATCH = 32
+IMAGE_PX = 128
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Gallery:
 def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
     """Score what a run imagines for its held-out recordings and draw it.
 
-    Writes report.json, imagined.png (a row a sound) and shuffled.png (the same rows, each imagined from recordings of
-    other sounds) into `out`. Raises DataError when the run held nothing out.
+    Writes report.json and contact_sheet.jpg into `out`. Raises DataError when the run held nothing out.
     """
     networks, trained = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, trained, data)
@@ -65,8 +65,7 @@ def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
         "provenance": trained.provenance,
     }
     strong = tuple(label for label, place in ESC50_SCENE.items() if place.strength == "strong")
-    contact_sheet(networks, gallery, out / "imagined.png", labels=strong)
-    contact_sheet(networks, shuffled(gallery), out / "shuffled.png", labels=strong)
+    contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=strong)
     write_json(report, out / "report.json")
     return report
 
@@ -159,12 +158,17 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
 def contact_sheet(
     networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...], per_label: int = 6
 ) -> None:
-    """A sheet with a row a label: pictures imagined from its held-out recordings, in the order of their names."""
+    """A row a label: left what its held-out recordings made imagine, right the control, what other recordings did."""
+    control = shuffled(gallery)
+    gap = np.full((3, IMAGE_PX, IMAGE_PX), 255, dtype=np.uint8)
     rows, names = [], []
     for label in labels:
         chosen = [i for i, clip in enumerate(gallery.clips.clips) if clip.label == label]
         with torch.inference_mode():
-            drawn = networks.vqvae.draw(gallery.features[chosen[:per_label]])
-        rows.append(list(to_uint8(drawn)))
-        names.append(f"{label.replace('_', ' ')} -> {gallery.scenes[chosen[0]].replace('_', ' ')}")
-    grid(rows, labels=names).save(path)
+            left, right = (
+                networks.vqvae.draw(side.features[chosen[:per_label]])
+                for side in (gallery, control)
+            )
+        rows.append([*to_uint8(left), gap, *to_uint8(right)])
+        names.append(f"{label}: {gallery.scenes[chosen[0]]}".replace("_", " "))
+    grid(rows, labels=names).convert("RGB").save(path, quality=90)
