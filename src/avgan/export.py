@@ -213,6 +213,10 @@ def make_card(
 ) -> dict[str, Any]:
     """What a reader must know of a bundle: labels, input, what was measured, data, licences."""
     config = described.config
+    names = [config.data.sounds, config.data.images]
+    if config.networks.trunk.kind == "yamnet":
+        names.append("yamnet")
+    data = list(_data_cards(names))
     return {
         "format": 1,
         "name": name,
@@ -227,10 +231,11 @@ def make_card(
         "short_clip_fill": "silence",
         "measured": measured,
         "parity": parity,
-        "data": list(_data_cards((config.data.sounds, config.data.images))),
+        "data": data,
         "licences": {
             "code": "Apache-2.0",
-            "weights": "as the strictest of the data: see `data`",
+            "weights": "bound by what they were trained on: "
+            + "; ".join(f"{source['name']}: {source['licence']}" for source in data),
         },
         "trained": {
             "config": config.model_dump(mode="json"),
