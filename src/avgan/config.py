@@ -6,6 +6,7 @@ A variant is a preset plus the fields it changes:
     config = override(config, {"imagination.gamma": "0"})
 """
 
+import difflib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -221,7 +222,7 @@ def transfer() -> RunConfig:
         front_end=yamnet_front_end(),
         networks=NetworksSection(
             vqvae=VQVAEConfig(width=64, num_residual_blocks=2, code_dim=4, num_codes=256),
-            trunk=TrunkConfig(kind="yamnet", num_fixed=3),
+            trunk=TrunkConfig(kind="yamnet", num_fixed=7),
             critic=CriticConfig(width=32),
             classifier=ClassifierConfig(kind="linear", dropout=0.2),
         ),
@@ -243,7 +244,7 @@ def transfer() -> RunConfig:
             num_views=2,
             ema_decay=0.99,
         ),
-        classifier=_augmented_joint(num_steps=800, learning_rate=2e-3, trunk_learning_rate=3e-4),
+        classifier=_augmented_joint(num_steps=600, learning_rate=2e-3, trunk_learning_rate=3e-4),
         loop=LoopSection(precision="bf16-mixed", channels_last=True),
     )
 
@@ -298,6 +299,7 @@ def _augmented_joint(
         schedule="one_cycle",
         clip_norm=5.0,
         label_smoothing=0.05,
+        anchor=0.1,
         mixup=0.3,
         roll=True,
         gain_db=6.0,
@@ -331,14 +333,35 @@ def override(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
+            raise ConfigError(f"no setting is called {path!r}: {_nearest(path, config)}")
+        if isinstance(node[last], dict):
             raise ConfigError(
-                f"no setting is called {path!r}: see config.json of a run for all names"
+                f"{path} is a group of settings: name one of them, such as {path}.{next(iter(node[last]))}"
             )
         try:
             node[last] = json.loads(text)
         except json.JSONDecodeError:
             node[last] = text
     return from_tree(tree)
+
+
+def _nearest(path: str, config: RunConfig) -> str:
+    """What to write instead of a setting that does not exist."""
+    names: list[str] = []
+
+    def visit(node: Mapping[str, Any], prefix: str) -> None:
+        for name, value in node.items():
+            if isinstance(value, dict):
+                visit(value, f"{prefix}{name}.")
+            else:
+                names.append(prefix + name)
+
+    visit(config.model_dump(mode="json"), "")
+    same_end = [name for name in names if name.split(".")[-1] == path]
+    meant = (same_end or difflib.get_close_matches(path, names))[:3]
+    if meant:
+        return f"did you mean {' or '.join(meant)}?"
+    return f"its first word must be one of {', '.join(dict.fromkeys(n.split('.')[0] for n in names))}"
 
 
 def from_tree(tree: Mapping[str, Any]) -> RunConfig:

@@ -18,7 +18,7 @@ from avgan.training.average import MovingAverage
 from avgan.training.hearing import hear_all
 from avgan.training.stage import Context, Stage, Validation
 
-NUM_FROZEN_VIEWS = 8
+NUM_FROZEN_VIEWS = 4
 
 
 class ClassifierStage(Stage):

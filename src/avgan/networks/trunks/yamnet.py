@@ -1,8 +1,10 @@
 """YAMNet (MobileNetV1 trained on AudioSet) as a trunk: log-mel (B, 1, 64, T) -> (B, 1024).
 
 The architecture is Google's (Apache-2.0); batch norm is folded into the convolutions, as in the weight file this
-loads. The original sees patches of 96 time steps and averages their vectors; this one is run over the whole clip,
-which costs half as much as overlapping patches and lets the clip have any length from 0.2 s.
+loads. The network has only ever seen patches of 96 time steps (0.96 s), whose padded borders reach every output: run
+over a whole clip at once its vectors are up to thirty times as long, and a linear probe on them loses ten points. So
+the clip is cut into patches, side by side and centred, and their vectors are averaged. The clip may have any length
+from 96 time steps.
 """
 
 from pathlib import Path
@@ -16,6 +18,23 @@ PAIRS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1),
     (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
+
+
+PATCH = 96
+"""Time steps of a patch."""
+
+
+def cut_patches(log_mel: Tensor) -> tuple[Tensor, int]:
+    """log_mel (B, 1, F, T) -> (B * n, 1, PATCH, F), time first as the network has it, and n.
+
+    The patches lie side by side in the middle; fewer than PATCH time steps at the ends together are left out.
+    """
+    batch, _, num_mels, num_time_steps = log_mel.shape
+    num_patches = num_time_steps // PATCH
+    start = (num_time_steps - num_patches * PATCH) // 2
+    kept = log_mel[..., start : start + num_patches * PATCH].squeeze(1)
+    patches = kept.unflatten(2, (num_patches, PATCH)).permute(0, 2, 3, 1)
+    return patches.reshape(batch * num_patches, 1, PATCH, num_mels), num_patches
 
 
 class PaddedConv(nn.Conv2d):
@@ -34,7 +53,7 @@ class PointwiseConv(nn.Conv2d):
 
 
 class YAMNet(nn.Module):
-    """log_mel (B, 1, F, T) as `features.yamnet_front_end` makes it -> (B, 1024), the mean over the clip."""
+    """log_mel (B, 1, F, T) as `features.yamnet_front_end` makes it -> (B, 1024), the mean over its patches."""
 
     def __init__(self, num_fixed: int = 0) -> None:
         super().__init__()
@@ -48,8 +67,9 @@ class YAMNet(nn.Module):
         self.features[:num_fixed].requires_grad_(False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        hidden = self.features(log_mel.transpose(2, 3))  # the network's first axis is time
-        return hidden.float().mean((2, 3))
+        patches, num_patches = cut_patches(log_mel)
+        vectors = self.features(patches).float().mean((2, 3))
+        return vectors.unflatten(0, (-1, num_patches)).mean(1)
 
     def load_pretrained(self, path: Path) -> None:
         """Load the folded AudioSet weights: layer n of ours is number 3 n + 1 of the file's (pad, conv, ReLU) triples.
