@@ -104,7 +104,7 @@ def test_critic_and_generator_steps_move_each_other_never(
     stage = ImaginationStage(made)
     stage.prepare()
     generator = {"generator.head"} | ({"generator.trunk"} if cached == "0" else set())
-    assert moved(made.networks, lambda: stage.critic_step(0, 0)) == {"critic"}
+    assert moved(made.networks, lambda: stage.critic_step(0, 0, penalised=True)) == {"critic"}
     assert moved(made.networks, lambda: stage.generator_step(1, 0)) == generator
     assert all(parameter.requires_grad for parameter in made.networks.critic.parameters())
     stage.finish()

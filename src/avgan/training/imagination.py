@@ -92,12 +92,13 @@ class ImaginationStage(Stage):
         metrics: dict[str, Tensor] = {}
         if self.section.adversarial_weight:
             for turn in range(self.section.critic_steps):
-                metrics |= self.critic_step(first + turn, step)
+                due = (step * self.section.critic_steps + turn) % self.section.penalty_every == 0
+                metrics |= self.critic_step(first + turn, step, penalised=due)
         metrics |= self.generator_step(first + self.section.critic_steps, step)
         self.averages["generator"].update()
         return metrics
 
-    def critic_step(self, number: int, step: int) -> dict[str, Tensor]:
+    def critic_step(self, number: int, step: int, *, penalised: bool) -> dict[str, Tensor]:
         """Minimise D(imagined) - D(real) + lambda * penalty; the generator stays as it is."""
         with torch.no_grad():
             pairs = self.pairs(number)
@@ -111,15 +112,15 @@ class ImaginationStage(Stage):
             if self.section.mismatch_weight:
                 loss = loss + self._mismatch(pairs, heard, real_score, imagined_score)
             penalty = torch.zeros(())
-            every = self.section.penalty_every
-            if self.section.penalty_weight and number % every == 0:
+            if self.section.penalty_weight and penalised:
                 penalty = losses.gradient_penalty(
                     lambda between: self.critic(between, heard, hold_others=True),
                     pairs.real,
                     imagined,
                     self.random_rows(torch.rand, len(imagined), step=number, purpose="penalty"),
                 )
-                loss = loss + self.section.penalty_weight * every * penalty
+                weight = self.section.penalty_weight * self.section.penalty_every
+                loss = loss + weight * penalty
             norm = self.descend("critic", loss, (self.critic,), step)
         return {
             "critic_gap": gap,
