@@ -27,7 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import declaration
-from avgan.errors import CheckpointError
+from avgan.errors import BundleError, CheckpointError
 from avgan.model import AVGAN
 from avgan.training.run import NAMES
 
@@ -56,12 +56,15 @@ def export_bundle(
 ) -> Path:
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
-    Raises CheckpointError when the run is unfinished, RuntimeError when the graph disagrees with torch.
+    Raises BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished,
+    RuntimeError when the graph disagrees with torch.
     """
+    if out.exists() and not replaceable(out):
+        raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
     networks, described = checkpoint.load_networks(run)
     if described.position.finished != NAMES:
         raise CheckpointError(
-            f"{run}: its training is unfinished; run `avgan train -o {run}` again"
+            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )
     networks.cpu()
     simplify(networks)
@@ -82,6 +85,11 @@ def export_bundle(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def replaceable(out: Path) -> bool:
+    """Whether nothing is lost by a new bundle in the place of `out`: an older bundle, or an empty folder."""
+    return out.is_dir() and ((out / "card.json").is_file() or not any(out.iterdir()))
 
 
 def replace_folder(new: Path, old: Path) -> None:
@@ -128,7 +136,9 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
     shape: dict[int, Any] = {0: batch}
     if not fixed_length:
         shape[1] = torch.export.Dim("samples", min=8_000, max=16_000 * 60)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    # the exporter names every operator of torchvision, which no network here uses and nobody needs to install
+    for talkative in ("onnxscript", "torch.onnx._internal.exporter._registration"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -175,7 +185,7 @@ def check_parity(
     Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
     is compared where all codes agree. Raises RuntimeError above the tolerance.
     """
-    lengths = (length,) if fixed_length else (length, length // 2, 2 * length + 123)
+    lengths = (length,) if fixed_length else (length, length + length // 2, 2 * length + 123)
     worst = {"probabilities": 0.0, "picture": 0.0, "codes_differing": 0.0}
     session = _session(path)
     rng = np.random.default_rng(0)
