@@ -114,3 +114,12 @@ def test_the_control_keeps_the_choices_and_loses_their_tie_to_the_sounds() -> No
     assert all(
         (a == b).all() for a, b in zip(control.image_choices, again.image_choices, strict=True)
     )
+
+
+def test_videos_beside_labels_without_any_are_paired_by_label() -> None:
+    """By their own frames alone they would push the other labels out."""
+    picture = Clip(id="pdog", source_id="pdog", label="dog", image_path="x.jpg")
+    dogs = [clip for clip in SOUNDS if clip.label == "dog"]
+    pairing = pair_within(Manifest("own", Path(), (*videos(), *dogs, picture)))
+    assert pairing.kind == "by_label"
+    assert {clip.label for clip in pairing.sounds} == {"dog", *(c.label for c in videos())}

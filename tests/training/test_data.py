@@ -137,3 +137,20 @@ def test_validation_pictures_come_in_one_order(mixed_folder: Path) -> None:
     order = data.spread_validation_images(0, 12)
     assert sorted(order) == list(range(12))
     np.testing.assert_array_equal(data.spread_validation_images(4, 8), order[4:8])
+
+
+def test_recordings_and_pictures_are_each_kept_aside(mixed_folder: Path) -> None:
+    """A label's share of both together could be pictures alone, and nothing would be left to score."""
+    data = load(own(validation_fraction=0.1), mixed_folder, sample_rate_hz=16_000, seed=0)
+    assert sorted(clip.label for clip in data.validation.clips) == ["brook", "road", "wood"]
+    assert sorted(data.validation_scenes) == ["brook", "road", "wood"]
+    assert data.describe() == (
+        "3 labels (brook, road, wood); 15 clips and 9 pictures to learn from, paired by label; 3 clips kept aside"
+    )
+
+
+def test_a_label_that_nothing_is_left_of_is_named(mixed_folder: Path) -> None:
+    for path in (mixed_folder / "road").glob("*.wav"):
+        path.unlink()
+    with pytest.raises(DataError, match="no recording of 'road' is left"):
+        load(own(validation_fraction=0.1), mixed_folder, sample_rate_hz=16_000, seed=0)

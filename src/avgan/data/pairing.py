@@ -82,10 +82,13 @@ def pair_synchronous(manifest: Manifest) -> Pairing:
 def pair_within(manifest: Manifest) -> Pairing:
     """Pair the clips of one manifest: videos with themselves, else by label, label = scene.
 
+    Videos beside labels that have none are paired by label like all the rest: no label is lost.
+
     Raises:
         DataError: there are only recordings or only pictures.
     """
-    if any(clip.audio_path and clip.image_path for clip in manifest.clips):
+    videos = {clip.label for clip in manifest.clips if clip.audio_path and clip.image_path}
+    if videos and videos == {clip.label for clip in manifest.clips}:
         return pair_synchronous(manifest)
     sounds = [clip for clip in manifest.clips if clip.audio_path]
     images = [clip for clip in manifest.clips if clip.image_path]

@@ -59,8 +59,9 @@ def hold_out(manifest: Manifest, folds: Collection[str]) -> tuple[Manifest, Mani
     """
     known = {clip.fold for clip in manifest.clips}
     if unknown := sorted(set(folds) - known):
+        folds_there = ", ".join(sorted(known - {""})) or "none"
         raise DataError(
-            f"{manifest.name}: has no fold {unknown[0]!r}; its folds are {', '.join(sorted(known))}"
+            f"{manifest.name}: has no fold {unknown[0]!r} to hold out; its folds: {folds_there}"
         )
     held_out = manifest.select(lambda clip: clip.fold in folds)
     sources = {clip.source_id for clip in held_out.clips}

@@ -55,6 +55,14 @@ class TrainingData:
     kept_aside: tuple[str, ...] = ()
     """Of the recordings in `validation`."""
 
+    def describe(self) -> str:
+        """What there is to learn from, in one line."""
+        names = ", ".join(self.labels[:6]) + (", ..." if len(self.labels) > 6 else "")
+        return (
+            f"{len(self.labels)} labels ({names}); {len(self.train)} clips and {len(self.images)} pictures "
+            f"to learn from, paired {self.pairing.kind.replace('_', ' ')}; {len(self.validation)} clips kept aside"
+        )
+
     def spread_validation_images(self, start: int, stop: int) -> np.ndarray:
         """Indices of validation pictures in an order that visits all scenes early and is always the same."""
         order = np.random.default_rng(0).permutation(len(self.validation_images))
@@ -98,6 +106,7 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
         scene_of_label = known_scenes(config.sounds)
         pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
     labels = tuple(sorted({clip.label for clip in pairing.sounds}))
+    check_labels(labels, train, validation)
     index = {label: number for number, label in enumerate(labels)}
     budget = int(config.cache_gb * 2**30)
 
@@ -130,6 +139,17 @@ def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> 
     )
 
 
+def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest) -> None:
+    """Raise DataError where a label that was found cannot be learnt, or only one can."""
+    found = {clip.label for side in (train, validation) for clip in side.clips}
+    if lost := sorted(found - set(labels)):
+        raise DataError(
+            f"{train.name}: no recording of {lost[0]!r} is left to learn from; add recordings of it or remove it"
+        )
+    if len(labels) < 2:
+        raise DataError(f"{train.name}: only one label, {labels[0]!r}; a model needs two or more")
+
+
 def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
     """Training and validation clips, by source; held-out folds and test clips are in neither."""
     rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
@@ -139,7 +159,13 @@ def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, 
     if config.validation_fraction == 0:
         return kept, kept.select(lambda clip: False)
     fractions = {"train": 1 - config.validation_fraction, "validation": config.validation_fraction}
-    divided = split_by_source(kept, fractions=fractions, seed=seed)
+    # recordings and pictures each by themselves, else a label's share could be pictures only
+    clips: list[Clip] = []
+    heard = kept.select(lambda clip: bool(clip.audio_path))
+    for part in (heard, kept.select(lambda clip: not clip.audio_path)):
+        if part.clips:
+            clips += split_by_source(part, fractions=fractions, seed=seed).clips
+    divided = replace(kept, clips=tuple(clips))
     train = divided.select(lambda clip: clip.split == "train")
     validation = divided.select(lambda clip: clip.split == "validation")
     check_leakage(train, validation)

@@ -101,7 +101,8 @@ def _inspect(path: Path) -> tuple[float, bool, bool]:
             has_sound = bool(container.streams.audio)
             has_picture = is_video and bool(container.streams.video)
     except (soundfile.SoundFileError, av.FFmpegError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}); convert or remove it") from error
+        reason = getattr(error, "strerror", None) or error  # without number and path
+        raise DataError(f"{path}: cannot be decoded ({reason}); convert or remove it") from error
     if duration_s <= 0 or not (has_sound or has_picture):
         raise DataError(f"{path}: holds neither sound nor frames; convert or remove it")
     return duration_s, has_sound, has_picture
