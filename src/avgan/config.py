@@ -259,7 +259,7 @@ def shipped() -> RunConfig:
     networks = base.networks.model_copy(update={"critic": CriticConfig(width=32, hears=True)})
     imagination = base.imagination.model_copy(
         update={
-            "num_steps": 1_000,
+            "num_steps": 800,
             "learning_rate": 1e-3,
             "schedule": "cosine",
             "critic_steps": 1,
@@ -272,7 +272,7 @@ def shipped() -> RunConfig:
         }
     )
     classifier = base.classifier.model_copy(
-        update={"num_steps": 400, "trunk_learning_rate": 1e-4, "anchor": 30.0}
+        update={"num_steps": 500, "trunk_learning_rate": 1e-4, "anchor": 30.0}
     )
     return base.model_copy(
         update={
@@ -334,14 +334,15 @@ def override(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
             raise ConfigError(f"no setting is called {path!r}: {_nearest(path, config)}")
-        if isinstance(node[last], dict):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        if isinstance(node[last], dict) and not isinstance(value, dict):
             raise ConfigError(
                 f"{path} is a group of settings: name one of them, such as {path}.{next(iter(node[last]))}"
             )
-        try:
-            node[last] = json.loads(text)
-        except json.JSONDecodeError:
-            node[last] = text
+        node[last] = value
     return from_tree(tree)
 
 
@@ -361,7 +362,9 @@ def _nearest(path: str, config: RunConfig) -> str:
     meant = (same_end or difflib.get_close_matches(path, names))[:3]
     if meant:
         return f"did you mean {' or '.join(meant)}?"
-    return f"its first word must be one of {', '.join(dict.fromkeys(n.split('.')[0] for n in names))}"
+    return (
+        f"its first word must be one of {', '.join(dict.fromkeys(n.split('.')[0] for n in names))}"
+    )
 
 
 def from_tree(tree: Mapping[str, Any]) -> RunConfig:

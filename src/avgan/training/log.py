@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -69,15 +70,28 @@ class RunLog:
         if not last and now - self.shown_at < (0.2 if terminal else 15.0):
             return
         self.shown_at = now
-        left_s = (num_steps - step) * seconds_a_step
-        text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left_s / 60:.0f} min left  {note}"
-        end = "\n" if last or not terminal else ""
-        sys.stderr.write(("\r\x1b[K" if terminal else "") + text + end)
+        left = duration((num_steps - step) * seconds_a_step)
+        text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left} left  {note}"
+        if terminal:  # what runs over the edge could not be overwritten
+            text = "\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1]
+        sys.stderr.write(text + ("\n" if last or not terminal else ""))
         sys.stderr.flush()
 
     def close(self) -> None:
         self.file.close()
         self.board.close()
+
+
+def tell(line: str) -> None:
+    """A line on standard error that stays."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Time to wait, to the digit that matters to who waits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -4,8 +4,11 @@ RUN/config.json  metrics.jsonl  tensorboard/  samples/*.png  checkpoint/<stage>-
 """
 
 import json
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -15,13 +18,15 @@ from avgan.checkpoint import Checkpoint, Position
 from avgan.config import RunConfig, from_tree
 from avgan.data.datasets import find_file
 from avgan.errors import CheckpointError, ConfigError
+from avgan.features import LogMel
+from avgan.files import write_whole
 from avgan.model import AVGAN, build
-from avgan.networks.trunks.yamnet import YAMNet
+from avgan.networks.trunks.yamnet import PATCH, YAMNet
 from avgan.training import data as training_data
 from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
-from avgan.training.log import RunLog
+from avgan.training.log import RunLog, tell
 from avgan.training.loop import run_stage
 from avgan.training.stage import Context, Stage
 from avgan.training.vqvae import VQVAEStage
@@ -45,12 +50,18 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
         sample_rate_hz=config.front_end.sample_rate_hz,
         seed=config.loop.seed,
     )
+    check_window(config)
     check_pairing(config, loaded)
     write_config(config, out)
     networks = build(config, len(loaded.labels))
     position, state = restore(
         networks, config, out=out, start_from=start_from, data=data, sources=loaded.sources
     )
+    if distributed.is_first():
+        tell(loaded.describe())
+        tell(describe_position(position, config))
+    if position.finished == NAMES:
+        return out
     networks.to(fabric.device)
     if config.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -62,6 +73,30 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
         if log:
             log.close()
     return out
+
+
+def describe_position(position: Position, config: RunConfig) -> str:
+    """Where a run goes on, for who starts it."""
+    if position.finished == NAMES:
+        return "all stages are finished already"
+    if position == Position(NAMES[0], 0):
+        return f"starting with {NAMES[0]}; stages: {', '.join(NAMES)}"
+    stages = [name for name in NAMES if name not in position.finished]
+    step = position.step if position.stage == stages[0] else 0
+    return f"going on with {stages[0]} at step {step} of {getattr(config, stages[0]).num_steps}"
+
+
+def check_window(config: RunConfig) -> None:
+    """Raise ConfigError where the trunk would get too few time steps out of so short a sound."""
+    num_samples = round(config.data.window_s * config.front_end.sample_rate_hz)
+    try:
+        num_time_steps = LogMel(config.front_end)(torch.zeros(1, num_samples)).shape[-1]
+    except (ValueError, RuntimeError):  # torch's own complaint about a short signal runs over pages
+        num_time_steps = 0
+    if num_time_steps < (PATCH if config.networks.trunk.kind == "yamnet" else 1):
+        raise ConfigError(
+            f"data.window_s: {config.data.window_s:g} s are too short for this front end; set it higher"
+        )
 
 
 def check_pairing(config: RunConfig, loaded: training_data.TrainingData) -> None:
@@ -103,6 +138,8 @@ def run_stages(
 def launch(config: RunConfig) -> Fabric:
     """Fabric for this process: one device, or the place torchrun gives it in a group."""
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # it announces precision and devices, which config.json and the user know
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator="auto",
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
@@ -134,22 +171,35 @@ def write(context: Context, out: Path, position: Position, state: dict) -> None:
 
 
 def write_config(config: RunConfig, out: Path) -> None:
-    """RUN/config.json, or the check that the run to go on with has the same one."""
+    """RUN/config.json, or the check that the run to go on with has the same one.
+
+    A run that never came to a checkpoint is none yet: a first start that failed leaves the folder free.
+    """
     path = out / "config.json"
-    if path.exists():
-        if from_tree(json.loads(path.read_text())) != config:
+    ours = config.model_dump(mode="json")
+    if path.exists() and checkpoint.newest(out) is not None:
+        try:
+            theirs = from_tree(json.loads(path.read_text())).model_dump(mode="json")
+        except ValueError as error:
+            raise ConfigError(f"{path}: not JSON ({error}); choose another -o") from None
+        if differing := first_difference(theirs, ours):
             raise ConfigError(
-                f"{out} holds a run with another configuration: choose another -o, or the same settings"
+                f"{out} holds a run with another configuration ({differing}): choose another -o, or the same settings"
             )
     elif distributed.is_first():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(config.model_dump_json(indent=2) + "\n")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise CheckpointError(f"{out}: cannot write there ({error.strerror})") from None
+        write_whole(path, json.dumps(ours, indent=2) + "\n")
     distributed.barrier()
+
+
+def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> str:
+    """Such as "imagination.gamma is 1.0 there and 0.0 here", or nothing. Both configurations have the same fields."""
+    for name, value in ours.items():
+        if isinstance(value, Mapping):
+            if found := first_difference(theirs[name], value, f"{prefix}{name}."):
+                return found
+        elif theirs[name] != value:
+            return f"{prefix}{name} is {theirs[name]!r} there and {value!r} here"
+    return ""
 
 
 def restore(
