@@ -64,6 +64,7 @@ def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
         "held_out_folds": list(trained.config.data.held_out_folds),
         "provenance": trained.provenance,
     }
+    out.mkdir(parents=True, exist_ok=True)
     strong = tuple(label for label, place in ESC50_SCENE.items() if place.strength == "strong")
     contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=strong)
     write_json(report, out / "report.json")
@@ -84,7 +85,9 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     """
     config = trained.config
     if not config.data.held_out_folds or not trained.scene_of_label:
-        raise DataError("pictures are scored on held-out recordings of sounds that have a place")
+        raise DataError(
+            "pictures are scored on held-out folds of ESC-50, and this run has none; look into its samples/"
+        )
     _, test = hold_out(find(data, config.data.sounds), config.data.held_out_folds)
     trained_on = set(trained.sources)
     check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)

@@ -33,6 +33,7 @@ from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
 
 PROTOCOLS = ("esc50", "holdout", "pictures")
+ESC50_FOLDS = ("1", "2", "3", "4", "5")
 BATCH = 32
 
 
@@ -74,17 +75,22 @@ def evaluate(
         raise DataError(f"{run}: no checkpoint here; give a run folder made by `avgan train`")
     described = checkpoint.read(path)
     out = out or run / protocol
-    out.mkdir(parents=True, exist_ok=True)
     if protocol == "pictures":
         return evaluate_pictures(run, data=data, out=out)
     sounds = read_sounds(described.config.data, data)
     if protocol == "esc50":
+        if not set(ESC50_FOLDS) <= {clip.fold for clip in sounds.clips}:
+            raise ConfigError(
+                f"{sounds.root}: has not the five folds of ESC-50; use --protocol holdout"
+            )
+        out.mkdir(parents=True, exist_ok=True)
         scored = [
             score_fold(run, described, fold, sounds, data=data, out=out, start_from=start_from)
-            for fold in ("1", "2", "3", "4", "5")
+            for fold in ESC50_FOLDS
         ]
     else:
         scored = [score_held_out(run, sounds)]
+        out.mkdir(parents=True, exist_ok=True)
     report = summarise(protocol, described, scored, sounds)
     write_report(report, out)
     return report
@@ -146,12 +152,17 @@ def score_held_out(run: Path, sounds: Manifest) -> Scored:
     networks, trained = checkpoint.load_networks(run)
     if trained.position.finished != NAMES:
         raise CheckpointError(
-            f"{run}: its training is unfinished; run `avgan train -o {run}` again"
+            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )
     folds = trained.config.data.held_out_folds
     if folds:
         return score(networks, trained, held_out(sounds, folds), name=",".join(folds))
     aside = set(trained.kept_aside)
+    if missing := sorted(aside - {clip.source_id for clip in sounds.clips}):
+        raise DataError(
+            f"{sounds.root}: misses {missing[0]!r}, which the run kept aside ({len(missing)} such of {len(aside)}); "
+            "give the --data that it was trained on"
+        )
     test = sounds.select(lambda clip: clip.source_id in aside and bool(clip.audio_path))
     if not test.clips:
         raise DataError(

@@ -1,6 +1,7 @@
 """A report on disk: report.json for programs, per_class.md and confusion.png for people."""
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,25 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
+def summary(report: dict[str, Any], out: Path) -> str:
+    """What a person wants to know first, and where the rest lies: a few lines."""
+    if report["protocol"] == "pictures":
+        low, high = report["agreement_interval_95"]
+        lines = [
+            f"{report['preset']}, pictures: {100 * report['agreement']:.1f} % show the scene "
+            f"[{100 * low:.1f}, {100 * high:.1f}], seed {report['seed']}",
+            f"  another recording's   {100 * report['shuffled']:.1f} %",
+            f"  real photographs      {100 * report['judge_accuracy_on_photographs']:.1f} %",
+        ]
+        return "\n".join([*lines, f"{report['num_pictures']} pictures; report and sheet: {out}"])
+    lines = [headline(report)]
+    lines += [f"  {fold:<12} {100 * value:5.1f} %" for fold, value in report["by_fold"].items()]
+    if "scene_accuracy" in report:
+        lines.append(f"  {'scenes':<12} {100 * report['scene_accuracy']:5.1f} %")
+    lines.append(f"{report['num_clips']} clips; report, table by class and confusion matrix: {out}")
+    return "\n".join(lines)
+
+
 def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str:
     """Markdown: for each class recall, precision and what it is most often taken for. counts (N, N)."""
     names = [label.replace("|", "\\|") for label in labels]  # a bar would end the cell
@@ -57,6 +77,8 @@ def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str
 
 def draw_confusion(counts: np.ndarray, labels: list[str], path: Path, *, title: str) -> None:
     """The confusion matrix (N, N), each row as shares (the paper's Fig. 9), as a PNG."""
+    # on first use it tells everyone that it looks for fonts
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
