@@ -363,7 +363,8 @@ def test_verbs_hand_their_options_on(
     (config,), options = called["train"]
     assert config.loop.seed == 3  # type: ignore[attr-defined]
     assert options == {"data": Path("d"), "out": Path("r"), "start_from": Path("s")}
-    assert cli.main(["evaluate", "r", "--protocol", "esc50", "--data", "d"]) == 0
+    evaluate = ["evaluate", "r", "--protocol", "esc50", "--data", "d", "--format", "json"]
+    assert cli.main(evaluate) == 0
     assert called["evaluate"][0] == (Path("r"),)
     assert cli.main(["export", "r", "-o", "b"]) == 0
     assert called["export"][0] == (Path("r"), Path("b"))

@@ -4,6 +4,7 @@ Results go to standard output, progress and problems to standard error. Exit sta
 some inputs failed, each named in a line of its own, the others done; 2 wrong usage; 130 Ctrl-C.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -16,11 +17,11 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from avgan import __version__
-from avgan.errors import AvganError
+from avgan.errors import AvganError, ConfigError
 
 if TYPE_CHECKING:
     from avgan.runtime import Model
-    from avgan.runtime.batch import Sink, Source
+    from avgan.runtime.batch import Sink
 
 STDIN = "<standard input>"
 
@@ -59,12 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except AvganError as error:
         say(str(error))
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         say("interrupted; what was finished before is kept")
         return 130
     except BrokenPipeError:  # avgan ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a place that is read-only, full or gone
+        say(f"{error.filename or 'disk'}: {error.strerror or error}; choose another place")
         return 1
 
 
@@ -103,31 +107,13 @@ def key_value(setting: str) -> tuple[str, str]:
     return key, value
 
 
-def find_sources(paths: Sequence[str]) -> tuple[list["Source"], int]:
-    """What to classify, folders opened; and the number of folders that hold nothing."""
-    from avgan.runtime.batch import find_recordings
-
-    sources: list[Source] = []
-    num_failed = 0
-    for path in paths:
-        if path == STDIN:
-            sources.append((STDIN, sys.stdin.buffer.read()))
-            continue
-        try:
-            sources.extend((str(found), found) for found in find_recordings(path))
-        except AvganError as error:
-            say(str(error))
-            num_failed += 1
-    return sources, num_failed
-
-
 def classify_paths(
     model: "Model", paths: Sequence[str], sinks: Sequence["Sink"], *, hop_s: float | None = None
 ) -> int:
     """Classify files, folders and standard input; returns the exit status."""
-    from avgan.runtime.batch import classify_all
+    from avgan.runtime.batch import classify_all, find_sources
 
-    sources, num_failed = find_sources(paths)
+    sources, num_failed = find_sources(paths, stdin=STDIN, complain=say)
     num_failed += classify_all(
         model, sources, sinks, complain=say, progress=show_progress, hop_s=hop_s
     )
@@ -322,15 +308,16 @@ def train(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     setting: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     start_from: Path | None = None,
-) -> None:
+) -> int:
     """Train a run, or go on with it where it was left.
 
     Parameters
     ----------
     preset
-        Name of a complete configuration.
+        A complete configuration: compact (from nothing), transfer (from YAMNet, needs fewer
+        recordings), shipped (as the shipped model), paper_esc50 or paper_dcase (the paper's sizes).
     data
-        Folder that holds the data sets.
+        A folder for each label, or the folder that holds the data sets.
     output
         Folder of the run.
     setting
@@ -341,10 +328,20 @@ def train(
     changes = dict(key_value(text) for text in setting)
     with extra("train"):
         from avgan import config
+        from avgan.training.distributed import is_first
         from avgan.training.run import train
 
     chosen = config.override(config.preset(preset), changes)
-    print(train(chosen, data=data, out=output, start_from=start_from))
+    try:
+        train(chosen, data=data, out=output, start_from=start_from)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from the last checkpoint")
+        return 130
+    if is_first():
+        print(output)
+        score = f"avgan evaluate {output} --protocol holdout --data {data}"
+        say(f"next: {score}; avgan export {output} -o {output.name}.bundle")
+    return 0
 
 
 @app.command
@@ -356,29 +353,33 @@ def evaluate(
     data: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     start_from: Path | None = None,
+    format: Literal["table", "json"] = "table",
 ) -> None:
-    """Score a run by a protocol, and print the report.
+    """Score a run by a protocol, and print how well it did.
 
     Parameters
     ----------
     run
         Folder of a run made by `avgan train`.
     protocol
-        Which clips are scored, and how.
+        What is scored: holdout (what the run kept away), esc50 (trains and scores the five official
+        folds) or pictures (what it imagines).
     data
-        Folder that holds the data sets.
+        The folder that it was trained on.
     output
         Folder for report.json, tables and plots, if not in the run.
     start_from
         Output folder of another run's evaluation, whose finished stages are taken over.
+    format
+        A few lines, or the whole report.
     """
-    import json
-
     with extra("train"):
         from avgan.evaluation.protocols import evaluate
+        from avgan.evaluation.report import summary
 
     report = evaluate(run, protocol=protocol, data=data, out=output, start_from=start_from)
-    print(json.dumps(report, indent=2))
+    whole = json.dumps(report, indent=2)
+    print(whole if format == "json" else summary(report, output or run / protocol))
 
 
 @app.command
@@ -396,3 +397,4 @@ def export(run: Path, /, *, output: Annotated[Path, Parameter(name=["--output", 
         from avgan.export import export_bundle
 
     print(export_bundle(run, output))
+    say(f"next: avgan classify RECORDING --model {output}")

@@ -5,6 +5,7 @@ where results cannot be written.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -71,6 +72,25 @@ def find_recordings(path: str | Path) -> list[Path]:
             f"{path}: no recording in this folder; name one that holds sounds or videos"
         )
     return found
+
+
+def find_sources(paths: Sequence[str], *, stdin: str, complain: Say) -> tuple[list[Source], int]:
+    """What to classify, folders opened; and the number of folders that hold nothing.
+
+    The path `stdin` stands for a recording on standard input.
+    """
+    sources: list[Source] = []
+    num_failed = 0
+    for path in paths:
+        if path == stdin:
+            sources.append((stdin, sys.stdin.buffer.read()))
+            continue
+        try:
+            sources.extend((str(found), found) for found in find_recordings(path))
+        except AvganError as error:
+            complain(str(error))
+            num_failed += 1
+    return sources, num_failed
 
 
 def classify_all(

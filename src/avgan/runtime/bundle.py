@@ -155,6 +155,10 @@ def _files(path: Path) -> Iterator[Any]:
                 yield lambda name: archive.read(_member(archive, name))
     except (FileNotFoundError, KeyError) as error:
         name = getattr(error, "filename", None) or path
+        if (path / "checkpoint").is_dir():
+            raise BundleError(
+                f"{path}: a run, not a bundle; make one with: avgan export {path} -o {path.name}.bundle"
+            ) from None
         raise BundleError(f"{path}: no bundle there ({Path(name).name} is missing)") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: cannot be read ({error}); copy the bundle again") from None
