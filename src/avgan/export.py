@@ -231,7 +231,7 @@ def make_card(
         "format": 1,
         "name": name,
         "version": __version__,
-        "description": f"AVGAN, preset {config.preset}, trained on {config.data.sounds} and {config.data.images}",
+        "description": describe(described, data),
         "labels": list(described.labels),
         "label_kind": "sound" if described.scene_of_label else "scene",
         "scene_of_label": described.scene_of_label,
@@ -252,6 +252,18 @@ def make_card(
             "provenance": described.provenance,
         },
     }
+
+
+def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:
+    """One sentence: what a bundle names and what it learnt from."""
+    scenes = set((described.scene_of_label or {}).values())
+    names = (
+        f"{len(described.labels)} sounds and {len(scenes)} places"
+        if scenes
+        else f"{len(described.labels)} scenes"
+    )
+    learnt = ", ".join(source["name"].split(",")[0] for source in data)
+    return f"Names {names} and draws them; learnt from {learnt} (preset {described.config.preset})"
 
 
 def _data_cards(names: Iterable[str]) -> Iterable[dict[str, str]]:
