@@ -244,8 +244,7 @@ def make_card(
         "data": data,
         "licences": {
             "code": "Apache-2.0",
-            "weights": "bound by what they were trained on: "
-            + "; ".join(f"{source['name']}: {source['licence']}" for source in data),
+            "weights": f"bound by the terms of what they were trained on: {short_names(data)}",
         },
         "trained": {
             "config": config.model_dump(mode="json"),
@@ -262,8 +261,13 @@ def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:
         if scenes
         else f"{len(described.labels)} scenes"
     )
-    learnt = ", ".join(source["name"].split(",")[0] for source in data)
-    return f"Names {names} and draws them; learnt from {learnt} (preset {described.config.preset})"
+    preset = described.config.preset
+    return f"Names {names} and draws them; learnt from {short_names(data)} (preset {preset})"
+
+
+def short_names(data: list[dict[str, str]]) -> str:
+    """The names of the sources without what they are: "ESC-50, MiniPlaces"."""
+    return ", ".join(source["name"].split(",")[0] for source in data)
 
 
 def _data_cards(names: Iterable[str]) -> Iterable[dict[str, str]]:
