@@ -135,7 +135,7 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
     batch = torch.export.Dim("batch", min=1, max=4096)
     shape: dict[int, Any] = {0: batch}
     if not fixed_length:
-        shape[1] = torch.export.Dim("samples", min=8_000, max=16_000 * 60)
+        shape[1] = torch.export.Dim("samples", min=16_000, max=16_000 * 60)
     # the exporter names every operator of torchvision, which no network here uses and nobody needs to install
     for talkative in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(talkative).setLevel(logging.ERROR)

@@ -29,7 +29,7 @@ def make(trunk: str, head: str, code_dim: int = 2) -> Generator:
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("num_time_steps", [64, 97])
+@pytest.mark.parametrize("num_time_steps", [96, 200])
 def test_every_trunk_gives_a_vector_of_1024(trunk: str, num_time_steps: int) -> None:
     built = build_trunk(TRUNKS[trunk]).eval()
     log_mel = torch.randn(3, 1, 64, num_time_steps)
@@ -39,11 +39,24 @@ def test_every_trunk_gives_a_vector_of_1024(trunk: str, num_time_steps: int) -> 
     torch.testing.assert_close(built(log_mel[1:2]), vector[1:2], rtol=1e-4, atol=1e-5)
 
 
+def test_yamnet_refuses_less_than_a_patch() -> None:
+    with pytest.raises(ValueError, match="95 time steps"):
+        build_trunk(TRUNKS["yamnet"])(torch.randn(1, 1, 64, 95))
+
+
+@torch.no_grad()
+def test_yamnet_averages_the_vectors_of_its_patches() -> None:
+    built = build_trunk(TRUNKS["yamnet"]).eval()
+    log_mel = torch.randn(2, 1, 64, 3 * 96 + 10)
+    patches = [built(log_mel[..., 5 + 96 * n : 5 + 96 * (n + 1)]) for n in range(3)]
+    torch.testing.assert_close(built(log_mel), torch.stack(patches).mean(0))
+
+
 @pytest.mark.parametrize("trunk", TRUNKS)
 @pytest.mark.parametrize("head", HEADS)
 def test_every_generator_imagines_maps_within_the_encoders_range(trunk: str, head: str) -> None:
     generator = make(trunk, head)
-    log_mel = torch.randn(3, 1, 64, 64)
+    log_mel = torch.randn(3, 1, 64, 96)
     heard = generator.hear(log_mel)
     assert heard.shape == (3, VECTOR_SIZE + 16) == (3, generator.heard_size)
     features = generator(log_mel)

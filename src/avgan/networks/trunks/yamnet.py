@@ -28,8 +28,11 @@ def cut_patches(log_mel: Tensor) -> tuple[Tensor, int]:
     """log_mel (B, 1, F, T) -> (B * n, 1, PATCH, F), time first as the network has it, and n.
 
     The patches lie side by side in the middle; fewer than PATCH time steps at the ends together are left out.
+    Raises ValueError when there is not even one patch.
     """
     batch, _, num_mels, num_time_steps = log_mel.shape
+    if num_time_steps < PATCH:
+        raise ValueError(f"{num_time_steps} time steps are less than one patch of {PATCH}")
     num_patches = num_time_steps // PATCH
     start = (num_time_steps - num_patches * PATCH) // 2
     kept = log_mel[..., start : start + num_patches * PATCH].squeeze(1)
