@@ -70,7 +70,13 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
         "--set", "vqvae.num_steps=300",
     ]  # fmt: skip
     with subprocess.Popen(
-        command(*train), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        command(*train),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        # a job started in the background ignores Ctrl-C, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         folder = tmp_path / "mine" / "checkpoint"
         until = time.monotonic() + 60
