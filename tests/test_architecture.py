@@ -357,10 +357,8 @@ def test_importing_the_package_is_silent_and_brings_nothing_heavy() -> None:
     assert ran.stderr == ""
 
 
-@pytest.mark.parametrize("name", sorted({*LIGHT, "cli"}))
+@pytest.mark.parametrize("name", sorted({*LIGHT, "cli"} - {"web"}))  # which is not built yet
 def test_the_light_half_imports_where_no_extra_is_installed(name: str) -> None:
-    if not list((CHECKOUT / "src" / "avgan").glob(f"{name}*")):
-        pytest.skip(f"avgan.{name} does not exist yet")
     ran = run_python(
         f"import sys\nfor name in {sorted(HEAVY)}: sys.modules[name] = None\nimport avgan.{name}"
     )
