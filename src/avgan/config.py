@@ -191,7 +191,7 @@ def paper_esc50() -> RunConfig:
 
 
 def compact() -> RunConfig:
-    """The paper's method at sizes a 2-core CPU trains in an hour, from scratch. Score: see docs/results.md."""
+    """The paper's method from scratch, at sizes that two cores train within the hour. Score: see docs/results.md."""
     return RunConfig(
         preset="compact",
         front_end=FrontEndConfig(num_time_steps=64),
@@ -215,7 +215,7 @@ def compact() -> RunConfig:
 def transfer() -> RunConfig:
     """YAMNet hears; the paper's generator, critic and losses; classifier and generator trained jointly.
 
-    Cost on two cores: vector-quantised pictures 12 minutes, imagination 2, classifier 10. Score: see docs/results.md.
+    Cost on two cores: pictures 16 minutes, then 6 for imagination and classifier. Score: see docs/results.md.
     """
     return RunConfig(
         preset="transfer",
