@@ -102,7 +102,8 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model bundle small enough to reason about, its window 1 s at 16 kHz.
 
     Silence is `quiet`; the louder, the surer it is something else: `hiss` where neighbouring samples
-    differ much, `rumble` where they do not. The picture is as bright as the sound is loud.
+    differ much, `rumble` where they do not. The picture is as bright as its codes are high, which are the
+    sizes of the first 256 samples. It hears in patches of a quarter of a second.
     """
     import hashlib
     import json
@@ -117,27 +118,38 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return helper.make_node(kind, inputs, [output], **attributes)
 
     nodes = [
-        node("Abs", ["waveform"], "size"),
+        node("Unsqueeze", ["waveform", "inner_axes"], "log_mel"),
+        node("Reshape", ["log_mel", "flat"], "samples"),
+        node("Abs", ["samples"], "size"),
         node("ReduceMean", ["size", "time"], "loudness", keepdims=1),
-        node("Slice", ["waveform", "one", "end", "time"], "later"),
-        node("Slice", ["waveform", "zero", "minus_one", "time"], "earlier"),
+        node("Slice", ["samples", "one", "end", "time"], "later"),
+        node("Slice", ["samples", "zero", "minus_one", "time"], "earlier"),
         node("Sub", ["later", "earlier"], "step"),
         node("Abs", ["step"], "step_size"),
         node("ReduceMean", ["step_size", "time"], "roughness", keepdims=1),
-        node("Concat", ["loudness", "roughness"], "features", axis=1),
-        node("Gemm", ["features", "weight", "bias"], "logits"),
-        node("Softmax", ["logits"], "probabilities", axis=1),
         node("Slice", ["size", "zero", "cells", "time"], "start"),
-        node("Mul", ["start", "fifteen"], "levels"),
+        node("Concat", ["loudness", "roughness", "start"], "heard", axis=1),
+        node("Slice", ["heard", "two", "end", "time"], "features"),
+        node("Slice", ["heard", "zero", "two", "time"], "both"),
+        node("Gemm", ["both", "weight", "bias"], "logits"),
+        node("Softmax", ["logits"], "probabilities", axis=1),
+        node("Mul", ["features", "fifteen"], "levels"),
         node("Reshape", ["levels", "code_shape"], "grid"),
         node("Cast", ["grid"], "codes", to=TensorProto.INT64),
-        node("Reshape", ["loudness", "pixel_shape"], "pixel"),
+        node("Cast", ["codes"], "shades", to=TensorProto.FLOAT),
+        node("ReduceMean", ["shades", "code_axes"], "shade", keepdims=1),
+        node("Div", ["shade", "fifteen"], "brightness"),
+        node("Unsqueeze", ["brightness", "one"], "pixel"),
         node("Expand", ["pixel", "picture_shape"], "picture"),
     ]
     constants = [
         constant("time", np.array([1], np.int64)),
         constant("zero", np.array([0], np.int64)),
         constant("one", np.array([1], np.int64)),
+        constant("two", np.array([2], np.int64)),
+        constant("inner_axes", np.array([1, 2], np.int64)),
+        constant("code_axes", np.array([1, 2], np.int64)),
+        constant("flat", np.array([0, -1], np.int64)),
         constant("minus_one", np.array([-1], np.int64)),
         constant("end", np.array([2**31], np.int64)),
         constant("cells", np.array([256], np.int64)),
@@ -145,7 +157,6 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         constant("weight", np.array([[60, 0, 20, -60], [-50, 50, 0, 0]], np.float32)),
         constant("bias", np.array([0, 0, 0, 3], np.float32)),
         constant("code_shape", np.array([-1, 16, 16], np.int64)),
-        constant("pixel_shape", np.array([-1, 1, 1, 1], np.int64)),
         constant("picture_shape", np.array([1, 3, 128, 128], np.int64)),
     ]
     value = helper.make_tensor_value_info
@@ -159,12 +170,17 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             value("picture", TensorProto.FLOAT, ["B", 3, 128, 128]),
         ],
         constants,
+        value_info=[
+            value("log_mel", TensorProto.FLOAT, ["B", 1, 1, "L"]),
+            value("heard", TensorProto.FLOAT, ["B", 258]),
+            value("features", TensorProto.FLOAT, ["B", 256]),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model)
     content = model.SerializeToString()
     card = {
-        "format": 1,
+        "format": 2,
         "name": "toy",
         "version": "1",
         "description": "Loudness and roughness.",
@@ -174,6 +190,7 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sample_rate_hz": 16_000,
         "window_s": 1.0,
         "fixed_length": False,
+        "patch": {"num_samples": 4_000, "num_averaged": 2},
         "measured": {
             "accuracy": {
                 "value": 0.75,

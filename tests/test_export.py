@@ -158,7 +158,7 @@ def test_large_weights_are_stored_in_half_precision(exported: tuple[Path, Path])
 def test_the_card_says_all_a_reader_needs(exported: tuple[Path, Path]) -> None:
     run, bundle = exported
     card = json.loads((bundle / "card.json").read_text())
-    assert card["format"] == 1
+    assert card["format"] == 2
     assert card["name"] == "small"
     assert tuple(card["labels"]) == LABELS
     assert card["label_kind"] == "sound"

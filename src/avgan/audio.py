@@ -134,7 +134,10 @@ class AudioStream:
         return (*self._notes, *self.level.warnings)
 
     def _mono_blocks(self) -> Iterator[Block]:
-        for samples, rate_hz in self._blocks:
+        # Given away: a stream that held its own generator would be a cycle, and a file that is left
+        # in the middle would stay open until the garbage collector finds it.
+        blocks, self._blocks = self._blocks, iter(())
+        for samples, rate_hz in blocks:
             _check_rate(rate_hz, self.name)
             finite = np.isfinite(samples)
             if not finite.all():

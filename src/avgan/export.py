@@ -26,9 +26,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
+from avgan.config import RunConfig
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
 from avgan.model import AVGAN
+from avgan.networks.trunks import VECTOR_SIZE
+from avgan.networks.trunks.yamnet import PATCH
 from avgan.training.run import NAMES
 
 OPSET = 20
@@ -37,18 +40,33 @@ SMALLEST_HALVED = 1_024
 """Tensors with fewer numbers stay in single precision: biases cost nothing."""
 
 
+OUTPUTS = ("probabilities", "codes", "picture")
+INNER = ("log_mel", "heard", "features")
+"""Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
+
+
 class Shipped(nn.Module):
-    """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128)."""
+    """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128), and INNER."""
 
     def __init__(self, networks: AVGAN, temperature: float = 1.0) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        imagined = self.networks(waveform)
+    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
+        networks = self.networks
+        log_mel = networks.log_mel(waveform)
+        heard = networks.generator.hear(log_mel)
+        imagined = networks.imagine(heard)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
-        return probabilities, imagined.codes, imagined.image
+        return (
+            probabilities,
+            imagined.codes,
+            imagined.image,
+            log_mel,
+            heard,
+            imagined.features,
+        )
 
 
 def export_bundle(
@@ -145,7 +163,7 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
             shipped,
             (0.1 * torch.randn(3, length),),
             input_names=["waveform"],
-            output_names=["probabilities", "codes", "picture"],
+            output_names=[*OUTPUTS, *INNER],
             dynamic_shapes={"waveform": shape},
             opset_version=OPSET,
             dynamo=True,
@@ -153,9 +171,19 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
         )
     assert program is not None
     model = program.model_proto
+    hide_inner_outputs(model)
     halve_initializers(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def hide_inner_outputs(model: Any) -> None:
+    """Make INNER ordinary tensors again: named and described, but not answered with."""
+    outputs = {value.name: value for value in model.graph.output}
+    for name in INNER:
+        described = [value for value in model.graph.value_info if value.name == name]
+        model.graph.value_info.extend([] if described else [outputs[name]])
+        model.graph.output.remove(outputs[name])
 
 
 def halve_initializers(model: Any) -> None:
@@ -193,7 +221,7 @@ def check_parity(
         for batch in (1, 2, 5):
             waveform = test_signals(batch, num_samples, rng)
             with torch.no_grad():
-                expected = [part.numpy() for part in shipped(torch.from_numpy(waveform))]
+                expected = [part.numpy() for part in shipped(torch.from_numpy(waveform))[:3]]
             found = session.run(None, {"waveform": waveform})
             agree = (found[1] == expected[1]).all((1, 2))
             differences = {
@@ -228,7 +256,7 @@ def make_card(
         names.append("yamnet")
     data = list(_data_cards(names))
     return {
-        "format": 1,
+        "format": 2,
         "name": name,
         "version": __version__,
         "description": describe(described, data),
@@ -238,6 +266,7 @@ def make_card(
         "sample_rate_hz": config.front_end.sample_rate_hz,
         "window_s": config.data.window_s,
         "fixed_length": fixed_length,
+        "patch": describe_patch(config),
         "short_clip_fill": "silence",
         "measured": measured,
         "parity": parity,
@@ -251,6 +280,15 @@ def make_card(
             "provenance": described.provenance,
         },
     }
+
+
+def describe_patch(config: RunConfig) -> dict[str, int] | None:
+    """How windows can share what was heard (`runtime.bundle.Patch`): where the trunk averages over patches."""
+    front_end = config.front_end
+    if config.networks.trunk.kind != "yamnet" or front_end.centre or front_end.num_time_steps:
+        return None
+    num_samples = (PATCH - 1) * front_end.hop_length + front_end.n_fft
+    return {"num_samples": num_samples, "num_averaged": VECTOR_SIZE}
 
 
 def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:

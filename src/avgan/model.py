@@ -50,7 +50,11 @@ class AVGAN(nn.Module):
 
     def forward(self, waveform: Tensor) -> Imagined:
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
-        features = self.generator(self.log_mel(waveform))
+        return self.imagine(self.generator.hear(self.log_mel(waveform)))
+
+    def imagine(self, heard: Tensor) -> Imagined:
+        """What was heard (B, C) -> features, label, codes and picture."""
+        features = self.generator.imagine(heard)
         codes = self.vqvae.quantizer.encode(features)
         return Imagined(features, self.classifier(features), codes, self.vqvae.draw_codes(codes))
 

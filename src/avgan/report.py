@@ -21,7 +21,7 @@ from avgan.files import write_whole
 from avgan.images import png_bytes
 from avgan.runtime.bundle import Card
 from avgan.runtime.formats import clock, percent
-from avgan.runtime.prediction import Prediction
+from avgan.runtime.prediction import UNKNOWN, Prediction
 
 EXCERPT_S = 10
 MAX_PLAYERS = 200  # each adds some 100 kB to the page
@@ -175,7 +175,7 @@ def _timeline(prediction: Prediction) -> str:
         stretches.append((windows[0].start_s, windows[-1].end_s, scene))
     if len(stretches) < 2:
         return ""
-    scenes = list(prediction.scenes)
+    scenes = [*prediction.scenes, UNKNOWN]
     items = "".join(
         f'<li style="flex-grow:{end_s - start_s:.1f};--hue:{47 * scenes.index(scene) % 360}">'
         f"<b>{html.escape(scene.replace('_', ' '))}</b> {clock(start_s)}–{clock(end_s)}</li>"

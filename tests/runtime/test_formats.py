@@ -26,7 +26,7 @@ def prediction() -> Prediction:
         scenes={"coast": 0.7123456789, "forest": 0.2876, "church": 0.00005},
         sounds={"sea_waves": 0.7, "wind": 0.3},
         codes=np.zeros((16, 16), np.int64),
-        picture=np.zeros((128, 128, 3), np.uint8),
+        draw=lambda codes: np.zeros((len(codes), 128, 128, 3), np.uint8),
         windows=windows,
         duration_s=10.0,
         warnings=("the recording is silent",),

@@ -43,7 +43,7 @@ def test_answers(model: Model, hiss: np.ndarray, rumble: np.ndarray) -> None:
     heard = model.classify(hiss, RATE_HZ)
     assert (heard.scene, heard.sound) == ("beach", "hiss")
     assert (model.classify(rumble, RATE_HZ).scene) == "road"
-    assert (model.classify(0 * hiss, RATE_HZ).scene) == "library"
+    assert (model.classify(0.001 * hiss, RATE_HZ).scene) == "library"
 
 
 def test_shapes_types_and_order(model: Model, hiss: np.ndarray) -> None:
@@ -180,15 +180,23 @@ def test_a_model_that_cannot_be_run(toy_bundle: Path, tmp_path: Path) -> None:
         card["sha256"]["model.onnx"] = hashlib.sha256(content).hexdigest()
         (bundle / "card.json").write_text(json.dumps(card))
 
+    def refusal() -> str:
+        with pytest.raises(BundleError) as caught:
+            load(bundle)
+        assert "\n" not in str(caught.value)
+        assert str(bundle) in str(caught.value)
+        return str(caught.value)
+
     replace(b"not onnx")
-    with pytest.raises(BundleError, match="onnxruntime") as caught:
-        load(bundle)
-    assert "\n" not in str(caught.value)
+    assert "not an ONNX file" in refusal()
     other = onnx.load(toy_bundle / "model.onnx")
-    del other.graph.output[2]
+    other.graph.node[0].op_type = "Nonsense"
     replace(other.SerializeToString())
-    with pytest.raises(BundleError, match="inputs and outputs"):
-        load(bundle)
+    assert "onnxruntime" in refusal()
+    other = onnx.load(toy_bundle / "model.onnx")
+    del other.graph.value_info[1]
+    replace(other.SerializeToString())
+    assert "'heard'" in refusal()
 
 
 def test_memory_does_not_grow_with_the_recording(toy_bundle: Path, tmp_path: Path) -> None:

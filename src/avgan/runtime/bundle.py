@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from avgan.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
 
@@ -43,10 +43,21 @@ class DataSource(_Part):
     address: str = ""
 
 
+class Patch(_Part):
+    """How a model hears: patch by patch, so that windows which overlap can share what was heard.
+
+    What is heard in a window is made from what is heard in its patches: the first `num_averaged` numbers are averaged,
+    the rest maximised.
+    """
+
+    num_samples: int = Field(gt=0)
+    num_averaged: int = Field(ge=0)
+
+
 class Card(_Part):
     """What a model is, how well it did, what it was made from and on what terms."""
 
-    format: Literal[1]
+    format: Literal[2]
     name: str
     version: str
     description: str = ""
@@ -56,6 +67,7 @@ class Card(_Part):
     sample_rate_hz: int = Field(gt=0)
     window_s: float = Field(gt=0)
     fixed_length: bool = True
+    patch: Patch | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
     data: tuple[DataSource, ...] = ()
@@ -90,13 +102,13 @@ class Bundle:
     path: Path
     card: Card
 
-    def read_model(self) -> bytes:
-        """The bytes of `model.onnx`. Raises BundleError where they are not those the card names."""
+    def read(self, name: str) -> bytes:
+        """The bytes of one of its files. Raises BundleError where they are not those the card names."""
         with _files(self.path) as read:
-            content = read(MODEL_FILE)
-        if hashlib.sha256(content).hexdigest() != self.card.sha256.get(MODEL_FILE):
+            content: bytes = read(name)
+        if hashlib.sha256(content).hexdigest() != self.card.sha256.get(name):
             raise BundleError(
-                f"{self.path}: {MODEL_FILE} is not the file that {CARD_FILE} describes "
+                f"{self.path}: {name} is not the file that {CARD_FILE} describes "
                 "(its sha256 differs); copy the bundle again"
             )
         return content
@@ -114,8 +126,8 @@ def open_bundle(path: str | Path) -> Bundle:
         place = ".".join(map(str, first["loc"]))
         if place == "format":
             raise BundleError(
-                f"{path}: format {first['input']!r} is unknown to this avgan, which reads format "
-                f"{FORMAT}; pip install --upgrade avgan"
+                f"{path}: a bundle of format {first['input']!r}, while this avgan reads format {FORMAT}; "
+                "pip install --upgrade avgan, or export the run again"
             ) from None
         reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise BundleError(f"{path}: {CARD_FILE} is not valid ({reason}); export it again") from None

@@ -1,24 +1,23 @@
 """A bundle that has been loaded: recordings in, predictions out. numpy and onnxruntime, no torch.
 
-Shapes: B windows in a batch, L samples, N labels, S scenes.
+Shapes: L samples, C numbers that were heard, N labels, S scenes.
 """
 
-import itertools
-import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
-from avgan.audio import AudioSource, AudioStream, Window, windows
-from avgan.errors import BundleError
+from avgan.audio import AudioSource, AudioStream
 from avgan.runtime.bundle import Bundle, Card, find_bundle
-from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.hearing import HeardWindow, hear_windows
+from avgan.runtime.network import Network
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
+from avgan.runtime.unknown import Doubt
 
-INPUT = "waveform"
-OUTPUTS = ("probabilities", "codes", "picture")
-BATCH_WINDOWS = 16
+BATCH_ANSWERS = 32
 
 
 def load(path: str | Path | None = None, *, num_threads: int | None = None) -> "Model":
@@ -36,7 +35,8 @@ class Model:
         self.bundle = bundle
         self.card = bundle.card
         self.scenes = tuple(sorted(set(self.card.scenes)))
-        self._session = _open_session(bundle, num_threads or _num_cores())
+        self.network = Network(bundle, num_threads)
+        self.doubt = Doubt(bundle)
 
     def __repr__(self) -> str:
         return f"Model({self.card.name!r}, version={self.card.version!r})"
@@ -50,22 +50,9 @@ class Model:
         model's window is heard window by window, one every `hop_s` (None: side by side), and never
         held in memory as a whole. Raises AudioError where there is no sound to be had.
         """
-        stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=self.card.sample_rate_hz)
-        tally = _Tally(self.card, self.scenes)
-        cut = windows(
-            stream,
-            rate_hz=self.card.sample_rate_hz,
-            window_s=self.card.window_s,
-            hop_s=hop_s,
-            fill=self.card.short_clip_fill,
-        )
-        # Batches hold windows of this recording alone: with others beside them the arithmetic could
-        # differ in its last bits, and an answer would depend on what else was asked.
-        while batch := list(itertools.islice(cut, BATCH_WINDOWS)):
-            outputs = self.infer(np.stack([window.waveform for window in batch]))
-            for window, *answer in zip(batch, *outputs, strict=True):
-                tally.add(window, *answer)
-        return tally.conclude(stream)
+        listening = self.listen(source, rate_hz, hop_s=hop_s)
+        windows = tuple(listening)
+        return listening.conclude(windows)
 
     def classify_many(
         self,
@@ -77,15 +64,51 @@ class Model:
         """Classify several recordings. Stops at the first that cannot be read, with its AudioError."""
         return [self.classify(source, rate_hz, hop_s=hop_s) for source in sources]
 
-    def infer(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the network on windows (B, L) at the card's rate.
+    def listen(
+        self,
+        source: AudioSource | AudioStream,
+        rate_hz: float | None = None,
+        *,
+        hop_s: float | None = None,
+        live: bool = False,
+    ) -> "Listening":
+        """Classify a recording window by window, in constant memory however long it is: iterate over what is returned.
 
-        Returns probabilities (B, N) float32, codes (B, 16, 16) int64, pictures (B, 3, 128, 128)
-        float32 in [0, 1].
+        `live`: answer each window as soon as it has been heard, rather than in batches. Raises AudioError as
+        `classify` does.
         """
-        feed = {INPUT: np.ascontiguousarray(waveforms, np.float32)}
-        probabilities, codes, pictures = self._session.run(list(OUTPUTS), feed)
-        return probabilities, codes, pictures
+        if not isinstance(source, AudioStream):
+            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=self.card.sample_rate_hz)
+        return Listening(self, source, hop_s, live)
+
+
+class Listening:
+    """A recording that is classified while one iterates over it; `conclude` sums it up. Iterate once."""
+
+    def __init__(self, model: Model, stream: AudioStream, hop_s: float | None, live: bool) -> None:
+        self.stream = stream
+        self._model = model
+        self._hop_s = hop_s
+        self._live = live
+        self._tally = _Tally(model.card, model.scenes)
+
+    def __iter__(self) -> Iterator[WindowPrediction]:
+        network = self._model.network
+        heard = hear_windows(
+            network, self._model.card, self.stream, hop_s=self._hop_s, live=self._live
+        )
+        while group := list(islice(heard, 1 if self._live else BATCH_ANSWERS)):
+            probabilities, codes = network.answer(np.stack([window.heard for window in group]))
+            for window, labels, drawn in zip(group, probabilities, codes, strict=True):
+                reason = self._model.doubt.reason(window, labels)
+                yield self._tally.add(window, labels, drawn, reason)
+
+    def conclude(self, windows: tuple[WindowPrediction, ...] = ()) -> Prediction:
+        """The answer for what was heard so far; `windows` are those to keep with it.
+
+        Raises RuntimeError before the first window.
+        """
+        return self._tally.conclude(self._model, self.stream, windows)
 
 
 class _Tally:
@@ -98,52 +121,70 @@ class _Tally:
         self._label_to_scene = np.array(
             [[scene == known for known in scenes] for scene in card.scenes], np.float64
         )
+        self._num_windows = 0
+        self._reasons: Counter[str] = Counter()
+        # Sums of probabilities (N,) over the windows that were answered, and over all.
+        self._labels_answered = np.zeros(len(card.labels))
         self._labels_total = np.zeros(len(card.labels))
-        self._windows: list[WindowPrediction] = []
-        # Per scene: its highest probability so far, with that window's codes and picture. Which of
-        # them will be the answer is known at the end only.
-        self._surest: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+        # Per scene: its highest probability so far, with that window's codes. Which of them will
+        # be the answer is known at the end only.
+        self._surest: dict[int, tuple[float, np.ndarray]] = {}
 
     def add(
-        self, window: Window, probabilities: np.ndarray, codes: np.ndarray, picture: np.ndarray
-    ) -> None:
-        """Add a window's probabilities (N,), codes (16, 16) and picture (3, 128, 128)."""
+        self, window: HeardWindow, probabilities: np.ndarray, codes: np.ndarray, reason: str
+    ) -> WindowPrediction:
+        """Add a window's probabilities (N,), codes (16, 16) and the reason not to answer it, if any."""
         scenes = probabilities @ self._label_to_scene
         best = int(scenes.argmax())
-        sound = self._card.labels[int(probabilities.argmax())]
+        self._num_windows += 1
         self._labels_total += probabilities
-        self._windows.append(
-            WindowPrediction(
-                start_s=window.start_s,
-                end_s=window.end_s,
-                scene=self._scenes[best],
-                sound=sound if self._card.label_kind == "sound" else None,
-                probability=float(scenes[best]),
-            )
-        )
-        kept = (codes.copy(), picture.copy())  # a slice would keep the whole batch in memory
+        if reason:
+            self._reasons[reason] += 1
+        else:
+            self._labels_answered += probabilities
+        codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
         for index, probability in enumerate(scenes):
             if index not in self._surest or probability > self._surest[index][0]:
-                self._surest[index] = (float(probability), *kept)
+                self._surest[index] = (float(probability), codes)
+        sound = self._card.labels[int(probabilities.argmax())]
+        named = self._card.label_kind == "sound" and not reason
+        return WindowPrediction(
+            start_s=window.start_s,
+            end_s=window.end_s,
+            scene=UNKNOWN if reason else self._scenes[best],
+            sound=sound if named else None,
+            probability=float(scenes[best]),
+            reason=reason,
+            codes=codes,
+        )
 
-    def conclude(self, stream: AudioStream) -> Prediction:
-        """The answer for the recording, of which every window has been added."""
-        labels = self._labels_total / len(self._windows)
+    def conclude(
+        self, model: Model, stream: AudioStream, windows: tuple[WindowPrediction, ...]
+    ) -> Prediction:
+        """The answer for the recording: unknown where more than half of its windows are."""
+        if not self._num_windows:
+            raise RuntimeError("no window has been heard yet: iterate first")
+        num_unknown = self._reasons.total()
+        reason = self._reasons.most_common(1)[0][0] if 2 * num_unknown > self._num_windows else ""
+        if reason:
+            labels = self._labels_total / self._num_windows
+        else:
+            labels = self._labels_answered / (self._num_windows - num_unknown)
         scenes = labels @ self._label_to_scene
         best = int(scenes.argmax())
-        _, codes, picture = self._surest[best]
         sounds = _ranked(self._card.labels, labels) if self._card.label_kind == "sound" else {}
         return Prediction(
-            scene=self._scenes[best],
-            sound=next(iter(sounds), None),
+            scene=UNKNOWN if reason else self._scenes[best],
+            sound=None if reason else next(iter(sounds), None),
             scenes=_ranked(self._scenes, scenes),
             sounds=sounds,
-            codes=codes,
-            picture=(picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0),
-            windows=tuple(self._windows),
+            codes=self._surest[best][1].astype(np.int64),
+            windows=windows,
+            reason=reason,
             warnings=stream.warnings,
             duration_s=stream.level.duration_s,
             path=stream.name,
+            draw=model.network.draw,
         )
 
 
@@ -151,32 +192,3 @@ def _ranked(names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, floa
     """Names with their probabilities, from the highest; equal ones in the order of the names."""
     order = np.argsort(-probabilities, kind="stable")
     return {names[i]: float(probabilities[i]) for i in order}
-
-
-def _num_cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _open_session(bundle: Bundle, num_threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3  # errors; the rest is not for a user
-    # Threads that spin while they wait make everything slow where other work is on the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    content = bundle.read_model()
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors share no narrower base
-        reason = " ".join(str(error).split())[:200]
-        raise BundleError(
-            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot run the model ({reason}); "
-            "pip install --upgrade onnxruntime"
-        ) from None
-    inputs = {value.name for value in session.get_inputs()}
-    outputs = {value.name for value in session.get_outputs()}
-    if inputs != {INPUT} or not outputs.issuperset(OUTPUTS):
-        raise BundleError(f"{bundle.path}: the model has not the inputs and outputs of a bundle")
-    return session

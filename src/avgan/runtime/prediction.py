@@ -1,7 +1,8 @@
 """What was heard in a recording, and how the place is imagined to look."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,24 @@ import numpy as np
 
 from avgan.images import png_bytes, to_png
 
+UNKNOWN = "unknown"
+"""The scene of what cannot be answered; `reason` says why."""
+
+Draw = Callable[[np.ndarray], np.ndarray]
+"""codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""
+
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """The answer for one window; `probability` is that of its scene."""
+    """The answer for one window; `probability` is that of its most probable scene, also where it is not given."""
 
     start_s: float
     end_s: float
     scene: str
     sound: str | None
     probability: float
+    reason: str = ""
+    codes: np.ndarray | None = field(default=None, repr=False, compare=False)  # (16, 16) uint16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,7 +35,8 @@ class Prediction:
     """The answer for a recording.
 
     Probabilities are means over its windows, sorted from the highest; `sounds` is empty for a model
-    that knows scenes only. Codes and picture are those of the window surest of `scene`.
+    that knows scenes only. Codes and picture are those of the window surest of the first scene.
+    `scene` is `unknown` where the model should not answer; the rankings are then its best guesses.
     """
 
     scene: str
@@ -34,16 +44,28 @@ class Prediction:
     scenes: Mapping[str, float]
     sounds: Mapping[str, float]
     codes: np.ndarray  # (16, 16) int64
-    picture: np.ndarray  # (128, 128, 3) uint8
     windows: tuple[WindowPrediction, ...]
     duration_s: float
+    reason: str = ""
     warnings: tuple[str, ...] = ()
     path: str = field(default="")
+    draw: Draw
+
+    @property
+    def known(self) -> bool:
+        """Whether the model stands by its answer."""
+        return not self.reason
 
     @property
     def probability(self) -> float:
-        """The probability of `scene`."""
-        return self.scenes[self.scene]
+        """The probability of the most probable scene."""
+        return next(iter(self.scenes.values()))
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """The imagined place (128, 128, 3) uint8, drawn when it is first looked at."""
+        picture: np.ndarray = self.draw(self.codes[None])[0]
+        return picture
 
     def save_picture(self, path: str | Path, scale: int = 1) -> Path:
         """Write the picture as a PNG of 128 * scale pixels a side."""
@@ -55,33 +77,38 @@ class Prediction:
             "path": self.path,
             "scene": self.scene,
             "sound": self.sound,
-            "probability": _rounded(self.probability),
-            "duration_s": _rounded(self.duration_s),
+            "probability": rounded(self.probability),
+            "reason": self.reason,
+            "duration_s": rounded(self.duration_s),
             "warnings": list(self.warnings),
-            "scenes": {name: _rounded(value) for name, value in self.scenes.items()},
-            "sounds": {name: _rounded(value) for name, value in self.sounds.items()},
-            "windows": [
-                {
-                    "start_s": _rounded(window.start_s),
-                    "end_s": _rounded(window.end_s),
-                    "scene": window.scene,
-                    "sound": window.sound,
-                    "probability": _rounded(window.probability),
-                }
-                for window in self.windows
-            ],
+            "scenes": {name: rounded(value) for name, value in self.scenes.items()},
+            "sounds": {name: rounded(value) for name, value in self.sounds.items()},
+            "windows": [window_to_dict(window) for window in self.windows],
             "codes": self.codes.tolist(),
         }
 
     def __repr__(self) -> str:
         heard = f", sound={self.sound!r}" if self.sound else ""
-        return f"Prediction(scene={self.scene!r}, probability={self.probability:.3f}{heard})"
+        why = f", reason={self.reason!r}" if self.reason else ""
+        return f"Prediction(scene={self.scene!r}, probability={self.probability:.3f}{heard}{why})"
 
     def _repr_png_(self) -> bytes:
         """The picture, where a notebook shows the prediction."""
         return png_bytes(self.picture, scale=2)
 
 
-def _rounded(value: float) -> float:
+def window_to_dict(window: WindowPrediction) -> dict[str, Any]:
+    """A window's answer, as JSON can hold it."""
+    return {
+        "start_s": rounded(window.start_s),
+        "end_s": rounded(window.end_s),
+        "scene": window.scene,
+        "sound": window.sound,
+        "probability": rounded(window.probability),
+        "reason": window.reason,
+    }
+
+
+def rounded(value: float) -> float:
     """Six decimals: what follows is noise of the arithmetic, and differs between machines."""
     return round(float(value), 6)

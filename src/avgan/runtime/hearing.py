@@ -1,0 +1,176 @@
+"""A recording -> what was heard in each of its windows, sharing the work between windows that overlap.
+
+A network that hears patch by patch and averages (see `Patch`) needs to hear each patch once, however many windows it
+lies in: with windows of 5 s every second that is a fifth of the work. The patches of a window then lie a whole part of
+a hop apart rather than side by side; both lie centred in it.
+
+Shapes: L samples, C numbers that were heard, P patches in a window.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+
+from avgan.audio import SHORT_S, windows
+from avgan.runtime.bundle import Card, Patch
+from avgan.runtime.network import Network
+
+BATCH_WINDOWS = 8
+BATCH_PATCHES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class HeardWindow:
+    """What was heard in a window: (C,) numbers, and the largest sample, which tells silence."""
+
+    start_s: float
+    end_s: float
+    heard: np.ndarray
+    peak: float
+
+
+def hear_windows(
+    network: Network,
+    card: Card,
+    blocks: Iterable[np.ndarray],
+    *,
+    hop_s: float | None = None,
+    live: bool = False,
+) -> Iterator[HeardWindow]:
+    """Hear a recording, given as blocks (L,) at the card's rate, window by window, every `hop_s` (None: side by side).
+
+    `live` answers each window as soon as its last sample is there, at the price of batches of one.
+    """
+    if hop_s is None or hop_s >= card.window_s or card.patch is None:
+        yield from _hear_whole(network, card, blocks, hop_s, 1 if live else BATCH_WINDOWS)
+        return
+    first, rest = _first_seconds(blocks, round(card.window_s * card.sample_rate_hz))
+    if rest is None:  # shorter than a window: nothing to share
+        yield from _hear_whole(network, card, first, hop_s, 1)
+        return
+    grid = _Grid.of(card, card.patch, hop_s)
+    batch = 1 if live else BATCH_PATCHES
+    yield from _hear_patches(network, card, grid, chain(first, rest), batch)
+
+
+def _hear_whole(
+    network: Network, card: Card, blocks: Iterable[np.ndarray], hop_s: float | None, batch: int
+) -> Iterator[HeardWindow]:
+    """Each window by itself, as the network was trained."""
+    cut = windows(
+        blocks,
+        rate_hz=card.sample_rate_hz,
+        window_s=card.window_s,
+        hop_s=hop_s,
+        fill=card.short_clip_fill,
+    )
+    # Batches hold windows of this recording alone: with others beside them the arithmetic could
+    # differ in its last bits, and an answer would depend on what else was asked.
+    while group := list(islice(cut, batch)):
+        heard = network.hear(np.stack([window.waveform for window in group]))
+        for window, row in zip(group, heard, strict=True):
+            peak = float(np.abs(window.waveform).max(initial=0.0))
+            yield HeardWindow(window.start_s, window.end_s, row, peak)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where patches and windows lie, in samples: patch i starts at `offset + i * hop // num_per_hop`."""
+
+    hop: int
+    num_per_hop: int
+    size: int
+    num_in_window: int
+    offset: int
+
+    @classmethod
+    def of(cls, card: Card, patch: Patch, hop_s: float) -> "_Grid":
+        window = round(card.window_s * card.sample_rate_hz)
+        hop = max(1, round(hop_s * card.sample_rate_hz))
+        size = patch.num_samples
+        num_per_hop = max(1, round(hop / size))
+        num_in_window = 1 + (window - size) * num_per_hop // hop
+        covered = (num_in_window - 1) * hop // num_per_hop + size
+        return cls(hop, num_per_hop, size, num_in_window, (window - covered) // 2)
+
+    def start(self, index: int) -> int:
+        return self.offset + index * self.hop // self.num_per_hop
+
+
+def _hear_patches(
+    network: Network, card: Card, grid: _Grid, blocks: Iterable[np.ndarray], batch: int
+) -> Iterator[HeardWindow]:
+    """Each patch once, and each window from its patches."""
+    assert card.patch is not None
+    rate_hz = card.sample_rate_hz
+    latest: deque[tuple[np.ndarray, float]] = deque(maxlen=grid.num_in_window)
+    counted = _Counted(blocks)
+    cut = _patches(counted, grid)
+    index = -1
+    while group := list(islice(cut, batch)):
+        for patch, row in zip(group, network.hear(np.stack(group)), strict=True):
+            index += 1
+            latest.append((row, float(np.abs(patch).max())))
+            first = index - grid.num_in_window + 1
+            if first >= 0 and first % grid.num_per_hop == 0:
+                start_s = (first // grid.num_per_hop) * grid.hop / rate_hz
+                yield _window(latest, card.patch, start_s, start_s + card.window_s)
+    # What no window has reached yet, where the hop is long enough to leave a second or more.
+    first = index - grid.num_in_window + 1
+    reached = (first // grid.num_per_hop) * grid.hop + round(card.window_s * rate_hz)
+    if counted.num_samples - reached >= SHORT_S * rate_hz:
+        start_s = (grid.start(first) - grid.offset) / rate_hz
+        yield _window(latest, card.patch, start_s, counted.num_samples / rate_hz)
+
+
+def _window(
+    patches: Iterable[tuple[np.ndarray, float]], patch: Patch, start_s: float, end_s: float
+) -> HeardWindow:
+    """What was heard in a window: the average over its patches, and the maxima of what is a maximum."""
+    rows = np.stack([row for row, _ in patches])
+    averaged, maxima = rows[:, : patch.num_averaged], rows[:, patch.num_averaged :]
+    heard = np.concatenate((averaged.mean(0), maxima.max(0)))
+    return HeardWindow(start_s, end_s, heard, max(peak for _, peak in patches))
+
+
+def _patches(blocks: Iterable[np.ndarray], grid: _Grid) -> Iterator[np.ndarray]:
+    """The patches (grid.size,) of a recording, as long as they are whole."""
+    rest = np.empty(0, np.float32)
+    at = 0  # where `rest` begins, in samples
+    index = 0
+    for block in blocks:
+        rest = np.concatenate((rest, block))
+        while (start := grid.start(index)) + grid.size <= at + len(rest):
+            yield rest[start - at : start - at + grid.size]
+            index += 1
+        keep = min(grid.start(index), at + len(rest))
+        rest, at = rest[keep - at :], keep
+
+
+class _Counted:
+    """Blocks, and how many samples they had."""
+
+    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
+        self._blocks = blocks
+        self.num_samples = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.num_samples += len(block)
+            yield block
+
+
+def _first_seconds(
+    blocks: Iterable[np.ndarray], num_samples: int
+) -> tuple[list[np.ndarray], Iterator[np.ndarray] | None]:
+    """The first blocks, enough for so many samples, and those that follow; None where there are not so many."""
+    first: list[np.ndarray] = []
+    rest = iter(blocks)
+    for block in rest:
+        first.append(block)
+        if sum(map(len, first)) >= num_samples:
+            return first, rest
+    return first, None

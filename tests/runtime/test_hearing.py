@@ -1,0 +1,91 @@
+"""Windows that share what was heard give the answers of windows heard one by one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgan.audio import windows
+from avgan.runtime import load
+from avgan.runtime.bundle import installed
+from avgan.runtime.hearing import hear_windows
+from avgan.runtime.model import Model
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Model:
+    return load(installed()[0].path)
+
+
+@pytest.mark.parametrize("hop_s", [0.1, 0.25, 0.3, 0.5, 0.75, 1.0, 1.5])
+@pytest.mark.parametrize("block", [997, 40_000])
+def test_shared_and_separate_windows_agree(
+    toy_bundle: Path, rng: np.random.Generator, hop_s: float, block: int
+) -> None:
+    """On the toy, whose heard numbers are averages and maxima over any stretch of samples."""
+    model = load(toy_bundle)
+    levels = np.repeat(rng.uniform(0.1, 0.9, 10), RATE_HZ // 2)
+    waveform = (levels * rng.choice([-1, 1], len(levels))).astype(np.float32)
+    blocks = [waveform[i : i + block] for i in range(0, len(waveform), block)]
+    shared = list(hear_windows(model.network, model.card, blocks, hop_s=hop_s))
+    separate = list(windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s))
+    assert [w.start_s for w in shared] == pytest.approx([w.start_s for w in separate])
+    assert [w.end_s for w in shared] == pytest.approx([w.end_s for w in separate], abs=1e-3)
+    for one, other in zip(shared, separate, strict=True):
+        assert one.heard[0] == pytest.approx(np.abs(other.waveform).mean(), abs=0.12)
+        assert one.peak <= np.abs(other.waveform).max() + 1e-6
+
+
+def test_live_windows_come_as_soon_as_they_are_over(toy_bundle: Path) -> None:
+    model = load(toy_bundle)
+    read = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal read
+        for _ in range(40):
+            read += 1_600
+            yield np.full(1_600, 0.5, np.float32)
+
+    for window in hear_windows(model.network, model.card, blocks(), hop_s=0.5, live=True):
+        assert read / RATE_HZ - window.end_s <= 0.15
+
+
+def test_the_shipped_model_answers_alike_either_way(
+    shipped: Model, rng: np.random.Generator
+) -> None:
+    """Shared patches lie 1 s apart instead of 0.96 s: the answers are near, not equal."""
+    time_s = np.arange(20 * RATE_HZ) / RATE_HZ
+    rain = rng.normal(0, 0.05, len(time_s))
+    siren = 0.2 * np.sin(2 * np.pi * (900 * time_s + 60 * np.sin(2 * np.pi * 0.5 * time_s)))
+    waveform = np.where(time_s < 10, rain, siren).astype(np.float32)
+    shared = list(shipped.listen(waveform, RATE_HZ, hop_s=1.0))
+    for window in shared:
+        start = round(window.start_s * RATE_HZ)
+        alone = shipped.classify(waveform[start : start + 5 * RATE_HZ], RATE_HZ)
+        assert abs(alone.probability - window.probability) < 0.25
+
+
+def test_a_patch_is_what_the_network_hears(shipped: Model, rng: np.random.Generator) -> None:
+    """What is heard in a window is the mean over its patches and the maximum over their time steps."""
+    patch = shipped.card.patch
+    assert patch is not None
+    waveform = rng.normal(0, 0.1, (1, 80_000)).astype(np.float32)
+    hop = 15_360  # 96 time steps
+    start = (497 - 5 * 96) // 2 * 160
+    pieces = np.stack([waveform[0, start + i * hop :][: patch.num_samples] for i in range(5)])
+    whole, parts = shipped.network.hear(waveform)[0], shipped.network.hear(pieces)
+    averaged, maxima = np.split(parts, [patch.num_averaged], axis=1)
+    expected, largest = np.split(whole, [patch.num_averaged])
+    np.testing.assert_allclose(averaged.mean(0), expected, rtol=1e-3, atol=1e-4)
+    # the maxima of the whole window go over the ends too, which lie in no patch
+    assert (maxima.max(0) <= largest + 1e-4).all()
+
+
+def test_a_recording_shorter_than_a_window_is_heard_whole(toy_bundle: Path) -> None:
+    model = load(toy_bundle)
+    waveform = np.full(9_000, 0.3, np.float32)
+    (window,) = hear_windows(model.network, model.card, [waveform], hop_s=0.25)
+    assert (window.start_s, window.end_s) == (0.0, 9_000 / RATE_HZ)
