@@ -286,7 +286,7 @@ PLANTED = [
     (light_half_stays_light, "runtime/model.py", "def f():\n    import torch", "import onnxruntime"),
     (light_half_stays_light, "report.py", "import matplotlib.pyplot as plt", "from PIL import Image"),
     (light_half_stays_light, "web/app.py", "def f():\n    from avgan import training", "import avgan"),
-    (light_half_stays_light, "cli.py", "import torch", "def f():\n    import torch"),
+    (light_half_stays_light, "cli/app.py", "import torch", "def f():\n    import torch"),
     (light_half_stays_light, "__init__.py", "from torch import nn",
      "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import nn"),
     (data_stays_free_of_torch, "data/loading.py", "import torch.utils.data", "import pyarrow.parquet"),

@@ -1,0 +1,101 @@
+"""The command line itself: what it reads, what it answers with when something goes wrong.
+
+Results go to standard output, progress and problems to standard error. Exit status: 0 all done; 1
+some inputs failed, each named in a line of its own, the others done; 2 wrong usage; 130 Ctrl-C.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from avgan import __version__
+from avgan.errors import AvganError, ConfigError
+
+STDIN = "<standard input>"
+
+app = App(
+    name="avgan",
+    help="Hears a place and pictures it: says which scene a recording is, and draws it.",
+    version=__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+data = App(name="data", help="Public data sets: list, download, verify.", help_format="plaintext")
+app.command(data)
+
+Bundle = Annotated[str | None, Parameter(name="--model")]
+Root = Annotated[Path, Parameter(name="--data")]
+
+
+class UsageError(Exception):
+    """Wrong usage that the parser cannot see."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    tokens = sys.argv[1:] if argv is None else argv
+    # The parser would take a lone hyphen for an option.
+    tokens = [STDIN if token == "-" else token for token in tokens]
+    try:
+        status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return int(status or 0)
+    except (CycloptsError, UsageError) as error:
+        say(" ".join(str(error).split()).rstrip(".") + "; `avgan --help` shows the usage")
+        return 2
+    except AvganError as error:
+        say(str(error))
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        say("interrupted; what was finished before is kept")
+        return 130
+    except BrokenPipeError:  # avgan ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a place that is read-only, full or gone
+        say(f"{error.filename or 'disk'}: {error.strerror or error}; choose another place")
+        return 1
+
+
+def say(line: str) -> None:
+    """One line on standard error, in place of the progress that may stand there."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{clear}avgan: {line}", file=sys.stderr, flush=True)
+
+
+def show_progress(line: str) -> None:
+    """Overwrite the last progress, on a terminal only; an empty line takes it away."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say how to install what the light installation leaves out."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing == "avgan":
+            raise
+        raise AvganError(
+            f'this needs {missing}, which is not installed: pip install "avgan[{name}]"'
+        ) from None
+
+
+def key_value(setting: str) -> tuple[str, str]:
+    """The two sides of "imagination.gamma=0"."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise UsageError(f"--set {setting}: write it as name=value")
+    return key, value

@@ -1,0 +1,109 @@
+"""Runs: train, evaluate, export."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from avgan.cli.app import app, extra, key_value, say
+
+
+@app.command
+def train(
+    *,
+    preset: str,
+    data: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    setting: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    start_from: Path | None = None,
+) -> int:
+    """Train a run, or go on with it where it was left.
+
+    Parameters
+    ----------
+    preset
+        A complete configuration: compact (from nothing), transfer (from YAMNet, needs fewer
+        recordings), shipped (as the shipped model), paper_esc50 or paper_dcase (the paper's sizes).
+    data
+        A folder for each label, or the folder that holds the data sets.
+    output
+        Folder of the run.
+    setting
+        A change to the preset, such as --set imagination.gamma=0; may be given several times.
+    start_from
+        Another run, whose finished stages are taken over.
+    """
+    changes = dict(key_value(text) for text in setting)
+    with extra("train"):
+        from avgan import config
+        from avgan.training.distributed import is_first
+        from avgan.training.run import train
+
+    chosen = config.override(config.preset(preset), changes)
+    try:
+        train(chosen, data=data, out=output, start_from=start_from)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from the last checkpoint")
+        return 130
+    if is_first():
+        print(output)
+        score = f"avgan evaluate {output} --protocol holdout --data {data}"
+        say(f"next: {score}; avgan export {output} -o {output.name}.bundle")
+    return 0
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    protocol: str,
+    data: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    start_from: Path | None = None,
+    format: Literal["table", "json"] = "table",
+) -> None:
+    """Score a run by a protocol, and print how well it did.
+
+    Parameters
+    ----------
+    run
+        Folder of a run made by `avgan train`.
+    protocol
+        What is scored: holdout (what the run kept away), esc50 (trains and scores the five official
+        folds) or pictures (what it imagines).
+    data
+        The folder that it was trained on.
+    output
+        Folder for report.json, tables and plots, if not in the run.
+    start_from
+        Output folder of another run's evaluation, whose finished stages are taken over.
+    format
+        A few lines, or the whole report.
+    """
+    with extra("train"):
+        from avgan.evaluation.protocols import evaluate
+        from avgan.evaluation.report import summary
+
+    report = evaluate(run, protocol=protocol, data=data, out=output, start_from=start_from)
+    whole = json.dumps(report, indent=2)
+    print(whole if format == "json" else summary(report, output or run / protocol))
+
+
+@app.command
+def export(run: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Turn a run into one bundle that needs no torch.
+
+    Parameters
+    ----------
+    run
+        Folder of a run made by `avgan train`.
+    output
+        Folder of the bundle.
+    """
+    with extra("export"):
+        from avgan.export import export_bundle
+
+    print(export_bundle(run, output))
+    say(f"next: avgan classify RECORDING --model {output}")
