@@ -215,7 +215,7 @@ def compact() -> RunConfig:
 def transfer() -> RunConfig:
     """YAMNet hears; the paper's generator, critic and losses; classifier and generator trained jointly.
 
-    Cost on two cores: pictures 16 minutes, then 6 for imagination and classifier. Score: see docs/results.md.
+    Cost on two cores: pictures 16 minutes, then 12 for imagination and classifier. Score: see docs/results.md.
     """
     return RunConfig(
         preset="transfer",
@@ -244,7 +244,7 @@ def transfer() -> RunConfig:
             num_views=2,
             ema_decay=0.99,
         ),
-        classifier=_augmented_joint(num_steps=600, learning_rate=2e-3, trunk_learning_rate=3e-4),
+        classifier=_augmented_joint(num_steps=1_800, learning_rate=2e-3, trunk_learning_rate=3e-4),
         loop=LoopSection(precision="bf16-mixed", channels_last=True),
     )
 
