@@ -93,6 +93,7 @@ class Level:
 class AudioStream:
     """A recording that is read while one iterates over it: blocks (L,) float32, mono, one rate.
 
+    `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz.
     After the iteration `level` knows the samples and `warnings` what to distrust. Iterate once.
 
     Raises AudioError, on construction where the source cannot be opened, later where it cannot be
@@ -101,7 +102,7 @@ class AudioStream:
 
     def __init__(
         self,
-        source: AudioSource,
+        source: AudioSource | Iterator[Block],
         *,
         rate_hz: float | None = None,
         target_rate_hz: int = SAMPLE_RATE_HZ,
@@ -114,13 +115,16 @@ class AudioStream:
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
             self._blocks = _array_blocks(source, rate_hz)
+        elif rate_hz is not None:
+            raise AudioError(
+                f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
+                "the samples as an array"
+            )
+        elif isinstance(source, Iterator) and not hasattr(source, "read"):
+            self._blocks = source
         else:
-            if rate_hz is not None:
-                raise AudioError(
-                    f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
-                    "the samples as an array"
-                )
-            self._blocks = self._decode(_open(source, self.name))
+            file = cast("str | os.PathLike[str] | bytes | BinaryIO", source)
+            self._blocks = self._decode(_open(file, self.name))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield from _resample(self._mono_blocks(), self._target_rate_hz)
@@ -245,7 +249,7 @@ def fit(
     return np.pad(waveform, (0, missing))
 
 
-def source_name(source: AudioSource) -> str:
+def source_name(source: AudioSource | Iterator[Block]) -> str:
     """What to call a source in a message: its path, or what it is."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
