@@ -103,6 +103,11 @@ class Listening:
                 reason = self._model.doubt.reason(window, labels)
                 yield self._tally.add(window, labels, drawn, reason)
 
+    @property
+    def scenes(self) -> dict[str, float]:
+        """All scenes with their probabilities in the window given last, from the highest."""
+        return _ranked(self._model.scenes, self._tally.latest)
+
     def conclude(self, windows: tuple[WindowPrediction, ...] = ()) -> Prediction:
         """The answer for what was heard so far; `windows` are those to keep with it.
 
@@ -122,6 +127,7 @@ class _Tally:
             [[scene == known for known in scenes] for scene in card.scenes], np.float64
         )
         self._num_windows = 0
+        self.latest = np.zeros(len(scenes))  # (S,) of the last window
         self._reasons: Counter[str] = Counter()
         # Sums of probabilities (N,) over the windows that were answered, and over all.
         self._labels_answered = np.zeros(len(card.labels))
@@ -136,6 +142,7 @@ class _Tally:
         """Add a window's probabilities (N,), codes (16, 16) and the reason not to answer it, if any."""
         scenes = probabilities @ self._label_to_scene
         best = int(scenes.argmax())
+        self.latest = scenes
         self._num_windows += 1
         self._labels_total += probabilities
         if reason:
