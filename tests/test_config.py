@@ -81,6 +81,7 @@ def test_a_setting_is_read_as_json_or_text(path: str, text: str, expected: objec
         ("networks.trunk.kind", "resnet", "networks.trunk.kind"),
         ("front_end.window_length", "4096", "front_end"),
         ("loop.precision", "16", "loop.precision"),
+        ("imagination.mismatch_weight", "0.5", "networks.critic.hears"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(path: str, text: str, named: str) -> None:

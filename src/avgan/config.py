@@ -164,6 +164,14 @@ class RunConfig(Section):
     classifier: ClassifierSection = ClassifierSection()
     loop: LoopSection = LoopSection()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        if self.imagination.mismatch_weight and not self.networks.critic.hears:
+            raise ValueError(
+                "imagination.mismatch_weight shows the critic the wrong sound: set networks.critic.hears=true"
+            )
+        return self
+
 
 def paper_dcase() -> RunConfig:
     """The paper's sizes for 10 s clips (Sec. 3 and 4).
