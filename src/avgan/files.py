@@ -2,34 +2,44 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from avgan.errors import AvganError
 
 
-def write_whole(path: str | Path, data: bytes | str) -> Path:
-    """Write `data` to a temporary sibling and move it into place, so that no reader sees half a file.
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """An empty temporary sibling of `path` to write to; moved into its place at the end, removed on any error.
 
-    Folders that are missing are made. Raises AvganError where the place cannot be written.
+    So that no reader sees half a file. Folders that are missing are made. Raises AvganError where the place cannot be
+    written, also while it is being written to.
     """
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(
-                temporary, 0o644
-            )  # mkstemp makes private files; results are meant to be shared
-            os.replace(temporary, path)
+            yield temporary
+            # mkstemp makes private files; results are meant to be shared
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             reason = f"{path.parent} is no folder"
         raise AvganError(f"{path}: cannot be written ({reason}); choose another place") from None
+
+
+def write_whole(path: str | Path, data: bytes | str) -> Path:
+    """Write `data` whole or not at all (see `whole`)."""
+    path = Path(path)
+    with whole(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
