@@ -19,6 +19,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from avgan.runtime.axes import hz_to_mel, mel_to_hz
+
 
 class FrontEndConfig(BaseModel):
     """What the front end computes. Lengths in samples at `sample_rate_hz`."""
@@ -68,27 +70,6 @@ def yamnet_front_end() -> FrontEndConfig:
         floor=1e-3,
         centre=False,
     )
-
-
-def hz_to_mel(frequency_hz: np.ndarray, scale: str) -> np.ndarray:
-    """Frequencies in Hz to mel: HTK's logarithm, or Slaney's scale, linear below 1 kHz and logarithmic above."""
-    if scale == "htk":
-        return 2595.0 * np.log10(1.0 + frequency_hz / 700.0)
-    linear = frequency_hz * 3.0 / 200.0
-    log_step = np.log(6.4) / 27.0
-    return np.where(
-        frequency_hz < 1000.0,
-        linear,
-        15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step,
-    )
-
-
-def mel_to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
-    """Inverse of `hz_to_mel`."""
-    if scale == "htk":
-        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-    log_step = np.log(6.4) / 27.0
-    return np.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * np.exp(log_step * (mel - 15.0)))
 
 
 def mel_filterbank(config: FrontEndConfig) -> np.ndarray:

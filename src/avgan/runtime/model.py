@@ -5,6 +5,7 @@ Shapes: L samples, C numbers that were heard, N labels, S scenes.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from avgan.runtime.hearing import HeardWindow, hear_windows
 from avgan.runtime.network import Network
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
 from avgan.runtime.unknown import Doubt
+from avgan.runtime.why import Explainer, Explanation
 
 BATCH_ANSWERS = 32
 
@@ -63,6 +65,20 @@ class Model:
     ) -> list[Prediction]:
         """Classify several recordings. Stops at the first that cannot be read, with its AudioError."""
         return [self.classify(source, rate_hz, hop_s=hop_s) for source in sources]
+
+    def explain(
+        self, source: AudioSource, rate_hz: float | None = None, *, start_s: float | None = None
+    ) -> Explanation:
+        """Say why a recording was answered as it was: which part of the sound made the answer, what it looks like.
+
+        One window is explained, the one that begins at `start_s`; None: the one surest of the recording's answer.
+        Raises AudioError as `classify` does, and where the recording ends before `start_s`.
+        """
+        return self._explainer.explain(source, rate_hz, start_s=start_s)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self)
 
     def listen(
         self,
