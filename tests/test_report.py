@@ -14,6 +14,8 @@ from PIL import Image
 from avgan.errors import AvganError
 from avgan.report import COLOURS, EXCERPT_S, Report, read_excerpt, spectrogram, spectrogram_png
 from avgan.runtime import Model, load
+from avgan.runtime.batch import Recording
+from avgan.runtime.timeline import segments
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -49,6 +51,15 @@ def model(toy_bundle: Path) -> Model:
     return load(toy_bundle)
 
 
+def listen(model: Model, path: Path, report: Report) -> None:
+    """Hand a recording to the report as a batch does, which is left open."""
+    report.begin(Recording(str(path), path))
+    listening = model.listen(path)
+    for segment in segments(listening):
+        report.segment(segment)
+    report.end(listening.conclude())
+
+
 @pytest.fixture
 def page_text(model: Model, tmp_path: Path, rng: np.random.Generator) -> str:
     report = Report(tmp_path / "new" / "page.html", model.card)
@@ -57,7 +68,7 @@ def page_text(model: Model, tmp_path: Path, rng: np.random.Generator) -> str:
         samples = rng.uniform(-0.5, 0.5, round(44_100 * seconds))
         samples[44_100 * EXCERPT_S :] = 0  # noise, then silence: something changes over time
         soundfile.write(path, samples, 44_100)
-        report.add(model.classify(path), path)
+        listen(model, path, report)
     report.close()
     return (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
 
@@ -164,6 +175,6 @@ def test_nothing_heard_writes_nothing(model: Model, tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written(model: Model, tmp_path: Path, tone_wav: Path) -> None:
     report = Report(tone_wav / "page.html", model.card)
-    report.add(model.classify(tone_wav), tone_wav)
+    listen(model, tone_wav, report)
     with pytest.raises(AvganError, match="is no folder"):
         report.close()

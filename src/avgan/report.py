@@ -8,7 +8,6 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from itertools import groupby
 from pathlib import Path
 from string import Template
 
@@ -19,9 +18,11 @@ from PIL import Image
 from avgan.audio import SAMPLE_RATE_HZ, AudioSource, AudioStream
 from avgan.files import write_whole
 from avgan.images import png_bytes
+from avgan.runtime.batch import Recording, Sink
 from avgan.runtime.bundle import Card
 from avgan.runtime.formats import clock, percent
 from avgan.runtime.prediction import UNKNOWN, Prediction
+from avgan.runtime.timeline import Segment
 
 EXCERPT_S = 10
 MAX_PLAYERS = 200  # each adds some 100 kB to the page
@@ -48,19 +49,33 @@ COLOURS = (
 )
 
 
-class Report:
+class Report(Sink):
     """Collects predictions and writes the page when closed. Raises AvganError where it cannot."""
 
     def __init__(self, path: Path, card: Card) -> None:
         self._path = path
         self._card = card
         self._articles: list[str] = []
+        self._source: AudioSource = b""
+        self._stretches: list[Segment] = []
+        self._num_stretches = 0
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def begin(self, recording: Recording) -> None:
+        self._source = recording.source
+        self._stretches = []
+        self._num_stretches = 0
+
+    def segment(self, segment: Segment) -> None:
+        self._num_stretches += 1
+        if self._num_stretches <= MAX_STRETCHES:
+            self._stretches.append(segment)
+
+    def end(self, prediction: Prediction) -> None:
         """Add a recording, which is read again for the sound that the page plays."""
-        waveform = read_excerpt(source)
+        waveform = read_excerpt(self._source)
         player = "" if len(self._articles) >= MAX_PLAYERS else _player(waveform, prediction)
-        self._articles.append(_article(prediction, waveform, player))
+        over_time = _timeline(prediction, self._stretches, self._num_stretches)
+        self._articles.append(_article(prediction, waveform, player, over_time))
 
     def close(self) -> None:
         """Write the page, if it would show anything."""
@@ -126,7 +141,7 @@ def spectrogram_png(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _article(prediction: Prediction, waveform: np.ndarray, player: str) -> str:
+def _article(prediction: Prediction, waveform: np.ndarray, player: str, over_time: str) -> str:
     scene = html.escape(prediction.scene.replace("_", " "))
     excerpt_s = len(waveform) / SAMPLE_RATE_HZ
     picture = _data_uri(png_bytes(prediction.picture, scale=PICTURE_SCALE), "image/png")
@@ -152,7 +167,7 @@ def _article(prediction: Prediction, waveform: np.ndarray, player: str) -> str:
 <figcaption><span>0 s</span><span>heard, up to 8 kHz</span><span>{excerpt_s:.3g} s</span></figcaption>
 {player}
 </figure>
-{_timeline(prediction)}
+{over_time}
 </article>"""
 
 
@@ -167,21 +182,19 @@ def _bars(title: str, ranking: Mapping[str, float]) -> str:
     return f"<table><caption>{title}</caption>{rows}</table>" if rows else ""
 
 
-def _timeline(prediction: Prediction) -> str:
-    """What was heard when, where that changes; equal neighbours are one stretch."""
-    stretches = []
-    for scene, group in groupby(prediction.windows, lambda window: window.scene):
-        windows = list(group)
-        stretches.append((windows[0].start_s, windows[-1].end_s, scene))
-    if len(stretches) < 2:
+def _timeline(prediction: Prediction, stretches: Sequence[Segment], num_stretches: int) -> str:
+    """What was heard when, where that changes: the first `stretches` of so many."""
+    if num_stretches < 2:
         return ""
     scenes = [*prediction.scenes, UNKNOWN]
     items = "".join(
-        f'<li style="flex-grow:{end_s - start_s:.1f};--hue:{47 * scenes.index(scene) % 360}">'
-        f"<b>{html.escape(scene.replace('_', ' '))}</b> {clock(start_s)}–{clock(end_s)}</li>"
-        for start_s, end_s, scene in stretches[:MAX_STRETCHES]
+        f'<li style="flex-grow:{stretch.end_s - stretch.start_s:.1f};'
+        f'--hue:{47 * scenes.index(stretch.scene) % 360}">'
+        f"<b>{html.escape(stretch.scene.replace('_', ' '))}</b>"
+        f" {clock(stretch.start_s)}–{clock(stretch.end_s)}</li>"
+        for stretch in stretches
     )
-    more = len(stretches) - MAX_STRETCHES
+    more = num_stretches - len(stretches)
     rest = f"<p>and {more} more changes</p>" if more > 0 else ""
     return f'<section class="timeline"><h3>Over time</h3><ol>{items}</ol>{rest}</section>'
 

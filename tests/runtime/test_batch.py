@@ -9,25 +9,25 @@ import soundfile
 from avgan.audio import AudioSource
 from avgan.errors import AudioError, AvganError
 from avgan.runtime import Model, Prediction, load
-from avgan.runtime.batch import PictureFolder, classify_all, find_recordings
+from avgan.runtime.batch import PictureFolder, Recording, Sink, classify_all, find_recordings
 
 
-class Collector:
+class Collector(Sink):
     def __init__(self) -> None:
         self.paths: list[str] = []
         self.closed = False
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         self.paths.append(prediction.path)
 
     def close(self) -> None:
         self.closed = True
 
 
-class Full:
+class Full(Sink):
     """A sink whose disk is full."""
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         raise AvganError("disk full")
 
     def close(self) -> None:
@@ -64,8 +64,8 @@ def test_folders_are_searched(tmp_path: Path) -> None:
 def test_one_bad_source_and_one_bad_sink_cost_nothing_else(model: Model, tone_wav: Path) -> None:
     said: list[str] = []
     collector = Collector()
-    sources: list[tuple[str, AudioSource]] = [
-        ("a", tone_wav), ("b", b"text"), ("c", tone_wav), ("d", tone_wav),
+    sources: list[Recording] = [
+        Recording("a", tone_wav), Recording("b", b"text"), Recording("c", tone_wav), Recording("d", tone_wav),
     ]  # fmt: skip
     num_failed = classify_all(
         model, sources, [Full(), collector], complain=said.append, progress=nothing
@@ -86,9 +86,9 @@ def test_a_defect_costs_one_recording(
     def broken(source: AudioSource, **_: object) -> Prediction:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(model, "classify", broken)
+    monkeypatch.setattr(model, "listen", broken)
     assert classify_all(
-        model, [("a", tone_wav)], [collector], complain=said.append, progress=nothing
+        model, [Recording("a", tone_wav)], [collector], complain=said.append, progress=nothing
     )
     assert said == ["a: failed (ZeroDivisionError: two lines); please report this"]
 
@@ -100,7 +100,7 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
         if line.startswith("2/"):
             raise KeyboardInterrupt
 
-    sources: list[tuple[str, AudioSource]] = [("a", tone_wav), ("b", tone_wav)]
+    sources: list[Recording] = [Recording("a", tone_wav), Recording("b", tone_wav)]
     with pytest.raises(KeyboardInterrupt):
         classify_all(model, sources, [collector], complain=nothing, progress=interrupt)
     assert collector.paths == ["a"]
@@ -108,13 +108,13 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(model: Model, tmp_path: Path) -> None:
-    sources: list[tuple[str, AudioSource]] = []
+    sources: list[Recording] = []
     for name in ("x.wav", "sub/x.wav", "sub/X.flac"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.zeros(16_000), 16_000)
-        sources.append((str(path), path))
-    sources.append(("<standard input>", (tmp_path / "x.wav").read_bytes()))
+        sources.append(Recording(str(path), path))
+    sources.append(Recording("<standard input>", (tmp_path / "x.wav").read_bytes()))
     folder = tmp_path / "pictures"
     assert not classify_all(
         model, sources, [PictureFolder(folder)], complain=nothing, progress=nothing

@@ -38,7 +38,7 @@ def written(name: str, predictions: list[Prediction], *, by_window: bool = False
     file = io.StringIO()
     writer = WRITERS[name](file, top=2, by_window=by_window)
     for one in predictions:
-        writer.add(one, b"")
+        writer.end(one)
     writer.close()
     return file.getvalue()
 
@@ -83,7 +83,7 @@ def test_table_on_a_terminal_keeps_names_as_they_are(prediction: Prediction) -> 
 
     file = Terminal()
     writer = WRITERS["table"](file, top=1, by_window=False)
-    writer.add(dataclasses.replace(prediction, path="[bold]x[/bold].wav"), b"")
+    writer.end(dataclasses.replace(prediction, path="[bold]x[/bold].wav"))
     writer.close()
     assert "[bold]x[/bold].wav" in file.getvalue()
 

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from avgan.audio import AudioSource
 from avgan.runtime.batch import Sink
 from avgan.runtime.bundle import Bundle
 from avgan.runtime.prediction import Prediction, WindowPrediction
@@ -16,7 +15,7 @@ CSV_COLUMNS = (
 TABLE_COLUMNS = ("recording", "scene", "", "sound", "", "or")
 
 
-class JSONWriter:
+class JSONWriter(Sink):
     """One array of objects, valid even where the work was cut short."""
 
     def __init__(self, file: TextIO, *, top: int, by_window: bool) -> None:
@@ -24,7 +23,7 @@ class JSONWriter:
         self._top = top
         self._before = "[\n"
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         self._file.write(self._before + json.dumps(facts(prediction, self._top), indent=1))
         self._before = ",\n"
 
@@ -32,14 +31,14 @@ class JSONWriter:
         self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
 
 
-class JSONLinesWriter:
+class JSONLinesWriter(Sink):
     """One object a line, at once."""
 
     def __init__(self, file: TextIO, *, top: int, by_window: bool) -> None:
         self._file = file
         self._top = top
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         self._file.write(json.dumps(facts(prediction, self._top)) + "\n")
         self._file.flush()
 
@@ -47,7 +46,7 @@ class JSONLinesWriter:
         pass
 
 
-class CSVWriter:
+class CSVWriter(Sink):
     """One row a recording, or one a window."""
 
     def __init__(self, file: TextIO, *, top: int, by_window: bool) -> None:
@@ -56,7 +55,7 @@ class CSVWriter:
         self._flush = file.flush
         self._by_window = by_window
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         warnings = "; ".join(prediction.warnings)
         if self._by_window:
             for window in prediction.windows:
@@ -92,7 +91,7 @@ class CSVWriter:
         pass
 
 
-class TableWriter:
+class TableWriter(Sink):
     """A table for people, written at the end: its columns are as wide as what stands in them."""
 
     def __init__(self, file: TextIO, *, top: int, by_window: bool) -> None:
@@ -101,7 +100,7 @@ class TableWriter:
         self._by_window = by_window
         self._rows: list[tuple[str, ...]] = []
 
-    def add(self, prediction: Prediction, source: AudioSource) -> None:
+    def end(self, prediction: Prediction) -> None:
         others = list(prediction.scenes.items())[1 : self._top]
         sound = prediction.sound
         self._rows.append(
