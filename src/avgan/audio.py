@@ -61,10 +61,12 @@ class Level:
     num_clipped: int = 0
     peak: float = 0.0
     duration_s: float = 0.0
+    rate_hz: float = 0.0
 
     def add(self, samples: np.ndarray, rate_hz: float) -> None:
         """Take a block (L, C) into account; it must be finite."""
         self.num_samples += samples.size
+        self.rate_hz = rate_hz
         self.duration_s += len(samples) / rate_hz
         if samples.size:
             self.peak = max(self.peak, float(np.abs(samples).max()))

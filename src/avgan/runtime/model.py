@@ -206,6 +206,7 @@ class _Tally:
             reason=reason,
             warnings=stream.warnings,
             duration_s=stream.level.duration_s,
+            rate_hz=stream.level.rate_hz,
             path=stream.name,
             draw=model.network.draw,
         )

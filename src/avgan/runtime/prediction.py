@@ -46,6 +46,8 @@ class Prediction:
     codes: np.ndarray  # (16, 16) int64
     windows: tuple[WindowPrediction, ...]
     duration_s: float
+    rate_hz: float = 0.0  # of the recording itself
+    sha256: str = ""  # of its file, where that was asked for
     reason: str = ""
     warnings: tuple[str, ...] = ()
     path: str = field(default="")
@@ -80,6 +82,8 @@ class Prediction:
             "probability": rounded(self.probability),
             "reason": self.reason,
             "duration_s": rounded(self.duration_s),
+            "rate_hz": rounded(self.rate_hz),
+            "sha256": self.sha256,
             "warnings": list(self.warnings),
             "scenes": {name: rounded(value) for name, value in self.scenes.items()},
             "sounds": {name: rounded(value) for name, value in self.sounds.items()},
