@@ -1,0 +1,256 @@
+"""Sound that is still being made: from who captures it to who hears it, in bounded memory.
+
+    source = LiveSource(48_000, name="the microphone")
+    # on any thread, as sound comes:     source.put(samples)  ...  source.close()
+    for answer in listen_live(model, source, hop_s=1.0):
+        print(answer.window.scene, answer.latency_s)
+
+Where the network cannot keep up, a source that cannot be held up loses its oldest sound, and counts it; one that can is
+made to wait. Times are those of the sound as it was made: what was lost leaves a gap.
+
+Shapes: L samples, C channels.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from avgan.audio import AudioStream, Block
+from avgan.errors import AudioError, AvganError
+from avgan.runtime.prediction import WindowPrediction
+
+if TYPE_CHECKING:
+    from avgan.runtime.model import Model
+
+MAX_WAITING_S = 4.0
+PIECE_S = 0.25  # the most that is put, and so lost, at once
+METER_FALL_DB_PER_S = 20.0
+TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end
+
+SampleFormat = Literal["s16le", "f32le"]
+_DTYPES: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """The answer for a window of live sound, all scenes from the most probable, and how it came about.
+
+    `latency_s` is from the arrival of the window's last sample to the answer. `num_gaps` places in the window miss
+    sound, `gap_s` in all as far as it is known.
+    """
+
+    window: WindowPrediction
+    scenes: Mapping[str, float]
+    latency_s: float
+    num_gaps: int = 0
+    gap_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Samples (L, C) that wait to be heard, when they arrived, and what was lost before them."""
+
+    samples: np.ndarray
+    arrived_s: float
+    num_gaps: int = 0
+    num_missing: int = 0  # samples
+
+
+class LiveSource:
+    """An iterator of blocks that another thread puts in, holding at most `max_waiting_s` of sound.
+
+    When it is full, `put` drops the oldest sound, or with `waits` does not return before there is room. Where nothing
+    arrives for `patience_s` the iteration raises AudioError: a device that is unplugged may say nothing.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        *,
+        name: str = "the live sound",
+        waits: bool = False,
+        max_waiting_s: float = MAX_WAITING_S,
+        patience_s: float | None = None,
+    ) -> None:
+        self.name = name
+        self.rate_hz = rate_hz
+        self.num_dropped = 0
+        """Blocks that were dropped unheard."""
+        self.num_lost = 0
+        """Times that sound was lost before it came here."""
+        self.peak = 0.0
+        """The level for a meter: the largest sample, falling back by 20 dB a second."""
+        self._clock = _Clock(rate_hz)
+        self._waits = waits
+        self._max_waiting = round(max(max_waiting_s, PIECE_S) * rate_hz)
+        self._patience_s = patience_s
+        self._changed = threading.Condition()
+        self._waiting: deque[_Piece] = deque()
+        self._num_waiting = 0  # samples
+        self._num_missing = 0
+        self._closed = False
+        self._error: AvganError | None = None
+
+    @property
+    def waiting_s(self) -> float:
+        """How much sound waits to be heard."""
+        return self._num_waiting / self.rate_hz
+
+    @property
+    def dropped_s(self) -> float:
+        """How much sound was dropped unheard."""
+        return self._num_missing / self.rate_hz
+
+    def put(self, samples: np.ndarray, *, after_loss: bool = False) -> bool:
+        """Add samples (L, C) float32, which are kept, not copied; returns whether anybody still listens.
+
+        `after_loss`: whoever captured them knows that others before them are missing. From any thread, but one.
+        """
+        size = max(1, round(PIECE_S * self.rate_hz))
+        for start in range(0, len(samples), size):
+            self._put(samples[start : start + size], after_loss and start == 0)
+        return not self._closed
+
+    def _put(self, samples: np.ndarray, after_loss: bool) -> None:
+        peak = float(np.abs(samples).max())
+        fallen = self.peak * 10 ** (-METER_FALL_DB_PER_S / 20 * len(samples) / self.rate_hz)
+        self.peak = max(peak if math.isfinite(peak) else 1.0, fallen)
+        piece = _Piece(samples, time.monotonic(), num_gaps=int(after_loss))
+        with self._changed:
+            self.num_lost += after_loss
+            while self._waiting and self._num_waiting + len(samples) > self._max_waiting:
+                if self._closed:
+                    return
+                if self._waits:
+                    self._changed.wait(TICK_S)
+                else:
+                    piece = self._drop_oldest(piece)
+            if not self._closed:
+                self._waiting.append(piece)
+                self._num_waiting += len(samples)
+                self._changed.notify_all()
+
+    def _drop_oldest(self, newest: _Piece) -> _Piece:
+        """Drop the oldest piece and note the gap at the one after it; gives `newest`, which may be that one."""
+        dropped = self._waiting.popleft()
+        num_missing = len(dropped.samples)
+        self._num_waiting -= num_missing
+        self._num_missing += num_missing
+        self.num_dropped += 1
+        following = self._waiting[0] if self._waiting else newest
+        # What was dropped piece by piece in a row is one gap.
+        num_missing += dropped.num_missing + following.num_missing
+        following = replace(following, num_gaps=1, num_missing=num_missing)
+        if not self._waiting:
+            return following
+        self._waiting[0] = following
+        return newest
+
+    def close(self, error: AvganError | None = None) -> None:
+        """End the sound: the iteration gives what still waits, then stops, or raises `error`. From any thread."""
+        with self._changed:
+            if not self._closed:
+                self._closed, self._error = True, error
+                self._changed.notify_all()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Block:
+        with self._changed:
+            started_s = time.monotonic()
+            while not self._waiting:
+                if self._error is not None:
+                    raise self._error
+                if self._closed:
+                    raise StopIteration
+                if self._patience_s and time.monotonic() - started_s > self._patience_s:
+                    raise AudioError(
+                        f"{self.name}: no sound has come for {self._patience_s:g} s; see that the "
+                        "device is plugged in and that no other program keeps it"
+                    )
+                self._changed.wait(TICK_S)
+            piece = self._waiting.popleft()
+            self._num_waiting -= len(piece.samples)
+            self._changed.notify_all()
+        self._clock.heard(piece)
+        return piece.samples, self.rate_hz
+
+
+class _Clock:
+    """Turns times of what was heard into times of what was made, gaps counted in; remembers arrivals."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._num_heard = 0
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=1024)  # heard until, arrived at
+        self._gaps: deque[tuple[int, int, int]] = deque()  # heard before, number, missing samples
+        self._num_missing = 0  # in gaps before those
+
+    def heard(self, piece: _Piece) -> None:
+        if piece.num_gaps:
+            self._gaps.append((self._num_heard, piece.num_gaps, piece.num_missing))
+        self._num_heard += len(piece.samples)
+        self._arrivals.append((self._num_heard, piece.arrived_s))
+
+    def answer(self, window: WindowPrediction, scenes: Mapping[str, float]) -> LiveWindow:
+        """A window's answer, given now. Windows must come in the order of their starts."""
+        start, end = (round(time_s * self._rate_hz) for time_s in (window.start_s, window.end_s))
+        # The last one stays: a network that leaves out the last few samples of a window is ahead of them.
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < end:
+            self._arrivals.popleft()
+        latency_s = time.monotonic() - self._arrivals[0][1]
+        while self._gaps and self._gaps[0][0] <= start:
+            self._num_missing += self._gaps.popleft()[2]
+        inside = [gap for gap in self._gaps if gap[0] < end]
+        before_s = self._num_missing / self._rate_hz
+        gap_s = sum(num_missing for _, _, num_missing in inside) / self._rate_hz
+        moved = replace(
+            window, start_s=window.start_s + before_s, end_s=window.end_s + before_s + gap_s
+        )
+        return LiveWindow(moved, scenes, latency_s, sum(num for _, num, _ in inside), gap_s)
+
+
+def listen_live(
+    model: "Model", source: LiveSource, *, hop_s: float | None = 1.0
+) -> Iterator[LiveWindow]:
+    """Answer a live source window by window, each as soon as its last sample is there.
+
+    Raises AudioError where the source ends without any sound, and what the source was closed with.
+    """
+    stream = AudioStream(source, target_rate_hz=model.card.sample_rate_hz)
+    listening = model.listen(stream, hop_s=hop_s, live=True)
+    for window in listening:
+        yield source._clock.answer(window, listening.scenes)
+
+
+class PCM:
+    """Raw samples as they come, in parts of any length: `decode` keeps for later what is no whole frame yet."""
+
+    def __init__(self, num_channels: int, sample_format: SampleFormat) -> None:
+        self._dtype = _DTYPES[sample_format]
+        self._num_channels = num_channels
+        self._rest = b""
+
+    @property
+    def num_bytes_over(self) -> int:
+        """Bytes of a frame that is not complete; at the end they are of no use."""
+        return len(self._rest)
+
+    def decode(self, content: bytes) -> np.ndarray:
+        """Bytes -> samples (L, C) float32 at full scale 1; L may be 0."""
+        content = self._rest + content
+        size = self._num_channels * self._dtype.itemsize
+        num_frames = len(content) // size
+        self._rest = content[num_frames * size :]
+        samples = np.frombuffer(content, self._dtype, num_frames * self._num_channels)
+        samples = samples.reshape(num_frames, self._num_channels)
+        if self._dtype.kind == "i":
+            return samples.astype(np.float32) / np.float32(32_768)
+        return samples.astype(np.float32)
