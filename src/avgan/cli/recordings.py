@@ -1,4 +1,4 @@
-"""Recordings: classify, imagine, demo, models."""
+"""Recordings: classify, imagine, demo."""
 
 import sys
 from collections.abc import Sequence
@@ -103,24 +103,6 @@ def imagine(
     print(f"{output}: {prediction.scene} ({percent(prediction.probability)})")
     for warning in prediction.warnings:
         say(f"{path}: note: {warning}")
-
-
-@app.command
-def models(*, json: bool = False) -> None:
-    """List the installed models: what they know, how well they do, what they may be used for.
-
-    Parameters
-    ----------
-    json
-        Write the whole cards, as JSON.
-    """
-    from avgan.runtime.bundle import installed
-    from avgan.runtime.formats import write_cards
-
-    found = installed()
-    write_cards(sys.stdout, found, as_json=json)
-    if not found:
-        say("no model is installed; any bundle can be named with --model")
 
 
 @app.command

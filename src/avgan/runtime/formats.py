@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from avgan.runtime.batch import Sink
-from avgan.runtime.bundle import Bundle
 from avgan.runtime.prediction import Prediction, WindowPrediction
 
 CSV_COLUMNS = (
@@ -148,31 +147,6 @@ def write_table(file: TextIO, columns: Sequence[str], rows: Sequence[Sequence[st
     for row in (columns, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         file.write("  ".join(cells).rstrip() + "\n")
-
-
-def write_cards(file: TextIO, bundles: Sequence[Bundle], *, as_json: bool) -> None:
-    """Write what bundles are: what they know, how well they do, what they may be used for."""
-    if as_json:
-        cards = [{"path": str(b.path), **b.card.model_dump(mode="json")} for b in bundles]
-        file.write(json.dumps(cards, indent=1) + "\n")
-        return
-    for bundle in bundles:
-        card = bundle.card
-        file.write(f"{card.name} {card.version}: {card.description}\n")
-        num_scenes = len(set(card.scenes))
-        file.write(f"  knows     {len(card.labels)} {card.label_kind}s, {num_scenes} scenes; ")
-        file.write(f"windows of {card.window_s:g} s at {card.sample_rate_hz} Hz\n")
-        for name, measured in card.measured.items():
-            low, high = measured.interval_95 or (None, None)
-            interval = "" if low is None else f" [{low:g}, {high:g}]"
-            file.write(f"  measured  {name} {measured.value:g}{interval} ({measured.protocol})\n")
-        for source in card.data:
-            file.write(
-                f"  made of   {source.name}: {source.licence} {source.address}".rstrip() + "\n"
-            )
-        for name, licence in card.licences.items():
-            file.write(f"  licence   {name}: {licence}\n")
-        file.write(f"  in        {bundle.path}\n")
 
 
 def facts(prediction: Prediction, top: int) -> dict[str, Any]:
