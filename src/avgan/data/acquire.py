@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.datasets import Remote, Weights, declaration, locate
-from avgan.data.download import download, verify
 from avgan.data.excerpt import read_excerpt
 from avgan.data.manifest import Clip, Manifest
+from avgan.download import download, verify
 from avgan.errors import AvganError, DataError
 from avgan.images import read_frame, read_image
 

@@ -9,21 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from avgan import download
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remote:
-    """One file to download."""
+class Remote(download.Remote):
+    """One file to download, and how it is laid into the data set's folder."""
 
-    url: str
-    filename: str
-    bytes: int | None = None
-    """Exact size; None where the server makes the file anew and its size may move."""
-    sha256: str = ""
-    md5: str = ""
-    """Checksums as published; empty where none is known."""
     unpack: bool = False
     """A zip whose files are laid into the data set's folder, after which it is deleted."""
     strip: int = 0

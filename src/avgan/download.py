@@ -7,10 +7,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from avgan.data.datasets.declaration import Remote
 from avgan.errors import DataError
 
 ATTEMPTS = 5
@@ -20,6 +20,25 @@ REPORT_S = 10.0
 USER_AGENT = "avgan (https://pypi.org/project/avgan)"  # some hosts refuse Python's own
 
 _WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """One file to download."""
+
+    url: str
+    filename: str
+    bytes: int | None = None
+    """Exact size; None where the server makes the file anew and its size may move."""
+    max_bytes: int | None = None
+    """What is larger is refused; None where the publisher is trusted."""
+    sha256: str = ""
+    md5: str = ""
+    """Checksums as published; empty where none is known."""
+
+
+class _TooLarge(Exception):  # noqa: N818, it never leaves this file
+    """More bytes than the remote file may have."""
 
 
 class _TryAgain(Exception):  # noqa: N818, it never leaves this file
@@ -69,14 +88,20 @@ def _transfer(remote: Remote, partial: Path, say: Callable[[str], None]) -> None
     request = urllib.request.Request(remote.url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            _refuse_downgrade(remote, response.url)
             resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
             with partial.open("ab" if resumed else "wb") as file:
                 _copy(response, file, remote, say)
+    except _TooLarge:
+        partial.unlink()
+        raise DataError(
+            f"{remote.url}: holds more than the {remote.max_bytes:,} bytes allowed; see that it is the right file"
+        ) from None
     except urllib.error.HTTPError as error:
         _refused(error, remote, partial)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise DataError(f"{partial}: cannot be written ({error.strerror})") from error
+            raise _unwritable(partial, error) from error
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise _TryAgain(f"connection lost ({reason})") from error
 
@@ -94,20 +119,49 @@ def _refused(error: urllib.error.HTTPError, remote: Remote, partial: Path) -> No
     ) from error
 
 
+def _refuse_downgrade(remote: Remote, url: str) -> None:
+    """Refuse to be led from https to http, where no checksum would tell that the file was changed on the way."""
+    known = remote.sha256 or remote.md5 or not remote.url.startswith("https:")
+    if not known and not url.startswith("https:"):
+        raise DataError(f"{remote.url}: leads to {url}, which is not https; state its sha256")
+
+
 def _copy(
     response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, say: Callable[[str], None]
 ) -> None:
     left = response.length  # None where the server does not say
     total = file.tell() + left if left is not None else remote.bytes
     said = time.monotonic()
+    _refuse_too_large(total, remote)
     while block := response.read(BLOCK_BYTES):
-        file.write(block)
+        _refuse_too_large(file.tell() + len(block), remote)
+        _write(file, block)
         if time.monotonic() - said > REPORT_S:
             said = time.monotonic()
             share = f" of {total / 1e6:,.0f}" if total else ""
             say(f"{remote.filename}: {file.tell() / 1e6:,.0f}{share} MB")
     if left is not None and file.tell() < (total or 0):
         raise _TryAgain(f"only {file.tell():,} of {total:,} bytes arrived")
+
+
+def _write(file: IO[bytes], block: bytes) -> None:
+    """Write to disk, where an error is none of the network's and no reason to try again."""
+    try:
+        file.write(block)
+        file.flush()
+    except OSError as error:
+        raise _unwritable(Path(file.name), error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: cannot be written ({error.strerror}); make room or choose another place"
+    )
+
+
+def _refuse_too_large(num_bytes: int | None, remote: Remote) -> None:
+    if num_bytes and remote.max_bytes and num_bytes > remote.max_bytes:
+        raise _TooLarge
 
 
 def verify(remote: Remote, path: Path) -> None:

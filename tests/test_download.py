@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from avgan.data.datasets import Remote
-from avgan.data.download import ATTEMPTS, download
+from avgan.download import ATTEMPTS, Remote, _refuse_downgrade, download
 from avgan.errors import DataError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
@@ -184,3 +183,34 @@ def test_no_server_is_a_clear_error(target: Path) -> None:
         remote = server.remote
     with pytest.raises(DataError, match=r"connection lost .*refused"):
         fetch(remote, target)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_what_is_larger_than_allowed_is_refused_and_not_kept(
+    server: Server, target: Path, says_length: bool
+) -> None:
+    server.says_length = says_length
+    remote = Remote(url=server.remote.url, filename="data.bin", max_bytes=HALF)
+    with pytest.raises(DataError, match=f"more than the {HALF:,} bytes"):
+        fetch(remote, target)
+    assert files(target) == []
+    fetch(replace(remote, max_bytes=len(CONTENT)), target)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_no_reason_to_try_again(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name("data.bin.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"cannot be written .No space left on device.*make room"):
+        fetch(server.remote, target)
+    assert len(server.ranges) == 1
+
+
+def test_nobody_is_led_away_from_https_without_a_checksum() -> None:
+    remote = Remote(url="https://example.org/a.zip", filename="a.zip")
+    with pytest.raises(DataError, match=r"leads to http://example.org/a.zip.*sha256"):
+        _refuse_downgrade(remote, "http://example.org/a.zip")
+    _refuse_downgrade(remote, "https://mirror.example.org/a.zip")
+    _refuse_downgrade(replace(remote, sha256="0" * 64), "http://example.org/a.zip")
+    _refuse_downgrade(replace(remote, url="http://a"), "http://b")
