@@ -1,0 +1,95 @@
+// The answer: picture, name, how sure, rankings, warnings.
+
+import { capital, find, make, percent, plain, say, sentence, title } from "./dom.js";
+
+const NUM_BARS = 5;
+export const UNKNOWN = "unknown";
+
+const question = find("answer").textContent;
+const emptyCaption = find("caption").textContent;
+
+let shown = find("picture-a");
+let hidden = find("picture-b");
+
+/** The page as it was before anything was heard. */
+export function clear() {
+  find("answer").textContent = question;
+  find("caption").textContent = emptyCaption;
+  for (const id of ["sure", "reason"]) say(find(id), "");
+  find("warnings").hidden = find("rankings").hidden = true;
+  for (const picture of [shown, hidden, find("glow")]) picture.hidden = true;
+  find("frame").classList.remove("doubtful");
+  document.title = "avgan: where was this recorded?";
+}
+
+/** Say that an answer is on its way. */
+export function wait(name) {
+  find("answer").textContent = "Listening\u2026";
+  find("caption").textContent = name;
+}
+
+/** Show an answer: the name, or `unknown` with its reason; scenes and sounds {name: probability} from the first. */
+export function show({ scene, sound, probability, reason, scenes = {}, sounds = {}, warnings = [], picture }) {
+  const known = scene !== UNKNOWN;
+  find("answer").textContent = title(scene);
+  find("sure").replaceChildren(...(known ? sureness(probability, sound) : []));
+  find("sure").hidden = !known;
+  say(find("reason"), known ? "" : `It gives no answer: ${sentence(reason || "it does not know this").replace(/^./, (letter) => letter.toLowerCase())}`);
+  find("rankings").replaceChildren(
+    ...(known ? [] : [make("p", { text: "What it would have guessed:" })]),
+    ...ranking("Scenes", scenes),
+    ...ranking("Sounds", sounds),
+  );
+  find("rankings").hidden = !find("rankings").childElementCount;
+  find("warnings").replaceChildren(...warnings.map((text) => make("li", { text: sentence(text) })));
+  find("warnings").hidden = !warnings.length;
+  find("frame").classList.toggle("doubtful", !known);
+  if (picture) showPicture(picture, known ? plain(scene) : "");
+  document.title = `${title(scene)} \u2013 avgan`;
+}
+
+/** Have a screen reader say an answer, once. */
+export function speak({ scene, sound, probability, reason }) {
+  const heard = sound ? ` It hears ${plain(sound)}.` : "";
+  find("spoken").textContent =
+    scene === UNKNOWN ? `Unknown. ${sentence(reason)}` : `${title(scene)}, ${percent(probability)} sure.${heard}`;
+}
+
+export const pictureAddress = (picture) => `data:image/png;base64,${picture}`;
+
+/** Fade from the picture on show to the next one; both lie on the same place. */
+function showPicture(picture, place) {
+  const address = pictureAddress(picture);
+  [shown, hidden] = [hidden, shown];
+  shown.src = find("glow").src = address;
+  shown.alt = place ? `The place as the model imagines it: ${place}` : "The model's picture of its best guess";
+  hidden.alt = "";
+  shown.hidden = find("glow").hidden = false;
+  shown.classList.add("current");
+  hidden.classList.remove("current");
+  find("caption").textContent = place ? `${capital(place)}, imagined from its sound` : "A guess, not an answer";
+}
+
+function sureness(probability, sound) {
+  const words = [make("b", { text: percent(probability) }), " sure"];
+  return sound ? [...words, " \u00b7 it hears ", make("b", { text: plain(sound) })] : words;
+}
+
+/** The most probable names as a table whose cells are bars; none where there are no names. */
+function ranking(caption, probabilities) {
+  const rows = Object.entries(probabilities)
+    .slice(0, NUM_BARS)
+    .map(([name, probability]) => {
+      const bar = make("span", { class: "share" });
+      bar.style.setProperty("--share", probability);
+      return make(
+        "tr",
+        {},
+        make("th", { scope: "row", text: plain(name) }),
+        make("td", { "aria-hidden": "true" }, bar),
+        make("td", { text: percent(probability) }),
+      );
+    });
+  if (!rows.length) return [];
+  return [make("table", {}, make("caption", { text: caption }), make("tbody", {}, ...rows))];
+}

@@ -1,0 +1,183 @@
+// The page: which state it is in, and what leads from one state to the next.
+
+import { showAbout } from "./about.js";
+import * as answer from "./answer.js";
+import * as api from "./api.js";
+import { bytes, find, say } from "./dom.js";
+import { listen } from "./live.js";
+import { microphoneProblem } from "./microphone.js";
+import * as player from "./player.js";
+import { decode } from "./sound.js";
+import * as timeline from "./timeline.js";
+import * as track from "./track.js";
+import * as why from "./why.js";
+
+const LONGEST_RECORDING_S = 600;
+const SHORTEST_RECORDING_S = 1;
+
+let limits = { max_bytes: Infinity, max_duration_s: Infinity };
+let job = new AbortController(); // what goes on now; aborted when something else begins
+let session = null; // what listens to the microphone now
+let again = start; // what to do once the access token is known
+
+/** States: start, busy (a file is being answered), answer, live. */
+function enter(state) {
+  document.body.dataset.state = state;
+  find("progress").hidden = state !== "busy";
+  find("limits").hidden = state !== "start";
+  find("listen").textContent = state === "live" ? "Stop" : "Listen live";
+  find("listen").classList.toggle("main", state === "live");
+  find("choose").classList.toggle("main", state !== "live");
+}
+
+/** Forget what is on show, give up what goes on, and enter a state; the signal tells when that ends. */
+function begin(state) {
+  job.abort();
+  job = new AbortController();
+  session?.stop();
+  session = null;
+  say(find("error"), "");
+  find("token-form").hidden = true;
+  find("sound").hidden = true;
+  for (const part of [answer, timeline, player, track, why]) part.clear();
+  enter(state);
+  return job.signal;
+}
+
+function fail(error, retry) {
+  begin("start");
+  if (error.status !== 401) {
+    say(find("error"), error.message);
+    return;
+  }
+  again = retry;
+  find("token-form").hidden = false;
+  find("token").focus();
+}
+
+/** Ask about a file and show the answer. */
+async function analyse(file) {
+  const signal = begin("busy");
+  if (file.size > limits.max_bytes) {
+    const sizes = `${bytes(file.size)}, while this service takes ${bytes(limits.max_bytes)}`;
+    fail(new Error(`${file.name} has ${sizes}. Cut it, then try again.`));
+    return;
+  }
+  answer.wait(file.name);
+  const seen = showSound(file, signal);
+  try {
+    progress("Sending", 0);
+    const onSent = (share) => progress(share < 1 ? "Sending" : "Listening", share);
+    const found = await api.classify(file, { signal, onSent });
+    answer.show(found);
+    answer.speak(found);
+    enter("answer");
+    const drawn = await seen;
+    if (signal.aborted) return;
+    timeline.show(found.segments ?? [], player.playable() ? player.seek : null);
+    why.show(found.why, drawn);
+  } catch (error) {
+    if (!signal.aborted) fail(error, () => analyse(file));
+  }
+}
+
+function progress(doing, share) {
+  find("doing").textContent = doing;
+  if (share < 1) find("bar").value = share;
+  else find("bar").removeAttribute("value");
+}
+
+/** Show a file's waveform and spectrogram and let it be played, as far as this browser can; says whether it is drawn. */
+async function showSound(file, signal) {
+  const duration_s = await player.open(file);
+  const decoded = await decode(file, duration_s);
+  if (signal.aborted) return false;
+  find("sound").hidden = false;
+  if (decoded) track.draw(decoded);
+  const reason = duration_s ? "too long to be drawn here" : "this browser cannot play it; the answer does not depend on that";
+  find("sound-note").textContent = decoded ? file.name : `${file.name}: ${reason}`;
+  return Boolean(decoded);
+}
+
+/** Listen to the microphone until the button is pressed again. */
+async function startListening() {
+  const signal = begin("live");
+  answer.wait("the microphone");
+  let drawing = null;
+  try {
+    session = await listen({
+      signal,
+      longest_s: Math.min(LONGEST_RECORDING_S, limits.max_duration_s),
+      onBlock(block, rate_hz) {
+        drawing ??= new track.LiveTrack(rate_hz);
+        drawing.add(block);
+      },
+      onWindow(found, note) {
+        answer.show(found);
+        find("sound-note").textContent = note;
+        if (timeline.add(found)) answer.speak(found);
+      },
+      onEnd: (error) => fail(error, startListening),
+    });
+    find("sound-note").textContent = "The first answer takes a few seconds of sound.";
+    find("sound").hidden = false;
+  } catch (error) {
+    if (!signal.aborted) fail(error, startListening);
+  }
+}
+
+/** What was heard live is answered once more, as a whole. */
+function stopListening() {
+  const recording = session?.stop();
+  if (recording?.duration_s >= SHORTEST_RECORDING_S) analyse(recording.file("microphone.wav"));
+  else begin("start");
+}
+
+async function start() {
+  try {
+    const about = await api.model();
+    limits = { ...limits, ...about.limits };
+    showAbout(about);
+  } catch (error) {
+    fail(error, start);
+  }
+}
+
+function take(file) {
+  if (file) analyse(file);
+}
+
+find("choose").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", () => {
+  const [file] = find("file").files;
+  take(file);
+  find("file").value = ""; // so that the same file may be chosen again
+});
+find("listen").addEventListener("click", () => (document.body.dataset.state === "live" ? stopListening() : startListening()));
+find("cancel").addEventListener("click", () => {
+  begin("start");
+  find("choose").focus();
+});
+find("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.setToken(find("token").value);
+  find("token-form").hidden = true;
+  again();
+});
+
+// A file may be dropped anywhere on the page.
+let depth = 0; // of the elements that the file has been dragged into
+const dragging = (now) => document.body.classList.toggle("dragging", now);
+addEventListener("dragenter", () => dragging(++depth > 0));
+addEventListener("dragleave", () => dragging(--depth > 0));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  dragging((depth = 0) > 0);
+  take(event.dataTransfer.files[0]);
+});
+
+say(find("microphone-note"), microphoneProblem());
+find("listen").disabled = Boolean(microphoneProblem());
+player.follow(timeline.mark);
+start();

@@ -1,0 +1,59 @@
+// Small helpers for the page's elements and for how names and numbers are written.
+
+export const find = (id) => document.getElementById(id);
+
+/** A new element; `text` is always text, never markup. */
+export function make(tag, { text, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Show an element with a text, or hide it where there is none. */
+export function say(element, text) {
+  element.textContent = text;
+  element.hidden = !text;
+}
+
+/** "church_outdoor" -> "church outdoor" */
+export const plain = (name) => name.replaceAll("_", " ");
+
+/** "church_outdoor" -> "Church outdoor" */
+export const title = (name) => capital(plain(name));
+
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** One sentence: a capital first, a full stop last. */
+export const sentence = (text) => (text ? capital(text).replace(/[.\s]*$/, ".") : "");
+
+/** 0.814 -> "81 %"; what rounds to nothing is "<1 %", for nothing is ever certain. */
+export function percent(probability) {
+  if (probability > 0 && probability < 0.005) return "<1\u202f%";
+  return `${Math.round(100 * probability)}\u202f%`;
+}
+
+/** 62.5 -> "1:02" */
+export function clock(time_s) {
+  const seconds = Math.max(0, Math.floor(time_s));
+  const parts = [Math.floor(seconds / 60) % 60, seconds % 60].map((part) => String(part).padStart(2, "0"));
+  const hours = Math.floor(seconds / 3600);
+  return hours ? `${hours}:${parts.join(":")}` : parts.join(":").replace(/^0/, "");
+}
+
+/** 12.34 -> "12.3 s", 75 -> "1:15" */
+export const length = (time_s) => (time_s < 60 ? `${Number(time_s.toFixed(1))}\u202fs` : clock(time_s));
+
+/** 5300000 -> "5.3 MB" */
+export const bytes = (count) =>
+  count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))}\u202fkB` : `${Number((count / 1e6).toFixed(1))}\u202fMB`;
+
+/** Gives each name a hue of its own, far from those given before. */
+export function hues() {
+  const given = new Map();
+  return (name) => {
+    if (!given.has(name)) given.set(name, (40 + 137.5 * given.size) % 360);
+    return given.get(name);
+  };
+}
