@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avgan.errors import BundleError
+from avgan.runtime.home import model_folder
 
 FORMAT = 2
 MODEL_FILE = "model.onnx"
@@ -141,12 +142,15 @@ def installed() -> list[Bundle]:
 
 
 def find_bundle(path: str | Path | None = None) -> Bundle:
-    """The bundle at `path`, or the installed one of that name; None: the default one."""
+    """The bundle at `path`, or the installed or added one of that name; None: the default one."""
     if path is not None and Path(path).exists():
         return open_bundle(path)
     found = installed()
     if path is not None:
         found = [bundle for bundle in found if bundle.card.name == str(path)]
+        added = model_folder(str(path))
+        if not found and added is not None and added.exists():
+            return open_bundle(added)
     if not found and path is None:
         raise BundleError("this installation holds no model; pass a bundle with --model")
     if not found:
