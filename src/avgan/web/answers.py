@@ -1,0 +1,145 @@
+"""What the service answers with, as documented in /openapi.json."""
+
+import base64
+import json
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from avgan.images import png_bytes
+from avgan.runtime import Card, Prediction
+from avgan.runtime.live import LiveWindow
+from avgan.runtime.prediction import rounded, window_to_dict
+from avgan.runtime.timeline import Segment, segments
+from avgan.runtime.why import Explanation
+
+NUM_LIVE_SCENES = 5
+Picture = Annotated[str, Field(description="A PNG in base64")]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Error(BaseModel):
+    """Every answer that is not a good one."""
+
+    error: str = Field(description="One line that says what is wrong and what to do")
+
+
+class Health(BaseModel):
+    """The service is up."""
+
+    status: str
+
+
+class Part(_Answer):
+    """The answer for a part of a recording; the scene is `unknown` where the model should not answer."""
+
+    start_s: float
+    end_s: float
+    scene: str
+    sound: str | None
+    probability: float
+    reason: str = Field(description="Why the scene is `unknown`, else empty")
+
+
+class Why(_Answer):
+    """Why a window was answered as it was."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+    words: str = Field(description="The part of the sound that made the answer")
+    saliency: list[list[float]] = Field(description="From -1 to 1, by band and time step")
+    bands_hz: list[float]
+    times_s: list[float]
+    neighbours: list[dict[str, Any]] = Field(description="Training clips that look alike")
+
+
+class Answer(_Answer):
+    """The answer for a recording; the scene is `unknown` where the model should not answer."""
+
+    scene: str
+    sound: str | None
+    probability: float
+    reason: str = Field(description="Why the scene is `unknown`, else empty")
+    duration_s: float
+    warnings: list[str]
+    scenes: dict[str, float] = Field(description="Probabilities, from the highest")
+    sounds: dict[str, float]
+    segments: list[Part] = Field(description="Scenes over time")
+    windows: list[Part] = Field(description="Empty where not asked for")
+    codes: list[list[int]]
+    picture: Picture | None = Field(None, description="The imagined place, where asked for")
+    why: Why | None = Field(None, description="Where asked for")
+
+
+class About(_Answer):
+    """The model's card, and the limits of the service."""
+
+    name: str
+    version: str
+    labels: list[str]
+    limits: dict[str, float] = Field(description="max_bytes, max_duration_s")
+
+
+def about(card: Card, max_bytes: int, max_duration_s: float) -> dict[str, Any]:
+    """See `About`."""
+    limits = {"max_bytes": max_bytes, "max_duration_s": max_duration_s}
+    return card.model_dump(mode="json") | {"limits": limits}
+
+
+def answer(
+    prediction: Prediction, *, windows: bool, picture: bool, why: Explanation | None
+) -> bytes:
+    """See `Answer`; as JSON."""
+    content = prediction.to_dict()
+    content["segments"] = [segment_to_dict(part) for part in segments(prediction.windows)]
+    if not windows:
+        content["windows"] = []
+    if picture:
+        content["picture"] = base64_png(prediction.picture)
+    if why is not None:
+        content["why"] = why.to_dict()
+    return to_json(content)
+
+
+def segment_to_dict(segment: Segment) -> dict[str, Any]:
+    """A segment as JSON can hold it."""
+    return {
+        "start_s": rounded(segment.start_s),
+        "end_s": rounded(segment.end_s),
+        "scene": segment.scene,
+        "sound": segment.sound,
+        "probability": rounded(segment.probability),
+        "reason": segment.reason,
+        "num_windows": segment.num_windows,
+    }
+
+
+def live_answer(answer: LiveWindow, picture: np.ndarray, num_dropped: int) -> bytes:
+    """What a live connection is told about a window, as JSON."""
+    scenes = list(answer.scenes.items())[:NUM_LIVE_SCENES]
+    return to_json(
+        window_to_dict(answer.window)
+        | {
+            "scenes": {name: rounded(value) for name, value in scenes},
+            "picture": base64_png(picture),
+            "latency_s": rounded(answer.latency_s),
+            "gap_s": rounded(answer.gap_s),
+            "num_dropped": num_dropped,
+        }
+    )
+
+
+def base64_png(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) as the text of a PNG."""
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """As compact as can be. Raises ValueError for what is not a number."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()

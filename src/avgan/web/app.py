@@ -1,0 +1,95 @@
+"""The application: routes, errors as one line of JSON, and what stands before them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from avgan import __version__
+from avgan.web.access import Guard, refusal_response
+from avgan.web.api import operating_routes, routes
+from avgan.web.live import live_routes
+from avgan.web.metrics import Metered
+from avgan.web.pages import page_routes
+from avgan.web.refusal import RefusedError, one_line
+from avgan.web.service import Service
+
+DESCRIPTION = """Hears a place and pictures it.
+
+Live sound: `WebSocket /api/live?rate=48000&format=s16&hop=1` takes binary messages of mono samples (`s16` or `f32`,
+little-endian) and answers each window with a JSON message: start_s, end_s, scene, sound, probability, reason, scenes
+(the five most probable), picture (PNG in base64), latency_s, gap_s, num_dropped. The text `end` asks for what is left.
+"""
+CLIENT_LEFT = 499  # as nginx calls it: for the statistics, since nobody reads it
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The application of a service, which it closes at its end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="avgan",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for router in (routes(service), operating_routes(service), live_routes(service)):
+        app.include_router(router)
+    app.router.routes.extend(page_routes())
+    _answer_errors(app, service)
+    if service.settings.token is not None:
+        _document_token(app)
+    return Metered(Guard(app, service.settings, service.metrics), service.metrics)
+
+
+def _answer_errors(app: FastAPI, service: Service) -> None:
+    """Let every error be one line of JSON."""
+
+    @app.exception_handler(RefusedError)
+    async def refuse(request: Request, refusal: RefusedError) -> Response:
+        service.metrics.refuse(refusal.reason)
+        return refusal_response(refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_options(request: Request, error: RequestValidationError) -> Response:
+        return await refuse(request, RefusedError(422, "options", one_line(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def refuse_address(request: Request, error: HTTPException) -> Response:
+        said = HTTPStatus(error.status_code).phrase.lower()
+        line = f"{request.method} {request.url.path}: {said}; /openapi.json lists what there is"
+        return JSONResponse({"error": line}, error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def leave(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_LEFT)
+
+    @app.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> Response:
+        line = "the service failed; what happened stands in its log"
+        return JSONResponse({"error": line}, 500)
+
+
+def _document_token(app: FastAPI) -> None:
+    """Say in /openapi.json that the routes under /api need the token."""
+    schema: dict[str, Any] = app.openapi()
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"}
+    }
+    for path, methods in schema["paths"].items():
+        if path.startswith(("/api/", "/metrics")):
+            for operation in methods.values():
+                operation["security"] = [{"token": []}]

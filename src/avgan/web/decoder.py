@@ -1,0 +1,132 @@
+"""The process that decodes what is not trusted: a file's bytes in, its sound at the model's rate out.
+
+It talks over one socket, its descriptor 0, and can open no other: no file, no address. Each recording is decoded in a
+fork of its own, so that the limits on time and memory start anew, and nothing of it stays behind for the next.
+
+In: the number of bytes, how many seconds are wanted, then the bytes. Out, in frames (one byte that says what it is,
+the length, the content): ready; blocks of float32 samples; at the end what was noticed, or an error.
+"""
+
+import contextlib
+import io
+import json
+import os
+import resource
+import socket
+import struct
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from avgan.audio import AudioStream
+from avgan.errors import AudioError
+
+READY, BLOCK, END, NOT_SOUND, TOO_LONG, NO_MEMORY = b"R", b"B", b"E", b"N", b"L", b"M"
+FRAME = struct.Struct("!cI")
+ORDER = struct.Struct("!Qd")
+CRASHED = 128
+"""The exit status says that a recording ended its fork: this, plus the signal's number."""
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What a recording may cost; `max_seconds` are of sound."""
+
+    rate_hz: int
+    max_bytes: int
+    max_seconds: float
+
+    @property
+    def cpu_s(self) -> int:
+        """Time to decode: even slow decoders do a minute of sound in a second."""
+        return 10 + round(self.max_seconds / 60)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Beside what the process has when it starts: the recording twice while it is received, and room to decode."""
+        return 2 * self.max_bytes + 256 * 2**20
+
+
+def main(caps: Caps) -> int:
+    """Decode one recording after another; ends when the service closes the socket, or a recording ends a fork."""
+    with socket.socket(fileno=0) as line, line.makefile("rb") as file:
+        _warm_up(caps)
+        _give_up_rights(caps)
+        _send(line, READY)
+        # Unbuffered, so that what follows the length is left for the fork.
+        while len(order := line.recv(ORDER.size, socket.MSG_WAITALL)) == ORDER.size:
+            num_bytes, wanted_s = ORDER.unpack(order)
+            fork = os.fork()
+            if not fork:
+                _decode_and_exit(line, file, num_bytes, wanted_s, caps)
+            _, status = os.waitpid(fork, 0)
+            if status:  # what it was about to say may be cut off: this socket is of no more use
+                return CRASHED + os.WTERMSIG(status)
+    return 0
+
+
+def _decode_and_exit(
+    line: socket.socket, file: BinaryIO, num_bytes: int, wanted_s: float, caps: Caps
+) -> None:
+    """In the fork: answer for one recording."""
+    status = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (caps.cpu_s, caps.cpu_s + 1))
+        try:
+            _decode(line, file.read(num_bytes), wanted_s, caps)
+        except AudioError as error:
+            _send(line, NOT_SOUND, str(error).encode())
+        except MemoryError:
+            _send(line, NO_MEMORY)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) -> None:
+    stream = AudioStream(content, target_rate_hz=caps.rate_hz)
+    num_wanted = wanted_s * caps.rate_hz
+    for block in stream:
+        if stream.level.duration_s > caps.max_seconds:
+            _send(line, TOO_LONG)
+            return
+        _send(line, BLOCK, block.astype(np.float32, copy=False).tobytes())
+        num_wanted -= len(block)
+        if num_wanted <= 0:
+            break
+    noticed = {"level": asdict(stream.level), "warnings": stream.warnings}
+    _send(line, END, json.dumps(noticed).encode())
+
+
+def _send(line: socket.socket, kind: bytes, content: bytes = b"") -> None:
+    line.sendall(FRAME.pack(kind, len(content)))
+    line.sendall(content)
+
+
+def _warm_up(caps: Caps) -> None:
+    """Let both decoders and the resampler load what they load late: afterwards no file can be opened."""
+    for rate_hz, kind in ((8_000, "WAV"), (48_000, "MP3")):
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(4_800, np.float32), rate_hz, format=kind)
+        list(AudioStream(file.getvalue(), target_rate_hz=caps.rate_hz))
+    with contextlib.suppress(AudioError):  # read by neither decoder, but tried by both
+        list(AudioStream(b"no sound", target_rate_hz=caps.rate_hz))
+
+
+def _give_up_rights(caps: Caps) -> None:
+    os.nice(5)
+    if sys.platform == "linux":  # elsewhere this limit is not kept, or what is in use not known
+        num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+        in_use = num_pages * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + caps.memory_bytes,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # those that are open stay so
+
+
+if __name__ == "__main__":
+    sys.exit(main(Caps(**json.loads(sys.argv[1]))))

@@ -1,0 +1,190 @@
+"""The service's side of decoding: a process that is fed recordings, watched, and replaced where it had to be killed.
+
+Shapes: L samples.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from avgan.audio import AudioStream, Level
+from avgan.web import decoder
+from avgan.web.decoder import FRAME, ORDER, Caps
+from avgan.web.refusal import RefusedError
+
+START_S = 60
+STALL_S = 30
+"""How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
+MAX_FRAME_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class _Noticed:
+    """What the decoder noticed about a recording as a whole."""
+
+    level: Level
+    warnings: tuple[str, ...]
+
+
+_NOTICED = TypeAdapter(_Noticed)
+
+
+class Decoder:
+    """A process that decodes one recording after another; see `avgan.web.decoder`.
+
+    `on_kill` is told in a word why, each time that the process had to be killed or died.
+    """
+
+    def __init__(self, caps: Caps, on_kill: Callable[[str], None] = lambda reason: None) -> None:
+        self._caps = caps
+        self._on_kill = on_kill
+        self._start()
+
+    def decode(self, content: bytes | bytearray, wanted_s: float = float("inf")) -> "DecodedStream":
+        """The sound of a recording, or its first seconds, decoded while one iterates over it.
+
+        Iterating raises RefusedError where it cannot be decoded within the caps.
+        """
+        return DecodedStream(self._frames(content, wanted_s), self._caps)
+
+    def kill(self) -> None:
+        """End the process; a thread that waits for it gets a RefusedError."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process and what belongs to it."""
+        self.kill()
+        self._process.wait()
+        self._line.close()
+
+    def _start(self) -> None:
+        self._line, theirs = socket.socketpair()
+        # Its environment is enough to find the same modules, and holds no secret.
+        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", decoder.__name__, json.dumps(asdict(self._caps))],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+        self._ready = False
+
+    def _make_ready(self) -> None:
+        """Wait for the process to start, in place of one that was killed while it was idle."""
+        if self._process.poll() is not None:
+            self._replace()
+        try:
+            if not self._ready:
+                self._line.settimeout(START_S)
+                self._receive()
+                self._ready = True
+        except (OSError, EOFError):
+            self._replace()
+            raise RefusedError(
+                503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5
+            ) from None
+
+    def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
+        """What the process says about a recording; where that is not heard to its end, it is replaced."""
+        self._make_ready()
+        self._line.settimeout(STALL_S)
+        whole = False
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._line.sendall(ORDER.pack(len(content), wanted_s))
+                self._line.sendall(content)
+            while not whole:
+                kind, payload = self._receive()
+                whole = kind != decoder.BLOCK
+                yield kind, payload
+        except (OSError, EOFError) as error:
+            raise self._lost(stalled=isinstance(error, TimeoutError)) from None
+        finally:
+            if not whole:
+                self._replace()
+
+    def _receive(self) -> tuple[bytes, bytes]:
+        """The next frame. Raises OSError or EOFError where there is none."""
+        kind, num_bytes = FRAME.unpack(self._receive_exactly(FRAME.size))
+        if num_bytes > MAX_FRAME_BYTES:
+            raise EOFError
+        return kind, self._receive_exactly(num_bytes)
+
+    def _receive_exactly(self, num_bytes: int) -> bytes:
+        content = bytearray(num_bytes)
+        view = memoryview(content)
+        while view:
+            num_received = self._line.recv_into(view)
+            if not num_received:
+                raise EOFError
+            view = view[num_received:]
+        return bytes(content)
+
+    def _lost(self, stalled: bool) -> RefusedError:
+        """Why the process was lost, as the answer to the one whose recording it was."""
+        if not stalled:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STALL_S)
+        status = self._process.returncode
+        if stalled or status == decoder.CRASHED + signal.SIGXCPU:
+            self._on_kill("time")
+            line = (
+                "the recording takes too long to decode; convert it to WAV, FLAC or Ogg, or cut it"
+            )
+            return RefusedError(413, "decoding_time", line)
+        self._on_kill("crash")
+        line = "the recording made the decoder crash; convert it to WAV, FLAC or Ogg"
+        return RefusedError(400, "decoder_crash", line)
+
+    def _replace(self) -> None:
+        self.close()
+        self._start()
+
+
+class DecodedStream(AudioStream):
+    """A recording that another process decodes."""
+
+    def __init__(self, frames: Iterator[tuple[bytes, bytes]], caps: Caps) -> None:
+        self.name = "the recording"
+        self.level = Level()
+        self._warnings: tuple[str, ...] = ()
+        self._frames = frames
+        self._caps = caps
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for kind, payload in self._frames:
+            if kind == decoder.BLOCK:
+                yield np.frombuffer(payload, np.float32)
+            elif kind == decoder.END:
+                noticed = _NOTICED.validate_json(payload)
+                self.level, self._warnings = noticed.level, noticed.warnings
+            else:
+                raise self._refusal(kind, payload)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
+
+    def _refusal(self, kind: bytes, payload: bytes) -> RefusedError:
+        if kind == decoder.NOT_SOUND:
+            return RefusedError(400, "not_sound", payload.decode())
+        if kind == decoder.TOO_LONG:
+            most = f"{self._caps.max_seconds:g} s"
+            line = f"the recording is longer than {most}, the most that is taken here; cut it"
+            return RefusedError(413, "too_long", line)
+        line = "the recording needs more memory to decode than it is given here; cut it"
+        return RefusedError(413, "decoding_memory", line)

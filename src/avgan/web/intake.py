@@ -1,0 +1,161 @@
+"""Receiving a recording: into memory, never to disk, and no more of it than the service takes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from avgan.web.refusal import RefusedError
+
+FIELD = "file"
+ENVELOPE_BYTES = 2**16
+"""What a form may hold beside the recording."""
+STALL_S = 20
+RECEIVE_S = 600
+
+
+class Intake:
+    """Receives recordings of at most `max_bytes`, all of those that are held at a time of at most `max_held_bytes`."""
+
+    def __init__(self, max_bytes: int, max_held_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_held_bytes = max_held_bytes
+        self._num_held = 0
+
+    @asynccontextmanager
+    async def receive(self, request: Request) -> AsyncIterator[bytearray]:
+        """The recording that a request carries: its body as it is, or the field `file` of a form.
+
+        Raises RefusedError, and ClientDisconnect where the client went away.
+        """
+        content = bytearray()
+
+        def add(chunk: bytes) -> None:
+            if len(content) + len(chunk) > self._max_bytes:
+                raise self._too_large()
+            if self._num_held + len(chunk) > self._max_held_bytes:
+                line = "too many recordings are being received; try again in a moment"
+                raise RefusedError(429, "memory", line, retry_after_s=5)
+            self._num_held += len(chunk)
+            content.extend(chunk)
+
+        try:
+            await self._read(request, add)
+            yield content
+        finally:
+            self._num_held -= len(content)
+
+    async def _read(self, request: Request, add: Callable[[bytes], None]) -> None:
+        most = self._max_bytes + ENVELOPE_BYTES
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > most:
+            raise self._too_large()
+        kind, options = parse_options_header(request.headers.get("content-type"))
+        form = _Form(options, add) if kind == b"multipart/form-data" else None
+        num_bytes = 0
+        try:
+            async with asyncio.timeout(RECEIVE_S):
+                async for chunk in _chunks(request):
+                    num_bytes += len(chunk)
+                    if num_bytes > most:
+                        raise self._too_large()
+                    (form.write if form else add)(chunk)
+        except TimeoutError:
+            line = "the recording came too slowly; try again over a better connection, or cut it"
+            raise RefusedError(408, "slow", line) from None
+        if form is not None:
+            form.finish()
+
+    def _too_large(self) -> RefusedError:
+        most = f"{self._max_bytes / 2**20:g} MB"
+        line = (
+            f"the recording is larger than {most}, the most that is taken here; cut or compress it"
+        )
+        return RefusedError(413, "too_large", line)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TimeoutError where nothing comes for a while."""
+    more = True
+    while more:
+        async with asyncio.timeout(STALL_S):
+            message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            yield chunk
+
+
+class _Form:
+    """A form of which one field is the recording; what is not is read over.
+
+    Starlette's own reading of forms puts large files on disk.
+    """
+
+    def __init__(self, options: dict[bytes, bytes], add: Callable[[bytes], None]) -> None:
+        self._add = add
+        self._header = (bytearray(), bytearray())
+        self._wanted = False
+        self._num_found = 0
+        self._whole = False
+        boundary = options.get(b"boundary")
+        if not boundary:
+            raise _bad_form("it names no boundary")
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_begin": self._begin_header,
+                    "on_header_field": lambda data, i, j: self._header[0].extend(data[i:j]),
+                    "on_header_value": lambda data, i, j: self._header[1].extend(data[i:j]),
+                    "on_header_end": self._end_header,
+                    "on_part_data": self._data,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise _bad_form(str(error)) from None
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the form."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise _bad_form(str(error)) from None
+
+    def finish(self) -> None:
+        """Check that there was one recording. Raises RefusedError."""
+        if not self._whole:
+            raise _bad_form("it ends too early")
+        if self._num_found != 1:
+            raise _bad_form(f"it has {self._num_found} fields of that name")
+
+    def _begin(self) -> None:
+        self._wanted = False
+
+    def _begin_header(self) -> None:
+        self._header = (bytearray(), bytearray())
+
+    def _end_header(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            options = parse_options_header(bytes(value))[1]
+            self._wanted = options.get(b"name") == FIELD.encode()
+            self._num_found += self._wanted
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._wanted:
+            self._add(data[start:end])
+
+    def _end(self) -> None:
+        self._whole = True
+
+
+def _bad_form(reason: str) -> RefusedError:
+    line = f"the form cannot be read ({reason}); send the recording as the field {FIELD!r}, or as the body itself"
+    return RefusedError(422, "form", " ".join(line.split()))
