@@ -16,7 +16,8 @@ export function clear() {
   find("answer").textContent = question;
   find("caption").textContent = emptyCaption;
   for (const id of ["sure", "reason"]) say(find(id), "");
-  find("warnings").hidden = find("rankings").hidden = true;
+  find("warnings").hidden = true;
+  find("rankings").replaceChildren();
   for (const picture of [shown, hidden, find("glow")]) picture.hidden = true;
   find("frame").classList.remove("doubtful");
   document.title = "avgan: where was this recorded?";
@@ -40,7 +41,6 @@ export function show({ scene, sound, probability, reason, scenes = {}, sounds = 
     ...ranking("Scenes", scenes),
     ...ranking("Sounds", sounds),
   );
-  find("rankings").hidden = !find("rankings").childElementCount;
   find("warnings").replaceChildren(...warnings.map((text) => make("li", { text: sentence(text) })));
   find("warnings").hidden = !warnings.length;
   find("frame").classList.toggle("doubtful", !known);

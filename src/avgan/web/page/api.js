@@ -8,6 +8,13 @@ export function setToken(text) {
   sessionStorage.setItem("token", text);
 }
 
+// The address that the service prints holds it; what stands behind # is sent to nobody, and need not be seen.
+const given = new URLSearchParams(location.hash.slice(1)).get("token");
+if (given) {
+  setToken(given);
+  history.replaceState(null, "", location.pathname);
+}
+
 /** An answer that is not one: `message` says in one line what is wrong and what to do, `status` is that of HTTP. */
 export class ServiceError extends Error {
   constructor(message, status) {
@@ -16,7 +23,7 @@ export class ServiceError extends Error {
   }
 }
 
-/** What the service is: model, version, licences, limits. */
+/** What the service is: model, version, licences, limits. It answers with a cookie that lets the socket in, too. */
 export async function model() {
   const response = await fetch("api/model", { headers: authorisation() });
   const content = await response.text();
@@ -24,14 +31,18 @@ export async function model() {
   return JSON.parse(content);
 }
 
-/**
- * Ask for the answer about a file. `onSent(share)` is called while it is sent, with 1 when all of it was.
- * `signal` gives it up. Throws ServiceError.
- */
-export function classify(file, { onSent, signal }) {
+/** The answer about a file. `onSent(share)` is called while it is sent, with 1 at the end; `signal` gives it up. */
+export const classify = (file, { onSent, signal }) => post("api/classify?picture=1&hop=1", file, { onSent, signal });
+
+/** What in the sound of a file made the answer, in the window that begins at `start_s`, or in the surest one. */
+export const explain = (file, { start_s, signal }) =>
+  post(start_s === undefined ? "api/explain" : `api/explain?start=${start_s.toFixed(2)}`, file, { signal });
+
+/** Throws ServiceError, and AbortError where it was given up. */
+function post(address, file, { onSent = () => {}, signal }) {
   // fetch cannot say how much was sent.
   const request = new XMLHttpRequest();
-  request.open("POST", "api/classify?picture=1&why=1&hop=1");
+  request.open("POST", address);
   for (const [name, value] of Object.entries(authorisation())) request.setRequestHeader(name, value);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.upload.onprogress = ({ loaded, total }) => onSent(total ? loaded / total : 1);

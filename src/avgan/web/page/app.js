@@ -3,7 +3,7 @@
 import { showAbout } from "./about.js";
 import * as answer from "./answer.js";
 import * as api from "./api.js";
-import { bytes, find, say } from "./dom.js";
+import { find, megabytes, say, sentence } from "./dom.js";
 import { listen } from "./live.js";
 import { microphoneProblem } from "./microphone.js";
 import * as player from "./player.js";
@@ -14,11 +14,14 @@ import * as why from "./why.js";
 
 const LONGEST_RECORDING_S = 600;
 const SHORTEST_RECORDING_S = 1;
+const NO_ACCESS = 401;
+const WORTH_ANOTHER_TRY = [0, 408, 429, 500, 502, 503, 504]; // 0: no answer at all
 
+let window_s = 5; // how long the model's windows are
 let limits = { max_bytes: Infinity, max_duration_s: Infinity };
 let job = new AbortController(); // what goes on now; aborted when something else begins
 let session = null; // what listens to the microphone now
-let again = start; // what to do once the access token is known
+let again = start; // what failed, to be done again
 
 /** States: start, busy (a file is being answered), answer, live. */
 function enter(state) {
@@ -37,30 +40,31 @@ function begin(state) {
   session?.stop();
   session = null;
   say(find("error"), "");
-  find("token-form").hidden = true;
-  find("sound").hidden = true;
+  for (const id of ["token-form", "retry", "sound"]) find(id).hidden = true;
   for (const part of [answer, timeline, player, track, why]) part.clear();
   enter(state);
   return job.signal;
 }
 
+/** Say what went wrong; `retry` does it again, where that may help. */
 function fail(error, retry) {
   begin("start");
-  if (error.status !== 401) {
-    say(find("error"), error.message);
-    return;
-  }
   again = retry;
-  find("token-form").hidden = false;
-  find("token").focus();
+  if (error.status === NO_ACCESS) {
+    find("token-form").hidden = false;
+    find("token").focus();
+  } else {
+    say(find("error"), sentence(error.message));
+    find("retry").hidden = !WORTH_ANOTHER_TRY.includes(error.status);
+  }
 }
 
 /** Ask about a file and show the answer. */
 async function analyse(file) {
   const signal = begin("busy");
   if (file.size > limits.max_bytes) {
-    const sizes = `${bytes(file.size)}, while this service takes ${bytes(limits.max_bytes)}`;
-    fail(new Error(`${file.name} has ${sizes}. Cut it, then try again.`));
+    const sizes = `${megabytes(file.size)}, while this service takes ${megabytes(limits.max_bytes)}`;
+    fail(new Error(`${file.name} has ${sizes}; cut or compress it, then try again`));
     return;
   }
   answer.wait(file.name);
@@ -74,10 +78,12 @@ async function analyse(file) {
     enter("answer");
     const drawn = await seen;
     if (signal.aborted) return;
-    timeline.show(found.segments ?? [], player.playable() ? player.seek : null);
-    why.show(found.why, drawn);
+    timeline.show(found.segments, player.playable() ? seek : null);
+    if (drawn && found.scene !== answer.UNKNOWN) why.offer(file, { duration_s: found.duration_s, signal, moment: () => windowStart(found) });
   } catch (error) {
-    if (!signal.aborted) fail(error, () => analyse(file));
+    if (signal.aborted) return;
+    error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service knows no names
+    fail(error, () => analyse(file));
   }
 }
 
@@ -97,6 +103,18 @@ async function showSound(file, signal) {
   const reason = duration_s ? "too long to be drawn here" : "this browser cannot play it; the answer does not depend on that";
   find("sound-note").textContent = decoded ? file.name : `${file.name}: ${reason}`;
   return Boolean(decoded);
+}
+
+function seek(time_s) {
+  player.seek(time_s);
+  why.update();
+}
+
+/** Where the window begins that an explanation should be about. */
+function windowStart({ scene, duration_s }) {
+  const middle_s = timeline.middle(player.position_s(), scene);
+  if (middle_s === undefined) return undefined; // all of it is one scene
+  return Math.max(0, Math.min(middle_s - window_s / 2, duration_s - window_s));
 }
 
 /** Listen to the microphone until the button is pressed again. */
@@ -137,6 +155,7 @@ async function start() {
   try {
     const about = await api.model();
     limits = { ...limits, ...about.limits };
+    window_s = about.window_s ?? window_s;
     showAbout(about);
   } catch (error) {
     fail(error, start);
@@ -162,6 +181,11 @@ find("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   api.setToken(find("token").value);
   find("token-form").hidden = true;
+  find("choose").focus();
+  again();
+});
+find("retry").addEventListener("click", () => {
+  find("choose").focus(); // this button goes
   again();
 });
 

@@ -42,12 +42,11 @@ export function clock(time_s) {
   return hours ? `${hours}:${parts.join(":")}` : parts.join(":").replace(/^0/, "");
 }
 
-/** 12.34 -> "12.3 s", 75 -> "1:15" */
-export const length = (time_s) => (time_s < 60 ? `${Number(time_s.toFixed(1))}\u202fs` : clock(time_s));
+/** 90 -> "90 s", 3600 -> "60 min" */
+export const roughly = (time_s) => (time_s <= 120 ? `${Math.round(time_s)}\u202fs` : `${Math.round(time_s / 60)}\u202fmin`);
 
-/** 5300000 -> "5.3 MB" */
-export const bytes = (count) =>
-  count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))}\u202fkB` : `${Number((count / 1e6).toFixed(1))}\u202fMB`;
+/** 104857600 -> "100 MB", as the service counts them */
+export const megabytes = (num_bytes) => `${Number((num_bytes / 2 ** 20).toFixed(1))}\u202fMB`;
 
 /** Gives each name a hue of its own, far from those given before. */
 export function hues() {

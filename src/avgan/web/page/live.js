@@ -16,6 +16,7 @@ export async function listen({ signal, longest_s, onBlock, onWindow, onEnd }) {
   let recording = null;
   let stopped = false;
   let num_dropped = 0;
+  let problem = "";
   const microphone = await openMicrophone((block) => {
     if (!socket || stopped) return;
     recording.add(block);
@@ -31,17 +32,15 @@ export async function listen({ signal, longest_s, onBlock, onWindow, onEnd }) {
   socket = liveSocket(microphone.rate_hz);
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
-    if (stopped) return;
-    if (message.error) end(message.error);
-    else onWindow(message, note(message, num_dropped));
+    if (message.error) problem = message.error;
+    else if (message.scene && !stopped) onWindow(message, note(message, num_dropped));
   };
-  socket.onclose = ({ code, reason }) => end(reason || "The service ended the connection. Try again.", code);
-
-  function end(message, code) {
+  socket.onclose = ({ code }) => {
     if (stopped) return;
     stop();
-    onEnd(new ServiceError(message, code === NO_ACCESS ? 401 : 0));
-  }
+    const text = problem || "the service ended the connection; try again";
+    onEnd(new ServiceError(text, code === NO_ACCESS ? 401 : 503));
+  };
 
   function stop() {
     stopped = true;

@@ -39,6 +39,8 @@ export function clear() {
 
 export const playable = () => !button.hidden;
 
+export const position_s = () => audio.currentTime || 0;
+
 /** Go to a time. */
 export function seek(time_s) {
   if (!playable()) return;
@@ -52,7 +54,7 @@ export function follow(listener) {
 }
 
 function show() {
-  const time_s = audio.currentTime || 0;
+  const time_s = position_s();
   const length_s = Number(slider.max);
   slider.value = time_s;
   slider.setAttribute("aria-valuetext", `${clock(time_s)} of ${clock(length_s)}`);

@@ -10,7 +10,7 @@ const list = find("segments");
 
 let colour = hues();
 let items = []; // of a finished recording: {start_s, end_s, button}
-let growing = null; // of a live one: the segment that still goes on
+let growing = null; // of a live one: the last segment, which still goes on, and its list item
 
 export function clear() {
   colour = hues();
@@ -29,7 +29,7 @@ export function show(segments, onSeek) {
   const span_s = segments.at(-1).end_s - start_s;
   items = segments.map((segment) => {
     const inside = words(segment);
-    const button = onSeek ? make("button", { type: "button" }, ...inside) : make("span", {}, ...inside);
+    const button = onSeek ? make("button", { type: "button" }, ...inside) : make("span", { class: "chip" }, ...inside);
     if (onSeek) button.addEventListener("click", () => onSeek(segment.start_s));
     list.append(tint(make("li", {}, button), segment.scene));
     const part = tint(make("span"), segment.scene);
@@ -41,6 +41,13 @@ export function show(segments, onSeek) {
   find("past").hidden = false;
 }
 
+/** The middle of the segment that is heard at a time; of the surest one of `scene` before anything was played. */
+export function middle(time_s, scene) {
+  const ranked = items.filter((item) => item.scene === scene).sort((a, b) => b.probability - a.probability);
+  const chosen = (time_s > 0 && items.find((item) => time_s < item.end_s)) || ranked[0];
+  return chosen && (chosen.start_s + chosen.end_s) / 2;
+}
+
 /** Mark the segment that is heard at a time. */
 export function mark(time_s) {
   for (const { start_s, end_s, button } of items) {
@@ -50,23 +57,28 @@ export function mark(time_s) {
   }
 }
 
-/** Add a window of live sound: a new segment, newest first, or more of the same one. Says whether it is a new one. */
+/** Add a window of live sound: a new segment, newest first, or more of the last one. Says whether it is a new one. */
 export function add(window) {
   find("past").hidden = false;
-  const same = growing?.scene === window.scene;
-  if (!same) {
-    growing = { scene: window.scene, start_s: window.start_s, surest: -1, item: tint(make("li"), window.scene) };
+  const last = growing;
+  if (last?.scene !== window.scene) {
+    // Windows overlap; where the scene changes they meet half-way.
+    const start_s = last ? (last.end_s + window.start_s) / 2 : window.start_s;
+    if (last) fill({ ...last, end_s: start_s });
+    growing = { ...window, start_s, item: tint(make("li"), window.scene) };
     list.prepend(growing.item);
     while (list.childElementCount > MOST_LIVE) list.lastElementChild.remove();
+  } else if (window.probability > last.probability) {
+    Object.assign(last, { probability: window.probability, picture: window.picture });
   }
-  if (window.probability > growing.surest) {
-    growing.surest = window.probability;
-    growing.picture = window.picture;
-  }
-  const segment = { ...window, start_s: growing.start_s, probability: growing.surest };
-  const picture = growing.picture ? [make("img", { src: pictureAddress(growing.picture), alt: "", width: 96, height: 96 })] : [];
-  growing.item.replaceChildren(...picture, make("span", {}, ...words(segment)));
-  return !same;
+  growing.end_s = window.end_s;
+  fill(growing);
+  return growing !== last;
+}
+
+function fill(segment) {
+  const picture = make("img", { src: pictureAddress(segment.picture), alt: "", width: 112, height: 112 });
+  segment.item.replaceChildren(picture, make("span", {}, ...words(segment)));
 }
 
 function words({ scene, start_s, end_s, probability }) {
