@@ -1,45 +1,31 @@
-"""Many recordings: find them, classify them one after another, hand the answers on.
+"""Many recordings: hear them, hand what is heard on while it is heard, say what failed and why.
 
-A recording that cannot be read is reported in one line and never stops the others; nor does a place
-where results cannot be written.
+A recording that cannot be read is reported in one line and never stops the others; nor does a place where results
+cannot be written.
 """
 
-import dataclasses
-import sys
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from avgan.audio import AudioSource
-from avgan.errors import AudioError, AvganError
-from avgan.runtime.model import Model
+from avgan.errors import AvganError
+from avgan.runtime.engines import Answer, Engine
 from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.sources import Recording, Say
 from avgan.runtime.timeline import Segment, segments
 
-SUFFIXES = frozenset({
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b",
-    ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave", ".wma",
-    ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
-})  # fmt: skip
 PICTURE_SCALE = 2
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What is to be heard: its name in answers and messages, and where it is read from, once or again."""
-
-    name: str
-    source: AudioSource
 
 
 class Sink:
     """Takes what is heard while it is heard, and keeps no more of it than it must.
 
-    For each recording in turn comes `begin`; then each `window` and each `segment` in order of time, a segment right
-    after its last window; then `end`, or `fail` where the recording could not be heard to its end. `close` comes once,
-    also where the work was cut short, perhaps in the midst of a recording. All calls come from one thread.
+    For each recording in turn comes `begin`; then each `window` and each `segment` in order of time, a segment as soon
+    as a window shows that it is over; then `end`, or `fail` where the recording could not be heard to its end.
+    `close` comes once, also where the work was cut short, perhaps in the midst of a recording. All calls come from one
+    thread.
 
     A sink that cannot write raises AvganError, from any of these; it is then left out, and the others go on.
     """
@@ -68,91 +54,111 @@ class PictureFolder(Sink):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._used: set[str] = set()
+        self._names = FileNames()
 
     def end(self, prediction: Prediction) -> None:
-        stem = Path(prediction.path).stem.strip("<>- ") or "recording"
+        name = self._names.of(prediction.path)
+        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
+
+
+class FileNames:
+    """Names for files about recordings, in one folder: theirs without the suffix, no two alike."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def of(self, recording: str) -> str:
+        """A name for a file about a recording, which is new each time."""
+        stem = Path(recording).stem.strip("<>- ") or "recording"
         name, number = stem, 1
         while name.casefold() in self._used:  # x.wav and x.mp3, or x.wav in two folders
             number += 1
             name = f"{stem}-{number}"
         self._used.add(name.casefold())
-        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
-
-
-def find_recordings(path: str | Path) -> list[Path]:
-    """The recordings and videos in a folder and those below it, by name; a file is itself.
-
-    Raises AudioError for a folder that holds none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
-    if not found:
-        raise AudioError(
-            f"{path}: no recording in this folder; name one that holds sounds or videos"
-        )
-    return found
-
-
-def find_sources(paths: Sequence[str], *, stdin: str, complain: Say) -> tuple[list[Recording], int]:
-    """What to classify, folders opened; and the number of folders that hold nothing.
-
-    The path `stdin` stands for a recording on standard input.
-    """
-    recordings: list[Recording] = []
-    num_failed = 0
-    for path in paths:
-        if path == stdin:
-            recordings.append(Recording(stdin, sys.stdin.buffer.read()))
-            continue
-        try:
-            recordings.extend(Recording(str(found), found) for found in find_recordings(path))
-        except AvganError as error:
-            complain(str(error))
-            num_failed += 1
-    return recordings, num_failed
+        return name
 
 
 def classify_all(
-    model: Model,
+    engine: Engine,
     recordings: Sequence[Recording],
     sinks: Iterable[Sink],
     *,
     complain: Say,
-    progress: Say,
-    hop_s: float | None = None,
-) -> int:
-    """Classify every recording and hand what is heard to every sink. Returns the number of failures."""
-    num_failed = 0
-    all_sinks = _All(sinks, complain)
+    note: Say | None = None,
+) -> Counter[str]:
+    """Hear every recording and hand what is heard to every sink. Returns the reasons of what failed, counted.
+
+    `complain` is told what failed; `note`, or else `complain`, what is to be said about a recording all the same.
+    """
+    failed: Counter[str] = Counter()
+    sink = _Everyone(sinks, complain, failed)
     try:
-        for number, recording in enumerate(recordings, 1):
-            progress(f"{number}/{len(recordings)} {recording.name}")
-            all_sinks.begin(recording)
-            reason = _classify(model, recording, all_sinks, complain, hop_s)
-            if reason:
-                complain(reason)
-                all_sinks.fail(reason)
-                num_failed += 1
+        with closing(engine(recordings)) as answers:
+            for recording, answer in zip(recordings, answers, strict=True):
+                sink.begin(recording)
+                try:
+                    prediction = _hand_on(recording, answer, sink)
+                except _FailedError as error:
+                    complain(str(error))
+                    failed[_in_short(str(error), recording.name)] += 1
+                    sink.fail(str(error))
+                    continue
+                for warning in prediction.warnings:
+                    (note or complain)(f"{recording.name}: note: {warning}")
+                sink.end(prediction)
     finally:  # also when interrupted: what was finished is written
-        progress("")
-        all_sinks.close()
-    return num_failed + all_sinks.num_failed
+        sink.close()
+    return failed
 
 
-class _All(Sink):
+class _FailedError(Exception):
+    """A recording could not be heard, as is said in one line."""
+
+
+def _hand_on(recording: Recording, answer: Answer, sink: Sink) -> Prediction:
+    def heard() -> Iterator[WindowPrediction]:
+        with _failing(recording):
+            yield from answer
+
+    def passed_on(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
+        for window in windows:
+            sink.window(window)
+            yield window
+
+    for segment in segments(passed_on(heard())):
+        sink.segment(segment)
+    with _failing(recording):
+        return answer.conclude()
+
+
+@contextmanager
+def _failing(recording: Recording) -> Iterator[None]:
+    """Tell what goes wrong in hearing from what goes wrong in writing, which is not the recording's fault."""
+    try:
+        yield
+    except AvganError as error:
+        raise _FailedError(str(error)) from None
+    except Exception as error:
+        # A defect of ours or of a decoder; among ten thousand files it must not cost the others.
+        reason = " ".join(str(error).split())
+        raise _FailedError(
+            f"{recording.name}: failed ({type(error).__name__}: {reason}); please report this"
+        ) from error
+
+
+def _in_short(reason: str, name: str) -> str:
+    """What is the same in the lines about many recordings: "not a sound file that can be decoded"."""
+    reason = reason.removeprefix(f"{name}: ").partition(";")[0]
+    return re.sub(r" \(.*\)", "", reason)
+
+
+class _Everyone(Sink):
     """Several sinks as one, those that fail left out."""
 
-    def __init__(self, sinks: Iterable[Sink], complain: Say) -> None:
+    def __init__(self, sinks: Iterable[Sink], complain: Say, failed: Counter[str]) -> None:
         self._sinks = list(sinks)
         self._complain = complain
-        self.num_failed = 0
+        self._failed = failed
 
     def begin(self, recording: Recording) -> None:
         self._each(lambda sink: sink.begin(recording))
@@ -178,32 +184,5 @@ class _All(Sink):
                 call(sink)
             except AvganError as error:  # said once; the other sinks go on
                 self._complain(str(error))
-                self.num_failed += 1
+                self._failed[str(error).partition(";")[0]] += 1
                 self._sinks.remove(sink)
-
-
-def _classify(
-    model: Model, recording: Recording, sink: Sink, complain: Say, hop_s: float | None
-) -> str:
-    """Hand what is heard to the sink; returns why it could not be heard, or nothing."""
-
-    def passed_on(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
-        for window in windows:
-            sink.window(window)
-            yield window
-
-    try:
-        listening = model.listen(recording.source, hop_s=hop_s)
-        for segment in segments(passed_on(listening)):
-            sink.segment(segment)
-        prediction = dataclasses.replace(listening.conclude(), path=recording.name)
-    except AvganError as error:
-        return str(error)
-    except Exception as error:
-        # A defect of ours or of a decoder; among ten thousand files it must not cost the others.
-        reason = " ".join(str(error).split())
-        return f"{recording.name}: failed ({type(error).__name__}: {reason}); please report this"
-    for warning in prediction.warnings:
-        complain(f"{recording.name}: note: {warning}")
-    sink.end(prediction)
-    return ""

@@ -1,0 +1,266 @@
+"""`avgan classify`: one recording, one of a day, or an archive of them."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from avgan import __version__
+from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progress
+from avgan.errors import AvganError, DataError
+
+if TYPE_CHECKING:
+    from avgan.runtime import Model
+    from avgan.runtime.batch import Sink
+    from avgan.runtime.engines import Engine, Task
+    from avgan.runtime.formats import Layout, Unit
+    from avgan.runtime.sources import Recording
+
+WITH_CHECKSUMS = {"json", "jsonl", "ndjson", "csv"}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is wanted of recordings, and how."""
+
+    listed: Annotated[str | None, Parameter(name="--list")] = None
+    """File with paths, one a line or NUL-separated, or - for standard input; or a manifest with a column named path
+    (.csv, .jsonl, .parquet)."""
+    format: Literal["table", "json", "jsonl", "ndjson", "csv", "audacity"] | None = None
+    """How the answers are written: as a table, unless --output says otherwise."""
+    top: Annotated[int, Parameter(validator=Number(gte=1))] = 3
+    """How many scenes and sounds are named for each recording."""
+    hop: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    """Answer over time: a window every so many seconds, neighbours of the same scene merged to segments."""
+    windows: Annotated[bool, Parameter(negative=())] = False
+    """Answer over time with a row for each window."""
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    """A .csv or .jsonl file for the answers. Where there is one already, only what it lacks is done."""
+    retry: Annotated[bool, Parameter(negative=())] = False
+    """With --output: try again what failed before."""
+    images: Path | None = None
+    """Folder for the pictures that the model imagines, one PNG for each recording."""
+    report: Path | None = None
+    """HTML page with sounds, pictures and answers, to be opened in any browser."""
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """How many recordings are heard at a time: as many as there are cores, unless given."""
+    engine: Literal["local", "ray"] = "local"
+    """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
+    model: Bundle = None
+    """Model bundle, or the name of an installed one."""
+
+    @property
+    def unit(self) -> "Unit":
+        if self.windows:
+            return "window"
+        over_time = self.hop is not None or self.format == "audacity"
+        return "segment" if over_time else "recording"
+
+
+@app.command
+def classify(*path: str, wish: Wish = Wish()) -> int:
+    """Say which scene each recording is, or which scenes it has over time.
+
+    Parameters
+    ----------
+    path
+        Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard input.
+    """
+    check(path, wish)
+    from avgan.runtime import load
+    from avgan.runtime.formats import WRITERS, Layout, table_widths
+
+    # One core for each recording: with more, the last bits of an answer would depend on their number.
+    model = load(wish.model, num_threads=1)
+    recordings, num_missing = find(path, wish.listed)
+    format = wish.format or "table"
+    if wish.output is not None:
+        layout = Layout(wish.unit, wish.top, made_with(model, wish))
+        return resume(wish, model, recordings, layout, num_missing)
+    if format == "audacity" and len(recordings) > 1:
+        raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
+    widths = table_widths((recording.name for recording in recordings), model.card)
+    layout = Layout(wish.unit, wish.top, made_with(model, wish), widths)
+    failed = run(wish, model, recordings, [WRITERS[format](sys.stdout, layout)])
+    if failed and len(recordings) > 1:
+        say(summary(failed, len(recordings)))
+    return 1 if failed or num_missing else 0
+
+
+def check(paths: Sequence[str], wish: Wish) -> None:
+    """Refuse what does not go together, before anything heavy is loaded."""
+    if not paths and wish.listed is None:
+        raise UsageError("name a recording, a folder of recordings, or - for standard input")
+    if STDIN in paths and wish.listed == STDIN:
+        raise UsageError("standard input can be a recording or a list, not both")
+    if wish.output is None:
+        if wish.retry:
+            raise UsageError("--retry goes on with a file: name it with --output")
+        return
+    from avgan.runtime.output import FORMATS
+
+    written = FORMATS.get(wish.output.suffix.lower())
+    if written is None:
+        raise UsageError(f"--output {wish.output}: name a .csv or a .jsonl file")
+    if wish.format not in (None, written) and (wish.format, written) != ("ndjson", "jsonl"):
+        raise UsageError(f"--output {wish.output} is written as {written}: leave --format out")
+
+
+def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], int]:
+    """The recordings that are named and listed, and how many folders hold none."""
+    from avgan.runtime.sources import Recording, find_all
+
+    recordings: list[Recording] = []
+    num_missing = 0
+    for path in paths:
+        if path == STDIN:
+            recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
+        else:
+            found, num_empty = find_all([path], complain=say)
+            recordings += found
+            num_missing += num_empty
+    if listed is not None:
+        found, num_empty = find_all(read_listed(listed), complain=say)
+        recordings += found
+        num_missing += num_empty
+    return recordings, num_missing
+
+
+def read_listed(name: str) -> list[str]:
+    """The paths in a list or a manifest."""
+    from avgan.runtime import sources
+
+    if name == STDIN:
+        return sources.read_list(sys.stdin.buffer.read())
+    path = Path(name)
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            with extra("train"):
+                import pyarrow.parquet as pq
+            rows = pq.ParquetFile(path).iter_batches()
+            return sources.paths_of(path, (row for batch in rows for row in batch.to_pylist()))
+        if kind in (".csv", ".jsonl", ".ndjson"):
+            return sources.read_manifest(path)
+        return sources.read_list(path.read_bytes())
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DataError(f"{path}: no list that can be read ({reason}); check the path") from None
+
+
+def run(
+    wish: Wish, model: "Model", recordings: Sequence["Recording"], writers: Sequence["Sink"]
+) -> Counter[str]:
+    """Hear the recordings; returns the reasons of what failed, counted."""
+    from avgan.runtime.batch import PictureFolder, classify_all
+    from avgan.runtime.engines import Task
+    from avgan.runtime.progress import Progress
+
+    sinks = [Progress(len(recordings), show_progress), *writers]
+    if wish.images is not None:
+        sinks.append(PictureFolder(wish.images))
+    if wish.report is not None:
+        from avgan.report import Report
+
+        sinks.append(Report(wish.report, model.card))
+    checksum = wish.output is not None or wish.format in WITH_CHECKSUMS
+    engine = choose_engine(wish, model, Task(wish.hop, checksum), len(recordings))
+    # What is written to a file holds the notes too, and ten thousand lines of them hide what failed.
+    note = _nothing if wish.output is not None else say
+    return classify_all(engine, recordings, sinks, complain=say, note=note)
+
+
+def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":
+    """Who hears so many recordings."""
+    from avgan.runtime.engines.local import hear_in_threads, hear_in_turn
+    from avgan.runtime.network import num_cores
+
+    if wish.engine == "ray":
+        with extra("cluster"):
+            from avgan.runtime.engines.ray import hear_on_cluster
+        return partial(hear_on_cluster, model, task, num_jobs=wish.jobs)
+    num_threads = min(wish.jobs or num_cores(), num_recordings)
+    if num_threads > 1:
+        return partial(hear_in_threads, model, task, num_threads=num_threads)
+    return partial(hear_in_turn, model, task)
+
+
+def resume(
+    wish: Wish,
+    model: "Model",
+    recordings: Sequence["Recording"],
+    layout: "Layout",
+    num_missing: int,
+) -> int:
+    """Write the rows that a file lacks, and say what it holds in the end; returns the exit status."""
+    from avgan.runtime.formats import CSVWriter, JSONLinesWriter
+    from avgan.runtime.output import Output
+
+    assert wish.output is not None
+    with (
+        full_disk_is_said(wish.output),
+        Output(wish.output, layout.made_with, retry=wish.retry) as output,
+    ):
+        unique = {recording.name: recording for recording in recordings}
+        left = [
+            recording
+            for name, recording in unique.items()
+            if name not in output.done or name == STDIN
+        ]
+        if output.done:
+            say(f"{wish.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
+        writer: Sink
+        if output.format == "csv":
+            writer = CSVWriter(output.file, layout, header=output.is_new)
+        else:
+            writer = JSONLinesWriter(output.file, layout)
+        failed = run(wish, model, left, [writer])
+    if failed:
+        say(summary(failed, len(left)))
+    if output.num_failed:
+        say(f"{output.num_failed:,} failed in earlier runs; --retry tries them again")
+    say(f"wrote {wish.output}")
+    return 1 if failed or num_missing or output.num_failed else 0
+
+
+@contextmanager
+def full_disk_is_said(path: Path) -> Iterator[None]:
+    """Name the file in what the system says of a disk that is full or gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise AvganError(
+            f"{path}: cannot be written ({error.strerror}); make room and run this again, "
+            "what was finished is kept"
+        ) from None
+
+
+def made_with(model: "Model", wish: Wish) -> str:
+    """What rows depend on, in a line that each recording's last row carries."""
+    card = model.card
+    checksum = next(iter(card.sha256.values()), "")[:12]
+    hop = "" if wish.hop is None else f", hop {wish.hop:g} s"
+    return (
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}, "
+        f"top {wish.top}"
+    )
+
+
+def summary(failed: Counter[str], num_recordings: int) -> str:
+    """One line: how many failed, and why."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in failed.most_common())
+    return f"{failed.total():,} of {num_recordings:,} failed: {reasons}"
+
+
+def _nothing(line: str) -> None:
+    pass

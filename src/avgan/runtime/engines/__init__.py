@@ -1,0 +1,61 @@
+"""Who hears recordings: this process, its threads, or a cluster. The answers are the same, and in order."""
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from avgan.runtime.model import Listening, Model
+from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.sources import Recording
+
+
+class Answer(Protocol):
+    """A recording that is heard while one iterates over its windows, once; then `conclude`.
+
+    Either raises what went wrong: AvganError where the recording is at fault.
+    """
+
+    def __iter__(self) -> Iterator[WindowPrediction]: ...
+
+    def conclude(self) -> Prediction: ...
+
+
+Engine = Callable[[Sequence[Recording]], Generator[Answer, None, None]]
+"""Gives an answer for each recording, in their order; each must be taken whole before the next. Closing ends all."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """How recordings are to be heard: every `hop_s` (None: side by side), with checksums of their files or without."""
+
+    hop_s: float | None = None
+    checksum: bool = False
+
+
+class Hearing:
+    """The answer of a model in this process."""
+
+    def __init__(self, model: Model, recording: Recording, task: Task) -> None:
+        self._model = model
+        self._recording = recording
+        self._task = task
+        self._listening: Listening | None = None
+
+    def __iter__(self) -> Iterator[WindowPrediction]:
+        self._listening = self._model.listen(self._recording.source, hop_s=self._task.hop_s)
+        yield from self._listening
+
+    def conclude(self) -> Prediction:
+        assert self._listening is not None, "conclude before the first window"
+        prediction = self._listening.conclude()
+        checksum = sha256(self._recording) if self._task.checksum else ""
+        return replace(prediction, path=self._recording.name, sha256=checksum)
+
+
+def sha256(recording: Recording) -> str:
+    """The SHA-256 of a recording's file, in hexadecimal; raises OSError where it is gone."""
+    if isinstance(recording.source, bytes):
+        return hashlib.sha256(recording.source).hexdigest()
+    with open(recording.name, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
