@@ -6,6 +6,7 @@ when they are asked for.
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from avgan.runtime.home import model_folder
 FORMAT = 2
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+"""What the standard library raises on a zip that is damaged, encrypted or packed in a way it does not know."""
 
 
 class _Part(BaseModel):
@@ -176,7 +180,7 @@ def _files(path: Path) -> Iterator[Any]:
                 f"{path}: a run, not a bundle; make one with: avgan export {path} -o {path.name}.bundle"
             ) from None
         raise BundleError(f"{path}: no bundle there ({Path(name).name} is missing)") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, *ZIP_ERRORS) as error:
         raise BundleError(f"{path}: cannot be read ({error}); copy the bundle again") from None
 
 
