@@ -1,11 +1,13 @@
 """The service: serve."""
 
+import os
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import Bundle, app, extra, say
+from avgan.errors import AvganError
 
 
 @app.command
@@ -38,6 +40,10 @@ def serve(
     model
         Model bundle, or the name of an installed one.
     """
+    if os.name != "posix":
+        raise AvganError(
+            "the service needs Linux or macOS; on Windows, run it in WSL or a container"
+        )
     with extra("serve"):
         from avgan.web.serving import address, choose_token, listen, local_hosts
         from avgan.web.serving import serve as run

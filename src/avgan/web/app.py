@@ -44,6 +44,7 @@ def make_app(service: Service) -> ASGIApp:
         description=DESCRIPTION,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     for router in (routes(service), operating_routes(service), live_routes(service)):

@@ -34,21 +34,15 @@ CRASHED = 128
 
 @dataclass(frozen=True)
 class Caps:
-    """What a recording may cost; `max_seconds` are of sound."""
+    """What a recording may cost."""
 
     rate_hz: int
-    max_bytes: int
+    """The rate of the sound that comes out."""
     max_seconds: float
-
-    @property
-    def cpu_s(self) -> int:
-        """Time to decode: even slow decoders do a minute of sound in a second."""
-        return 10 + round(self.max_seconds / 60)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Beside what the process has when it starts: the recording twice while it is received, and room to decode."""
-        return 2 * self.max_bytes + 256 * 2**20
+    """Of sound."""
+    cpu_s: int
+    memory_bytes: int
+    """Beside what the process has when it starts."""
 
 
 def main(caps: Caps) -> int:
@@ -80,9 +74,9 @@ def _decode_and_exit(
             _decode(line, file.read(num_bytes), wanted_s, caps)
         except AudioError as error:
             _send(line, NOT_SOUND, str(error).encode())
-        except MemoryError:
-            _send(line, NO_MEMORY)
         status = 0
+    except MemoryError:
+        _send(line, NO_MEMORY)
     finally:
         os._exit(status)
 

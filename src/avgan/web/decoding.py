@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from avgan.audio import AudioStream, Level
 from avgan.web import decoder
@@ -24,6 +24,8 @@ from avgan.web.refusal import RefusedError
 START_S = 60
 STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
+SLACK_S = 60
+"""How much longer than allowed the sound may be when a block is the last straw."""
 MAX_FRAME_BYTES = 64 * 2**20
 
 
@@ -57,15 +59,19 @@ class Decoder:
         return DecodedStream(self._frames(content, wanted_s), self._caps)
 
     def kill(self) -> None:
-        """End the process; a thread that waits for it gets a RefusedError."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Give the recording up that is being decoded, from another thread: its iteration raises RefusedError."""
+        self._given_up = True
+        self._end_process()
 
     def close(self) -> None:
         """End the process and what belongs to it."""
-        self.kill()
+        self._end_process()
         self._process.wait()
         self._line.close()
+
+    def _end_process(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _start(self) -> None:
         self._line, theirs = socket.socketpair()
@@ -81,11 +87,11 @@ class Decoder:
                 env={"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,
             )
-        self._ready = False
+        self._ready = self._speaking = self._given_up = False
 
     def _make_ready(self) -> None:
-        """Wait for the process to start, in place of one that was killed while it was idle."""
-        if self._process.poll() is not None:
+        """Have a process that waits for a recording, in place of one that has died or was not heard to the end."""
+        if self._speaking or self._process.poll() is not None:
             self._replace()
         try:
             if not self._ready:
@@ -99,23 +105,24 @@ class Decoder:
             ) from None
 
     def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
-        """What the process says about a recording; where that is not heard to its end, it is replaced."""
+        """What the process says about a recording. Raises RefusedError where it dies over it."""
         self._make_ready()
         self._line.settimeout(STALL_S)
-        whole = False
+        self._speaking = True
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._line.sendall(ORDER.pack(len(content), wanted_s))
                 self._line.sendall(content)
-            while not whole:
+            kind = decoder.BLOCK
+            while kind == decoder.BLOCK:
                 kind, payload = self._receive()
-                whole = kind != decoder.BLOCK
+                # Short of memory it may not even have listened to the end.
+                self._speaking = kind in {decoder.BLOCK, decoder.NO_MEMORY}
                 yield kind, payload
         except (OSError, EOFError) as error:
-            raise self._lost(stalled=isinstance(error, TimeoutError)) from None
-        finally:
-            if not whole:
-                self._replace()
+            refusal = self._lost(stalled=isinstance(error, TimeoutError))
+            self._replace()
+            raise refusal from None
 
     def _receive(self) -> tuple[bytes, bytes]:
         """The next frame. Raises OSError or EOFError where there is none."""
@@ -139,16 +146,17 @@ class Decoder:
         if not stalled:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STALL_S)
-        status = self._process.returncode
-        if stalled or status == decoder.CRASHED + signal.SIGXCPU:
-            self._on_kill("time")
-            line = (
-                "the recording takes too long to decode; convert it to WAV, FLAC or Ogg, or cut it"
-            )
-            return RefusedError(413, "decoding_time", line)
-        self._on_kill("crash")
-        line = "the recording made the decoder crash; convert it to WAV, FLAC or Ogg"
-        return RefusedError(400, "decoder_crash", line)
+        died_of = (self._process.returncode or 0) - decoder.CRASHED
+        if self._given_up:
+            reason, refusal = "given_up", RefusedError(503, "stopped", "the service is stopping")
+        elif stalled or died_of == signal.SIGXCPU:
+            reason, refusal = "time", too_dear("time")
+        elif died_of == signal.SIGKILL:  # by the system, when memory is short
+            reason, refusal = "memory", too_dear("memory")
+        else:
+            reason, refusal = "crash", crashed()
+        self._on_kill(reason)
+        return refusal
 
     def _replace(self) -> None:
         self.close()
@@ -166,11 +174,19 @@ class DecodedStream(AudioStream):
         self._caps = caps
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        # What is said by a process that a recording may have taken over is not trusted either.
+        num_left = (self._caps.max_seconds + SLACK_S) * self._caps.rate_hz
         for kind, payload in self._frames:
             if kind == decoder.BLOCK:
+                num_left -= len(payload) // 4
+                if len(payload) % 4 or num_left < 0:
+                    raise crashed()
                 yield np.frombuffer(payload, np.float32)
             elif kind == decoder.END:
-                noticed = _NOTICED.validate_json(payload)
+                try:
+                    noticed = _NOTICED.validate_json(payload)
+                except ValidationError:
+                    raise crashed() from None
                 self.level, self._warnings = noticed.level, noticed.warnings
             else:
                 raise self._refusal(kind, payload)
@@ -181,10 +197,21 @@ class DecodedStream(AudioStream):
 
     def _refusal(self, kind: bytes, payload: bytes) -> RefusedError:
         if kind == decoder.NOT_SOUND:
-            return RefusedError(400, "not_sound", payload.decode())
+            return RefusedError(400, "not_sound", payload.decode(errors="replace"))
         if kind == decoder.TOO_LONG:
             most = f"{self._caps.max_seconds:g} s"
             line = f"the recording is longer than {most}, the most that is taken here; cut it"
             return RefusedError(413, "too_long", line)
-        line = "the recording needs more memory to decode than it is given here; cut it"
-        return RefusedError(413, "decoding_memory", line)
+        return too_dear("memory")
+
+
+def too_dear(what: str) -> RefusedError:
+    """The refusal of a recording that costs more time or memory than it may."""
+    line = f"the recording takes more {what} to decode than it is given here; convert it to WAV or FLAC, or cut it"
+    return RefusedError(413, f"decoding_{what}", line)
+
+
+def crashed() -> RefusedError:
+    """The refusal of a recording that ended the decoder."""
+    line = "the recording made the decoder crash; convert it to WAV or FLAC and try again"
+    return RefusedError(400, "decoder_crash", line)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from avgan.errors import AvganError, ConfigError
 from avgan.runtime import Model
@@ -19,6 +20,7 @@ from avgan.web.settings import Settings
 
 MIN_TOKEN_LENGTH = 16
 MAX_MESSAGE_BYTES = 2**20
+HEAD_S = 10
 
 
 def serve(
@@ -28,8 +30,7 @@ def serve(
     service = Service(model, settings)
     config = uvicorn.Config(
         make_app(service),
-        http="h11",
-        ws="websockets-sansio",
+        http=_Impatient,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -41,6 +42,24 @@ def serve(
         asyncio.run(_Server(config, announce).serve([listener]))
     finally:
         service.close()
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection whose next request does not come, or comes a letter at a time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_S, self._look, None)
+
+    def _look(self, finished: object) -> None:
+        """Close when no request has begun since the one that was finished the last time."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is finished:
+            self.transport.close()
+        else:
+            self.loop.call_later(HEAD_S, self._look, self.cycle if idle else self)
 
 
 class _Server(uvicorn.Server):

@@ -43,5 +43,10 @@ class Settings:
         return max(60.0, self.max_seconds / 30)
 
     def caps(self, rate_hz: int) -> Caps:
-        """The limits of the decoder that gives sound at this rate."""
-        return Caps(rate_hz=rate_hz, max_bytes=self.max_bytes, max_seconds=self.max_seconds)
+        """The limits of a decoder that gives sound at this rate."""
+        return Caps(
+            rate_hz=rate_hz,
+            max_seconds=self.max_seconds,
+            cpu_s=10 + round(self.max_seconds / 60),  # slow decoders do a minute of sound in a second
+            memory_bytes=2 * self.max_bytes + 256 * 2**20,  # twice: while it is received
+        )

@@ -1,0 +1,132 @@
+"""A service in a process of its own, as `avgan serve` starts it, and recordings to send to it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+RATE_HZ = 16_000
+
+
+@dataclass
+class Server:
+    """A service that runs."""
+
+    process: subprocess.Popen[str]
+    address: str
+    """As it was printed, `http://127.0.0.1:12345/`, perhaps with a token."""
+    folder: Path
+    """Where it runs, and where its temporary files would go."""
+
+    @property
+    def port(self) -> int:
+        return int(self.address.split(":")[2].split("/")[0])
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: object) -> httpx.Client:
+        return httpx.Client(base_url=self.base, timeout=60, **options)  # type: ignore[arg-type]
+
+    def decoders(self) -> list[int]:
+        """The processes that it has started, and those that these have."""
+        found, wanted = [], [self.process.pid]
+        while wanted:
+            children = Path(f"/proc/{wanted[0]}/task").glob("*/children")
+            more = [int(pid) for path in children for pid in path.read_text().split()]
+            found += more
+            wanted = wanted[1:] + more
+        return found
+
+    def metric(self, name: str) -> float:
+        """The value of a line of /metrics; 0 where it is not there."""
+        lines = self.client().get("/metrics").text.splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name + " ")), 0.0)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def start(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """A function that starts a service: `start("--max-mb", "1", patch="...")`.
+
+    `patch` is run first: a line of Python that makes limits shorter than a test can wait for.
+    """
+    started: list[Server] = []
+
+    def run(*options: str, patch: str = "", model: Path | None = toy_bundle) -> Server:
+        folder = tmp_path_factory.mktemp("service")
+        code = f"import sys; from avgan.cli import main\n{patch}\nsys.exit(main(sys.argv[1:]))"
+        named = ["--model", str(model)] if model else []
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "serve", "--port", "0", *named, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"TMPDIR": str(folder)},
+        )
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address:
+            pytest.fail(f"the service did not start: {process.communicate()[1]}")
+        server = Server(process, address, folder)
+        started.append(server)
+        return server
+
+    yield run
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+        server.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def server(start: Start) -> Server:
+    """A service with its usual limits; do not stop it."""
+    return start("--workers", "2")
+
+
+def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
+    """The bytes of a sound file, 16 bit."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format=kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def hiss() -> np.ndarray:
+    """(L,) 3 s of noise, which the toy model calls `hiss`."""
+    return np.random.default_rng(1).uniform(-0.5, 0.5, 3 * RATE_HZ).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def hiss_wav(hiss: np.ndarray) -> bytes:
+    """The same as the bytes of a WAV file."""
+    return wav(hiss)
+
+
+@pytest.fixture(scope="session")
+def bomb() -> bytes:
+    """A FLAC file of 300 kB that is 40 minutes of silence, at 44.1 kHz."""
+    file = io.BytesIO()
+    silence = np.zeros(60 * 44_100, np.int16)
+    with soundfile.SoundFile(file, "w", 44_100, 1, format="FLAC") as sound:
+        for _ in range(40):
+            sound.write(silence)
+    return file.getvalue()
