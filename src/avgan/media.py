@@ -92,19 +92,19 @@ def first_line(error: BaseException) -> str:
 
 
 class _Calm:
-    """A file for libsndfile, which at times seeks to before its start: an error there would be printed, not raised."""
+    """A file for decoders in C, which may seek to where no file goes: an error raised there they print, or drop."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.tell = file.tell
-        self.readinto = file.readinto  # type: ignore[attr-defined]
         self.read = file.read
+        self.readinto = file.readinto  # type: ignore[attr-defined]
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
             return self._file.seek(offset, whence)
-        except (OSError, ValueError, OverflowError):
-            return self._file.tell()
+        except (OSError, OverflowError, ValueError):
+            return -1
 
 
 def _decode_with_soundfile(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
@@ -121,7 +121,8 @@ def _decode_with_av(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Blo
         "format_whitelist": _CONTAINERS,
         "codec_whitelist": _sound_codecs(),  # the pictures of a video are not looked at
     }
-    with av.open(file, mode="r", container_options=options, metadata_errors="ignore") as container:
+    source: Any = _Calm(file)
+    with av.open(source, "r", container_options=options, metadata_errors="ignore") as container:
         if not container.streams.audio:
             raise AudioError(f"{name}: has no sound track; choose a recording with sound")
         blocks = map(_frame_samples, _sound_frames(container, notes))
