@@ -1,16 +1,18 @@
 """The command line itself: what it reads, what it answers with when something goes wrong.
 
 Results go to standard output, progress and problems to standard error. Exit status: 0 all done; 1
-some inputs failed, each named in a line of its own, the others done; 2 wrong usage; 130 Ctrl-C.
+some inputs failed, each named in a line of its own, the others done; 2 wrong usage; 130 Ctrl-C; 143 terminated.
 """
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -37,6 +39,10 @@ class UsageError(Exception):
     """Wrong usage that the parser cannot see."""
 
 
+class TerminatedError(KeyboardInterrupt):
+    """The system asks to end, as Ctrl-C does."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -55,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AvganError as error:
         say(str(error))
         return 2 if isinstance(error, ConfigError) else 1
+    except TerminatedError:
+        say("terminated; what was finished before is kept")
+        return 143
     except KeyboardInterrupt:
         say("interrupted; what was finished before is kept")
         return 130
@@ -77,6 +86,23 @@ def show_progress(line: str) -> None:
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
         print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """End at SIGTERM as at Ctrl-C: what was finished is written."""
+
+    def end(*_: object) -> NoReturn:
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

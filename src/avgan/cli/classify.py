@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan import __version__
-from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progress
+from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progress, terminable
 from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Wish:
     retry: Annotated[bool, Parameter(negative=())] = False
     """With --output: try again what failed before."""
     images: Path | None = None
-    """Folder for the pictures that the model imagines, one PNG for each recording."""
+    """Folder for the pictures that the model imagines, one PNG for each recording; with --hop also a folder for each,
+    with the pictures of its segments, a strip of them along time, and a film (mp4)."""
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
@@ -160,13 +161,15 @@ def run(
     wish: Wish, model: "Model", recordings: Sequence["Recording"], writers: Sequence["Sink"]
 ) -> Counter[str]:
     """Hear the recordings; returns the reasons of what failed, counted."""
+    from avgan.runtime.album import Album
     from avgan.runtime.batch import PictureFolder, classify_all
     from avgan.runtime.engines import Task
     from avgan.runtime.progress import Progress
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None:
-        sinks.append(PictureFolder(wish.images))
+        over_time = wish.unit != "recording"
+        sinks.append(Album(wish.images) if over_time else PictureFolder(wish.images))
     if wish.report is not None:
         from avgan.report import Report
 
@@ -175,7 +178,8 @@ def run(
     engine = choose_engine(wish, model, Task(wish.hop, checksum), len(recordings))
     # What is written to a file holds the notes too, and ten thousand lines of them hide what failed.
     note = _nothing if wish.output is not None else say
-    return classify_all(engine, recordings, sinks, complain=say, note=note)
+    with terminable():
+        return classify_all(engine, recordings, sinks, complain=say, note=note)
 
 
 def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":

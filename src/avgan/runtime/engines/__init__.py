@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, cast
 
 from avgan.runtime.model import Listening, Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
@@ -55,7 +56,8 @@ class Hearing:
 
 def sha256(recording: Recording) -> str:
     """The SHA-256 of a recording's file, in hexadecimal; raises OSError where it is gone."""
-    if isinstance(recording.source, bytes):
-        return hashlib.sha256(recording.source).hexdigest()
-    with open(recording.name, "rb") as file:
+    source = recording.source
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with open(cast("str | Path", source), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
