@@ -44,7 +44,7 @@ def main() -> None:
     )
     labels = evaluate(run, protocol="holdout", data=arguments.data)
     pictures = evaluate(run, protocol="pictures", data=arguments.data)
-    export_bundle(run, arguments.out, measured=card_figures(labels, pictures))
+    export_bundle(run, arguments.out, measured=card_figures(labels, pictures), data=arguments.data)
 
 
 def card_figures(labels: dict, pictures: dict) -> dict:

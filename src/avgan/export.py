@@ -30,8 +30,11 @@ from avgan.config import RunConfig
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
 from avgan.model import AVGAN
+from avgan.neighbours import find_neighbours
 from avgan.networks.trunks import VECTOR_SIZE
 from avgan.networks.trunks.yamnet import PATCH
+from avgan.runtime.bundle import Bundle, Card
+from avgan.runtime.neighbours import NEIGHBOURS_FILE
 from avgan.training.run import NAMES
 
 OPSET = 20
@@ -70,12 +73,18 @@ class Shipped(nn.Module):
 
 
 def export_bundle(
-    run: Path, out: Path, *, name: str | None = None, measured: dict[str, Any] | None = None
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    measured: dict[str, Any] | None = None,
+    data: Path | None = None,
 ) -> Path:
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
-    Raises BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished,
-    RuntimeError when the graph disagrees with torch.
+    `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours. Raises
+    BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished, DataError
+    when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
     """
     if out.exists() and not replaceable(out):
         raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
@@ -96,7 +105,13 @@ def export_bundle(
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
-        card["sha256"] = {"model.onnx": hashlib.sha256(graph.read_bytes()).hexdigest()}
+        card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
+        if data is not None:
+            bundle = Bundle(folder, Card.model_validate(card))
+            codebook = networks.vqvae.quantizer.codebook.detach().numpy()
+            content = find_neighbours(described, bundle, data, codebook).pack()
+            (folder / NEIGHBOURS_FILE).write_bytes(content)
+            card["sha256"][NEIGHBOURS_FILE] = hashlib.sha256(content).hexdigest()
         (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         folder.chmod(0o755)
         replace_folder(folder, out)

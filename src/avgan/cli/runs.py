@@ -92,7 +92,13 @@ def evaluate(
 
 
 @app.command
-def export(run: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+def export(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    data: Path | None = None,
+) -> None:
     """Turn a run into one bundle that needs no torch.
 
     Parameters
@@ -101,9 +107,11 @@ def export(run: Path, /, *, output: Annotated[Path, Parameter(name=["--output", 
         Folder of a run made by `avgan train`.
     output
         Folder of the bundle.
+    data
+        The folder that it was trained on: the bundle then names the training clips nearest to an answer.
     """
     with extra("export"):
         from avgan.export import export_bundle
 
-    print(export_bundle(run, output))
+    print(export_bundle(run, output, data=data))
     say(f"next: avgan classify RECORDING --model {output}")

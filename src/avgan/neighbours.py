@@ -1,0 +1,71 @@
+"""What a run's own training clips look like to it, for a bundle to name the ones that are nearest to an answer."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from avgan.audio import fit
+from avgan.checkpoint import Checkpoint
+from avgan.data.excerpt import read_excerpt
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import DataError
+from avgan.runtime.bundle import Bundle
+from avgan.runtime.neighbours import Neighbours
+from avgan.runtime.network import Network
+from avgan.training.data import read_sounds
+
+MAX_CLIPS = 2_000
+"""More are left out, of all labels alike: a bundle is meant to be small."""
+
+
+def find_neighbours(
+    described: Checkpoint, bundle: Bundle, data: Path, codebook: np.ndarray
+) -> Neighbours:
+    """Imagine each training clip of a run with its bundle. Raises DataError where `data` holds none of them.
+
+    codebook (K, D).
+    """
+    sounds = read_sounds(described.config.data, data)
+    clips = training_clips(sounds, described)
+    if not clips:
+        raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
+    network = Network(bundle)
+    waveforms = _waveforms(sounds.root, clips, bundle)
+    codes = [network.answer(network.hear(waveform[None]))[1][0] for waveform in waveforms]
+    return Neighbours(
+        tuple(clip.id for clip in clips),
+        tuple(clip.label for clip in clips),
+        np.stack(codes),
+        codebook,
+    )
+
+
+def training_clips(sounds: Manifest, described: Checkpoint) -> list[Clip]:
+    """The clips that a run was trained on, at most MAX_CLIPS, by id."""
+    sources = set(described.sources)
+    seen: Counter[str] = Counter()
+    found: list[tuple[int, Clip]] = []
+    for clip in sorted(sounds.clips, key=lambda clip: clip.id):
+        if clip.audio_path and clip.source_id in sources and clip.label in described.labels:
+            found.append((seen[clip.label], clip))
+            seen[clip.label] += 1
+    found.sort(key=lambda pair: pair[0])  # the first of each label, then the second of each
+    return sorted((clip for _, clip in found[:MAX_CLIPS]), key=lambda clip: clip.id)
+
+
+def _waveforms(root: Path, clips: Iterable[Clip], bundle: Bundle) -> Iterator[np.ndarray]:
+    """The first window (L,) of each clip, as the bundle hears it."""
+    card = bundle.card
+    for clip in clips:
+        length_s = card.window_s
+        if clip.end_s is not None:
+            length_s = min(length_s, clip.end_s - clip.start_s)
+        waveform = read_excerpt(
+            root / clip.audio_path,
+            start_s=clip.start_s,
+            length_s=length_s,
+            rate_hz=card.sample_rate_hz,
+        )
+        yield fit(waveform, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
