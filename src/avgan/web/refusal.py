@@ -31,7 +31,7 @@ class RefusedError(AvganError):
 def one_line(errors: Sequence[Any]) -> str:
     """The first problem that pydantic found with a query."""
     first = errors[0]
-    name = str(first["loc"][-1])
+    name = next(str(part) for part in first["loc"] if part != "query")
     if first["type"] == "extra_forbidden":
         return f"{name}: no such option; /openapi.json lists them"
     return f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
