@@ -161,15 +161,17 @@ def run(
     wish: Wish, model: "Model", recordings: Sequence["Recording"], writers: Sequence["Sink"]
 ) -> Counter[str]:
     """Hear the recordings; returns the reasons of what failed, counted."""
-    from avgan.runtime.album import Album
     from avgan.runtime.batch import PictureFolder, classify_all
     from avgan.runtime.engines import Task
     from avgan.runtime.progress import Progress
 
     sinks = [Progress(len(recordings), show_progress), *writers]
-    if wish.images is not None:
-        over_time = wish.unit != "recording"
-        sinks.append(Album(wish.images) if over_time else PictureFolder(wish.images))
+    if wish.images is not None and wish.unit == "recording":
+        sinks.append(PictureFolder(wish.images))
+    elif wish.images is not None:
+        from avgan.runtime.album import Album
+
+        sinks.append(Album(wish.images))
     if wish.report is not None:
         from avgan.report import Report
 
