@@ -192,12 +192,12 @@ def test_some_bad_samples_become_zero_and_are_reported(
     make_tone: Callable[..., np.ndarray],
 ) -> None:
     tone = make_tone()
-    tone[100:103] = [np.nan, np.inf, -np.inf]
-    with pytest.warns(UserWarning, match="3 samples are not numbers"):
+    tone[100:104] = [np.nan, np.inf, -np.inf, -3e38]
+    with pytest.warns(UserWarning, match="4 samples are not numbers"):
         waveform = read_audio(tone, rate_hz=16_000)
     assert np.isfinite(waveform).all()
-    np.testing.assert_array_equal(waveform[100:103], 0)
-    np.testing.assert_array_equal(waveform[103:], tone[103:])
+    np.testing.assert_array_equal(waveform[100:104], 0)
+    np.testing.assert_array_equal(waveform[104:], tone[104:])
 
 
 def test_nan_in_a_file(tmp_path: Path) -> None:

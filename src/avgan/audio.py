@@ -30,6 +30,7 @@ SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
+LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
@@ -63,8 +64,8 @@ class Level:
         if not samples.size:
             return samples
         peak = max(float(samples.max()), -float(samples.min()))  # not finite if any sample is not
-        if not np.isfinite(peak):
-            finite = np.isfinite(samples)
+        if not peak <= LARGEST:
+            finite = np.abs(samples) <= LARGEST
             self.num_not_finite += int(finite.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
             peak = float(np.abs(samples).max())
