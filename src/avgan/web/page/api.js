@@ -31,8 +31,12 @@ export async function model() {
   return JSON.parse(content);
 }
 
-/** The answer about a file. `onSent(share)` is called while it is sent, with 1 at the end; `signal` gives it up. */
-export const classify = (file, { onSent, signal }) => post("api/classify?picture=1&hop=1", file, { onSent, signal });
+/**
+ * The answer about a file, from windows `hop_s` apart, or side by side. `onSent(share)` is called while it is sent, with
+ * 1 at the end; `signal` gives it up.
+ */
+export const classify = (file, { hop_s, onSent, signal }) =>
+  post(`api/classify?picture=1${hop_s ? `&hop=${hop_s}` : ""}`, file, { onSent, signal });
 
 /** What in the sound of a file made the answer, in the window that begins at `start_s`, or in the surest one. */
 export const explain = (file, { start_s, signal }) =>

@@ -14,6 +14,7 @@ import * as why from "./why.js";
 
 const LONGEST_RECORDING_S = 600;
 const SHORTEST_RECORDING_S = 1;
+const HOP_S = 1;
 const NO_ACCESS = 401;
 const WORTH_ANOTHER_TRY = [0, 408, 429, 500, 502, 503, 504]; // 0: no answer at all
 
@@ -68,11 +69,13 @@ async function analyse(file) {
     return;
   }
   answer.wait(file.name);
-  const seen = showSound(file, signal);
+  progress("Sending", 0);
+  const opened = player.open(file);
+  const seen = showSound(file, opened, signal);
   try {
-    progress("Sending", 0);
+    const hop_s = (await opened) > window_s ? HOP_S : undefined; // one window needs no others beside it
     const onSent = (share) => progress(share < 1 ? "Sending" : "Listening", share);
-    const found = await api.classify(file, { signal, onSent });
+    const found = await api.classify(file, { hop_s, onSent, signal });
     answer.show(found);
     answer.speak(found);
     enter("answer");
@@ -94,8 +97,8 @@ function progress(doing, share) {
 }
 
 /** Show a file's waveform and spectrogram and let it be played, as far as this browser can; says whether it is drawn. */
-async function showSound(file, signal) {
-  const duration_s = await player.open(file);
+async function showSound(file, opened, signal) {
+  const duration_s = await opened;
   const decoded = await decode(file, duration_s);
   if (signal.aborted) return false;
   find("sound").hidden = false;

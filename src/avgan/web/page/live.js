@@ -43,9 +43,9 @@ export async function listen({ signal, longest_s, onBlock, onWindow, onEnd }) {
   };
 
   function stop() {
+    if (!stopped) microphone.close();
     stopped = true;
     socket.close();
-    microphone.close();
     return recording;
   }
 

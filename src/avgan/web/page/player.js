@@ -7,15 +7,18 @@ const button = find("play");
 const slider = find("position");
 const playhead = find("playhead");
 
+const PATIENCE_MS = 4000;
+
 let address = "";
 let onMove = () => {};
 
-/** Take a file in; gives its duration in seconds, or NaN where this browser cannot play it. */
+/** Take a file in; gives its duration in seconds, or NaN where this browser cannot play it, or not soon. */
 export function open(file) {
   clear();
   address = URL.createObjectURL(file);
   audio.src = address;
   return new Promise((resolve) => {
+    setTimeout(resolve, PATIENCE_MS, NaN);
     audio.onloadedmetadata = () => {
       // A stream recorded by a browser does not know its length until it was read to its end.
       const duration_s = Number.isFinite(audio.duration) ? audio.duration : 0;
