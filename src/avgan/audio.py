@@ -11,7 +11,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -55,6 +55,8 @@ class Level:
     peak: float = 0.0
     duration_s: float = 0.0
     rate_hz: float = 0.0
+    _clipped_s: dict[int, float] = field(default_factory=dict)
+    """Second of the recording -> how much of it is clipped, in seconds; nothing for those that are not."""
 
     def add(self, samples: np.ndarray, rate_hz: float) -> np.ndarray:
         """Take a block (L, C) into account. Returns it, with zeros for what is not finite."""
@@ -74,8 +76,26 @@ class Level:
             # Three equal samples in a row near full scale: a plateau. Two happen in any loud sine.
             top = samples[1:-1]
             flat = (top == samples[:-2]) & (top == samples[2:]) & (np.abs(top) >= CLIPPED_LEVEL)
+            self._note_clipped(flat.mean(1), rate_hz, self.duration_s - len(samples) / rate_hz)
             self.num_clipped += int(flat.sum())
         return samples
+
+    def _note_clipped(self, shares: np.ndarray, rate_hz: float, start_s: float) -> None:
+        """Take down when there was clipping, from the share of channels (L,) that are clipped in each sample."""
+        (at,) = shares.nonzero()
+        seconds = (start_s + at / rate_hz).astype(np.int64)
+        first = int(seconds[0]) if len(seconds) else 0
+        for index, amount in enumerate(np.bincount(seconds - first, weights=shares[at])):
+            if amount:
+                second = first + index
+                self._clipped_s[second] = self._clipped_s.get(second, 0.0) + amount / rate_hz
+
+    def clipped_share(self, start_s: float, end_s: float) -> float:
+        """The share of samples on a plateau at full scale, over the whole seconds that a stretch touches."""
+        seconds = range(int(start_s), max(int(np.ceil(end_s)), int(start_s) + 1))
+        length_s = min(seconds.stop, self.duration_s) - seconds.start
+        clipped_s = sum(self._clipped_s.get(second, 0.0) for second in seconds)
+        return float(clipped_s / length_s) if length_s > 0 else 0.0
 
     @property
     def warnings(self) -> tuple[str, ...]:
