@@ -17,6 +17,7 @@ import numpy as np
 from avgan.audio import SHORT_S, windows
 from avgan.runtime.bundle import Card, Patch
 from avgan.runtime.network import Network
+from avgan.runtime.steadiness import band_levels, change_db
 
 BATCH_WINDOWS = 8
 BATCH_PATCHES = 32
@@ -24,12 +25,23 @@ BATCH_PATCHES = 32
 
 @dataclass(frozen=True, eq=False)
 class HeardWindow:
-    """What was heard in a window: (C,) numbers, and the largest sample, which tells silence."""
+    """What was heard in a window: (C,) numbers, the largest sample, which tells silence, and how much it changes."""
 
     start_s: float
     end_s: float
     heard: np.ndarray
     peak: float
+    change_db: float = float("inf")
+    """See `steadiness.change_db`."""
+
+    @classmethod
+    def of(
+        cls, start_s: float, end_s: float, waveform: np.ndarray, heard: np.ndarray, rate_hz: int
+    ) -> "HeardWindow":
+        """With what its waveform (L,) says; it may be padded beyond `end_s`."""
+        sound = waveform[: round((end_s - start_s) * rate_hz)]
+        peak = float(np.abs(sound).max(initial=0.0))
+        return cls(start_s, end_s, heard, peak, change_db(band_levels(sound, rate_hz)))
 
 
 def hear_windows(
@@ -72,8 +84,9 @@ def _hear_whole(
     while group := list(islice(cut, batch)):
         heard = network.hear(np.stack([window.waveform for window in group]))
         for window, row in zip(group, heard, strict=True):
-            peak = float(np.abs(window.waveform).max(initial=0.0))
-            yield HeardWindow(window.start_s, window.end_s, row, peak)
+            yield HeardWindow.of(
+                window.start_s, window.end_s, window.waveform, row, card.sample_rate_hz
+            )
 
 
 @dataclass(frozen=True)
@@ -106,14 +119,15 @@ def _hear_patches(
     """Each patch once, and each window from its patches."""
     assert card.patch is not None
     rate_hz = card.sample_rate_hz
-    latest: deque[tuple[np.ndarray, float]] = deque(maxlen=grid.num_in_window)
+    latest: deque[_HeardPatch] = deque(maxlen=grid.num_in_window)
     counted = _Counted(blocks)
     cut = _patches(counted, grid)
     index = -1
     while group := list(islice(cut, batch)):
         for patch, row in zip(group, network.hear(np.stack(group)), strict=True):
             index += 1
-            latest.append((row, float(np.abs(patch).max())))
+            peak = float(np.abs(patch).max())
+            latest.append(_HeardPatch(row, peak, band_levels(patch, rate_hz)))
             first = index - grid.num_in_window + 1
             if first >= 0 and first % grid.num_per_hop == 0:
                 start_s = (first // grid.num_per_hop) * grid.hop / rate_hz
@@ -126,14 +140,25 @@ def _hear_patches(
         yield _window(latest, card.patch, start_s, counted.num_samples / rate_hz)
 
 
+@dataclass(frozen=True, eq=False)
+class _HeardPatch:
+    """What was heard in a patch: (C,) numbers, the largest sample and the levels of its parts (T, K)."""
+
+    heard: np.ndarray
+    peak: float
+    levels: np.ndarray
+
+
 def _window(
-    patches: Iterable[tuple[np.ndarray, float]], patch: Patch, start_s: float, end_s: float
+    patches: Iterable[_HeardPatch], patch: Patch, start_s: float, end_s: float
 ) -> HeardWindow:
     """What was heard in a window: the average over its patches, and the maxima of what is a maximum."""
-    rows = np.stack([row for row, _ in patches])
+    rows = np.stack([one.heard for one in patches])
     averaged, maxima = rows[:, : patch.num_averaged], rows[:, patch.num_averaged :]
     heard = np.concatenate((averaged.mean(0), maxima.max(0)))
-    return HeardWindow(start_s, end_s, heard, max(peak for _, peak in patches))
+    peak = max(one.peak for one in patches)
+    change = change_db(np.concatenate([one.levels for one in patches]))
+    return HeardWindow(start_s, end_s, heard, peak, change)
 
 
 def _patches(blocks: Iterable[np.ndarray], grid: _Grid) -> Iterator[np.ndarray]:
