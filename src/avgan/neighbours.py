@@ -39,6 +39,7 @@ def find_neighbours(
         tuple(clip.label for clip in clips),
         np.stack(codes),
         codebook,
+        dict(zip(bundle.card.labels, bundle.card.scenes, strict=True)),
     )
 
 

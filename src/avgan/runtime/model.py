@@ -67,14 +67,18 @@ class Model:
         return [self.classify(source, rate_hz, hop_s=hop_s) for source in sources]
 
     def explain(
-        self, source: AudioSource, rate_hz: float | None = None, *, start_s: float | None = None
+        self,
+        source: AudioSource | AudioStream,
+        rate_hz: float | None = None,
+        *,
+        start_s: float | None = None,
     ) -> Explanation:
         """Say why a recording was answered as it was: which part of the sound made the answer, what it looks like.
 
         One window is explained, the one that begins at `start_s`; None: the one surest of the recording's answer.
         Raises AudioError as `classify` does, and where the recording ends before `start_s`.
         """
-        return self._explainer.explain(source, rate_hz, start_s=start_s)
+        return self._explainer.explain(source, rate_hz, start_s)
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -5,7 +5,9 @@ Shapes: M training clips, K codes, D code dimension.
 
 import io
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +19,23 @@ NEIGHBOURS_FILE = "neighbours.npz"
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training clip; `distance` 0 is the same code map, 1 one that is as far as two training clips are on average."""
+    """A training clip; `distance` is how far its code map is, 0 for the same one, root mean square per code."""
 
     id: str
     label: str
     scene: str
     distance: float
+    codes: np.ndarray = field(repr=False, compare=False)
+    """(16, 16)"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the code map, as JSON can hold it."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "scene": self.scene,
+            "distance": round(self.distance, 6),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +49,7 @@ class Neighbours:
     """(M, 16, 16) unsigned integers below K."""
     codebook: np.ndarray
     """(K, D)"""
+    scene_of_label: Mapping[str, str]
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Neighbours | None":
@@ -51,7 +65,8 @@ class Neighbours:
                     tuple(ids),
                     tuple(names[label] for label in labels),
                     arrays["codes"],
-                    arrays["codebook"].astype(np.float32),
+                    arrays["codebook"],
+                    dict(zip(bundle.card.labels, bundle.card.scenes, strict=True)),
                 )
         except (KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
             raise BundleError(
@@ -72,11 +87,20 @@ class Neighbours:
         )
         return file.getvalue()
 
-    def nearest(self, codes: np.ndarray, count: int = 5) -> list[tuple[int, float]]:
-        """The clips nearest to a code map (16, 16): their numbers and their distances, from the nearest."""
-        # (M, 256, K) would be large: the distance of each code of the map to all others, once.
-        squares = np.square(self.codebook[codes.reshape(-1)][:, None] - self.codebook[None]).sum(-1)
-        positions = np.arange(codes.size)
-        found = squares[positions, self.codes.reshape(len(self.ids), -1)].mean(1)
-        order = np.argsort(found, kind="stable")[:count]
-        return [(int(index), float(np.sqrt(found[index]))) for index in order]
+    def nearest(self, codes: np.ndarray, count: int) -> tuple[Neighbour, ...]:
+        """The clips nearest to a code map (16, 16), from the nearest."""
+        # How far each code of the map is from every other: a table, in which the clips are looked up.
+        asked = self.codebook[codes.reshape(-1)]
+        squares = np.square(asked[:, None] - self.codebook).sum(-1)  # (256, K)
+        known = self.codes.reshape(len(self.ids), -1)
+        distances = np.sqrt(squares[np.arange(codes.size), known].mean(1))
+        return tuple(
+            Neighbour(
+                self.ids[index],
+                self.labels[index],
+                self.scene_of_label[self.labels[index]],
+                float(distances[index]),
+                self.codes[index],
+            )
+            for index in np.argsort(distances, kind="stable")[:count]
+        )

@@ -1,35 +1,60 @@
-"""Which part of a window made its answer: parts of its log-mel are made quiet, and the answer is asked for again.
+"""Which part of a window made its answer: cells of its log-mel are made quiet, and the answer is asked for again.
 
 No gradient is needed, so that any bundle can be asked. A network that hears patch by patch and averages (see
 `bundle.Patch`) hears a change again in the one patch that it lies in, a fifth of the work for windows of five.
 
-Shapes: F mel bands, T time steps, P patches in a window, C numbers that were heard, N labels, K changes.
+Shapes: L samples, F mel bands, T time steps, P patches in a window, S time steps in a patch, C numbers that were heard,
+N labels, K changes.
 """
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
 from avgan.runtime.bundle import Card
 from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
 
-CELL_S, CELL_BANDS = 0.24, 16  # what is made quiet at a time, at most
-OVERLAP = 2  # cells begin every half of their size
 BATCH = 32
+LEAST = 1e-12
+"""A probability below it is noise of the arithmetic."""
+
+
+@dataclass(frozen=True)
+class CellSize:
+    """What is made quiet at a time: so long and so many bands, every `1 / overlap` of that."""
+
+    length_s: float
+    num_bands: int
+    overlap: int
+
+
+SIZES = (CellSize(0.24, 16, 2), CellSize(0.48, 32, 2))
+SPREAD = 0.35
+"""Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """A window taken apart: its log-mel (F, T), and what was heard in each of its patches (P, C)."""
+class Parts:
+    """A window taken apart into the patches that the network hears."""
 
     log_mel: np.ndarray
+    """(F, T)"""
     starts: tuple[int, ...]
-    num_steps: int
+    """P time steps at which patches begin."""
+    size: int
+    """S"""
     heard: np.ndarray
+    """(P, C) what is heard in each patch."""
     border: np.ndarray
-    """(C,) what was heard in the time steps that no patch covers; its maxima count."""
+    """(C,) what is heard in the time steps that no patch covers, of which only the maxima count."""
+
+    @property
+    def patches(self) -> np.ndarray:
+        """(P, F, S)"""
+        return np.stack([self.log_mel[:, start : start + self.size] for start in self.starts])
 
 
 class Occlusion:
@@ -41,125 +66,128 @@ class Occlusion:
         self._log_mel = network.part((WAVEFORM,), (LOG_MEL,))
         self._heard = network.part((WAVEFORM, LOG_MEL), (HEARD,))
 
-    def take_apart(self, waveform: np.ndarray) -> Scene:
+    def take_apart(self, waveform: np.ndarray) -> Parts:
         """A window (L,) -> its log-mel, and what is heard in each of its patches."""
-        log_mel = self._to_log_mel(waveform)
-        size = self._patch_steps or log_mel.shape[1]
-        num_patches = log_mel.shape[1] // size
-        first = (log_mel.shape[1] - num_patches * size) // 2
-        starts = tuple(first + size * index for index in range(num_patches))
-        patches = np.stack([log_mel[:, start : start + size] for start in starts])
-        heard = self._hear(patches)
-        rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
-        if rest.shape[1]:  # as often as fills a patch: its maxima are the same
-            rest = np.resize(rest.T, (size, rest.shape[0])).T
-            border = self._hear(rest[None])[0]
-        else:
-            border = heard[0]
-        return Scene(log_mel, starts, size, heard, border)
+        return self._take_apart(self._to_log_mel(waveform))
 
-    def probabilities(self, scene: Scene) -> np.ndarray:
+    def probabilities(self, parts: Parts) -> np.ndarray:
         """The answer for a window as it is, (N,)."""
-        return self._answer(self._pool(scene, 0, scene.heard[:1]))[0]
+        return self._answer(parts, 0, parts.heard[:1])[0]
 
-    def saliency(self, scene: Scene, of: np.ndarray) -> np.ndarray:
-        """How much the log-probability of the labels `of` (N,) falls where each point of the log-mel is quiet, (F, T).
-
-        Negative where it rises: that part speaks against the answer.
-        """
-        before = _log_probability(self.probabilities(scene)[None], of)[0]
-        falls = np.zeros_like(scene.log_mel, dtype=np.float64)
-        counts = np.zeros_like(falls)
-        num_bands = scene.log_mel.shape[0]
-        length = min(scene.num_steps, self._cell_steps)
-        cells = [
-            (bands, steps)
-            for bands in _spans(num_bands, min(CELL_BANDS, num_bands))
-            for steps in _spans(scene.num_steps, length)
-        ]
-        for index, start in enumerate(scene.starts):
-            patch = scene.log_mel[:, start : start + scene.num_steps]
-            changed = np.repeat(patch[None], len(cells), 0)
-            for row, (bands, steps) in zip(changed, cells, strict=True):
-                row[bands, steps] = self._quiet[bands, None]
-            answers = self._answer(self._pool(scene, index, self._hear(changed)))
-            for (bands, steps), after in zip(cells, _log_probability(answers, of), strict=True):
-                where = (bands, slice(start + steps.start, start + steps.stop))
-                falls[where] += before - after
-                counts[where] += 1
-        return np.divide(falls, counts, out=np.zeros_like(falls), where=counts > 0)
-
-    def without(self, scene: Scene, bands: slice, steps: slice) -> np.ndarray:
-        """The answer (N,) had all of a rectangle of the log-mel been quiet."""
-        log_mel = scene.log_mel.copy()
+    def without(self, parts: Parts, bands: slice, steps: slice) -> np.ndarray:
+        """The answer (N,) had some bands been quiet for some time steps."""
+        log_mel = parts.log_mel.copy()
         log_mel[bands, steps] = self._quiet[bands, None]
-        patches = np.stack([log_mel[:, s : s + scene.num_steps] for s in scene.starts])
-        heard = self._hear(patches)
-        return self._answer(
-            self._pool(
-                Scene(log_mel, scene.starts, scene.num_steps, heard, scene.border), 0, heard[:1]
-            )
-        )[0]
+        return self.probabilities(self._take_apart(log_mel))
+
+    def saliency(self, parts: Parts, of: np.ndarray) -> np.ndarray:
+        """How much each point of the log-mel speaks for the labels `of` (N,): (F, T), negative where it speaks against.
+
+        It is the fall of their log-odds where the point's surroundings are quiet. Log-odds, since of a sure answer the
+        probability hardly moves.
+        """
+        return np.mean([self._saliency(parts, of, size) for size in SIZES], axis=0)
+
+    def _saliency(self, parts: Parts, of: np.ndarray, size: CellSize) -> np.ndarray:
+        num_bands, num_steps = parts.log_mel.shape
+        length = round(size.length_s / self._card.window_s * num_steps)
+        bands = _cells(num_bands, size.num_bands, size.overlap)
+        steps = _cells(parts.size, length, size.overlap)
+        before = _log_odds(self.probabilities(parts)[None], of)
+        falls = []
+        for index, patch in enumerate(parts.patches):
+            changed = np.repeat(patch[None], len(bands) * len(steps), 0)
+            for row, (band, step) in zip(changed, product(bands, steps), strict=True):
+                row[band, step] = self._quiet[band, None]
+            after = _log_odds(self._answer(parts, index, self._hear(changed)), of)
+            falls.append((before - after).reshape(len(bands), len(steps)))
+        in_window = [
+            slice(start + step.start, start + step.stop) for start in parts.starts for step in steps
+        ]
+        over_bands, over_steps = _nearness(num_bands, bands), _nearness(num_steps, in_window)
+        found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
+        return found
+
+    def _take_apart(self, log_mel: np.ndarray) -> Parts:
+        num_steps = log_mel.shape[1]
+        size = self._patch_steps or num_steps
+        first = num_steps % size // 2
+        starts = tuple(range(first, num_steps - size + 1, size))
+        heard = self._hear(np.stack([log_mel[:, start : start + size] for start in starts]))
+        border = heard[0]
+        rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
+        if rest.shape[1]:  # repeated until it fills a patch: its maxima stay the same
+            border = self._hear(rest[None, :, np.arange(size) % rest.shape[1]])[0]
+        return Parts(log_mel, starts, size, heard, border)
 
     @cached_property
     def _patch_steps(self) -> int | None:
-        """Time steps of a patch."""
+        """Time steps of a patch; None where the network hears a window as a whole."""
         patch = self._card.patch
         return self._to_log_mel(np.zeros(patch.num_samples)).shape[1] if patch else None
 
     @cached_property
-    def _cell_steps(self) -> int:
-        whole = self._to_log_mel(np.zeros(self._window))
-        return max(1, round(CELL_S / self._card.window_s * whole.shape[1]))
-
-    @cached_property
     def _quiet(self) -> np.ndarray:
         """The log-mel of silence, (F,)."""
-        quiet: np.ndarray = self._to_log_mel(np.zeros(self._window)).mean(1)
+        quiet: np.ndarray = self._to_log_mel(np.zeros(self._num_samples))[:, 0]
         return quiet
 
     @property
-    def _window(self) -> int:
+    def _num_samples(self) -> int:
+        """Of a window."""
         return round(self._card.window_s * self._card.sample_rate_hz)
 
     def _to_log_mel(self, waveform: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._log_mel.run(
-            [LOG_MEL], {WAVEFORM: waveform[None].astype(np.float32)}
-        )[0][0, 0]
-        return found
+        """(L,) -> (F, T)"""
+        waveforms = waveform[None].astype(np.float32)
+        log_mel: np.ndarray = self._log_mel.run([LOG_MEL], {WAVEFORM: waveforms})[0][0, 0]
+        return log_mel
 
     def _hear(self, patches: np.ndarray) -> np.ndarray:
-        """Log-mels of patches (K, F, T) -> what is heard in each (K, C)."""
+        """Log-mels of patches (K, F, S) -> what is heard in each (K, C)."""
         patch = self._card.patch
-        num_samples = patch.num_samples if patch else self._window
+        num_samples = patch.num_samples if patch else self._num_samples
         heard = []
         for start in range(0, len(patches), BATCH):
-            batch = np.ascontiguousarray(patches[start : start + BATCH, None], np.float32)
-            silence = np.zeros((len(batch), num_samples), np.float32)  # read for its shape alone
-            heard += list(self._heard.run([HEARD], {WAVEFORM: silence, LOG_MEL: batch})[0])
-        return np.stack(heard)
+            log_mels = np.ascontiguousarray(patches[start : start + BATCH, None], np.float32)
+            waveforms = np.zeros((len(log_mels), num_samples), np.float32)  # their shape is read
+            heard.append(self._heard.run([HEARD], {WAVEFORM: waveforms, LOG_MEL: log_mels})[0])
+        return np.concatenate(heard)
 
-    def _pool(self, scene: Scene, index: int, changed: np.ndarray) -> np.ndarray:
-        """What is heard in a window of which patch `index` was changed in K ways, (K, C)."""
-        others = np.delete(scene.heard, index, 0)
-        num_averaged = self._card.patch.num_averaged if self._card.patch else changed.shape[1]
-        mean = (others[:, :num_averaged].sum(0) + changed[:, :num_averaged]) / len(scene.starts)
-        rest = np.concatenate((others[:, num_averaged:], scene.border[None, num_averaged:]))
-        return np.concatenate((mean, np.maximum(changed[:, num_averaged:], rest.max(0))), 1)
-
-    def _answer(self, heard: np.ndarray) -> np.ndarray:
-        return self._network.answer(heard)[0]
+    def _answer(self, parts: Parts, index: int, changed: np.ndarray) -> np.ndarray:
+        """The answers (K, N) for a window of which patch `index` sounded in K other ways (K, C)."""
+        patch = self._card.patch
+        num_averaged = patch.num_averaged if patch else changed.shape[1]
+        others = np.delete(parts.heard, index, 0)
+        mean = (others.sum(0) + changed)[:, :num_averaged] / len(parts.starts)
+        maxima = np.maximum(changed, np.vstack((others, parts.border)).max(0))[:, num_averaged:]
+        return self._network.answer(np.concatenate((mean, maxima), 1))[0]
 
 
-def _spans(length: int, size: int) -> Iterable[slice]:
-    """Spans of one size, each beginning half a size after the one before, that cover a length evenly."""
-    count = 1 + int(np.ceil((length - size) / (size / OVERLAP)))
-    return [
-        slice(start, start + size)
-        for start in np.linspace(0, length - size, count).round().astype(int)
-    ]
+def _cells(length: int, size: int, overlap: int) -> list[slice]:
+    """Cells of one size that cover a length evenly, each point by about `overlap` of them."""
+    size = min(max(size, 1), length)
+    count = 1 + math.ceil((length - size) * overlap / size)
+    starts = np.linspace(0, length - size, count).round().astype(int).tolist()
+    return [slice(start, start + size) for start in starts]
 
 
-def _log_probability(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Answers (K, N) -> (K,) the logarithm of how probable the labels `of` (N,) are together."""
-    return np.log(np.maximum(probabilities @ of, 1e-30))
+def _nearness(length: int, cells: list[slice]) -> np.ndarray:
+    """How near each point of a length is to the middle of each cell: (length, number of cells), rows sum to 1."""
+    middles = np.array([(cell.start + cell.stop - 1) / 2 for cell in cells])
+    deviation = SPREAD * (cells[0].stop - cells[0].start)
+    squares = ((np.arange(length)[:, None] - middles) / deviation) ** 2
+    weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # some cell is always near
+    near: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return near
+
+
+def _log_odds(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Answers (K, N) -> (K,) the log-odds that it is one of the labels `of` (N,).
+
+    From the sum of the others rather than from 1: of a sure answer, single precision keeps only that.
+    """
+    together = np.stack((probabilities @ of, probabilities @ (1 - of)), -1)
+    logarithms = np.log(np.maximum(together.astype(np.float64), LEAST))
+    odds: np.ndarray = logarithms[:, 0] - logarithms[:, 1]
+    return odds
