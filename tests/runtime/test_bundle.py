@@ -61,8 +61,8 @@ def test_a_later_format_is_refused(bundle_copy: Path) -> None:
 
 
 def test_facts_unknown_to_this_version_are_kept(bundle_copy: Path) -> None:
-    change_card(bundle_copy, calibration={"temperature": 1.3})
-    assert open_bundle(bundle_copy).card.model_dump()["calibration"] == {"temperature": 1.3}
+    change_card(bundle_copy, weather={"temperature": 1.3})
+    assert open_bundle(bundle_copy).card.model_dump()["weather"] == {"temperature": 1.3}
 
 
 @pytest.mark.parametrize(

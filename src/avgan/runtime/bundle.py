@@ -5,9 +5,10 @@ when they are asked for.
 """
 
 import hashlib
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -16,7 +17,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from avgan.errors import BundleError
+from avgan.errors import BundleError, ConfigError
 from avgan.runtime.home import model_folder
 
 FORMAT = 2
@@ -59,6 +60,53 @@ class Patch(_Part):
     num_averaged: int = Field(ge=0)
 
 
+class CalibrationError(_Part):
+    """How far the probability of the first answer lies from how often it is right (ECE), in bins of one width."""
+
+    value: float
+    interval_95: tuple[float, float]
+    num_bins: int = Field(gt=0)
+
+
+class Calibration(_Part):
+    """What was fitted on recordings that were kept aside from training, and on nothing else.
+
+    The probabilities that the model gives are those after scaling: `temperature` is in the graph already.
+    """
+
+    num_clips: int = Field(gt=0)
+    num_sources: int = Field(gt=0)
+    temperature: float = Field(gt=0)
+    likelihood: tuple[float, float]
+    """Mean negative logarithm of the probability of the true label, before and after scaling."""
+    error_before: CalibrationError
+    error_after: CalibrationError
+    shares: dict[str, float] = {}
+    """Reason to refuse -> the share of the recordings kept aside that its threshold refuses."""
+    least_change_db: float = 0.0
+    """A window that changes less is a steady tone or noise (see `steadiness`)."""
+    least_probability: float = 0.0
+    """A window whose most probable label is less probable is refused."""
+    largest_distance: float | None = None
+    """A window whose distance from all that was heard in training (see `unknown.Known`) is larger is refused."""
+    needed: tuple[float, ...] = ()
+    """The least probability that scenes must have for the true one to be among them, at a coverage of 1 %, 2 % ...
+    99 %; see `likely`."""
+
+    def likely(self, scenes: Mapping[str, float], coverage: float) -> tuple[str, ...]:
+        """The scenes of which one is right with a probability of `coverage`, from their probabilities, sorted.
+
+        Split conformal prediction: right that often for recordings like those kept aside, as long as a window. The
+        first scene is always among them. Raises ConfigError outside [0.01, 0.99].
+        """
+        if not 0.01 <= coverage <= 0.99 or len(self.needed) != 99:
+            raise ConfigError(f"coverage {coverage}: choose a share from 0.01 to 0.99")
+        least = self.needed[math.ceil(100 * coverage - 1e-9) - 1]
+        return tuple(
+            name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank
+        )
+
+
 class Card(_Part):
     """What a model is, how well it did, what it was made from and on what terms."""
 
@@ -73,6 +121,7 @@ class Card(_Part):
     window_s: float = Field(gt=0)
     fixed_length: bool = True
     patch: Patch | None = None
+    calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
     data: tuple[DataSource, ...] = ()

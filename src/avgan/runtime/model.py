@@ -119,8 +119,10 @@ class Listening:
         )
         while group := list(islice(heard, 1 if self._live else BATCH_ANSWERS)):
             probabilities, codes = network.answer(np.stack([window.heard for window in group]))
-            for window, labels, drawn in zip(group, probabilities, codes, strict=True):
-                reason = self._model.doubt.reason(window, labels)
+            reasons = self._model.doubt.reasons(group, probabilities, self.stream.level)
+            for window, labels, drawn, reason in zip(
+                group, probabilities, codes, reasons, strict=True
+            ):
                 yield self._tally.add(window, labels, drawn, reason)
 
     @property
@@ -213,6 +215,7 @@ class _Tally:
             rate_hz=stream.level.rate_hz,
             path=stream.name,
             draw=model.network.draw,
+            calibration=model.card.calibration,
         )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from avgan.errors import BundleError
 from avgan.images import png_bytes, to_png
+from avgan.runtime.bundle import Calibration
 
 UNKNOWN = "unknown"
 """The scene of what cannot be answered; `reason` says why."""
@@ -52,6 +54,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     path: str = field(default="")
     draw: Draw
+    calibration: Calibration | None = None
 
     @property
     def known(self) -> bool:
@@ -62,6 +65,17 @@ class Prediction:
     def probability(self) -> float:
         """The probability of the most probable scene."""
         return next(iter(self.scenes.values()))
+
+    def likely(self, coverage: float = 0.9) -> tuple[str, ...]:
+        """The scenes, from the most probable, among which the right one is with a probability of `coverage`.
+
+        Raises BundleError where the model was not calibrated, ConfigError where no such coverage can be had.
+        """
+        if self.calibration is None:
+            raise BundleError(
+                "this model was not calibrated, so it cannot say which scenes are likely; export it with its data"
+            )
+        return self.calibration.likely(self.scenes, coverage)
 
     @cached_property
     def picture(self) -> np.ndarray:
