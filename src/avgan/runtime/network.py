@@ -7,6 +7,9 @@ import os
 from functools import cached_property
 
 import numpy as np
+
+# Before it is imported: it would keep a diary in the user's home, and send it to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from avgan.errors import BundleError
