@@ -101,8 +101,11 @@ def _write_title(pen: ImageDraw.ImageDraw, explanation: "Explanation") -> None:
     room = PLOT_PX[0] - used - 20
     at = (LEFT + PLOT_PX[0], 28)
     write(pen, at, name, size_px=TEXT_PX, fill=QUIET, anchor="rs", room_px=room)
-    words = f"decided by {explanation.words}" if explanation.stretch else explanation.words
-    write(pen, (LEFT, 52), words, size_px=TEXT_PX, fill=FOR if explanation.stretch else QUIET)
+    stretch = explanation.stretch
+    words = explanation.words
+    if stretch is not None:
+        words = f"strongest: {words}; without it {percent(stretch.probability_without)}"
+    write(pen, (LEFT, 52), words, size_px=TEXT_PX, fill=FOR if stretch else QUIET)
 
 
 def _draw_axes(pen: ImageDraw.ImageDraw, plot: _Plot) -> None:
