@@ -1,6 +1,6 @@
 """The command line: one thin verb per job. What is heavy is imported inside the verb that needs it."""
 
-from avgan.cli import data, models, recordings, runs, service
+from avgan.cli import data, live, models, recordings, runs, service, why
 from avgan.cli.app import main
 
-__all__ = ["data", "main", "models", "recordings", "runs", "service"]
+__all__ = ["data", "live", "main", "models", "recordings", "runs", "service", "why"]

@@ -12,6 +12,7 @@ Shapes: L samples, C channels.
 """
 
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 MAX_WAITING_S = 4.0
 PIECE_S = 0.25  # the most that is put, and so lost, at once
 METER_FALL_DB_PER_S = 20.0
+READ_BYTES = 1 << 16
+MAGIC_BYTES = 4
+_MAGIC = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file",
+          b"ID3": "an MP3 file", b"FORM": "an AIFF file", b"\x1aE\xdf\xa3": "a WebM file"}  # fmt: skip
 TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end
 
 SampleFormat = Literal["s16le", "f32le"]
@@ -92,10 +97,22 @@ class LiveSource:
         self._patience_s = patience_s
         self._changed = threading.Condition()
         self._waiting: deque[_Piece] = deque()
-        self._num_waiting = 0  # samples
+        self._num_put = 0  # samples
+        self._num_waiting = 0
         self._num_missing = 0
         self._closed = False
         self._error: AvganError | None = None
+        self._stream: AudioStream | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each reason to distrust the answers, of what has been heard so far."""
+        return self._stream.warnings if self._stream else ()
+
+    @property
+    def duration_s(self) -> float:
+        """How much sound has come, heard or not."""
+        return self._num_put / self.rate_hz
 
     @property
     def waiting_s(self) -> float:
@@ -132,6 +149,7 @@ class LiveSource:
                 else:
                     piece = self._drop_oldest(piece)
             if not self._closed:
+                self._num_put += len(samples)
                 self._waiting.append(piece)
                 self._num_waiting += len(samples)
                 self._changed.notify_all()
@@ -224,10 +242,36 @@ def listen_live(
 
     Raises AudioError where the source ends without any sound, and what the source was closed with.
     """
-    stream = AudioStream(source, target_rate_hz=model.card.sample_rate_hz)
-    listening = model.listen(stream, hop_s=hop_s, live=True)
+    source._stream = AudioStream(source, target_rate_hz=model.card.sample_rate_hz)
+    listening = model.listen(source._stream, hop_s=hop_s, live=True)
     for window in listening:
         yield source._clock.answer(window, listening.scenes)
+
+
+def pump(descriptor: int, source: LiveSource, pcm: "PCM") -> None:
+    """Read raw samples from an open file or pipe to its end, put them into `source` and close that.
+
+    To be run on a thread of its own. What is no raw sound by its first bytes closes the source with AudioError.
+    """
+    try:
+        # Not through sys.stdin: at the end of the program its lock would be held by this thread.
+        content = os.read(descriptor, READ_BYTES)
+        while content and len(content) < MAGIC_BYTES and (more := os.read(descriptor, READ_BYTES)):
+            content += more
+        kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), "")
+        if kind:
+            raise AudioError(
+                f"{source.name}: {kind}, not raw samples; send raw ones (arecord -t raw, ffmpeg -f "
+                "s16le), or name a whole recording to `avgan classify`"
+            )
+        while content and source.put(pcm.decode(content)):
+            content = os.read(descriptor, READ_BYTES)
+    except AudioError as error:
+        source.close(error)
+    except OSError as error:
+        source.close(AudioError(f"{source.name}: cannot be read ({error.strerror})"))
+    finally:
+        source.close()
 
 
 class PCM:
@@ -237,11 +281,6 @@ class PCM:
         self._dtype = _DTYPES[sample_format]
         self._num_channels = num_channels
         self._rest = b""
-
-    @property
-    def num_bytes_over(self) -> int:
-        """Bytes of a frame that is not complete; at the end they are of no use."""
-        return len(self._rest)
 
     def decode(self, content: bytes) -> np.ndarray:
         """Bytes -> samples (L, C) float32 at full scale 1; L may be 0."""
