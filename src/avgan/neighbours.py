@@ -32,7 +32,7 @@ def find_neighbours(
     if not clips:
         raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
     network = Network(bundle)
-    waveforms = _waveforms(sounds.root, clips, bundle)
+    waveforms = first_windows(sounds.root, clips, bundle)
     codes = [network.answer(network.hear(waveform[None]))[1][0] for waveform in waveforms]
     return Neighbours(
         tuple(clip.id for clip in clips),
@@ -56,7 +56,7 @@ def training_clips(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     return sorted((clip for _, clip in found[:MAX_CLIPS]), key=lambda clip: clip.id)
 
 
-def _waveforms(root: Path, clips: Iterable[Clip], bundle: Bundle) -> Iterator[np.ndarray]:
+def first_windows(root: Path, clips: Iterable[Clip], bundle: Bundle) -> Iterator[np.ndarray]:
     """The first window (L,) of each clip, as the bundle hears it."""
     card = bundle.card
     for clip in clips:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from avgan.cli.app import app, extra, key_value, say
+from avgan.cli.app import UsageError, app, extra, key_value, say
 
 
 @app.command
@@ -98,6 +98,7 @@ def export(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     data: Path | None = None,
+    int8: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Turn a run into one bundle that needs no torch.
 
@@ -109,9 +110,17 @@ def export(
         Folder of the bundle.
     data
         The folder that it was trained on: the bundle then names the training clips nearest to an answer.
+    int8
+        With --data: write a second bundle beside it, OUTPUT-int8, smaller and faster, and what that costs.
     """
+    if int8 and data is None:
+        raise UsageError("--int8 needs the recordings that the run was trained on: --data FOLDER")
     with extra("export"):
         from avgan.export import export_bundle
+        from avgan.quantize import quantize_bundle
 
     print(export_bundle(run, output, data=data))
+    if int8 and data is not None:
+        small = output.with_name(f"{output.name}-int8")
+        print(quantize_bundle(output, small, run=run, data=data))
     say(f"next: avgan classify RECORDING --model {output}")
