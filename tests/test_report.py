@@ -1,8 +1,12 @@
 """The page: whole in itself, readable by machines that read pages aloud, true to the predictions."""
 
 import base64
+import dataclasses
 import io
 import re
+import tempfile
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,10 +15,20 @@ import pytest
 import soundfile
 from PIL import Image
 
+from avgan.audio import read_audio
 from avgan.errors import AvganError
-from avgan.report import COLOURS, EXCERPT_S, Report, read_excerpt, spectrogram, spectrogram_png
+from avgan.report import (
+    COLOURS,
+    EXCERPT_S,
+    MAX_STRETCHES,
+    Report,
+    read_excerpt,
+    spectrogram,
+    spectrogram_png,
+)
 from avgan.runtime import Model, load
 from avgan.runtime.batch import Recording
+from avgan.runtime.prediction import WindowPrediction
 from avgan.runtime.timeline import segments
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -51,13 +65,19 @@ def model(toy_bundle: Path) -> Model:
     return load(toy_bundle)
 
 
-def listen(model: Model, path: Path, report: Report) -> None:
+def listen(model: Model, path: Path, report: Report, *, hop_s: float | None = None) -> None:
     """Hand a recording to the report as a batch does, which is left open."""
     report.begin(Recording(str(path), path))
-    listening = model.listen(path)
-    for segment in segments(listening):
+    listening = model.listen(path, hop_s=hop_s)
+
+    def passed_on() -> Iterator[WindowPrediction]:
+        for window in listening:
+            report.window(window)
+            yield window
+
+    for segment in segments(passed_on()):
         report.segment(segment)
-    report.end(listening.conclude())
+    report.end(dataclasses.replace(listening.conclude(), path=str(path)))
 
 
 @pytest.fixture
@@ -96,8 +116,9 @@ def test_it_can_be_read_aloud_and_on_a_phone(page_text: str) -> None:
     assert page.all("html")[0]["lang"] == "en"
     assert all(image.get("alt") for image in page.all("img"))
     assert all(player.get("aria-label") for player in page.all("audio"))
-    assert all(cell.get("scope") == "row" for cell in page.all("th"))
-    assert len(page.all("caption")) == len(page.all("table")) == 4
+    assert {cell.get("scope") for cell in page.all("th")} == {"row", "col"}
+    assert len(page.all("caption")) == 4
+    assert len(page.all("table")) == 5
     assert [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)][:3] == ["h1", "h2", "h3"]
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
     assert len(page.all("main")) == 1
@@ -110,15 +131,14 @@ def test_it_shows_the_answers(page_text: str) -> None:
     assert "2 recordings" in page.text
     images = page.all("img")
     sizes = [decoded_image(image["src"] or "").size for image in images]
-    assert sizes == [(256, 256), (640, 176)] * 2
+    assert sizes == [(256, 256), (640, 176), (1030, 96), (256, 256), (640, 176)]
 
 
 def test_the_sound_in_it_is_the_recording(page_text: str) -> None:
     player = Page(page_text).all("audio")[0]
     content = base64.b64decode((player["src"] or "").partition(",")[2])
-    samples, rate_hz = soundfile.read(io.BytesIO(content))
-    assert rate_hz == 16_000
-    assert len(samples) / rate_hz == pytest.approx(EXCERPT_S, abs=0.1)
+    samples = read_audio(content)
+    assert len(samples) / 16_000 == pytest.approx(EXCERPT_S, abs=0.1)
     # White noise at 44.1 kHz, of which what lies above 8 kHz is gone.
     expected = 0.5 / np.sqrt(3) * np.sqrt(16 / 44.1)
     assert np.sqrt(np.mean(samples**2)) == pytest.approx(expected, rel=0.1)
@@ -171,6 +191,135 @@ def test_louder_is_lighter() -> None:
 def test_nothing_heard_writes_nothing(model: Model, tmp_path: Path) -> None:
     Report(tmp_path / "page.html", model.card).close()
     assert list(tmp_path.iterdir()) == []
+
+
+def changing_wav(path: Path, rng: np.random.Generator, num_changes: int) -> Path:
+    """A second of hiss, a second of silence, and so on."""
+    samples = rng.uniform(-0.5, 0.5, (num_changes, 16_000))
+    samples[1::2] = 0
+    soundfile.write(path, samples.reshape(-1), 16_000)
+    return path
+
+
+def report_of(model: Model, paths: Sequence[Path], folder: Path) -> Page:
+    report = Report(folder / "page.html", model.card)
+    for path in paths:
+        listen(model, path, report)
+    report.close()
+    return Page((folder / "page.html").read_text(encoding="utf-8"))
+
+
+def test_it_shows_scenes_over_time(model: Model, tmp_path: Path, rng: np.random.Generator) -> None:
+    page = report_of(model, [changing_wav(tmp_path / "a.wav", rng, 6)], tmp_path)
+    stretches = [item for item in page.all("li") if "--from" in (item.get("style") or "")]
+    assert all(item["tabindex"] == "0" for item in stretches)
+    places = [re.findall(r"--(?:from|long):([\d.]+)%", item["style"] or "") for item in stretches]
+    starts = [float(start) for start, _ in places]
+    assert starts == pytest.approx([100 * i / 6 for i in range(6)], abs=0.01)
+    assert sum(float(length) for _, length in places) == pytest.approx(100, abs=0.1)
+    assert "beach 0:00–0:01" in page.text
+    assert "unknown 0:01–0:02 · silent" in page.text
+    # The same again as a table, and what is silent has no certainty there.
+    assert len(page.all("tr")) == 1 + 6 + 4 + 4
+    assert re.search(r"0:010:02unknownsilent", page.text)
+
+
+def test_the_pictures_of_a_timeline_stand_in_their_time(
+    model: Model, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    page = report_of(model, [changing_wav(tmp_path / "a.wav", rng, 6)], tmp_path)
+    strip = np.asarray(decoded_image(page.all("img")[-1]["src"] or "").convert("L"), float)
+    parts = [part[:, 8:-8].mean() for part in np.array_split(strip, 6, axis=1)]
+    assert min(parts[::2]) > 2 * max(parts[1::2])  # hiss is bright, what is unknown is dimmed
+
+
+def test_many_changes_are_shown_as_fewer(
+    model: Model, tmp_path: Path, tone_wav: Path, rng: np.random.Generator
+) -> None:
+    report = Report(tmp_path / "page.html", model.card)
+    report.begin(Recording("a.wav", tone_wav))
+    grid = np.zeros((16, 16), np.uint16)
+    windows = [
+        WindowPrediction(i, i + 1, str(rng.choice(list("abcd"))), None, 0.5, codes=grid)
+        for i in range(400)
+    ]
+    num_changes = 0
+    for window in windows:
+        report.window(window)
+    for segment in segments(windows):
+        num_changes += 1
+        report.segment(segment)
+    report.end(dataclasses.replace(model.classify(tone_wav), duration_s=400.0))
+    report.close()
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    stretches = [item for item in page.all("li") if "--from" in (item.get("style") or "")]
+    assert 10 < len(stretches) <= MAX_STRETCHES < num_changes
+    assert f"{num_changes} changes, shown as {len(stretches)} stretches" in page.text
+
+
+def test_the_unknown_never_looks_like_an_answer(model: Model, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    page = report_of(model, [tmp_path / "silent.wav"], tmp_path)
+    (article,) = page.all("article")
+    assert article["class"] == "unknown"
+    assert "Not answered: silent." in page.text
+    heading = re.search(r"<h2>(.*?)</h2>", (tmp_path / "page.html").read_text(), re.S)
+    assert heading is not None
+    assert heading[1].strip() == "unknown"  # and no number
+    assert "Scenes: best guesses, not an answer" in page.text
+    picture = page.all("img")[0]
+    assert picture["alt"] == "Dimmed: not an answer"
+    shown = np.asarray(decoded_image(picture["src"] or ""))
+    assert shown.mean() < 0.5 * 255
+    assert shown.std() > 5  # hatched
+
+
+def test_an_archive_needs_no_memory(
+    model: Model, tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avgan.report.MAX_PLAYERS", 2)
+    prediction = model.classify(tone_wav)
+    report = Report(tmp_path / "page.html", model.card)
+    sizes = []
+    tracemalloc.start()
+    for number in range(60):
+        report.begin(Recording("tone.wav", tone_wav))
+        report.end(dataclasses.replace(prediction, path=f"{number}.wav"))
+        if number in (9, 59):
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    report.close()
+    assert sizes[1] - sizes[0] < 50_000
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.all("article")) == 60
+    assert len(page.all("audio")) == 2
+    assert "60 recordings" in page.text
+    images = [decoded_image(image["src"] or "").size for image in page.all("img")]
+    assert images == [(256, 256), (640, 176)] * 2 + [(128, 128)] * 58
+
+
+def test_what_cannot_be_read_again_is_shown_without_its_sound(
+    model: Model, tmp_path: Path, tone_wav: Path
+) -> None:
+    report = Report(tmp_path / "page.html", model.card)
+    report.begin(Recording("pipe", tmp_path / "gone.wav"))
+    report.end(model.classify(tone_wav))
+    report.close()
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.all("article")) == 1
+    assert page.all("audio") == []
+
+
+def test_no_room_for_what_is_kept_aside(
+    model: Model, tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(AvganError, match=r"No space left on device.*TMPDIR"):
+        report_of(model, [tone_wav], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tone.wav"]
 
 
 def test_where_nothing_can_be_written(model: Model, tmp_path: Path, tone_wav: Path) -> None:

@@ -6,29 +6,38 @@ The page holds everything itself and asks no server for anything; it may be mail
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import IO
 
 import numpy as np
 import soundfile
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ, AudioSource, AudioStream
-from avgan.files import write_whole
-from avgan.images import png_bytes
-from avgan.runtime.batch import Recording, Sink
+from avgan.errors import AudioError, AvganError
+from avgan.files import whole
+from avgan.runtime.batch import Sink
 from avgan.runtime.bundle import Card
+from avgan.runtime.drawing import Colour, colours, dimmed, enlarged, plain
 from avgan.runtime.formats import clock, percent
-from avgan.runtime.prediction import UNKNOWN, Prediction
+from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.sources import Recording
+from avgan.runtime.strip import paint_pictures
+from avgan.runtime.thinning import Thinning, whole_segments
 from avgan.runtime.timeline import Segment
 
 EXCERPT_S = 10
 MAX_PLAYERS = 200  # each adds some 100 kB to the page
 NUM_BARS = 5
-PICTURE_SCALE = 2
-MAX_STRETCHES = 40
+PICTURE_PX = 256
+MAX_STRETCHES = 60
+STRIP_PX, MIN_STRIP_PX, MAX_STRIP_PX = 96, 480, 1_030  # the width of an article
 
 SPECTROGRAM_PX = (640, 176)
 FFT_SIZE = 1024
@@ -50,50 +59,78 @@ COLOURS = (
 
 
 class Report(Sink):
-    """Collects predictions and writes the page when closed. Raises AvganError where it cannot."""
+    """Writes the page when closed; until then what it shows lies on disk, so that an archive needs no memory.
+
+    The first recordings can be heard in it, the rest are shown in short. Raises AvganError where it cannot write.
+    """
 
     def __init__(self, path: Path, card: Card) -> None:
         self._path = path
         self._card = card
-        self._articles: list[str] = []
+        self._num_articles = 0
+        self._articles: IO[bytes] | None = None
         self._source: AudioSource = b""
-        self._stretches: list[Segment] = []
+        self._windows = Thinning()
         self._num_stretches = 0
 
     def begin(self, recording: Recording) -> None:
         self._source = recording.source
-        self._stretches = []
+        self._windows = Thinning()
         self._num_stretches = 0
+
+    def window(self, window: WindowPrediction) -> None:
+        self._windows.add(window)
 
     def segment(self, segment: Segment) -> None:
         self._num_stretches += 1
-        if self._num_stretches <= MAX_STRETCHES:
-            self._stretches.append(segment)
 
     def end(self, prediction: Prediction) -> None:
         """Add a recording, which is read again for the sound that the page plays."""
-        waveform = read_excerpt(self._source)
-        player = "" if len(self._articles) >= MAX_PLAYERS else _player(waveform, prediction)
-        over_time = _timeline(prediction, self._stretches, self._num_stretches)
-        self._articles.append(_article(prediction, waveform, player, over_time))
+        over_time = timeline(self._windows, self._num_stretches, prediction)
+        heard = _heard(self._source, prediction) if self._num_articles < MAX_PLAYERS else ""
+        text = _article(prediction, heard, over_time)
+        with _spooling():
+            # Closed with the report; without a name, so that nothing stays where the work is killed.
+            self._articles = self._articles or tempfile.TemporaryFile()  # noqa: SIM115
+            self._articles.write(text.encode("utf-8", "replace"))
+        self._num_articles += 1
 
     def close(self) -> None:
         """Write the page, if it would show anything."""
-        if self._articles:
-            write_whole(self._path, page(self._articles, self._card).encode("utf-8", "replace"))
+        if self._articles is None:
+            return
+        before, after = page(self._num_articles, self._card)
+        with self._articles as articles, whole(self._path) as temporary:
+            articles.seek(0)
+            with temporary.open("wb") as file:
+                file.write(before.encode("utf-8", "replace"))
+                shutil.copyfileobj(articles, file)
+                file.write(after.encode("utf-8", "replace"))
 
 
-def page(articles: Sequence[str], card: Card) -> str:
-    """The whole page around its articles."""
+@contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise AvganError(
+            f"{place}: the report's pictures cannot be kept there ({error.strerror or error}); "
+            "make room, or set TMPDIR to another place"
+        ) from None
+
+
+def page(num_articles: int, card: Card) -> tuple[str, str]:
+    """What stands before and after the articles of the page."""
     folder = resources.files("avgan") / "page"
-    count = "1 recording" if len(articles) == 1 else f"{len(articles)} recordings"
-    return Template((folder / "report.html").read_text(encoding="utf-8")).substitute(
+    before, after = (folder / "report.html").read_text(encoding="utf-8").split("$articles")
+    count = "1 recording" if num_articles == 1 else f"{num_articles:,} recordings"
+    return Template(before).substitute(
         style=(folder / "report.css").read_text(encoding="utf-8"),
         count=count,
         model=html.escape(f"{card.name} {card.version}"),
         description=html.escape(card.description),
-        articles="\n".join(articles),
-    )
+    ), after
 
 
 def read_excerpt(source: AudioSource) -> np.ndarray:
@@ -141,68 +178,131 @@ def spectrogram_png(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _article(prediction: Prediction, waveform: np.ndarray, player: str, over_time: str) -> str:
-    scene = html.escape(prediction.scene.replace("_", " "))
-    excerpt_s = len(waveform) / SAMPLE_RATE_HZ
-    picture = _data_uri(png_bytes(prediction.picture, scale=PICTURE_SCALE), "image/png")
-    sound_picture = _data_uri(spectrogram_png(waveform), "image/png")
+def _article(prediction: Prediction, heard: str, over_time: str) -> str:
+    known = prediction.known
+    scene = html.escape(plain(prediction.scene))
+    picture = prediction.picture if known else dimmed(prediction.picture)
+    shown = _jpeg(enlarged(picture, PICTURE_PX if heard else PICTURE_PX // 2))
+    alt = f"The place as the model imagines it: {scene}" if known else "Dimmed: not an answer"
+    sure = f"<span>{percent(prediction.probability)}</span>" if known else ""
+    reason = html.escape(prediction.reason)
     notes = "".join(f"<li>{html.escape(warning)}</li>" for warning in prediction.warnings)
-    return f"""<article>
+    guess = "" if known else "best guesses, not an answer"
+    return f"""<article{"" if known else ' class="unknown"'}>
 <figure class="imagined">
-<img src="{picture}" width="256" height="256" alt="The place as the model imagines it: {scene}">
-<figcaption>imagined</figcaption>
+<img src="{shown}" width="256" height="256" alt="{alt}">
+<figcaption>{"imagined" if known else "what it would imagine, if it had to"}</figcaption>
 </figure>
 <div class="answer">
-<h2>{scene} <span>{percent(prediction.probability)}</span></h2>
+<h2>{scene} {sure}</h2>
+{"" if known else f'<p class="reason">Not answered: {reason}.</p>'}
 <p class="file">{html.escape(prediction.path)} <span>{clock(prediction.duration_s)}</span></p>
 {f'<ul class="notes" aria-label="Warnings">{notes}</ul>' if notes else ""}
 <div class="bars">
-{_bars("Scenes", prediction.scenes)}
-{_bars("Sounds", prediction.sounds)}
+{_bars("Scenes", prediction.scenes, guess)}
+{_bars("Sounds", prediction.sounds, guess)}
 </div>
 </div>
-<figure class="heard">
-<img src="{sound_picture}" width="{SPECTROGRAM_PX[0]}" height="{SPECTROGRAM_PX[1]}"
+{heard}
+{over_time}
+</article>
+"""
+
+
+def _heard(source: AudioSource, prediction: Prediction) -> str:
+    """The beginning of a recording to be seen and played; nothing where it cannot be read a second time."""
+    try:
+        waveform = read_excerpt(source)
+    except AudioError:
+        return ""
+    excerpt_s = len(waveform) / SAMPLE_RATE_HZ
+    picture = _data_uri(spectrogram_png(waveform), "image/png")
+    sound = _data_uri(_mp3(waveform), "audio/mpeg")
+    label = html.escape(f"First {excerpt_s:.3g} s of {prediction.path}")
+    return f"""<figure class="heard">
+<img src="{picture}" width="{SPECTROGRAM_PX[0]}" height="{SPECTROGRAM_PX[1]}"
  alt="Spectrogram of the first {excerpt_s:.3g} s: time to the right, pitch upwards, louder is lighter">
 <figcaption><span>0 s</span><span>heard, up to 8 kHz</span><span>{excerpt_s:.3g} s</span></figcaption>
-{player}
-</figure>
-{over_time}
-</article>"""
+<audio controls preload="metadata" src="{sound}" aria-label="{label}"></audio>
+</figure>"""
 
 
-def _bars(title: str, ranking: Mapping[str, float]) -> str:
+def _bars(title: str, ranking: Mapping[str, float], guess: str) -> str:
     """The most probable names as a table whose cells are bars."""
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(name.replace("_", " "))}</th>'
+        f'<tr><th scope="row">{html.escape(plain(name))}</th>'
         f'<td><span class="bar" style="--share:{100 * value:.1f}%"></span></td>'
         f"<td>{percent(value)}</td></tr>"
         for name, value in list(ranking.items())[:NUM_BARS]
     )
-    return f"<table><caption>{title}</caption>{rows}</table>" if rows else ""
+    caption = f"{title}: {guess}" if guess else title
+    return f"<table><caption>{caption}</caption>{rows}</table>" if rows else ""
 
 
-def _timeline(prediction: Prediction, stretches: Sequence[Segment], num_stretches: int) -> str:
-    """What was heard when, where that changes: the first `stretches` of so many."""
-    if num_stretches < 2:
+def timeline(windows: Thinning, num_stretches: int, prediction: Prediction) -> str:
+    """What was heard when, where that changes: pictures along the time, each with its text, and the same as a table."""
+    kept, stretches = _overview(windows, prediction.duration_s)
+    if len(stretches) < 2:
         return ""
-    scenes = [*prediction.scenes, UNKNOWN]
-    items = "".join(
-        f'<li style="flex-grow:{stretch.end_s - stretch.start_s:.1f};'
-        f'--hue:{47 * scenes.index(stretch.scene) % 360}">'
-        f"<b>{html.escape(stretch.scene.replace('_', ' '))}</b>"
-        f" {clock(stretch.start_s)}–{clock(stretch.end_s)}</li>"
-        for stretch in stretches
+    duration_s = max(prediction.duration_s, 1e-3)
+    width_px = min(max(len(kept) * STRIP_PX, MIN_STRIP_PX), MAX_STRIP_PX)
+    strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), draw=prediction.draw)
+    painted = colours(kept)
+    items = "".join(_stretch_item(each, duration_s, painted[each.scene]) for each in stretches)
+    merged = (
+        f" <span>{num_stretches:,} changes, shown as {len(stretches)} stretches</span>"
+        if num_stretches > len(stretches)
+        else ""
     )
-    more = num_stretches - len(stretches)
-    rest = f"<p>and {more} more changes</p>" if more > 0 else ""
-    return f'<section class="timeline"><h3>Over time</h3><ol>{items}</ol>{rest}</section>'
+    rows = "".join(_stretch_row(each) for each in stretches)
+    return f"""<section class="timeline"><h3>Over time{merged}</h3>
+<div class="track"><div class="strip" style="--width:{width_px}px">
+<img src="{_jpeg(strip)}" width="{width_px}" height="{STRIP_PX}"
+ alt="The places as the model imagines them, one after another">
+<ol aria-label="Scenes over time">{items}</ol>
+<p class="ends"><span>0:00</span><span>{clock(round(duration_s))}</span></p>
+</div></div>
+<details><summary>As a table</summary>
+<table class="stretches"><tr><th scope="col">from</th><th scope="col">to</th><th scope="col">scene</th>
+<th scope="col">certainty</th></tr>{rows}</table></details></section>"""
 
 
-def _player(waveform: np.ndarray, prediction: Prediction) -> str:
-    sound = _data_uri(_mp3(waveform), "audio/mpeg")
-    label = html.escape(f"First {EXCERPT_S} s of {prediction.path}")
-    return f'<audio controls preload="metadata" src="{sound}" aria-label="{label}"></audio>'
+def _overview(windows: Thinning, duration_s: float) -> tuple[list[WindowPrediction], list[Segment]]:
+    """As many windows as make no more stretches than one can look at."""
+    kept = windows.windows()
+    while len(stretches := whole_segments(kept, duration_s)) > MAX_STRETCHES:
+        kept = windows.windows(len(kept) // 2)
+    return kept, stretches
+
+
+def _stretch_item(stretch: Segment, duration_s: float, colour: Colour) -> str:
+    start, width = (
+        100 * time_s / duration_s for time_s in (stretch.start_s, stretch.end_s - stretch.start_s)
+    )
+    scene = html.escape(plain(stretch.scene))
+    kinds = ["late"] * (start > 50) + ["unknown"] * bool(stretch.reason)
+    late = f' class="{" ".join(kinds)}"' if kinds else ""
+    said = percent(stretch.probability) if not stretch.reason else html.escape(stretch.reason)
+    return (
+        f'<li{late} tabindex="0" style="--from:{start:.2f}%;--long:{width:.2f}%;'
+        f'--colour:rgb{colour}"><i aria-hidden="true"><u>{scene}</u></i><span><b>{scene}</b> '
+        f"{clock(round(stretch.start_s))}–{clock(round(stretch.end_s))} · {said}</span></li>"
+    )
+
+
+def _stretch_row(stretch: Segment) -> str:
+    said = percent(stretch.probability) if not stretch.reason else html.escape(stretch.reason)
+    return (
+        f"<tr><td>{clock(round(stretch.start_s))}</td><td>{clock(round(stretch.end_s))}</td>"
+        f"<td>{html.escape(plain(stretch.scene))}</td><td>{said}</td></tr>"
+    )
+
+
+def _jpeg(picture: Image.Image) -> str:
+    """As an address that holds the picture itself: a tenth of the size of a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=86)
+    return _data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def _mp3(waveform: np.ndarray) -> bytes:

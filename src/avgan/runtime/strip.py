@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import ceil
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from avgan.files import write_whole
@@ -58,6 +59,8 @@ class Page:
     num_rows: int
     px_per_s: float
     picture_px: int
+    left_px: int = MARGIN_PX
+    top_px: int = MARGIN_PX + AXIS_PX
 
     @classmethod
     def of(cls, duration_s: float, num_windows: int) -> "Page":
@@ -80,11 +83,11 @@ class Page:
 
     def top(self, row: int) -> int:
         """Where the pictures of a row begin."""
-        return MARGIN_PX + row * self.row_px + AXIS_PX
+        return self.top_px + row * self.row_px
 
     def time_s(self, row: int, column_px: int) -> float:
         """The time at a place."""
-        return row * self.row_s + (column_px - MARGIN_PX) / self.px_per_s
+        return row * self.row_s + (column_px - self.left_px) / self.px_per_s
 
     def pieces(self, start_s: float, end_s: float) -> Iterator[tuple[int, int, int]]:
         """A stretch as (row, left, right) for each row it lies in."""
@@ -93,7 +96,7 @@ class Page:
             if from_s >= to_s:
                 return
             left, right = ((time_s - row * self.row_s) * self.px_per_s for time_s in (from_s, to_s))
-            yield row, MARGIN_PX + round(left), MARGIN_PX + round(right)
+            yield row, self.left_px + round(left), self.left_px + round(right)
 
 
 def _round_step_s(at_least_s: float) -> int:
@@ -121,13 +124,21 @@ def paint_strip(
     sheet = Image.new("RGB", (page.width_px, height), NIGHT)
     pen = ImageDraw.Draw(sheet)
     _draw_axes(pen, page)
-    first = 0
+    _paste_pictures(sheet, page, stretches, windows, draw)
     for stretch in stretches:
-        inside = windows[first : first + stretch.num_windows]
-        first += stretch.num_windows
-        _paste_pictures(sheet, page, stretch, inside, draw)
         _draw_ribbon(pen, page, stretch, painted[stretch.scene])
     legend.draw(pen, page.top(page.num_rows) - AXIS_PX, painted)
+    return sheet
+
+
+def paint_pictures(
+    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Draw
+) -> Image.Image:
+    """The pictures of a recording alone, in one row that fills a sheet of `size_px`."""
+    seconds = max(duration_s, 1e-3)
+    page = Page(duration_s, seconds, 1, size_px[0] / seconds, size_px[1], left_px=0, top_px=0)
+    sheet = Image.new("RGB", size_px, NIGHT)
+    _paste_pictures(sheet, page, whole_segments(windows, duration_s), windows, draw)
     return sheet
 
 
@@ -146,27 +157,32 @@ def _draw_axes(pen: ImageDraw.ImageDraw, page: Page) -> None:
 def _paste_pictures(
     sheet: Image.Image,
     page: Page,
-    stretch: Segment,
+    stretches: Sequence[Segment],
     windows: Sequence[WindowPrediction],
     draw: Draw,
 ) -> None:
-    """The picture of a stretch in its time, or where there is room for several, those of its surest windows."""
-    middles_s = [(window.start_s + window.end_s) / 2 for window in windows]
-    for row, left, right in page.pieces(stretch.start_s, stretch.end_s):
-        num_cells = max(1, ceil((right - left) / page.picture_px))
-        edges = [left + (right - left) * cell // num_cells for cell in range(num_cells + 1)]
-        for x0, x1 in pairwise(edges):
-            first, last = (bisect_left(middles_s, page.time_s(row, x)) for x in (x0, x1))
-            inside = windows[first:last] or [windows[min(first, len(windows) - 1)]]
-            surest = max(inside, key=lambda window: window.probability)
-            picture = enlarged(imagined(surest, draw), page.picture_px)
-            gap = GAP_PX if x0 == left and x1 - x0 > 2 * GAP_PX else 0
-            width = x1 - x0 - gap
-            if width < 1:
-                continue
-            cut = (page.picture_px - width) // 2
-            part = picture.crop((cut, 0, cut + width, page.picture_px))
-            sheet.paste(part, (x0 + gap, page.top(row)))
+    """The picture of each stretch in its time, or where there is room for several, those of its surest windows."""
+    at = 0
+    for stretch in stretches:
+        own = windows[at : at + stretch.num_windows]
+        at += stretch.num_windows
+        middles_s = [(window.start_s + window.end_s) / 2 for window in own]
+        for row, left, right in page.pieces(stretch.start_s, stretch.end_s):
+            num_cells = max(1, ceil((right - left) / page.picture_px))
+            edges = [left + (right - left) * cell // num_cells for cell in range(num_cells + 1)]
+            for x0, x1 in pairwise(edges):
+                first, last = (bisect_left(middles_s, page.time_s(row, x)) for x in (x0, x1))
+                inside = own[first:last] or [own[min(first, len(own) - 1)]]
+                surest = max(inside, key=lambda window: window.probability)
+                gap_px = GAP_PX if x0 == left and x1 - x0 > 2 * GAP_PX else 0
+                part = _middle(imagined(surest, draw), page.picture_px, x1 - x0 - gap_px)
+                sheet.paste(part, (x0 + gap_px, page.top(row)))
+
+
+def _middle(picture: np.ndarray, height_px: int, width_px: int) -> Image.Image:
+    """The middle columns of a picture that is enlarged to a height."""
+    left = (height_px - width_px) // 2
+    return enlarged(picture, height_px).crop((left, 0, left + width_px, height_px))
 
 
 def _draw_ribbon(pen: ImageDraw.ImageDraw, page: Page, stretch: Segment, paint: Colour) -> None:

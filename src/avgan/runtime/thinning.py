@@ -56,6 +56,8 @@ def spans(windows: Sequence[WindowPrediction], duration_s: float) -> list[tuple[
 def whole_segments(windows: Sequence[WindowPrediction], duration_s: float) -> list[Segment]:
     """The segments of windows, side by side from 0 to `duration_s`."""
     found = list(segments(windows))
+    if not found:
+        return []
     found[0] = replace(found[0], start_s=0.0)
     found[-1] = replace(found[-1], end_s=max(duration_s, found[-1].start_s))
     return found
