@@ -68,6 +68,22 @@ def listen(
     if list_devices:
         _list_devices()
         return
+    _check_usage(source, rate, live)
+    from avgan.runtime import load
+    from avgan.runtime.microphone import microphone
+
+    # A second asks for little: several threads would only wait for each other.
+    heard = load(model, num_threads=1)
+    if source is None:
+        opened = microphone(device, rate_hz=rate, num_channels=channels)
+    else:
+        assert rate is not None
+        opened = _standard_input(rate, channels or 1, encoding, waits=not live)
+    with opened as sound:
+        _listen(heard, sound, hop, format)
+
+
+def _check_usage(source: str | None, rate: int | None, live: bool) -> None:
     if source is None:
         if live:
             raise UsageError("--live is for standard input; a microphone is always live")
@@ -77,19 +93,6 @@ def listen(
         raise UsageError("raw samples do not tell their rate: name it, such as --rate 48000")
     elif sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe raw samples in")
-    from avgan.runtime import load
-    from avgan.runtime.microphone import microphone
-
-    heard = load(
-        model, num_threads=1
-    )  # what a second asks for is little: more would only wait for each other
-    if source is None:
-        opened = microphone(device, rate_hz=rate, num_channels=channels)
-    else:
-        assert rate is not None
-        opened = _standard_input(rate, channels or 1, encoding, waits=not live)
-    with opened as sound:
-        _listen(heard, sound, hop, format)
 
 
 def _listen(
