@@ -18,6 +18,7 @@ from avgan.runtime.bundle import Card
 from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
 
 BATCH = 32
+BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 LEAST = 1e-12
 """A probability below it is noise of the arithmetic."""
 
@@ -34,6 +35,8 @@ class CellSize:
 SIZES = (CellSize(0.24, 16, 2), CellSize(0.48, 32, 2))
 SPREAD = 0.35
 """Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
+QUIET_PERCENT = 10
+"""Of a window, a band is as quiet as this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class Parts:
 
     log_mel: np.ndarray
     """(F, T)"""
+    quiet: np.ndarray
+    """(F,) what a silenced band is left with: the recording's own background, for silence sounds like something."""
     starts: tuple[int, ...]
     """P time steps at which patches begin."""
     size: int
@@ -68,7 +73,9 @@ class Occlusion:
 
     def take_apart(self, waveform: np.ndarray) -> Parts:
         """A window (L,) -> its log-mel, and what is heard in each of its patches."""
-        return self._take_apart(self._to_log_mel(waveform))
+        log_mel = self._to_log_mel(waveform)
+        quiet = np.maximum(np.percentile(log_mel, QUIET_PERCENT, axis=1), self._silence)
+        return self._take_apart(log_mel, quiet.astype(np.float32))
 
     def probabilities(self, parts: Parts) -> np.ndarray:
         """The answer for a window as it is, (N,)."""
@@ -77,18 +84,22 @@ class Occlusion:
     def without(self, parts: Parts, bands: slice, steps: slice) -> np.ndarray:
         """The answer (N,) had some bands been quiet for some time steps."""
         log_mel = parts.log_mel.copy()
-        log_mel[bands, steps] = self._quiet[bands, None]
-        return self.probabilities(self._take_apart(log_mel))
+        log_mel[bands, steps] = parts.quiet[bands, None]
+        return self.probabilities(self._take_apart(log_mel, parts.quiet))
 
     def saliency(self, parts: Parts, of: np.ndarray) -> np.ndarray:
         """How much each point of the log-mel speaks for the labels `of` (N,): (F, T), negative where it speaks against.
 
-        It is the fall of their log-odds where the point's surroundings are quiet. Log-odds, since of a sure answer the
-        probability hardly moves.
+        It is the fall of their log-odds where the point's surroundings are quiet, more of it where the point rises out
+        of the quiet. Log-odds, since of a sure answer the probability hardly moves.
         """
-        return np.mean([self._saliency(parts, of, size) for size in SIZES], axis=0)
+        rise = np.sqrt(_smooth(np.abs(parts.log_mel - parts.quiet[:, None])))
+        falls = [self._falls(parts, of, size) for size in SIZES]
+        saliency: np.ndarray = np.mean(falls, axis=0) * rise / max(float(rise.max()), 1e-6)
+        return saliency
 
-    def _saliency(self, parts: Parts, of: np.ndarray, size: CellSize) -> np.ndarray:
+    def _falls(self, parts: Parts, of: np.ndarray, size: CellSize) -> np.ndarray:
+        """What cells of one size did, spread over the log-mel (F, T)."""
         num_bands, num_steps = parts.log_mel.shape
         length = round(size.length_s / self._card.window_s * num_steps)
         bands = _cells(num_bands, size.num_bands, size.overlap)
@@ -98,7 +109,7 @@ class Occlusion:
         for index, patch in enumerate(parts.patches):
             changed = np.repeat(patch[None], len(bands) * len(steps), 0)
             for row, (band, step) in zip(changed, product(bands, steps), strict=True):
-                row[band, step] = self._quiet[band, None]
+                row[band, step] = parts.quiet[band, None]
             after = _log_odds(self._answer(parts, index, self._hear(changed)), of)
             falls.append((before - after).reshape(len(bands), len(steps)))
         in_window = [
@@ -108,7 +119,7 @@ class Occlusion:
         found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
         return found
 
-    def _take_apart(self, log_mel: np.ndarray) -> Parts:
+    def _take_apart(self, log_mel: np.ndarray, quiet: np.ndarray) -> Parts:
         num_steps = log_mel.shape[1]
         size = self._patch_steps or num_steps
         first = num_steps % size // 2
@@ -118,7 +129,7 @@ class Occlusion:
         rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
         if rest.shape[1]:  # repeated until it fills a patch: its maxima stay the same
             border = self._hear(rest[None, :, np.arange(size) % rest.shape[1]])[0]
-        return Parts(log_mel, starts, size, heard, border)
+        return Parts(log_mel, quiet, starts, size, heard, border)
 
     @cached_property
     def _patch_steps(self) -> int | None:
@@ -127,10 +138,10 @@ class Occlusion:
         return self._to_log_mel(np.zeros(patch.num_samples)).shape[1] if patch else None
 
     @cached_property
-    def _quiet(self) -> np.ndarray:
+    def _silence(self) -> np.ndarray:
         """The log-mel of silence, (F,)."""
-        quiet: np.ndarray = self._to_log_mel(np.zeros(self._num_samples))[:, 0]
-        return quiet
+        silence: np.ndarray = self._to_log_mel(np.zeros(self._num_samples))[:, 0]
+        return silence
 
     @property
     def _num_samples(self) -> int:
@@ -180,6 +191,16 @@ def _nearness(length: int, cells: list[slice]) -> np.ndarray:
     weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # some cell is always near
     near: np.ndarray = weights / weights.sum(1, keepdims=True)
     return near
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Values (F, T), each averaged with its neighbours."""
+    for axis in (0, 1):
+        padded = np.pad(values, [(2, 2) if axis == each else (0, 0) for each in (0, 1)], "edge")
+        length = values.shape[axis]
+        shifted = [np.take(padded, range(at, at + length), axis) for at in range(5)]
+        values = np.tensordot(BINOMIAL, shifted, 1)
+    return values
 
 
 def _log_odds(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
