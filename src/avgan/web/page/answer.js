@@ -35,7 +35,7 @@ export function show({ scene, sound, probability, reason, scenes = {}, sounds = 
   find("answer").textContent = title(scene);
   find("sure").replaceChildren(...(known ? sureness(probability, sound) : []));
   find("sure").hidden = !known;
-  say(find("reason"), known ? "" : `It gives no answer: ${sentence(reason || "it does not know this").replace(/^./, (letter) => letter.toLowerCase())}`);
+  say(find("reason"), known ? "" : `No answer: ${reason.replace(/\.$/, "")}.`);
   find("rankings").replaceChildren(
     ...(known ? [] : [make("p", { text: "What it would have guessed:" })]),
     ...ranking("Scenes", scenes),

@@ -126,9 +126,10 @@ async function startListening() {
   answer.wait("the microphone");
   let drawing = null;
   try {
-    session = await listen({
+    const listening = await listen({
       signal,
       longest_s: Math.min(LONGEST_RECORDING_S, limits.max_duration_s),
+      most_bytes: limits.max_bytes,
       onBlock(block, rate_hz) {
         drawing ??= new track.LiveTrack(rate_hz);
         drawing.add(block);
@@ -140,6 +141,8 @@ async function startListening() {
       },
       onEnd: (error) => fail(error, startListening),
     });
+    if (signal.aborted) return;
+    session = listening;
     find("sound-note").textContent = "The first answer takes a few seconds of sound.";
     find("sound").hidden = false;
   } catch (error) {

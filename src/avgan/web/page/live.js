@@ -11,7 +11,7 @@ const NO_ACCESS = 1008; // the service closes with this where the token is missi
  * Listen until `stop` is called, which gives the recording back, or `signal` is aborted. `onBlock(samples, rate_hz)`
  * sees each block, `onWindow(answer, note)` each answer, `onEnd(error)` an end that nobody asked for.
  */
-export async function listen({ signal, longest_s, onBlock, onWindow, onEnd }) {
+export async function listen({ signal, longest_s, most_bytes, onBlock, onWindow, onEnd }) {
   let socket = null;
   let recording = null;
   let stopped = false;
@@ -28,7 +28,7 @@ export async function listen({ signal, longest_s, onBlock, onWindow, onEnd }) {
     microphone.close();
     return null;
   }
-  recording = new Recording(microphone.rate_hz, longest_s);
+  recording = new Recording(microphone.rate_hz, longest_s, most_bytes);
   socket = liveSocket(microphone.rate_hz);
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);

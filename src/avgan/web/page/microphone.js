@@ -1,5 +1,7 @@
 // The microphone as blocks of samples, and a recording of them as a WAV file.
 
+const HEADER_BYTES = 44; // of a WAV file
+
 /** Why there can be no microphone on this page, or nothing. */
 export function microphoneProblem() {
   if (!window.isSecureContext || !navigator.mediaDevices?.getUserMedia) {
@@ -42,11 +44,11 @@ export async function openMicrophone(onBlock) {
   };
 }
 
-/** Keeps the last `longest_s` seconds of what is added. */
+/** Keeps the end of what is added: at most `longest_s` seconds, and a file of at most `most_bytes`. */
 export class Recording {
-  constructor(rate_hz, longest_s) {
+  constructor(rate_hz, longest_s, most_bytes) {
     this.#rate_hz = rate_hz;
-    this.#longest = longest_s * rate_hz;
+    this.#longest = Math.min(longest_s * rate_hz, (most_bytes - HEADER_BYTES) / 2);
   }
 
   #rate_hz;
@@ -57,7 +59,7 @@ export class Recording {
   add(block) {
     this.#blocks.push(block);
     this.#length += block.length;
-    while (this.#length - this.#blocks[0].length >= this.#longest) this.#length -= this.#blocks.shift().length;
+    while (this.#length > this.#longest) this.#length -= this.#blocks.shift().length;
   }
 
   get duration_s() {
@@ -67,7 +69,7 @@ export class Recording {
   /** The recording as a WAV file, 16 bit, mono. */
   file(name) {
     const num_bytes = 2 * this.#length;
-    const header = new DataView(new ArrayBuffer(44));
+    const header = new DataView(new ArrayBuffer(HEADER_BYTES));
     const write = (offset, text) => [...text].forEach((letter, n) => header.setUint8(offset + n, letter.charCodeAt(0)));
     write(0, "RIFF");
     header.setUint32(4, 36 + num_bytes, true);
