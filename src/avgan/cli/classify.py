@@ -186,17 +186,19 @@ def run(
 
 def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":
     """Who hears so many recordings."""
-    from avgan.runtime.engines.local import hear_in_threads, hear_in_turn
+    from avgan.runtime.engines.local import hear_alone, hear_in_threads, hear_in_turn
     from avgan.runtime.network import num_cores
 
     if wish.engine == "ray":
         with extra("cluster"):
             from avgan.runtime.engines.ray import hear_on_cluster
         return partial(hear_on_cluster, model, task, num_jobs=wish.jobs)
-    num_threads = min(wish.jobs or num_cores(), num_recordings)
-    if num_threads > 1:
-        return partial(hear_in_threads, model, task, num_threads=num_threads)
-    return partial(hear_in_turn, model, task)
+    num_jobs = wish.jobs or num_cores()
+    if num_jobs == 1:
+        return partial(hear_in_turn, model, task)
+    if num_recordings == 1:
+        return partial(hear_alone, model, task)
+    return partial(hear_in_threads, model, task, num_threads=min(num_jobs, num_recordings))
 
 
 def resume(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
+from avgan.audio import AudioStream
 from avgan.runtime.model import Listening, Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.sources import Recording
@@ -35,16 +36,25 @@ class Task:
 
 
 class Hearing:
-    """The answer of a model in this process."""
+    """The answer of a model in this process; the recording is read as a stream of that `kind`."""
 
-    def __init__(self, model: Model, recording: Recording, task: Task) -> None:
+    def __init__(
+        self,
+        model: Model,
+        recording: Recording,
+        task: Task,
+        kind: type[AudioStream] = AudioStream,
+    ) -> None:
         self._model = model
         self._recording = recording
         self._task = task
+        self._kind = kind
         self._listening: Listening | None = None
 
     def __iter__(self) -> Iterator[WindowPrediction]:
-        self._listening = self._model.listen(self._recording.source, hop_s=self._task.hop_s)
+        rate_hz = self._model.card.sample_rate_hz
+        stream = self._kind(self._recording.source, target_rate_hz=rate_hz)
+        self._listening = self._model.listen(stream, hop_s=self._task.hop_s)
         yield from self._listening
 
     def conclude(self) -> Prediction:

@@ -8,12 +8,18 @@ depend on how many recordings are heard at a time.
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from queue import Full, Queue
 
+import numpy as np
+
+from avgan.audio import AudioStream
 from avgan.runtime.engines import Answer, Hearing, Task
 from avgan.runtime.model import Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.sources import Recording
 
+MAX_BLOCKS = 8
 MAX_BEGUN = 1024
 """Recordings begun and not yet handed out: as many short ones need not wait for a long one before them."""
 MAX_WAITING = 65_536
@@ -28,6 +34,14 @@ def hear_in_turn(
     """One after another, in the caller's thread."""
     for recording in recordings:
         yield Hearing(model, recording, task)
+
+
+def hear_alone(
+    model: Model, task: Task, recordings: Sequence[Recording]
+) -> Generator[Answer, None, None]:
+    """One after another, each read ahead in a thread: a long one keeps two cores busy."""
+    for recording in recordings:
+        yield Hearing(model, recording, task, ReadAhead)
 
 
 def hear_in_threads(
@@ -45,6 +59,42 @@ def hear_in_threads(
     finally:
         crew.stop()
         for thread in threads:
+            thread.join()
+
+
+class ReadAhead(AudioStream):
+    """A recording that is decoded in a thread of its own, a few blocks ahead of who hears it."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        blocks: Queue[np.ndarray | Exception | None] = Queue(MAX_BLOCKS)
+        stopped = threading.Event()
+
+        def put(block: np.ndarray | Exception | None) -> None:
+            while not stopped.is_set():
+                with suppress(Full):
+                    blocks.put(block, timeout=0.1)
+                    break
+
+        def read() -> None:
+            last: Exception | None = None
+            try:
+                for block in super(ReadAhead, self).__iter__():
+                    put(block)
+                    if stopped.is_set():
+                        return
+            except Exception as error:  # belongs to who hears
+                last = error.with_traceback(None)
+            put(last)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            while (block := blocks.get()) is not None:
+                if isinstance(block, Exception):
+                    raise block
+                yield block
+        finally:
+            stopped.set()
             thread.join()
 
 
@@ -140,7 +190,8 @@ class _Crew:
         except _StoppedError:
             raise
         except Exception as error:  # whatever it is, the caller is to deal with it
-            result = error
+            # Without its frames, which would hold the file open until the garbage collector comes.
+            result = error.with_traceback(None)
         with self._changed:
             answer.result = result
             self._changed.notify_all()
