@@ -29,12 +29,14 @@ from avgan.checkpoint import Checkpoint
 from avgan.config import RunConfig
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
+from avgan.evaluation.calibration import Fitted
 from avgan.model import AVGAN
 from avgan.neighbours import find_neighbours
 from avgan.networks.trunks import VECTOR_SIZE
 from avgan.networks.trunks.yamnet import PATCH
 from avgan.runtime.bundle import Bundle, Card
 from avgan.runtime.neighbours import NEIGHBOURS_FILE
+from avgan.runtime.unknown import KNOWN_FILE
 from avgan.training.run import NAMES
 
 OPSET = 20
@@ -79,10 +81,12 @@ def export_bundle(
     name: str | None = None,
     measured: dict[str, Any] | None = None,
     data: Path | None = None,
+    fitted: Fitted | None = None,
 ) -> Path:
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
-    `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours. Raises
+    `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours.
+    `fitted`: what `evaluation.calibration.calibrate` made of the run, for the bundle to know what it does not. Raises
     BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished, DataError
     when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
     """
@@ -95,7 +99,8 @@ def export_bundle(
         )
     networks.cpu()
     simplify(networks)
-    shipped = Shipped(networks).eval()
+    temperature = fitted.calibration.temperature if fitted else 1.0
+    shipped = Shipped(networks, temperature).eval()
     fixed_length = described.config.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
@@ -106,18 +111,26 @@ def export_bundle(
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
         card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
+        if fitted is not None:
+            card["calibration"] = fitted.calibration.model_dump(mode="json")
+            add_file(folder, card, KNOWN_FILE, fitted.known.pack())
         if data is not None:
             bundle = Bundle(folder, Card.model_validate(card))
             codebook = networks.vqvae.quantizer.codebook.detach().numpy()
-            content = find_neighbours(described, bundle, data, codebook).pack()
-            (folder / NEIGHBOURS_FILE).write_bytes(content)
-            card["sha256"][NEIGHBOURS_FILE] = hashlib.sha256(content).hexdigest()
+            found = find_neighbours(described, bundle, data, codebook)
+            add_file(folder, card, NEIGHBOURS_FILE, found.pack())
         (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         folder.chmod(0o755)
         replace_folder(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def add_file(folder: Path, card: dict[str, Any], name: str, content: bytes) -> None:
+    """Write a file of a bundle and its checksum into the card."""
+    (folder / name).write_bytes(content)
+    card["sha256"][name] = hashlib.sha256(content).hexdigest()
 
 
 def replaceable(out: Path) -> bool:

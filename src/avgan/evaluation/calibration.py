@@ -1,0 +1,248 @@
+"""What a run may be believed: fitted on the recordings that it kept aside from training, and on nothing else.
+
+- temperature scaling by likelihood, so that a probability of 0.8 is right in eight of ten cases;
+- thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;
+- the probability that scenes must have for the right one to be among them (split conformal prediction).
+
+Thresholds are order statistics: for a new recording that could as well have been one of those kept aside, the chance
+to be refused, or not to be covered, is at most the share asked for, whatever the distribution and however few they are.
+
+Shapes: M clips, C numbers that were heard, N labels, S scenes, R directions.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avgan import checkpoint
+from avgan.checkpoint import Checkpoint
+from avgan.data.loading import WaveformStore
+from avgan.data.manifest import Manifest
+from avgan.data.splits import check_leakage
+from avgan.errors import CheckpointError, DataError
+from avgan.model import AVGAN
+from avgan.networks.trunks import VECTOR_SIZE
+from avgan.runtime.bundle import Calibration, CalibrationError
+from avgan.runtime.steadiness import band_levels, change_db
+from avgan.runtime.unknown import STEADY, STRANGE, UNSURE, Known, to_unit
+from avgan.training.data import read_sounds, scenes_of
+from avgan.training.run import NAMES
+
+BATCH = 32
+NUM_BINS = 10
+SHARES = {STEADY: 0.01, STRANGE: 0.02, UNSURE: 0.02}
+"""Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
+STEADIEST_DB = 1.0
+"""A sound that changes more is not called steady, however much recordings kept aside change."""
+LARGEST_KNOWN = 290_000
+"""Bytes of the file that says what is known, as far as the number of directions has a say."""
+NUM_DIRECTIONS = 90
+VARIANCE_FLOOR = 0.01
+"""Of a number's variance within labels, as a share of the mean over all: what never varied is no proof of anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What a run's networks make of recordings."""
+
+    heard: np.ndarray
+    """(M, C)"""
+    logits: np.ndarray
+    """(M, N)"""
+    change_db: np.ndarray
+    """(M,) how much each changes over time."""
+    targets: np.ndarray
+    """(M,) label numbers."""
+    sources: np.ndarray
+    """(M,)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a bundle needs to doubt: numbers for its card, and what the run knows for a file of its own."""
+
+    calibration: Calibration
+    known: Known
+
+
+def calibrate(run: Path, data: Path) -> Fitted:
+    """Fit on what a finished run kept aside; `data` is the folder that it was trained on.
+
+    Raises CheckpointError where the training is unfinished, DataError where nothing was kept aside or is missing,
+    LeakageError where a source was both kept aside and trained on.
+    """
+    networks, described = checkpoint.load_networks(run)
+    if described.position.finished != NAMES:
+        raise CheckpointError(
+            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
+        )
+    sounds = read_sounds(described.config.data, data)
+    if not described.kept_aside:
+        raise DataError(
+            f"{run}: this run kept nothing aside to calibrate with; train with --set data.validation_fraction=0.1"
+        )
+    train, aside = (
+        _of_sources(sounds, sources) for sources in (described.sources, described.kept_aside)
+    )
+    if not aside.clips or not train.clips:
+        raise DataError(f"{data}: the recordings that {run} was trained on are not here")
+    check_leakage(train, aside)
+    known = fit_known(hear(networks, described, train), num_labels=len(described.labels))
+    return Fitted(fit(hear(networks, described, aside), known, described), known)
+
+
+def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
+    wanted = set(sources)
+    return sounds.select(
+        lambda clip: clip.source_id in wanted and bool(clip.audio_path) and bool(clip.label)
+    )
+
+
+@torch.inference_mode()
+def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
+    """What the networks make of all clips of a manifest, whose labels they must know."""
+    front_end = described.config.front_end
+    store = WaveformStore(
+        sounds,
+        rate_hz=front_end.sample_rate_hz,
+        window_s=described.config.data.window_s,
+        cache_bytes=0,
+    )
+    heard, logits, changes = [], [], []
+    for start in range(0, len(sounds), BATCH):
+        waveforms = store.get(np.arange(start, min(start + BATCH, len(sounds))))
+        vectors = networks.generator.hear(networks.log_mel(torch.from_numpy(waveforms)))
+        heard.append(vectors.numpy())
+        logits.append(networks.imagine(vectors).logits.double().numpy())
+        changes += [change_db(band_levels(row, front_end.sample_rate_hz)) for row in waveforms]
+    number = {label: index for index, label in enumerate(described.labels)}
+    return Heard(
+        np.concatenate(heard),
+        np.concatenate(logits),
+        np.array(changes),
+        np.array([number[clip.label] for clip in sounds.clips]),
+        np.array([clip.source_id for clip in sounds.clips]),
+    )
+
+
+def fit(aside: Heard, known: Known, described: Checkpoint) -> Calibration:
+    """Everything that is fitted on the clips kept aside."""
+    temperature = fit_temperature(aside.logits, aside.targets)
+    before, after = (probabilities(aside.logits, value) for value in (1.0, temperature))
+    names = scenes_of(described.labels, described.scene_of_label)
+    scenes = sorted(set(names))
+    of_label = np.array([scenes.index(name) for name in names])
+    membership = np.eye(len(scenes))[of_label]
+    places = of_label[aside.targets]
+    errors = [
+        calibration_error(values @ membership, places, aside.sources) for values in (before, after)
+    ]
+    rows = np.arange(len(places))
+    steady = threshold(aside.change_db, SHARES[STEADY])
+    strange = -threshold(-known.distance(aside.heard), SHARES[STRANGE])
+    unsure = threshold(after.max(1), SHARES[UNSURE])
+    true = (after @ membership)[rows, places]
+    return Calibration(
+        num_clips=len(rows),
+        num_sources=len(set(aside.sources.tolist())),
+        temperature=temperature,
+        likelihood=tuple(
+            float(-np.log(values[rows, aside.targets] + 1e-300).mean())
+            for values in (before, after)
+        ),
+        error_before=errors[0],
+        error_after=errors[1],
+        shares=SHARES,
+        least_change_db=float(np.clip(steady, 0, STEADIEST_DB)),
+        least_probability=float(max(unsure, 0.0)),
+        largest_distance=float(strange) if np.isfinite(strange) else None,
+        needed=tuple(
+            float(max(threshold(true, 1 - percent / 100), 0.0)) for percent in range(1, 100)
+        ),
+    )
+
+
+def threshold(values: np.ndarray, share: float) -> float:
+    """Below it falls at most `share` of what is drawn as the values (M,) were; minus infinity where M is too small."""
+    index = math.floor(share * (len(values) + 1) + 1e-9) - 1
+    return float(np.sort(values)[index]) if index >= 0 else -math.inf
+
+
+def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """logits (M, N) -> (M, N)."""
+    scaled = logits / temperature
+    sizes = np.exp(scaled - scaled.max(1, keepdims=True))
+    normal: np.ndarray = sizes / sizes.sum(1, keepdims=True)
+    return normal
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature under which the targets (M,) are most likely, within [0.05, 20].
+
+    In 1 / temperature the likelihood has one maximum: where the logit of the target is as large as the model expects.
+    """
+    own = logits[np.arange(len(targets)), targets]
+    low, high = math.log(0.05), math.log(20)
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = (probabilities(logits, math.exp(middle)) * logits).sum(1)
+        if float((own - expected).mean()) > 0:  # surer would be likelier
+            high = middle
+        else:
+            low = middle
+    return math.exp((low + high) / 2)
+
+
+def calibration_error(
+    probabilities: np.ndarray, targets: np.ndarray, sources: np.ndarray, num_bins: int = NUM_BINS
+) -> CalibrationError:
+    """ECE of probabilities (M, S) for targets (M,), with its 95 % interval over sources (M,).
+
+    Clips are few and bins are many: even perfect probabilities have an error of about 0.03 on 200 clips.
+    """
+    surest = probabilities.max(1)
+    correct = probabilities.argmax(1) == targets
+    _, group = np.unique(sources, return_inverse=True)
+    rng = np.random.default_rng(0)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    draws = []
+    for _ in range(1_000):
+        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        draws.append(expected_error(surest[rows], correct[rows], num_bins))
+    low, high = np.quantile(draws, (0.025, 0.975))
+    value = expected_error(surest, correct, num_bins)
+    return CalibrationError(value=value, interval_95=(float(low), float(high)), num_bins=num_bins)
+
+
+def expected_error(surest: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> float:
+    """Expected calibration error: bins of one width over [0, 1], the mean gap between probability and accuracy.
+
+    surest (M,) probabilities of the first answers; correct (M,) whether they were right.
+    """
+    bins = np.minimum((surest * num_bins).astype(int), num_bins - 1)
+    gaps = np.bincount(bins, weights=surest - correct, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(surest))
+
+
+def fit_known(train: Heard, num_labels: int) -> Known:
+    """What was heard in training: the mean of each label and how recordings of one label differ (see `Known`)."""
+    vectors = to_unit(train.heard[:, :VECTOR_SIZE].astype(np.float64))
+    size = vectors.shape[1]
+    means = np.stack([vectors[train.targets == label].mean(0) for label in range(num_labels)])
+    apart = vectors - means[train.targets]
+    variance = (apart**2).mean(0)
+    # The least values keep what very few clips give within half precision.
+    deviation = np.sqrt(np.maximum(variance + VARIANCE_FLOOR * variance.mean(), 1e-6))
+    apart /= deviation
+    _, singular, directions = np.linalg.svd(apart, full_matrices=False)
+    variances = singular**2 / len(apart)
+    room = LARGEST_KNOWN // (2 * size) - 1 - num_labels
+    num = max(0, min(NUM_DIRECTIONS, room, len(apart) // 4, size - 1))
+    rest = max(float(variances[num:].sum()) / (size - num), 1e-2)
+    scale = 1 / (deviation * math.sqrt(rest))
+    taken = np.sqrt(np.maximum(1 - rest / np.maximum(variances[:num], rest), 0))
+    table = np.vstack((scale[None], means * scale, directions[:num] * taken[:, None]))
+    return Known.of_table(table.astype(np.float16), num_labels)

@@ -1,0 +1,160 @@
+"""How honest a calibrated bundle is: what it refuses, what it should have refused, and whether its numbers are true.
+
+In-domain are the folds that its run held out, of which neither the training nor the calibration heard anything. Out of
+domain are silence, spoilt recordings, what `outsiders` makes on its `test` side, and recordings of labels that the
+bundle was never taught, where the data has any.
+
+Shapes: M recordings, N labels, S scenes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avgan.audio import read_audio
+from avgan.config import from_tree
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import DataError
+from avgan.evaluation import outsiders
+from avgan.evaluation.calibration import calibration_error
+from avgan.evaluation.metrics import bootstrap_interval
+from avgan.evaluation.protocols import held_out
+from avgan.runtime import Prediction, load
+from avgan.runtime.model import Model
+from avgan.training.data import read_sounds
+
+NUM_OUTSIDERS = 100
+COVERAGES = (0.8, 0.9, 0.95)
+IN_DOMAIN = "recordings never heard"
+UNHEARD = "labels never taught"
+CLIPPED = "badly clipped"
+CUT_SHORT = "cut to a click"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Predictions with the sources they come from; those of one source are right or wrong together."""
+
+    predictions: Sequence[Prediction]
+    sources: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        """The share that was refused, with its 95 % interval and the reasons."""
+        refused = np.array([not prediction.known for prediction in self.predictions])
+        reasons = Counter(prediction.reason for prediction in self.predictions if prediction.reason)
+        return {
+            "num": len(refused),
+            "refused": float(refused.mean()),
+            "interval_95": bootstrap_interval(refused, self.sources),
+            "reasons": {name: count / len(refused) for name, count in reasons.most_common()},
+        }
+
+
+def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> dict[str, Any]:
+    """Refusal by kind of sound, calibration error and coverage of a bundle, on the folds its run held out.
+
+    `data` is the folder that it was trained on, or one that has more labels. Raises DataError where the run held
+    nothing out.
+    """
+    model = load(bundle, num_threads=1)
+    config = from_tree(model.card.trained["config"]).data
+    if not config.held_out_folds:
+        raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
+    sounds = read_sounds(config, data)
+    taught = set(model.card.labels)
+    test = held_out(sounds, config.held_out_folds).select(lambda clip: clip.label in taught)
+    known = answer(model, test)
+    rows = {IN_DOMAIN: known.row()}
+    for kind, waveforms, sources in _outsiders(model, test, num_outsiders):
+        predictions = model.classify_many(waveforms, model.card.sample_rate_hz)
+        rows[kind] = Answers(predictions, sources).row()
+    unheard = sounds.select(lambda clip: bool(clip.label) and clip.label not in taught)
+    if unheard.clips:
+        rows[UNHEARD] = answer(model, unheard).row()
+    return {
+        "protocol": f"folds {', '.join(config.held_out_folds)} held out; outsiders of the side `test`",
+        "refusals": rows,
+        **_figures(model, test.clips, known),
+    }
+
+
+def answer(model: Model, sounds: Manifest) -> Answers:
+    """What a model says of the clips of a manifest."""
+    predictions = [model.classify(sounds.root / clip.audio_path) for clip in sounds.clips]
+    return Answers(predictions, np.array([clip.source_id for clip in sounds.clips]))
+
+
+def _outsiders(
+    model: Model, test: Manifest, num: int
+) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
+    """Each kind of sound that must be refused: its name, waveforms at the card's rate, and their sources."""
+    rate_hz = model.card.sample_rate_hz
+    rng = np.random.default_rng(0)
+    chosen = [test.clips[index] for index in rng.permutation(len(test))[:num]]
+    sources = np.array([clip.source_id for clip in chosen])
+    spoilt: dict[str, list[np.ndarray]] = {CLIPPED: [], CUT_SHORT: []}
+    for clip in chosen:
+        waveform = _read(model, test, clip)
+        dice = outsiders.Dice(rng, "test")
+        spoilt[CLIPPED].append(outsiders.clip_badly(waveform, dice))
+        spoilt[CUT_SHORT].append(outsiders.cut_short(waveform, dice, rate_hz))
+    for name, waveforms in spoilt.items():
+        yield name, waveforms, sources
+    for kind in outsiders.KINDS:
+        made = outsiders.make(
+            kind, num, side="test", rate_hz=rate_hz, duration_s=model.card.window_s
+        )
+        yield kind, list(made), np.arange(num)
+
+
+def _read(model: Model, sounds: Manifest, clip: Clip) -> np.ndarray:
+    return read_audio(sounds.root / clip.audio_path, target_rate_hz=model.card.sample_rate_hz)
+
+
+def _figures(model: Model, clips: Sequence[Clip], answers: Answers) -> dict[str, Any]:
+    """Accuracy of all answers and of those stood by, calibration error before and after scaling, and coverage."""
+    card, scenes = model.card, model.scenes
+    place = dict(zip(card.labels, card.scenes, strict=True))
+    membership = np.array([[scene == name for name in scenes] for scene in card.scenes], float)
+    targets = np.array([card.labels.index(clip.label) for clip in clips])
+    places = np.array([scenes.index(place[clip.label]) for clip in clips])
+    rankings = [prediction.sounds or prediction.scenes for prediction in answers.predictions]
+    after = np.array([[ranking[label] for label in card.labels] for ranking in rankings])
+    right = (after @ membership).argmax(1) == places
+    stood_by = np.array([prediction.known for prediction in answers.predictions])
+    figures: dict[str, Any] = {
+        "place_accuracy": float(right.mean()),
+        "place_accuracy_of_answers": float(right[stood_by].mean()) if stood_by.any() else None,
+    }
+    if card.calibration is None:
+        return figures
+    before = after**card.calibration.temperature  # undoes the scaling that the graph does
+    before /= before.sum(1, keepdims=True)
+    for name, values in (("before", before), ("after", after)):
+        for what, table, true in (
+            ("sound", values, targets),
+            ("place", values @ membership, places),
+        ):
+            error = calibration_error(table, true, answers.sources)
+            figures[f"{what}_error_{name}"] = error.model_dump(mode="json")
+    figures["coverage"] = {
+        str(coverage): _coverage(coverage, clips, place, answers) for coverage in COVERAGES
+    }
+    return figures
+
+
+def _coverage(
+    coverage: float, clips: Sequence[Clip], place: dict[str, str], answers: Answers
+) -> dict[str, Any]:
+    """How often the right scene was among those called likely, and how many they were."""
+    sets = [prediction.likely(coverage) for prediction in answers.predictions]
+    held = np.array([place[clip.label] in names for clip, names in zip(clips, sets, strict=True)])
+    return {
+        "covered": float(held.mean()),
+        "interval_95": bootstrap_interval(held, answers.sources),
+        "mean_size": float(np.mean([len(names) for names in sets])),
+    }
