@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,12 @@ class Server:
         return httpx.Client(base_url=self.base, timeout=60, **options)  # type: ignore[arg-type]
 
     def decoders(self) -> list[int]:
-        """The processes that it has started, and those that these have."""
-        found, wanted = [], [self.process.pid]
-        while wanted:
-            children = Path(f"/proc/{wanted[0]}/task").glob("*/children")
-            more = [int(pid) for path in children for pid in path.read_text().split()]
-            found += more
-            wanted = wanted[1:] + more
-        return found
+        """The processes that wait for recordings."""
+        return children(self.process.pid)
+
+    def forks(self) -> list[int]:
+        """The processes that decode one."""
+        return [fork for decoder in self.decoders() for fork in children(decoder)]
 
     def metric(self, name: str) -> float:
         """The value of a line of /metrics; 0 where it is not there."""
@@ -56,6 +55,15 @@ class Server:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has just ended
+            found += [int(child) for child in path.read_text().split()]
+    return found
 
 
 Start = Callable[..., Server]

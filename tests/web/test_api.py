@@ -180,6 +180,8 @@ def test_options_that_make_no_sense_are_refused(
          b'--x\r\nContent-Disposition: form-data; name="sound"\r\n\r\nabc\r\n--x--\r\n', "0 fields"),
         ("multipart/form-data; boundary=x",
          b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n' * 2 + b"--x--\r\n", "2 fields"),
+        ("multipart/form-data; boundary=x",
+         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1000 + b"--x--\r\n", "more than 20 fields"),
     ],
 )  # fmt: skip
 def test_forms_that_cannot_be_read_are_refused(

@@ -13,6 +13,7 @@ from avgan.web.refusal import RefusedError
 FIELD = "file"
 ENVELOPE_BYTES = 2**16
 """What a form may hold beside the recording."""
+MAX_PARTS = 20
 STALL_S = 20
 RECEIVE_S = 600
 
@@ -100,7 +101,7 @@ class _Form:
         self._add = add
         self._header = (bytearray(), bytearray())
         self._wanted = False
-        self._num_found = 0
+        self._num_found = self._num_parts = 0
         self._whole = False
         boundary = options.get(b"boundary")
         if not boundary:
@@ -137,6 +138,9 @@ class _Form:
 
     def _begin(self) -> None:
         self._wanted = False
+        self._num_parts += 1
+        if self._num_parts > MAX_PARTS:  # many small ones would cost more than their bytes
+            raise _bad_form(f"it has more than {MAX_PARTS} fields")
 
     def _begin_header(self) -> None:
         self._header = (bytearray(), bytearray())

@@ -21,6 +21,8 @@ from avgan.web.settings import Settings
 MIN_TOKEN_LENGTH = 16
 MAX_MESSAGE_BYTES = 2**20
 HEAD_S = 10
+STOP_S = 25
+"""How long requests may go on after the service was told to stop."""
 
 
 def serve(
@@ -36,7 +38,7 @@ def serve(
         server_header=False,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=settings.stop_s,
+        timeout_graceful_shutdown=STOP_S,
     )
     try:
         asyncio.run(_Server(config, announce).serve([listener]))

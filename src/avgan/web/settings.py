@@ -19,8 +19,6 @@ class Settings:
     """What a client must know; None: nothing."""
     hosts: frozenset[str] | None = None
     """The names under which the service answers; None: any. Keeps other pages from reaching it by a name of theirs."""
-    stop_s: int = 25
-    """How long requests may go on after the service was told to stop."""
 
     @property
     def max_waiting(self) -> int:
@@ -47,6 +45,7 @@ class Settings:
         return Caps(
             rate_hz=rate_hz,
             max_seconds=self.max_seconds,
-            cpu_s=10 + round(self.max_seconds / 60),  # slow decoders do a minute of sound in a second
+            cpu_s=10
+            + round(self.max_seconds / 60),  # slow decoders do a minute of sound in a second
             memory_bytes=2 * self.max_bytes + 256 * 2**20,  # twice: while it is received
         )
