@@ -13,7 +13,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw
 
 from avgan.audio import AudioSource, AudioStream
@@ -45,7 +44,7 @@ OPTIONS = {
     "libx264": {"preset": "veryfast", "crf": "20", "tune": "stillimage"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"},
 }
-BT709 = 1
+BT709, LIMITED_RANGE = 1, 1  # as FFmpeg numbers them
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def _add_video(container: av.container.OutputContainer) -> av.VideoStream:
     context.thread_count = min(num_cores(), 4)
     # Said, for players guess differently.
     context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = ColorRange.MPEG
+    context.color_range = LIMITED_RANGE
     return stream
 
 
@@ -205,7 +204,7 @@ def _is_there(codec: str) -> bool:
 
 def _video_frame(sheet: Image.Image, number: int) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.asarray(sheet), format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
     )
     frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_S)
     return frame
