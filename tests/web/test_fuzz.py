@@ -60,7 +60,7 @@ headers = st.dictionaries(
             ["application/json", "multipart/form-data", "multipart/form-data; boundary=x", "gzip", "bytes=0-0",
              "multipart/form-data; boundary=" + "x" * 300, "Bearer x", "null", "text/plain; charset=utf-99"]
         ),
-        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
+        st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30),  # else httpx refuses
     ),
     max_size=3,
 )  # fmt: skip
@@ -218,7 +218,7 @@ def test_the_service_does_what_its_document_says(server: Any, tmp_path: Path) ->
     done = subprocess.run(
         [command, "run", f"{server.base}/openapi.json", "--checks", "all", "--continue-on-failure", "--no-color",
          # any bytes are a valid body to the document, and few of them a sound
-         "--exclude-checks", "positive_data_acceptance", "--max-examples", "60", "--request-timeout", "60"],
+         "--exclude-checks", "positive_data_acceptance", "--max-examples", "60", "--request-timeout", "60", "--suppress-health-check", "all"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3_000:]
