@@ -218,7 +218,8 @@ def test_the_service_does_what_its_document_says(server: Any, tmp_path: Path) ->
     done = subprocess.run(
         [command, "run", f"{server.base}/openapi.json", "--checks", "all", "--continue-on-failure", "--no-color",
          # any bytes are a valid body to the document, and few of them a sound
-         "--exclude-checks", "positive_data_acceptance", "--max-examples", "60", "--request-timeout", "60", "--suppress-health-check", "all"],
+         "--exclude-checks", "positive_data_acceptance", "--max-examples", "60", "--request-timeout", "60",
+         "--suppress-health-check", "all"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3_000:]
