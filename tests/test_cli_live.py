@@ -235,6 +235,31 @@ def test_interrupt(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_on_a_terminal(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    environment.pop("NO_COLOR", None)
+    process = listen("-", "--rate", RATE_HZ, stdout=theirs, env=environment)
+    os.close(theirs)
+    assert process.stdin is not None
+    process.stdin.write(pcm(mixture(5.0)[: 2 * RATE_HZ]))
+    sent = b""
+    while b"beach" not in sent:
+        sent += os.read(ours, 65_536)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # what a pseudo-terminal says at its end
+        while part := os.read(ours, 65_536):
+            sent += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert "▀".encode() in sent
+    assert b"\x1b[38;2;" in sent
+    assert sent.rindex(b"\x1b[?25h") > sent.rindex(b"\x1b[?25l")  # the cursor is shown again
+    assert process.stderr is not None
+    assert process.stderr.read().decode().startswith(SUMMARY)
+
+
 def test_a_reader_that_goes_away(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
     """avgan listen - | head -1"""
     process = listen("-", "--rate", RATE_HZ, "--hop", 0.1)

@@ -1,6 +1,7 @@
 """Live: listen."""
 
 import json
+import os
 import sys
 import threading
 from collections import defaultdict
@@ -103,7 +104,9 @@ def _listen(
     summary = _Summary(source, min(hop_s, model.card.window_s))
     answers = listen_live(model, source, hop_s=hop_s)
     try:
-        if format == "jsonl" or (format is None and not sys.stdout.isatty()):
+        # On a dumb terminal nothing can be drawn over.
+        draws = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        if (format or ("screen" if draws else "jsonl")) == "jsonl":
             _write_lines(source, _counted(answers, summary))
         else:
             _draw(model, source, _counted(answers, summary))
