@@ -7,6 +7,7 @@ bundle was never taught, where the data has any.
 Shapes: M recordings, N labels, S scenes.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from avgan.evaluation import outsiders
 from avgan.evaluation.calibration import calibration_error
 from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols import held_out
+from avgan.files import write_whole
 from avgan.runtime import Prediction, load
+from avgan.runtime.bundle import CARD_FILE
 from avgan.runtime.model import Model
 from avgan.training.data import read_sounds
 
@@ -158,3 +161,47 @@ def _coverage(
         "interval_95": bootstrap_interval(held, answers.sources),
         "mean_size": float(np.mean([len(names) for names in sets])),
     }
+
+
+def card_figures(measured: dict[str, Any], command: str) -> dict[str, dict[str, Any]]:
+    """The figures of `measure` as a card names what was measured."""
+    protocol = measured["protocol"]
+    figures = {
+        f"refused: {kind}": {"value": row["refused"], "interval_95": row["interval_95"]}
+        for kind, row in measured["refusals"].items()
+    }
+    for name in ("place_error_before", "place_error_after"):
+        if error := measured.get(name):
+            figures[f"calibration error, {name.split('_')[-1]} scaling"] = {
+                "value": error["value"],
+                "interval_95": error["interval_95"],
+            }
+    for coverage, row in measured.get("coverage", {}).items():
+        figures[f"right scene among the likely at {coverage}"] = {
+            "value": row["covered"],
+            "interval_95": row["interval_95"],
+        }
+    return {
+        name: {**figure, "protocol": protocol, "command": command}
+        for name, figure in figures.items()
+    }
+
+
+def add_to_card(bundle: Path, measured: dict[str, Any], command: str) -> None:
+    """Write the figures of `measure` into the card of a bundle folder."""
+    path = bundle / CARD_FILE
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["measured"] |= card_figures(measured, command)
+    write_whole(path, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The refusals of `measure` as a table in Markdown."""
+    lines = ["| sound | number | refused | 95 % interval | reasons |", "|---|---|---|---|---|"]
+    for kind, row in measured["refusals"].items():
+        low, high = (100 * bound for bound in row["interval_95"])
+        reasons = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["reasons"].items())
+        lines.append(
+            f"| {kind} | {row['num']} | {100 * row['refused']:.1f} % | {low:.1f} to {high:.1f} | {reasons} |"
+        )
+    return "\n".join(lines) + "\n"

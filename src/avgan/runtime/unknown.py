@@ -26,8 +26,8 @@ STEADY = "a steady tone, hum or noise"
 STRANGE = "unlike anything the model knows"
 UNSURE = "nothing the model knows stands out"
 
-LEAST_S = 0.2
-"""Of sound shorter than this less than half is named rightly (docs/results.md)."""
+LEAST_SHARE = {"silence": 0.2, "repeat": 0.05}
+"""Of a window that must be sound, by what the rest is filled with: of less, less than half is named rightly."""
 CLIPPED_BEYOND_USE = 0.25
 """Share of samples cut off at full scale from which on the answer is no longer to be trusted."""
 KNOWN_FILE = "known.npy"
@@ -90,7 +90,9 @@ class Doubt:
     """Says of each window whether the model should answer it, by what the bundle was calibrated with."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._calibration = bundle.card.calibration
+        card = bundle.card
+        self._least_s = LEAST_SHARE[card.short_clip_fill] * card.window_s
+        self._calibration = card.calibration
         self._known = Known.of(bundle) if self._calibration else None
 
     def reason(
@@ -103,7 +105,7 @@ class Doubt:
         self, windows: Sequence[HeardWindow], probabilities: np.ndarray, level: Level | None = None
     ) -> list[str]:
         """The same for several windows of a recording and their probabilities (B, N); `level` knows of clipping."""
-        found = [_rule(window, level) for window in windows]
+        found = [self._rule(window, level) for window in windows]
         fitted = self._calibration
         if fitted is None:
             return found
@@ -123,23 +125,22 @@ class Doubt:
                 found[index] = UNSURE
         return found
 
+    def _rule(self, window: HeardWindow, level: Level | None) -> str:
+        """What needs no calibration."""
+        if window.peak < SILENT_PEAK:
+            return SILENT
+        if window.end_s - window.start_s < self._least_s:
+            return SHORT
+        if level and level.clipped_share(window.start_s, window.end_s) > CLIPPED_BEYOND_USE:
+            return CLIPPED
+        return ""
+
 
 def to_unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors (B, C) of length 1; those of length 0 stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: np.ndarray = vectors / np.maximum(lengths, 1e-12)
     return scaled
-
-
-def _rule(window: HeardWindow, level: Level | None) -> str:
-    """What needs no calibration."""
-    if window.peak < SILENT_PEAK:
-        return SILENT
-    if window.end_s - window.start_s < LEAST_S:
-        return SHORT
-    if level and level.clipped_share(window.start_s, window.end_s) > CLIPPED_BEYOND_USE:
-        return CLIPPED
-    return ""
 
 
 def _squared_distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,0 +1,223 @@
+"""Calibration: the properties that its parts promise, on data where the truth is known."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from scipy.stats import binom
+
+from avgan.errors import DataError
+from avgan.evaluation.calibration import (
+    Heard,
+    calibrate,
+    calibration_error,
+    expected_error,
+    fit_known,
+    fit_temperature,
+    probabilities,
+    threshold,
+)
+
+NUM_LABELS = 6
+
+
+def drawn(rng: np.random.Generator, num: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (M, N) and targets (M,) that follow their probabilities at a temperature."""
+    logits = 3 * rng.standard_normal((num, NUM_LABELS))
+    chances = probabilities(logits, temperature)
+    targets = (chances.cumsum(1) > rng.random((num, 1))).argmax(1)
+    return logits, targets
+
+
+def likelihood(logits: np.ndarray, targets: np.ndarray, temperature: float) -> float:
+    return float(-log_softmax(logits / temperature, 1)[np.arange(len(targets)), targets].mean())
+
+
+@pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
+def test_the_temperature_is_found_and_is_the_likeliest(
+    rng: np.random.Generator, truth: float
+) -> None:
+    logits, targets = drawn(rng, 4_000, truth)
+    found = fit_temperature(logits, targets)
+    assert found == pytest.approx(truth, rel=0.1)
+    best = likelihood(logits, targets, found)
+    assert best <= likelihood(logits, targets, 1.0)
+    for other in np.geomspace(0.1, 10, 41):
+        assert best <= likelihood(logits, targets, other) + 1e-9
+
+
+def test_scaling_leaves_the_ranking_alone(rng: np.random.Generator) -> None:
+    logits, _ = drawn(rng, 200, 1.0)
+    order = np.argsort(logits, 1)
+    for temperature in (0.3, 3.0):
+        np.testing.assert_array_equal(np.argsort(probabilities(logits, temperature), 1), order)
+
+
+def test_a_temperature_stays_finite_where_all_answers_are_right() -> None:
+    logits = 5 * np.eye(NUM_LABELS)
+    assert 0.05 <= fit_temperature(logits, np.arange(NUM_LABELS)) < 0.06
+    assert 19 < fit_temperature(logits, (np.arange(NUM_LABELS) + 1) % NUM_LABELS) <= 20
+
+
+def test_the_error_is_that_of_an_example_computed_by_hand() -> None:
+    surest = np.array([0.95, 0.92, 0.55, 0.51, 1.0])
+    correct = np.array([True, False, True, False, True])
+    # bin 0.9 to 1: three of mean (0.95 + 0.92 + 1) / 3, two right; bin 0.5 to 0.6: mean 0.53, half right
+    by_hand = 3 / 5 * abs(2.87 / 3 - 2 / 3) + 2 / 5 * abs(0.53 - 0.5)
+    assert expected_error(surest, correct, 10) == pytest.approx(by_hand)
+    assert expected_error(surest, correct, 1) == pytest.approx(abs(surest.mean() - 0.6))
+
+
+def test_the_error_vanishes_for_honest_probabilities_and_grows_with_boasting(
+    rng: np.random.Generator,
+) -> None:
+    honest = rng.uniform(0.3, 0.7, 50_000)
+    correct = rng.random(50_000) < honest
+    errors = [expected_error(honest + boast, correct) for boast in (0.0, 0.1, 0.2, 0.3)]
+    assert errors[0] < 0.01
+    assert errors == sorted(errors)
+    assert errors[3] == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_interval_of_the_error_widens_where_clips_share_sources(
+    rng: np.random.Generator,
+) -> None:
+    logits, targets = drawn(rng, 100, 1.0)
+    table, true = np.repeat(probabilities(logits, 3.0), 4, 0), np.repeat(targets, 4)
+    widths = []
+    for sources in (np.arange(400), np.repeat(np.arange(100), 4)):
+        found = calibration_error(table, true, sources)
+        assert found.interval_95[0] <= found.interval_95[1]
+        widths.append(found.interval_95[1] - found.interval_95[0])
+    assert widths[1] > 1.4 * widths[0]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.5])
+@pytest.mark.parametrize("num", [60, 159, 400])
+def test_a_threshold_refuses_no_more_than_its_share(
+    rng: np.random.Generator, num: int, share: float
+) -> None:
+    """Of values drawn alike, over many repetitions; and not much less, as far as so many values can tell."""
+    trials = 4_000
+    values = rng.gamma(0.5, size=(trials, num + 1))
+    refused = sum(row[-1] < threshold(row[:-1], share) for row in values)
+    assert refused <= binom.ppf(0.9999, trials, share)
+    assert refused >= binom.ppf(0.0001, trials, share - 1 / (num + 1))
+
+
+def test_few_values_give_no_threshold(rng: np.random.Generator) -> None:
+    assert threshold(rng.random(48), 0.02) == -np.inf
+    assert np.isfinite(threshold(rng.random(49), 0.02))
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_sets_cover_as_often_as_they_promise(rng: np.random.Generator, coverage: float) -> None:
+    """Split conformal sets with wrong probabilities: neither their calibration nor their shape matters."""
+    trials, num = 2_000, 150
+    held = 0
+    for _ in range(trials):
+        logits, targets = drawn(rng, num + 1, 2.0)
+        table = probabilities(logits, 0.7)
+        true = table[np.arange(num + 1), targets]
+        held += true[-1] >= threshold(true[:-1], 1 - coverage)
+    assert binom.ppf(0.0001, trials, coverage) <= held
+    assert held <= binom.ppf(0.9999, trials, coverage + 1 / (num + 1))
+
+
+def recordings(rng: np.random.Generator, num: int, offset: float = 0.0) -> Heard:
+    """Clips around the mean of one of a few labels, which differ along a few directions."""
+    world = np.random.default_rng(1)
+    means, directions = world.random((NUM_LABELS, 1_024)), world.standard_normal((8, 1_024))
+    targets = np.arange(num) % NUM_LABELS
+    heard = means[targets] + 0.3 * rng.standard_normal((num, 8)) @ directions
+    heard += 0.05 * rng.standard_normal((num, 1_024)) + offset * world.standard_normal(1_024)
+    return Heard(
+        np.hstack((heard, rng.random((num, 16)))).astype(np.float32),
+        np.zeros((num, NUM_LABELS)),
+        np.ones(num),
+        targets,
+        np.arange(num),
+    )
+
+
+def test_the_distance_is_one_for_what_was_known_and_grows_outside(rng: np.random.Generator) -> None:
+    train = recordings(rng, 600)
+    known = fit_known(train, NUM_LABELS)
+    assert known.distance(train.heard).mean() == pytest.approx(1, abs=0.1)
+    far = [known.distance(recordings(rng, 60, offset).heard).mean() for offset in (0, 0.1, 0.3)]
+    assert far == sorted(far)
+    assert far[2] > 1.5 * far[0]
+
+
+def test_the_distance_does_not_hear_loudness(rng: np.random.Generator) -> None:
+    train = recordings(rng, 300)
+    known = fit_known(train, NUM_LABELS)
+    np.testing.assert_allclose(
+        known.distance(5 * train.heard), known.distance(train.heard), rtol=1e-3
+    )
+
+
+def test_the_distance_is_mahalanobis_where_all_directions_are_kept(
+    rng: np.random.Generator,
+) -> None:
+    """Against scipy, with the covariance that the file describes."""
+    from scipy.spatial.distance import cdist
+
+    train = recordings(rng, 600)
+    known = fit_known(train, NUM_LABELS)
+    vectors = train.heard[:40, :1_024].astype(np.float64)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * known.scale
+    within = known.directions.astype(np.float64)
+    inverse = np.eye(1_024) - within.T @ within
+    expected = cdist(vectors, known.means, "mahalanobis", VI=inverse).min(1) / np.sqrt(1_024)
+    np.testing.assert_allclose(known.distance(train.heard[:40]), expected, rtol=1e-3)
+
+
+def test_one_clip_a_label_is_enough_to_be_finite(rng: np.random.Generator) -> None:
+    known = fit_known(recordings(rng, NUM_LABELS), NUM_LABELS)
+    distances = known.distance(recordings(rng, 30).heard)
+    assert np.isfinite(distances).all()
+    assert len(known.pack()) < 300_000
+
+
+@pytest.fixture(scope="module")
+def watched_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable
+) -> Path:
+    """A finished run that kept half of its videos aside."""
+    from avgan.training.run import train
+
+    config = tiny_config({"data.validation_fraction": "0.5"})
+    return train(config, data=tiny_videos, out=tmp_path_factory.mktemp("watched") / "run")
+
+
+def test_a_run_is_calibrated_on_what_it_kept_aside_and_exported(
+    watched_run: Path, tiny_videos: Path, tmp_path: Path, tone_wav: Path
+) -> None:
+    from avgan.export import export_bundle
+    from avgan.runtime import load
+
+    fitted = calibrate(watched_run, tiny_videos)
+    assert fitted.calibration.num_sources == 4
+    before, after = fitted.calibration.likelihood
+    assert after <= before
+    plain = load(export_bundle(watched_run, tmp_path / "plain"))
+    model = load(export_bundle(watched_run, tmp_path / "calibrated", fitted=fitted))
+    assert model.card.calibration == fitted.calibration
+    scaled, unscaled = model.classify(tone_wav), plain.classify(tone_wav)
+    assert list(scaled.scenes) == list(unscaled.scenes)
+    powers = {
+        name: value ** (1 / fitted.calibration.temperature)
+        for name, value in unscaled.scenes.items()
+    }
+    for name, value in scaled.scenes.items():
+        assert value == pytest.approx(powers[name] / sum(powers.values()), abs=1e-3)
+
+
+def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(
+    tiny_run: Path, tiny_videos: Path
+) -> None:
+    with pytest.raises(DataError, match="validation_fraction"):
+        calibrate(tiny_run, tiny_videos)
