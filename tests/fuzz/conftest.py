@@ -63,7 +63,7 @@ def _find_problems(answer: dict[str, Any]) -> list[str]:
         return [f"{answer['outcome']}: {answer['text']}"]
     problems = []
     text = answer["text"]
-    if "\n" in text or "object at 0x" in text or len(text) > 400:
+    if "\n" in text or "<_io." in text or len(text) > 400:
         problems.append(f"no line for a user: {text!r}")
     if answer["outcome"] == "refused" and not text:
         problems.append("refused without a reason")
