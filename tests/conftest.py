@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -210,6 +211,26 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.onnx").write_bytes(content)
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def run(toy_bundle: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m avgan` in an empty folder; `model=True` appends the toy bundle."""
+
+    def run_command(
+        *arguments: object, model: bool = False, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "avgan", *map(str, arguments)]
+        if model:
+            command += ["--model", str(toy_bundle)]
+        result = subprocess.run(
+            command, input=stdin, capture_output=True, cwd=tmp_path, timeout=120
+        )
+        out, err = result.stdout.decode(), result.stderr.decode()
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(command, result.returncode, out, err)
+
+    return run_command
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Many recordings: no bad one costs the others, and what is heard reaches every sink as it is heard."""
 
-from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import soundfile
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
 from avgan.runtime import Model, Prediction, WindowPrediction, load
-from avgan.runtime.batch import PictureFolder, Sink, classify_all
+from avgan.runtime.batch import Outcome, PictureFolder, Sink, classify_all
 from avgan.runtime.engines import Answer, Task
 from avgan.runtime.engines.local import hear_in_turn
 from avgan.runtime.sources import Recording
@@ -61,7 +60,7 @@ def model(toy_bundle: Path) -> Model:
 
 def classify(
     model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]
-) -> Counter[str]:
+) -> Outcome:
     engine = partial(hear_in_turn, model, Task())
     return classify_all(engine, recordings, sinks, complain=said.append)
 
@@ -74,7 +73,7 @@ def test_windows_and_segments_come_in_order(
     soundfile.write(path, np.concatenate((noise, 0 * noise)), 16_000)
     diary = Diary()
     said: list[str] = []
-    assert not classify(model, [Recording("a", str(path))], [diary], said)
+    assert classify(model, [Recording("a", str(path))], [diary], said).is_good
     assert diary.entries == [
         "begin a", "window 0", "window 1", "window 2", "segment 0-2 beach", "window 3",
         "segment 2-4 unknown", "end a", "close",
@@ -87,11 +86,13 @@ def test_one_bad_source_and_one_bad_sink_cost_nothing_else(model: Model, tone_wa
     diary = Diary()
     sources: dict[str, AudioSource] = {"a": tone_wav, "b": b"text", "c": tone_wav, "d": tone_wav}
     recordings = [Recording(name, source) for name, source in sources.items()]
-    failed = classify(model, recordings, [Full(), diary], said)
+    outcome = classify(model, recordings, [Full(), diary], said)
     ends = [entry for entry in diary.entries if entry.startswith(("end", "fail"))]
     assert [entry[:5] for entry in ends] == ["end a", "fail ", "end c", "end d"]
     assert diary.entries[-1] == "close"
-    assert failed == {"disk full": 1, "the recording: not a sound file that can be decoded": 1}
+    assert outcome.failed == {"the recording: not a sound file that can be decoded": 1}
+    assert outcome.num_lost_sinks == 1
+    assert not outcome.is_good
     assert len(said) == 2
     assert said[0] == "disk full; make room"
 
@@ -102,8 +103,8 @@ def test_reasons_are_counted_without_names(model: Model, tmp_path: Path) -> None
         path = tmp_path / f"{number}.wav"
         path.write_bytes(b"text" * number)
         recordings.append(Recording(str(path), str(path)))
-    failed = classify(model, recordings, [], [])
-    assert failed == {"the file is empty": 1, "not a sound file that can be decoded": 2}
+    outcome = classify(model, recordings, [], [])
+    assert outcome.failed == {"the file is empty": 1, "not a sound file that can be decoded": 2}
 
 
 def test_a_defect_costs_one_recording(
@@ -115,7 +116,7 @@ def test_a_defect_costs_one_recording(
         raise ZeroDivisionError("two\nlines")
 
     monkeypatch.setattr(model, "listen", broken)
-    assert classify(model, [Recording("a", tone_wav)], [Diary()], said)
+    assert not classify(model, [Recording("a", tone_wav)], [Diary()], said).is_good
     assert said == ["a: failed (ZeroDivisionError: two lines); please report this"]
 
 
@@ -159,7 +160,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(model: Model, tmp_path
         recordings.append(Recording(str(path), path))
     recordings.append(Recording("<standard input>", (tmp_path / "x.wav").read_bytes()))
     folder = tmp_path / "pictures"
-    assert not classify(model, recordings, [PictureFolder(folder)], [])
+    assert classify(model, recordings, [PictureFolder(folder)], []).is_good
     assert sorted(path.name for path in folder.iterdir()) == [
         "X-3.png", "standard input.png", "x-2.png", "x.png",
     ]  # fmt: skip

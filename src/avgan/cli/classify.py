@@ -18,7 +18,7 @@ from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
     from avgan.runtime import Model
-    from avgan.runtime.batch import Sink
+    from avgan.runtime.batch import Outcome, Sink
     from avgan.runtime.engines import Engine, Task
     from avgan.runtime.formats import Layout, Unit
     from avgan.runtime.sources import Recording
@@ -90,10 +90,10 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
     layout = Layout(wish.unit, wish.top, made_with(model, wish), widths)
-    failed = run(wish, model, recordings, [WRITERS[format](sys.stdout, layout)])
-    if failed and len(recordings) > 1:
-        say(summary(failed, len(recordings)))
-    return 1 if failed or num_missing else 0
+    outcome = run(wish, model, recordings, [WRITERS[format](sys.stdout, layout)])
+    if outcome.failed and len(recordings) > 1:
+        say(summary(outcome.failed, len(recordings)))
+    return 0 if outcome.is_good and not num_missing else 1
 
 
 def check(paths: Sequence[str], wish: Wish) -> None:
@@ -159,8 +159,8 @@ def read_listed(name: str) -> list[str]:
 
 def run(
     wish: Wish, model: "Model", recordings: Sequence["Recording"], writers: Sequence["Sink"]
-) -> Counter[str]:
-    """Hear the recordings; returns the reasons of what failed, counted."""
+) -> "Outcome":
+    """Hear the recordings; what is heard goes to the writers, and to pictures and page where they are wanted."""
     from avgan.runtime.batch import PictureFolder, classify_all
     from avgan.runtime.engines import Task
     from avgan.runtime.progress import Progress
@@ -230,13 +230,13 @@ def resume(
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
-        failed = run(wish, model, left, [writer])
-    if failed:
-        say(summary(failed, len(left)))
+        outcome = run(wish, model, left, [writer])
+    if outcome.failed:
+        say(summary(outcome.failed, len(left)))
     if output.num_failed:
         say(f"{output.num_failed:,} failed in earlier runs; --retry tries them again")
     say(f"wrote {wish.output}")
-    return 1 if failed or num_missing or output.num_failed else 0
+    return 0 if outcome.is_good and not num_missing and not output.num_failed else 1
 
 
 @contextmanager

@@ -67,11 +67,11 @@ def demo(
     paths = list(map(str, write_recordings(output / "sounds")))
     page = output / "report.html"
     layout = Layout(widths=table_widths(paths, heard.card))
-    failed = run(
+    outcome = run(
         Wish(images=output / "pictures", report=page),
         heard,
         [Recording(path, path) for path in paths],
         [TableWriter(sys.stdout, layout)],
     )
     say(f"wrote {page}; open it in a browser")
-    return 1 if failed else 0
+    return 0 if outcome.is_good else 1

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from avgan.errors import AvganError
@@ -78,6 +79,18 @@ class FileNames:
         return name
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Why recordings could not be heard, counted; and how many sinks could not write."""
+
+    failed: Counter[str]
+    num_lost_sinks: int
+
+    @property
+    def is_good(self) -> bool:
+        return not self.failed and not self.num_lost_sinks
+
+
 def classify_all(
     engine: Engine,
     recordings: Sequence[Recording],
@@ -85,13 +98,13 @@ def classify_all(
     *,
     complain: Say,
     note: Say | None = None,
-) -> Counter[str]:
-    """Hear every recording and hand what is heard to every sink. Returns the reasons of what failed, counted.
+) -> Outcome:
+    """Hear every recording and hand what is heard to every sink.
 
     `complain` is told what failed; `note`, or else `complain`, what is to be said about a recording all the same.
     """
     failed: Counter[str] = Counter()
-    sink = _Everyone(sinks, complain, failed)
+    sink = _Everyone(sinks, complain)
     try:
         with closing(engine(recordings)) as answers:
             for recording, answer in zip(recordings, answers, strict=True):
@@ -108,7 +121,7 @@ def classify_all(
                 sink.end(prediction)
     finally:  # also when interrupted: what was finished is written
         sink.close()
-    return failed
+    return Outcome(failed, sink.num_lost)
 
 
 class _FailedError(Exception):
@@ -155,10 +168,10 @@ def _in_short(reason: str, name: str) -> str:
 class _Everyone(Sink):
     """Several sinks as one, those that fail left out."""
 
-    def __init__(self, sinks: Iterable[Sink], complain: Say, failed: Counter[str]) -> None:
+    def __init__(self, sinks: Iterable[Sink], complain: Say) -> None:
         self._sinks = list(sinks)
         self._complain = complain
-        self._failed = failed
+        self.num_lost = 0
 
     def begin(self, recording: Recording) -> None:
         self._each(lambda sink: sink.begin(recording))
@@ -184,5 +197,5 @@ class _Everyone(Sink):
                 call(sink)
             except AvganError as error:  # said once; the other sinks go on
                 self._complain(str(error))
-                self._failed[str(error).partition(";")[0]] += 1
+                self.num_lost += 1
                 self._sinks.remove(sink)
