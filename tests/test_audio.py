@@ -1,6 +1,7 @@
 """Any recording in, mono float32 at one rate out; or one line that says what to do."""
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avgan import media
 from avgan.audio import (
     BLOCK_SAMPLES,
     AudioStream,
@@ -205,6 +207,18 @@ def test_nan_in_a_file(tmp_path: Path) -> None:
     soundfile.write(path, np.full(1_000, np.nan, np.float32), 16_000, subtype="FLOAT")
     with pytest.raises(AudioError, match="finite"):
         read_audio(path)
+
+
+def test_a_title_that_is_no_text_is_no_reason_to_refuse(
+    make_tone: Callable[..., np.ndarray],
+) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, make_tone(), 16_000, format="WAV")
+    content = file.getvalue()
+    title = b"LIST" + struct.pack("<I", 18) + b"INFOINAM" + struct.pack("<I", 6) + b"Caf\xe9\xff\0"
+    content = content[:12] + title + content[12:]
+    blocks = list(media._decode_with_av(io.BytesIO(content), "a.wav", []))
+    assert sum(len(samples) for samples, _ in blocks) == len(make_tone())
 
 
 def test_things_that_are_no_recording(tmp_path: Path) -> None:

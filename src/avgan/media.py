@@ -39,6 +39,11 @@ _CONTAINERS = (
     "wsd,wtv,wv,xwma"
 )
 
+# A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 needs not be told, and knows no such option.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+
 
 def decode(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
     """Decode an open, seekable file, and close it; what came before a damage in it is kept, and noted in `notes`.
@@ -122,7 +127,7 @@ def _decode_with_av(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Blo
         "codec_whitelist": _sound_codecs(),  # the pictures of a video are not looked at
     }
     source: Any = _Calm(file)
-    with av.open(source, "r", container_options=options, metadata_errors="ignore") as container:
+    with av.open(source, "r", container_options=options, **_LENIENT) as container:
         if not container.streams.audio:
             raise AudioError(f"{name}: has no sound track; choose a recording with sound")
         blocks = map(_frame_samples, _sound_frames(container, notes))
