@@ -52,6 +52,19 @@ def test_the_answer_is_that_of_the_model(
     answers.Answer.model_validate(answer)
 
 
+def test_real_recordings_get_the_labels_of_the_model(start, data_root: Path) -> None:
+    model = load(num_threads=1)
+    paths = sorted((data_root / "esc50" / "audio").iterdir())[::250]
+    server = start(model=None)
+    with server.client() as client:
+        for path in paths:
+            answer = client.post("/api/classify", content=path.read_bytes()).json()
+            expected = model.classify(path).to_dict()
+            for name in ("scene", "sound", "probability", "scenes", "sounds", "codes", "reason"):
+                assert answer[name] == expected[name]
+    server.stop()
+
+
 def test_a_form_is_answered_like_a_body(client: httpx.Client, hiss_wav: bytes) -> None:
     form = {"file": ("a name.wav", hiss_wav), "other": ("x", b"1" * 1000)}
     assert client.post("/api/classify", files=form).json() == client.post(

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import signal
 import socket
@@ -29,11 +30,12 @@ def serve(
     model: Model, settings: Settings, listener: socket.socket, announce: Callable[[], None]
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run are then finished. `announce` is called at the start."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     service = Service(model, settings)
     config = uvicorn.Config(
         make_app(service),
         http=_Impatient,
-        log_level="warning",
+        log_level="error",  # what clients do wrong is not for the log
         access_log=False,
         server_header=False,
         ws_max_size=MAX_MESSAGE_BYTES,
