@@ -31,7 +31,7 @@ from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
 from avgan.evaluation.calibration import Fitted
 from avgan.model import AVGAN
-from avgan.neighbours import find_neighbours
+from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks import VECTOR_SIZE
 from avgan.networks.trunks.yamnet import PATCH
 from avgan.runtime.bundle import Bundle, Card
@@ -97,6 +97,7 @@ def export_bundle(
         raise CheckpointError(
             f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )
+    own = None if data is None else find_own(described, data)
     networks.cpu()
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0
@@ -114,11 +115,11 @@ def export_bundle(
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
             add_file(folder, card, KNOWN_FILE, fitted.known.pack())
-        if data is not None:
+        if own is not None:
             bundle = Bundle(folder, Card.model_validate(card))
             codebook = networks.vqvae.quantizer.codebook.detach().numpy()
-            found = find_neighbours(described, bundle, data, codebook)
-            add_file(folder, card, NEIGHBOURS_FILE, found.pack())
+            neighbours = imagine_all(own, bundle, codebook)
+            add_file(folder, card, NEIGHBOURS_FILE, neighbours.pack())
         (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         folder.chmod(0o755)
         replace_folder(folder, out)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +21,25 @@ MAX_CLIPS = 2_000
 """More are left out, of all labels alike: a bundle is meant to be small."""
 
 
-def find_neighbours(
-    described: Checkpoint, bundle: Bundle, data: Path, codebook: np.ndarray
-) -> Neighbours:
-    """Imagine each training clip of a run with its bundle. Raises DataError where `data` holds none of them.
-
-    codebook (K, D).
-    """
+def find_own(described: Checkpoint, data: Path) -> Manifest:
+    """The clips that a run was trained on, at most MAX_CLIPS. Raises DataError where `data` holds none of them."""
     sounds = read_sounds(described.config.data, data)
     clips = training_clips(sounds, described)
     if not clips:
         raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
+    return replace(sounds, clips=tuple(clips))
+
+
+def imagine_all(sounds: Manifest, bundle: Bundle, codebook: np.ndarray) -> Neighbours:
+    """What clips look like to a bundle; codebook (K, D)."""
     network = Network(bundle)
-    waveforms = first_windows(sounds.root, clips, bundle)
-    codes = [network.answer(network.hear(waveform[None]))[1][0] for waveform in waveforms]
+    codes = [
+        network.answer(network.hear(waveform[None]))[1][0]
+        for waveform in first_windows(sounds.root, sounds.clips, bundle)
+    ]
     return Neighbours(
-        tuple(clip.id for clip in clips),
-        tuple(clip.label for clip in clips),
+        tuple(clip.id for clip in sounds.clips),
+        tuple(clip.label for clip in sounds.clips),
         np.stack(codes),
         codebook,
         dict(zip(bundle.card.labels, bundle.card.scenes, strict=True)),

@@ -14,6 +14,7 @@ import numpy as np
 from avgan.audio import AudioSource, AudioStream
 from avgan.runtime.bundle import Bundle, Card, find_bundle
 from avgan.runtime.hearing import HeardWindow, hear_windows
+from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import Network
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
 from avgan.runtime.unknown import Doubt
@@ -79,6 +80,11 @@ class Model:
         Raises AudioError as `classify` does, and where the recording ends before `start_s`.
         """
         return self._explainer.explain(source, rate_hz, start_s)
+
+    @cached_property
+    def neighbours(self) -> Neighbours | None:
+        """What its training clips look like; None where the bundle does not say. Raises BundleError when damaged."""
+        return Neighbours.of(self.bundle)
 
     @cached_property
     def _explainer(self) -> Explainer:

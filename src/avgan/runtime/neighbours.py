@@ -57,21 +57,34 @@ class Neighbours:
         if NEIGHBOURS_FILE not in bundle.card.sha256:
             return None
         content = bundle.read(NEIGHBOURS_FILE)
+        places = dict(zip(bundle.card.labels, bundle.card.scenes, strict=True))
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                ids, labels = arrays["ids"].tolist(), arrays["labels"].tolist()
                 names = arrays["label_names"].tolist()
-                return cls(
-                    tuple(ids),
-                    tuple(names[label] for label in labels),
+                found = cls(
+                    tuple(arrays["ids"].tolist()),
+                    tuple(names[label] for label in arrays["labels"].tolist()),
                     arrays["codes"],
                     arrays["codebook"],
-                    dict(zip(bundle.card.labels, bundle.card.scenes, strict=True)),
+                    places,
                 )
-        except (KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
+            found.check()
+        except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
             raise BundleError(
-                f"{bundle.path}: {NEIGHBOURS_FILE} cannot be read ({error}); export the bundle again"
+                f"{bundle.path}: {NEIGHBOURS_FILE} cannot be read ({reason}); export it again"
             ) from None
+        return found
+
+    def check(self) -> None:
+        """Raise ValueError where its parts do not belong together."""
+        if not len(self.ids) == len(self.labels) == len(self.codes):
+            raise ValueError("not one label and code map for each clip")
+        is_map = self.codes.dtype.kind == "u" and self.codes.shape[1:] == (16, 16)
+        if not is_map or self.codes.max(initial=0) >= len(self.codebook):
+            raise ValueError("the code maps are not of this codebook")
+        if unknown := set(self.labels) - set(self.scene_of_label):
+            raise ValueError(f"no label of this model: {min(unknown)}")
 
     def pack(self) -> bytes:
         """The content of the bundle's file."""

@@ -25,14 +25,14 @@ LEAST = 1e-12
 
 @dataclass(frozen=True)
 class CellSize:
-    """What is made quiet at a time: so long and so many bands, every `1 / overlap` of that."""
+    """What is made quiet at a time."""
 
     length_s: float
     num_bands: int
-    overlap: int
 
 
-SIZES = (CellSize(0.24, 16, 2), CellSize(0.48, 32, 2))
+SIZES = (CellSize(0.24, 16), CellSize(0.48, 32))
+OVERLAP = 2
 SPREAD = 0.35
 """Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
 QUIET_PERCENT = 10
@@ -102,8 +102,8 @@ class Occlusion:
         """What cells of one size did, spread over the log-mel (F, T)."""
         num_bands, num_steps = parts.log_mel.shape
         length = round(size.length_s / self._card.window_s * num_steps)
-        bands = _cells(num_bands, size.num_bands, size.overlap)
-        steps = _cells(parts.size, length, size.overlap)
+        bands = _cells(num_bands, size.num_bands)
+        steps = _cells(parts.size, length)
         before = _log_odds(self.probabilities(parts)[None], of)
         falls = []
         for index, patch in enumerate(parts.patches):
@@ -175,10 +175,10 @@ class Occlusion:
         return self._network.answer(np.concatenate((mean, maxima), 1))[0]
 
 
-def _cells(length: int, size: int, overlap: int) -> list[slice]:
-    """Cells of one size that cover a length evenly, each point by about `overlap` of them."""
+def _cells(length: int, size: int) -> list[slice]:
+    """Cells of one size that cover a length evenly, each beginning half a cell after the one before."""
     size = min(max(size, 1), length)
-    count = 1 + math.ceil((length - size) * overlap / size)
+    count = 1 + math.ceil((length - size) * OVERLAP / size)
     starts = np.linspace(0, length - size, count).round().astype(int).tolist()
     return [slice(start, start + size) for start in starts]
 

@@ -3,8 +3,8 @@
 Shapes: F mel bands, T time steps, L samples, N labels.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from avgan.files import write_whole
 from avgan.runtime.axes import band_edges, step_times
 from avgan.runtime.bundle import Card
 from avgan.runtime.hearing import HeardWindow
-from avgan.runtime.neighbours import Neighbour, Neighbours
+from avgan.runtime.neighbours import Neighbour
 from avgan.runtime.occlusion import Occlusion, Parts
 from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, rounded
 
@@ -27,6 +27,8 @@ STRONG = 0.5
 """Share of the largest saliency above which a point makes the strongest stretch larger."""
 NOTHING = 0.02
 """A fall of the log-odds below it is not worth telling: a probability of 50 % becomes 49.5 %."""
+SHORTEST_S = 0.1
+"""No stretch is shorter: the cells that were tried do not tell more."""
 NUM_NEIGHBOURS = 5
 
 
@@ -68,7 +70,7 @@ class Explanation:
     """(T,) the middle of each time step in the recording."""
     bands_hz: np.ndarray
     """(F + 1,) where each band ends and the next begins."""
-    stretch: Stretch | None
+    stretch: Stretch | None = None
     """The strongest; None where nothing stands out, such as in silence."""
     neighbours: tuple[Neighbour, ...] = field(default_factory=tuple)
     """Training clips with the most similar code maps, from the nearest; none where the bundle holds none."""
@@ -151,17 +153,17 @@ class Explainer:
         waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
         heard = model.network.hear(waveform[None])
         labels, codes = (answer[0] for answer in model.network.answer(heard))
-        window = HeardWindow(start_s, end_s, heard[0], float(np.abs(waveform).max(initial=0.0)))
+        window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
         reason = model.doubt.reason(window, labels)
         question = _Question.about(labels, card)
+        known = model.neighbours
         parts = self._occlusion.take_apart(waveform)
         times_s = start_s + step_times(card, parts.log_mel.shape[1])
         kept = max(1, int(np.searchsorted(times_s, end_s)))  # what follows was filled up
         falls = self._occlusion.saliency(parts, question.of)[:, :kept]
         largest = np.abs(falls).max()
         saliency = falls / largest if largest >= NOTHING else np.zeros_like(falls)
-        bands_hz = band_edges(card, len(falls))
-        return Explanation(
+        explained = Explanation(
             path=path,
             start_s=start_s,
             end_s=end_s,
@@ -173,45 +175,28 @@ class Explainer:
             saliency=saliency.astype(np.float32),
             log_mel=parts.log_mel[:, :kept],
             times_s=times_s[:kept],
-            bands_hz=bands_hz,
-            stretch=self._stretch(parts, saliency, question, times_s, bands_hz, end_s),
-            neighbours=self._nearest(codes),
+            bands_hz=band_edges(card, len(falls)),
+            neighbours=known.nearest(codes, NUM_NEIGHBOURS) if known else (),
             codes=codes,
             draw=model.network.draw,
         )
+        return replace(explained, stretch=self._stretch(explained, parts, question.of))
 
-    def _stretch(
-        self,
-        parts: Parts,
-        saliency: np.ndarray,
-        question: "_Question",
-        times_s: np.ndarray,
-        bands_hz: np.ndarray,
-        end_s: float,
-    ) -> Stretch | None:
+    def _stretch(self, explained: Explanation, parts: Parts, of: np.ndarray) -> Stretch | None:
         """The strongest stretch, silenced to see what it did."""
+        saliency, times_s = explained.saliency, explained.times_s
         if saliency.max() <= 0:
             return None
         bands, steps = strongest(saliency - STRONG * saliency.max())
-        without = self._occlusion.without(parts, bands, steps)
-        half_s = (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1) / 2
+        step_s = (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
+        steps = _widened(steps, math.ceil(SHORTEST_S / max(step_s, 1e-6)), len(times_s))
         return Stretch(
-            start_s=max(float(times_s[steps.start] - half_s), 0.0),
-            end_s=min(float(times_s[steps.stop - 1] + half_s), end_s),
-            low_hz=float(bands_hz[bands.start]),
-            high_hz=float(bands_hz[bands.stop]),
-            probability_without=float(without @ question.of),
+            start_s=max(float(times_s[steps.start] - step_s / 2), explained.start_s),
+            end_s=min(float(times_s[steps.stop - 1] + step_s / 2), explained.end_s),
+            low_hz=float(explained.bands_hz[bands.start]),
+            high_hz=float(explained.bands_hz[bands.stop]),
+            probability_without=float(self._occlusion.without(parts, bands, steps) @ of),
         )
-
-    def _nearest(self, codes: np.ndarray) -> tuple[Neighbour, ...]:
-        known = self._neighbours
-        if known is None:
-            return ()
-        return known.nearest(codes, NUM_NEIGHBOURS)
-
-    @cached_property
-    def _neighbours(self) -> Neighbours | None:
-        return Neighbours.of(self._model.bundle)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +214,7 @@ class _Question:
         """What is asked of an answer (N,)."""
         places = np.array(card.scenes)
         totals = {
-            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(places))
+            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))
         }
         scene = max(totals, key=lambda name: totals[name])
         best = int(probabilities.argmax())
@@ -264,6 +249,13 @@ def strongest(values: np.ndarray) -> tuple[slice, slice]:
             best = (float(gains[row, column]), top, top + int(row) + 1, start, int(column) + 1)
     _, top, bottom, left, right = best
     return slice(top, bottom), slice(left, right)
+
+
+def _widened(span: slice, size: int, length: int) -> slice:
+    """A span of at least `size` around the same middle, as far as the length reaches."""
+    missing = max(size - (span.stop - span.start), 0)
+    start = max(min(span.start - missing // 2, length - size), 0)
+    return slice(min(start, span.start), min(max(start + size, span.stop), length))
 
 
 def _excerpt(stream: AudioStream, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
