@@ -19,6 +19,7 @@ from avgan.errors import AudioError
 
 BLOCK_SAMPLES = 32_768  # what is lost before a damage in a file is less than a block
 BLOCK_VALUES = 4 * BLOCK_SAMPLES  # with many channels a block is shorter: it is held several times
+MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 
 Block = tuple[np.ndarray, float]  # samples (L, C) float32 and their rate in Hz
@@ -163,10 +164,15 @@ def _sound_frames(
 
 def _frame_samples(frame: av.AudioFrame) -> Block:
     """The samples of a frame as (L, C) float32, whatever its format."""
+    num_channels, rate_hz = frame.layout.nb_channels, frame.sample_rate
+    if frame.format.is_planar and num_channels > MAX_PLANES:
+        resampler = av.AudioResampler(frame.format.packed, frame.layout, rate_hz)
+        parts = [*resampler.resample(frame), *resampler.resample(None)]
+        samples = np.concatenate([part.to_ndarray() for part in parts], 1)
+        return to_float(samples.reshape(-1, num_channels)), rate_hz
     samples = frame.to_ndarray()  # planar (C, L), packed (1, L * C)
-    packed = (-1, frame.layout.nb_channels)
-    samples = samples.T if frame.format.is_planar else samples.reshape(packed)
-    return to_float(samples), frame.sample_rate
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, num_channels)
+    return to_float(samples), rate_hz
 
 
 def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -30,6 +30,8 @@ ENCODED = (
     ("aiff", "pcm_s16be"), ("au", "pcm_s16be"), ("w64", "pcm_s16le"), ("nut", "pcm_s16le"),
     ("amr", "libopencore_amrnb"),
 )  # fmt: skip
+MANY_CHANNELS = (("matroska", "ac3", "5.1"), ("matroska", "libopus", "7.1"), ("ipod", "aac", "7.1"),
+                 ("ipod", "aac", "hexadecagonal"))  # fmt: skip
 
 
 def tone(num_channels: int, rate_hz: int = RATE_HZ) -> np.ndarray:
@@ -66,6 +68,10 @@ def written_by_av() -> dict[str, bytes]:
         content = _encode(container, codec, None)
         if content:
             found[f"av-{container}-{codec}"] = content
+    for container, codec, layout in MANY_CHANNELS:
+        content = _encode(container, codec, None, layout)
+        if content:
+            found[f"av-{container}-{codec}-{layout}"] = content
     for container, picture in WITH_PICTURE:
         codec = "libopus" if container == "webm" else "aac"
         content = _encode(container, codec, picture)
@@ -74,15 +80,16 @@ def written_by_av() -> dict[str, bytes]:
     return found
 
 
-def _encode(container: str, codec: str, picture: str | None) -> bytes | None:
+def _encode(container: str, codec: str, picture: str | None, layout: str = "mono") -> bytes | None:
     file = io.BytesIO()
     rate_hz = 48_000 if "opus" in codec or "ac3" in codec else 16_000
     if codec == "libopencore_amrnb":
         rate_hz = 8_000
     try:
         with av.open(file, "w", format=container) as out:
-            sound = out.add_stream(codec, rate=rate_hz, layout="mono")
-            sound.bit_rate = 64_000
+            sound = out.add_stream(codec, rate=rate_hz, layout=layout)
+            num_channels = sound.layout.nb_channels
+            sound.bit_rate = 64_000 * num_channels
             sound.options = {"strict": "experimental"}
             video = out.add_stream(picture, rate=5, width=64, height=48) if picture else None
             if video is not None:
@@ -92,9 +99,9 @@ def _encode(container: str, codec: str, picture: str | None) -> bytes | None:
                     out.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
                 out.mux(video.encode(None))
             sound.open(strict=False)
-            resampler = av.AudioResampler(sound.format.name, "mono", rate_hz, sound.frame_size or 0)
-            samples = tone(1, rate_hz).T.astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", "mono")
+            resampler = av.AudioResampler(sound.format.name, layout, rate_hz, sound.frame_size or 0)
+            samples = tone(num_channels, rate_hz).astype(np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, "flt", layout)
             frame.sample_rate = rate_hz
             parts = resampler.resample(frame)
             for part in parts if sound.frame_size else (*parts, *resampler.resample(None)):

@@ -156,6 +156,15 @@ def test_many_channels_take_no_more_memory(decoder: Any, channels: int) -> None:
     assert answer["memory_mib"] < 30
 
 
+def test_more_channels_than_pyav_has_planes(seeds: dict[str, bytes]) -> None:
+    names = [name for name in seeds if name.endswith(("-7.1", "-hexadecagonal"))]
+    assert len(names) == 3
+    for name in names:
+        waveform = read_audio(seeds[name])
+        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+        assert spectrum.argmax() * 16_000 / len(waveform) == pytest.approx(440, abs=3), name
+
+
 @pytest.mark.parametrize("rate_hz", [1_000, 1_009, 15_999, 44_101, 383_981, 9_999_991, 10_000_000])
 def test_any_rate_is_brought_down_within_bounds(decoder: Any, rate_hz: int) -> None:
     content = bytes(2 * rate_hz)
