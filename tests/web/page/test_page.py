@@ -194,7 +194,9 @@ def test_the_token_in_the_address_lets_the_page_in(start: Any, visit: Any, hiss_
     seen.page.locator("#segments li").first.wait_for(timeout=60_000)
 
     stranger = visit(guarded, expected="401")
-    assert stranger.page.is_visible("#token")
+    stranger.page.fill("#token", "not the token")
+    stranger.page.keyboard.press("Enter")
+    stranger.page.locator("#error", has_text="another access token").wait_for()
     stranger.page.fill("#token", token)
     stranger.page.keyboard.press("Enter")
     stranger.page.wait_for_selector("#token-form", state="hidden")

@@ -14,6 +14,7 @@ let hidden = find("picture-b");
 /** The page as it was before anything was heard. */
 export function clear() {
   find("answer").textContent = question;
+  find("spoken").textContent = ""; // or the same answer again would not be said
   find("caption").textContent = emptyCaption;
   for (const id of ["sure", "reason"]) say(find(id), "");
   find("warnings").hidden = true;

@@ -8,6 +8,8 @@ export function setToken(text) {
   sessionStorage.setItem("token", text);
 }
 
+export const hasToken = () => Boolean(token);
+
 // The address that the service prints holds it; what stands behind # is sent to nobody, and need not be seen.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {

@@ -52,6 +52,7 @@ function fail(error, retry) {
   begin("start");
   again = retry;
   if (error.status === NO_ACCESS) {
+    say(find("error"), api.hasToken() ? "This service has another access token." : "");
     find("token-form").hidden = false;
     find("token").focus();
   } else {
@@ -81,8 +82,9 @@ async function analyse(file) {
     enter("answer");
     const drawn = await seen;
     if (signal.aborted) return;
-    timeline.show(found.segments, player.playable() ? seek : null);
-    if (drawn && found.scene !== answer.UNKNOWN) why.offer(file, { duration_s: found.duration_s, signal, moment: () => windowStart(found) });
+    const { scene, segments, duration_s } = found;
+    timeline.show(segments, { duration_s, onSeek: player.playable() ? seek : null });
+    if (drawn && scene !== answer.UNKNOWN) why.offer(file, { duration_s, signal, moment: () => windowStart(found) });
   } catch (error) {
     if (signal.aborted) return;
     error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service knows no names
@@ -173,6 +175,7 @@ function take(file) {
 }
 
 find("choose").addEventListener("click", () => find("file").click());
+find("frame").addEventListener("click", () => document.body.dataset.state === "start" && find("file").click());
 find("file").addEventListener("change", () => {
   const [file] = find("file").files;
   take(file);

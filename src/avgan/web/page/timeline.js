@@ -21,20 +21,18 @@ export function clear() {
   find("past").hidden = true;
 }
 
-/** The segments of a recording; `onSeek(time_s)` is called for the one that was chosen, if they can be chosen. */
-export function show(segments, onSeek) {
+/** The segments of a recording; `onSeek(time_s)` is called for the one that was chosen, where they can be chosen. */
+export function show(segments, { duration_s, onSeek }) {
   clear();
   if (segments.length < 2) return;
-  const start_s = segments[0].start_s;
-  const span_s = segments.at(-1).end_s - start_s;
   items = segments.map((segment) => {
     const inside = words(segment);
     const button = onSeek ? make("button", { type: "button" }, ...inside) : make("span", { class: "chip" }, ...inside);
     if (onSeek) button.addEventListener("click", () => onSeek(segment.start_s));
     list.append(tint(make("li", {}, button), segment.scene));
     const part = tint(make("span"), segment.scene);
-    part.style.setProperty("--start", (segment.start_s - start_s) / span_s);
-    part.style.setProperty("--length", (segment.end_s - segment.start_s) / span_s);
+    part.style.setProperty("--start", segment.start_s / duration_s);
+    part.style.setProperty("--length", (segment.end_s - segment.start_s) / duration_s);
     strip.append(part);
     return { ...segment, button };
   });
@@ -51,9 +49,8 @@ export function middle(time_s, scene) {
 /** Mark the segment that is heard at a time. */
 export function mark(time_s) {
   for (const { start_s, end_s, button } of items) {
-    const now = time_s >= start_s && time_s < end_s;
-    if (now !== button.hasAttribute("aria-current")) button.toggleAttribute("aria-current", now);
-    if (now) button.setAttribute("aria-current", "true");
+    if (time_s >= start_s && time_s < end_s) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
   }
 }
 
