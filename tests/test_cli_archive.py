@@ -196,11 +196,11 @@ def start(toy_bundle: Path, folder: Path, *arguments: str) -> subprocess.Popen[s
 def test_a_process_that_is_ended_is_gone_on_with(
     toy_bundle: Path, tmp_path: Path, avgan: Avgan, sent: signal.Signals, status: int
 ) -> None:
-    """Thousands of windows of one recording have been written, and others are done, when the signal comes."""
-    for number, minutes in enumerate((1, 1, 60)):
+    """Some windows of a long recording have been written, and others are done, when the signal comes."""
+    for number, num_parts in enumerate((1, 1, 600)):
         with soundfile.SoundFile(tmp_path / f"{number}.flac", "w", RATE_HZ, 1) as file:
-            for _ in range(minutes):
-                file.write(np.zeros(60 * RATE_HZ, np.int16))
+            for _ in range(num_parts):
+                file.write(np.zeros(6 * RATE_HZ, np.int16))
     wanted = ["*.flac", "-o", "rows.csv", "--hop", "0.05", "--windows", "--jobs", "2"]
     rows = tmp_path / "rows.csv"
     with start(toy_bundle, tmp_path, *wanted) as process:

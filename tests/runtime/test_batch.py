@@ -11,7 +11,7 @@ import soundfile
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
 from avgan.runtime import Model, Prediction, WindowPrediction, load
-from avgan.runtime.batch import Outcome, PictureFolder, Sink, classify_all
+from avgan.runtime.batch import FileNames, Outcome, PictureFolder, Sink, classify_all
 from avgan.runtime.engines import Answer, Task
 from avgan.runtime.engines.local import hear_in_turn
 from avgan.runtime.sources import Recording
@@ -149,6 +149,13 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
         classify_all(engine, recordings, [diary, Interrupting()], complain=print)
     assert diary.entries[-3:] == ["end a", "begin b", "close"]
     assert closed
+
+
+def test_names_that_are_reserved_do_not_depend_on_what_comes_first() -> None:
+    archive = ["a/x.wav", "b/x.wav", "c/x.wav"]
+    assert [FileNames(archive).of(name) for name in reversed(archive)] == ["x-3", "x-2", "x"]
+    names = FileNames()
+    assert [names.of(name) for name in reversed(archive)] == ["x", "x-2", "x-3"]
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(model: Model, tmp_path: Path) -> None:

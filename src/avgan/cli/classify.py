@@ -1,13 +1,14 @@
 """`avgan classify`: one recording, one of a day, or an archive of them."""
 
+import io
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -32,8 +33,7 @@ class Wish:
     """What is wanted of recordings, and how."""
 
     listed: Annotated[str | None, Parameter(name="--list")] = None
-    """File with paths, one a line or NUL-separated, or - for standard input; or a manifest with a column named path
-    (.csv, .jsonl, .parquet)."""
+    """A file of paths, by line or NUL (- for standard input); or a .csv, .jsonl, .parquet with a column named path."""
     format: Literal["table", "json", "jsonl", "ndjson", "csv", "audacity"] | None = None
     """How the answers are written: as a table, unless --output says otherwise."""
     top: Annotated[int, Parameter(validator=Number(gte=1))] = 3
@@ -47,8 +47,7 @@ class Wish:
     retry: Annotated[bool, Parameter(negative=())] = False
     """With --output: try again what failed before."""
     images: Path | None = None
-    """Folder for the pictures that the model imagines, one PNG for each recording; with --hop also a folder for each,
-    with the pictures of its segments, a strip of them along time, and a film (mp4)."""
+    """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
@@ -90,7 +89,7 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
     layout = Layout(wish.unit, wish.top, made_with(model, wish), widths)
-    outcome = run(wish, model, recordings, [WRITERS[format](sys.stdout, layout)])
+    outcome = run(wish, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
     if outcome.failed and len(recordings) > 1:
         say(summary(outcome.failed, len(recordings)))
     return 0 if outcome.is_good and not num_missing else 1
@@ -158,20 +157,28 @@ def read_listed(name: str) -> list[str]:
 
 
 def run(
-    wish: Wish, model: "Model", recordings: Sequence["Recording"], writers: Sequence["Sink"]
+    wish: Wish,
+    model: "Model",
+    recordings: Sequence["Recording"],
+    writers: Sequence["Sink"],
+    *,
+    names: Iterable[str] = (),
 ) -> "Outcome":
-    """Hear the recordings; what is heard goes to the writers, and to pictures and page where they are wanted."""
-    from avgan.runtime.batch import PictureFolder, classify_all
+    """Hear the recordings; what is heard goes to the writers, and to pictures and page where they are wanted.
+
+    `names`: those of the whole archive, of which the recordings may be the rest.
+    """
+    from avgan.runtime.batch import FileNames, PictureFolder, classify_all
     from avgan.runtime.engines import Task
     from avgan.runtime.progress import Progress
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None and wish.unit == "recording":
-        sinks.append(PictureFolder(wish.images))
+        sinks.append(PictureFolder(wish.images, FileNames(names)))
     elif wish.images is not None:
         from avgan.runtime.album import Album
 
-        sinks.append(Album(wish.images))
+        sinks.append(Album(wish.images, FileNames(names)))
     if wish.report is not None:
         from avgan.report import Report
 
@@ -230,7 +237,7 @@ def resume(
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
-        outcome = run(wish, model, left, [writer])
+        outcome = run(wish, model, left, [writer], names=unique)
     if outcome.failed:
         say(summary(outcome.failed, len(left)))
     if output.num_failed:
@@ -268,6 +275,27 @@ def summary(failed: Counter[str], num_recordings: int) -> str:
     """One line: how many failed, and why."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in failed.most_common())
     return f"{failed.total():,} of {num_recordings:,} failed: {reasons}"
+
+
+class Screen(io.TextIOBase):
+    """A terminal on which progress may stand in the line where text is to follow."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @classmethod
+    def over(cls, file: TextIO) -> TextIO:
+        return cast(TextIO, cls(file)) if file.isatty() else file
+
+    def write(self, text: str) -> int:
+        show_progress("")
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def isatty(self) -> bool:
+        return True
 
 
 def _nothing(line: str) -> None:

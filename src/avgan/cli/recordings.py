@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
-from avgan.cli.classify import Wish, run
+from avgan.cli.classify import Screen, Wish, run
 
 
 @app.command
@@ -71,7 +71,7 @@ def demo(
         Wish(images=output / "pictures", report=page),
         heard,
         [Recording(path, path) for path in paths],
-        [TableWriter(sys.stdout, layout)],
+        [TableWriter(Screen.over(sys.stdout), layout)],
     )
     say(f"wrote {page}; open it in a browser")
     return 0 if outcome.is_good else 1

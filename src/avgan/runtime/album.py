@@ -27,9 +27,9 @@ class Album(Sink):
     and start. Of a recording of any length at most 1500 windows are held, and at most so many pictures written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: FileNames | None = None) -> None:
         self._folder = folder
-        self._names = FileNames()
+        self._names = names or FileNames()
         self._recording = Recording("", b"")
         self._windows = Thinning()
 

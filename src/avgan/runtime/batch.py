@@ -53,9 +53,9 @@ class Sink:
 class PictureFolder(Sink):
     """Writes the picture of each recording, under the recording's name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: "FileNames | None" = None) -> None:
         self._folder = folder
-        self._names = FileNames()
+        self._names = names or FileNames()
 
     def end(self, prediction: Prediction) -> None:
         name = self._names.of(prediction.path)
@@ -63,13 +63,20 @@ class PictureFolder(Sink):
 
 
 class FileNames:
-    """Names for files about recordings, in one folder: theirs without the suffix, no two alike."""
+    """Names for files about recordings, in one folder: theirs without the suffix, no two alike.
 
-    def __init__(self) -> None:
+    Where `recordings` are named beforehand, a name does not depend on which of them come, or come first.
+    """
+
+    def __init__(self, recordings: Iterable[str] = ()) -> None:
         self._used: set[str] = set()
+        self._reserved = {recording: self._new(recording) for recording in recordings}
 
     def of(self, recording: str) -> str:
-        """A name for a file about a recording, which is new each time."""
+        """The name that was reserved for files about a recording, or else a new one each time."""
+        return self._reserved.get(recording) or self._new(recording)
+
+    def _new(self, recording: str) -> str:
         stem = Path(recording).stem.strip("<>- ") or "recording"
         name, number = stem, 1
         while name.casefold() in self._used:  # x.wav and x.mp3, or x.wav in two folders

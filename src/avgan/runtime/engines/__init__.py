@@ -1,12 +1,14 @@
 """Who hears recordings: this process, its threads, or a cluster. The answers are the same, and in order."""
 
 import hashlib
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from avgan.audio import AudioStream
+from avgan.errors import AudioError
 from avgan.runtime.model import Listening, Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.sources import Recording
@@ -65,9 +67,17 @@ class Hearing:
 
 
 def sha256(recording: Recording) -> str:
-    """The SHA-256 of a recording's file, in hexadecimal; raises OSError where it is gone."""
+    """The SHA-256 of a recording's file, in hexadecimal; of a pipe, which cannot be read again, nothing.
+
+    Raises AudioError where the file is gone.
+    """
     source = recording.source
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    with open(cast("str | Path", source), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if not isinstance(source, str | Path) or not os.path.isfile(source):
+        return ""
+    try:
+        with open(source, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AudioError(f"{recording.name}: cannot be read again ({error.strerror})") from None
