@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -187,9 +188,14 @@ def test_a_list_that_is_none(avgan: Avgan, archive: Path, content: str | None) -
     assert "list.csv" in lines[0]
 
 
-def start(toy_bundle: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(toy_bundle: Path, folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "avgan", "classify", *arguments, "--model", str(toy_bundle)]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
@@ -203,7 +209,7 @@ def test_a_process_that_is_ended_is_gone_on_with(
                 file.write(np.zeros(6 * RATE_HZ, np.int16))
     wanted = ["*.flac", "-o", "rows.csv", "--hop", "0.05", "--windows", "--jobs", "2"]
     rows = tmp_path / "rows.csv"
-    with start(toy_bundle, tmp_path, *wanted) as process:
+    with started(toy_bundle, tmp_path, *wanted) as process:
         while process.poll() is None and not (rows.exists() and "2.flac" in rows.read_text()):
             time.sleep(0.05)
         process.send_signal(sent)
