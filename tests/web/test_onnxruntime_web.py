@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from avgan.audio import read_audio
 from avgan.demo import write_recordings
@@ -32,7 +33,7 @@ OWN_RESAMPLING = 0.05
 
 EVERY = 5
 """Each so manieth recording of a fold is heard; 1 takes two minutes on a quiet machine."""
-MIN_AGREEMENT = 0.95
+MIN_AGREEMENT = 0.9
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +121,29 @@ def test_the_same_samples_give_the_same_answer(page: Any, model: Model, tmp_path
         assert np.abs(drawn - expected.picture / 255).mean() < 0.01
 
 
-def test_real_recordings_that_the_browser_decodes(page: Any, model: Model, data_root: Path) -> None:
-    """A fold of ESC-50 as its files are, 44.1 kHz."""
+@pytest.mark.parametrize(
+    ("rate_hz", "tolerance"), [(16_000, SAME_SAMPLES), (44_100, OWN_RESAMPLING)]
+)
+def test_real_recordings_that_the_browser_decodes(
+    page: Any, model: Model, data_root: Path, tmp_path: Path, rate_hz: int, tolerance: float
+) -> None:
+    """A fold of ESC-50, as its files are here, and at another rate."""
     differences, agree = [], 0
     paths = sorted((data_root / "esc50" / "audio").glob("5-*"))[::EVERY]
     for path in paths:
+        samples, own_rate_hz = soundfile.read(path)
+        if own_rate_hz != rate_hz:
+            path = tmp_path / f"{path.stem}.wav"
+            soundfile.write(path, soxr.resample(samples, own_rate_hz, rate_hz), rate_hz)
         expected = model.classify(path)
         found = ask(page, path)
         agree += found["sound"] == next(iter(expected.sounds))
         differences.append(largest_difference(model, found, expected.sounds))
-    print(f"{agree} of {len(paths)} labels agree; median difference {np.median(differences):.1e}")
+    median, largest = np.median(differences), max(differences)
+    print(f"{agree} of {len(paths)} agree; differences {median:.1e}, at most {largest:.1e}")
     assert len(paths) >= 400 // EVERY
     assert agree >= MIN_AGREEMENT * len(paths)
-    assert np.median(differences) < OWN_RESAMPLING
+    assert median < tolerance
 
 
 def test_what_is_no_sound_is_said_to_be_none(page: Any, tmp_path: Path) -> None:
