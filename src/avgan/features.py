@@ -138,18 +138,21 @@ class LogMel(nn.Module):
 
     def _log_mel(self, waveform: Tensor) -> Tensor:
         config = self.config
+        # In single precision the rounding of a loud tone's transform drowns the quiet bands beside it, and differs from
+        # one library to the next by 0.003 in the logarithm.
+        precision = torch.float32 if waveform.device.type == "mps" else torch.float64
         spectrum = torch.stft(
-            waveform.float(),
+            waveform.to(precision),
             n_fft=config.n_fft,
             hop_length=config.hop_length,
             win_length=config.window_length,
-            window=self.window,
+            window=self.window.to(precision),
             center=config.centre,
             pad_mode="constant",
             return_complex=True,
         )
         real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-        energy = real.square() + imaginary.square()
+        energy = (real.square() + imaginary.square()).float()
         if config.power == 1:
             energy = energy.clamp(min=1e-20).sqrt()  # the root's slope at zero is infinite
         mel = torch.matmul(self.filters, energy)
