@@ -296,7 +296,7 @@ def make_card(
         "window_s": config.data.window_s,
         "fixed_length": fixed_length,
         "patch": describe_patch(config),
-        "short_clip_fill": "silence",
+        "short_clip_fill": "repeat",
         "measured": measured,
         "parity": parity,
         "data": data,
