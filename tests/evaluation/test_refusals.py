@@ -33,7 +33,7 @@ def few_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, label in enumerate(("dog", "rain", "clock_tick") * 2):
         name = f"{number}.wav"
         bursts = np.arange(5 * RATE_HZ) % (4_000 + 1_000 * number) < 1_500
-        waveform = 0.2 * rng.standard_normal(5 * RATE_HZ) * bursts
+        waveform = 0.2 * rng.standard_normal(RATE_HZ).repeat(5) * bursts
         soundfile.write(root / "audio" / name, waveform, RATE_HZ, subtype="PCM_16")
         fold = 5 if number < 3 else 1
         rows.append([name, fold, number, label, "False", f"source{number}"])

@@ -112,10 +112,10 @@ def test_a_defect_costs_one_recording(
 ) -> None:
     said: list[str] = []
 
-    def broken(source: AudioSource, **_: object) -> Prediction:
+    def broken(waveforms: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(model, "listen", broken)
+    monkeypatch.setattr(model.network, "hear", broken)
     assert not classify(model, [Recording("a", tone_wav)], [Diary()], said).is_good
     assert said == ["a: failed (ZeroDivisionError: two lines); please report this"]
 

@@ -1,4 +1,4 @@
-"""What a run may be believed: fitted on the recordings that it kept aside from training, and on nothing else.
+"""What a run may be believed: fitted on the recordings that it kept aside from training.
 
 - temperature scaling by likelihood, so that a probability of 0.8 is right in eight of ten cases;
 - thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;
@@ -33,7 +33,7 @@ from avgan.training.run import NAMES
 
 BATCH = 32
 NUM_BINS = 10
-SHARES = {STEADY: 0.01, STRANGE: 0.02, UNSURE: 0.02}
+SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
 STEADIEST_DB = 1.0
 """A sound that changes more is not called steady, however much recordings kept aside change."""
@@ -90,8 +90,9 @@ def calibrate(run: Path, data: Path) -> Fitted:
     if not aside.clips or not train.clips:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
     check_leakage(train, aside)
-    known = fit_known(hear(networks, described, train), num_labels=len(described.labels))
-    return Fitted(fit(hear(networks, described, aside), known, described), known)
+    taught = hear(networks, described, train)
+    known = fit_known(taught, num_labels=len(described.labels))
+    return Fitted(fit(hear(networks, described, aside), known, described, taught.change_db), known)
 
 
 def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
@@ -128,8 +129,13 @@ def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
     )
 
 
-def fit(aside: Heard, known: Known, described: Checkpoint) -> Calibration:
-    """Everything that is fitted on the clips kept aside."""
+def fit(
+    aside: Heard, known: Known, described: Checkpoint, taught_change_db: np.ndarray
+) -> Calibration:
+    """Everything that is fitted on the clips kept aside.
+
+    How much a sound changes no network was taught, so that the training clips (M,) tell of it as well.
+    """
     temperature = fit_temperature(aside.logits, aside.targets)
     before, after = (probabilities(aside.logits, value) for value in (1.0, temperature))
     names = scenes_of(described.labels, described.scene_of_label)
@@ -141,7 +147,8 @@ def fit(aside: Heard, known: Known, described: Checkpoint) -> Calibration:
         calibration_error(values @ membership, places, aside.sources) for values in (before, after)
     ]
     rows = np.arange(len(places))
-    steady = threshold(aside.change_db, SHARES[STEADY])
+    changes = np.concatenate((aside.change_db, taught_change_db))
+    steady = threshold(changes, SHARES[STEADY])
     strange = -threshold(-known.distance(aside.heard), SHARES[STRANGE])
     unsure = threshold(after.max(1), SHARES[UNSURE])
     true = (after @ membership)[rows, places]
@@ -189,7 +196,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     for _ in range(60):
         middle = (low + high) / 2
         expected = (probabilities(logits, math.exp(middle)) * logits).sum(1)
-        if float((own - expected).mean()) > 0:  # surer would be likelier
+        if float((own - expected).mean()) >= 0:  # surer would be likelier, or as likely
             high = middle
         else:
             low = middle

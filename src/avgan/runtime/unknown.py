@@ -28,8 +28,8 @@ UNSURE = "nothing the model knows stands out"
 
 LEAST_SHARE = {"silence": 0.2, "repeat": 0.05}
 """Of a window that must be sound, by what the rest is filled with: of less, less than half is named rightly."""
-CLIPPED_BEYOND_USE = 0.25
-"""Share of samples cut off at full scale from which on the answer is no longer to be trusted."""
+CLIPPED_BEYOND_USE = 0.1
+"""Share of samples cut off at full scale from which on less than half is named rightly."""
 KNOWN_FILE = "known.npy"
 
 
