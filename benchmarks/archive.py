@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from avgan.archive.sources import SUFFIXES
 from avgan.demo import write_recordings
 from avgan.runtime.bundle import find_bundle
-from avgan.runtime.sources import SUFFIXES
 
 NUM_ROUNDS = 3
 

@@ -23,9 +23,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from avgan.archive.sources import SUFFIXES
 from avgan.demo import write_recordings
 from avgan.runtime.bundle import find_bundle
-from avgan.runtime.sources import SUFFIXES
 
 RATE_HZ = 48_000
 HOP_S = 1.0

@@ -183,7 +183,7 @@ def test_a_network_too_slow_drops_only_what_cannot_wait(
         return hear(network, waveforms)
 
     monkeypatch.setattr(Network, "hear", hear_slowly)
-    monkeypatch.setattr("avgan.runtime.live.MAX_WAITING_S", 1.0)
+    monkeypatch.setattr("avgan.live.stream.MAX_WAITING_S", 1.0)
     standard_input(pcm(mixture(20.0)))
     options = ["--live"] if live else []
     arguments = ["listen", "-", "--rate", "16000", "--format", "jsonl", "--model", str(toy_bundle)]

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from avgan.archive.batch import Recording
 from avgan.audio import read_audio
 from avgan.errors import AvganError
 from avgan.report import (
@@ -27,7 +28,6 @@ from avgan.report import (
     spectrogram_png,
 )
 from avgan.runtime import Model, load
-from avgan.runtime.batch import Recording
 from avgan.runtime.prediction import WindowPrediction
 from avgan.runtime.timeline import segments
 

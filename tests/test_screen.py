@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from avgan.cli.screen import HalfBlocks, Screen, large, shows_colours
-from avgan.runtime.live import LiveSource, LiveWindow
+from avgan.live.stream import LiveSource, LiveWindow
 from avgan.runtime.prediction import WindowPrediction
 
 

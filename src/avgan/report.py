@@ -19,18 +19,18 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from avgan.archive.batch import Sink
+from avgan.archive.sources import Recording
 from avgan.audio import SAMPLE_RATE_HZ, AudioSource, AudioStream
 from avgan.errors import AudioError, AvganError
 from avgan.files import whole
-from avgan.runtime.batch import Sink
+from avgan.pictures.strip import paint_pictures
+from avgan.pictures.thinning import Thinning, whole_segments
 from avgan.runtime.bundle import Card
 from avgan.runtime.drawing import Colour, colours, dimmed, enlarged, plain
-from avgan.runtime.formats import clock, percent
 from avgan.runtime.prediction import Prediction, WindowPrediction
-from avgan.runtime.sources import Recording
-from avgan.runtime.strip import paint_pictures
-from avgan.runtime.thinning import Thinning, whole_segments
 from avgan.runtime.timeline import Segment
+from avgan.runtime.wording import clock, percent
 
 EXCERPT_S = 10
 MAX_PLAYERS = 200  # each adds some 100 kB to the page

@@ -18,11 +18,11 @@ from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progr
 from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
+    from avgan.archive.batch import Outcome, Sink
+    from avgan.archive.engines import Engine, Task
+    from avgan.archive.formats import Layout, Unit
+    from avgan.archive.sources import Recording
     from avgan.runtime import Model
-    from avgan.runtime.batch import Outcome, Sink
-    from avgan.runtime.engines import Engine, Task
-    from avgan.runtime.formats import Layout, Unit
-    from avgan.runtime.sources import Recording
 
 WITH_CHECKSUMS = {"json", "jsonl", "ndjson", "csv"}
 
@@ -75,8 +75,8 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
         Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard input.
     """
     check(path, wish)
+    from avgan.archive.formats import WRITERS, Layout, table_widths
     from avgan.runtime import load
-    from avgan.runtime.formats import WRITERS, Layout, table_widths
 
     # One core for each recording: with more, the last bits of an answer would depend on their number.
     model = load(wish.model, num_threads=1)
@@ -105,7 +105,7 @@ def check(paths: Sequence[str], wish: Wish) -> None:
         if wish.retry:
             raise UsageError("--retry goes on with a file: name it with --output")
         return
-    from avgan.runtime.output import FORMATS
+    from avgan.archive.output import FORMATS
 
     written = FORMATS.get(wish.output.suffix.lower())
     if written is None:
@@ -116,7 +116,7 @@ def check(paths: Sequence[str], wish: Wish) -> None:
 
 def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], int]:
     """The recordings that are named and listed, and how many folders hold none."""
-    from avgan.runtime.sources import Recording, find_all
+    from avgan.archive.sources import Recording, find_all
 
     recordings: list[Recording] = []
     num_missing = 0
@@ -136,7 +136,7 @@ def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], i
 
 def read_listed(name: str) -> list[str]:
     """The paths in a list or a manifest."""
-    from avgan.runtime import sources
+    from avgan.archive import sources
 
     if name == STDIN:
         return sources.read_list(sys.stdin.buffer.read())
@@ -168,15 +168,15 @@ def run(
 
     `names`: those of the whole archive, of which the recordings may be the rest.
     """
-    from avgan.runtime.batch import FileNames, PictureFolder, classify_all
-    from avgan.runtime.engines import Task
-    from avgan.runtime.progress import Progress
+    from avgan.archive.batch import FileNames, PictureFolder, classify_all
+    from avgan.archive.engines import Task
+    from avgan.archive.progress import Progress
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None and wish.unit == "recording":
         sinks.append(PictureFolder(wish.images, FileNames(names)))
     elif wish.images is not None:
-        from avgan.runtime.album import Album
+        from avgan.pictures.album import Album
 
         sinks.append(Album(wish.images, FileNames(names)))
     if wish.report is not None:
@@ -193,12 +193,12 @@ def run(
 
 def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":
     """Who hears so many recordings."""
-    from avgan.runtime.engines.local import hear_alone, hear_in_threads, hear_in_turn
+    from avgan.archive.engines.local import hear_alone, hear_in_threads, hear_in_turn
     from avgan.runtime.network import num_cores
 
     if wish.engine == "ray":
         with extra("cluster"):
-            from avgan.runtime.engines.ray import hear_on_cluster
+            from avgan.archive.engines.ray import hear_on_cluster
         return partial(hear_on_cluster, model, task, num_jobs=wish.jobs)
     num_jobs = wish.jobs or num_cores()
     if num_jobs == 1:
@@ -216,8 +216,8 @@ def resume(
     num_missing: int,
 ) -> int:
     """Write the rows that a file lacks, and say what it holds in the end; returns the exit status."""
-    from avgan.runtime.formats import CSVWriter, JSONLinesWriter
-    from avgan.runtime.output import Output
+    from avgan.archive.formats import CSVWriter, JSONLinesWriter
+    from avgan.archive.output import Output
 
     assert wish.output is not None
     with (

@@ -17,8 +17,8 @@ from avgan.cli.app import STDIN, Bundle, UsageError, app, say
 from avgan.errors import AvganError
 
 if TYPE_CHECKING:
+    from avgan.live.stream import LiveSource, LiveWindow
     from avgan.runtime import Model
-    from avgan.runtime.live import LiveSource, LiveWindow
 
 REFRESHES_PER_S = 4
 NUM_SCENES = 5
@@ -70,8 +70,8 @@ def listen(
         _list_devices()
         return
     _check_usage(source, rate, live)
+    from avgan.live.microphone import microphone
     from avgan.runtime import load
-    from avgan.runtime.microphone import microphone
 
     # A second asks for little: several threads would only wait for each other.
     heard = load(model, num_threads=1)
@@ -99,7 +99,7 @@ def _check_usage(source: str | None, rate: int | None, live: bool) -> None:
 def _listen(
     model: "Model", source: "LiveSource", hop_s: float, format: Literal["screen", "jsonl"] | None
 ) -> None:
-    from avgan.runtime.live import listen_live
+    from avgan.live.stream import listen_live
 
     summary = _Summary(source, min(hop_s, model.card.window_s))
     answers = listen_live(model, source, hop_s=hop_s)
@@ -179,7 +179,7 @@ class _Summary:
         self._most_latency_s = max(self._most_latency_s, answer.latency_s)
 
     def say(self) -> None:
-        from avgan.runtime.formats import clock
+        from avgan.runtime.wording import clock
 
         if not self.num_windows:
             say("nothing was heard; an answer needs a whole window, or the end of the sound")
@@ -201,7 +201,7 @@ class _Summary:
 def _standard_input(
     rate_hz: int, num_channels: int, encoding: Literal["s16le", "f32le"], *, waits: bool
 ) -> Iterator["LiveSource"]:
-    from avgan.runtime.live import PCM, LiveSource, pump
+    from avgan.live.stream import PCM, LiveSource, pump
 
     source = LiveSource(rate_hz, name="standard input", waits=waits)
     pcm = PCM(num_channels, encoding)
@@ -215,7 +215,7 @@ def _standard_input(
 
 
 def _list_devices() -> None:
-    from avgan.runtime.microphone import devices
+    from avgan.live.microphone import devices
 
     found = devices()
     width = max((len(device.name) for device in found), default=0)

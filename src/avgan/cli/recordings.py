@@ -34,7 +34,7 @@ def imagine(
         Model bundle, or the name of an installed one.
     """
     from avgan.runtime import load
-    from avgan.runtime.formats import percent
+    from avgan.runtime.wording import percent
 
     prediction = load(model).classify(sys.stdin.buffer.read() if path == STDIN else path)
     prediction.save_picture(output, scale)
@@ -58,10 +58,10 @@ def demo(
     model
         Model bundle, or the name of an installed one.
     """
+    from avgan.archive.formats import Layout, TableWriter, table_widths
+    from avgan.archive.sources import Recording
     from avgan.demo import write_recordings
     from avgan.runtime import load
-    from avgan.runtime.formats import Layout, TableWriter, table_widths
-    from avgan.runtime.sources import Recording
 
     heard = load(model, num_threads=1)
     paths = list(map(str, write_recordings(output / "sounds")))

@@ -17,8 +17,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from avgan.runtime.formats import clock, percent
-from avgan.runtime.live import LiveSource, LiveWindow
+from avgan.live.stream import LiveSource, LiveWindow
+from avgan.runtime.wording import clock, percent
 
 HISTORY_S = 60.0
 NUM_SCENES = 5

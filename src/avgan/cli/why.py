@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from avgan.cli.app import STDIN, Bundle, app
 
 if TYPE_CHECKING:
-    from avgan.runtime.why import Explanation
+    from avgan.runtime.why.explanation import Explanation
 
 
 @app.command
@@ -54,7 +54,7 @@ def explain(
 
 def lines(name: str, explained: "Explanation") -> list[str]:
     """An explanation in a few lines."""
-    from avgan.runtime.formats import clock, percent
+    from avgan.runtime.wording import clock, percent
 
     sure = percent(explained.probability)
     answer = f"{explained.scene}: {explained.label} {sure}"

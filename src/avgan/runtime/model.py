@@ -18,7 +18,7 @@ from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import Network
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
 from avgan.runtime.unknown import Doubt
-from avgan.runtime.why import Explainer, Explanation
+from avgan.runtime.why.explanation import Explainer, Explanation
 
 BATCH_ANSWERS = 32
 

@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from avgan.images import png_bytes
+from avgan.live.stream import LiveWindow
 from avgan.runtime import Card, Prediction
-from avgan.runtime.live import LiveWindow
 from avgan.runtime.prediction import rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
-from avgan.runtime.why import Explanation
+from avgan.runtime.why.explanation import Explanation
 
 NUM_LIVE_SCENES = 5
 Picture = Annotated[str, Field(description="A PNG in base64")]

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from avgan.audio import MAX_RATE_HZ, MIN_RATE_HZ
 from avgan.errors import AudioError
-from avgan.runtime.live import PCM, LiveSource, SampleFormat, listen_live
+from avgan.live.stream import PCM, LiveSource, SampleFormat, listen_live
 from avgan.web import answers
 from avgan.web.refusal import one_line
 from avgan.web.service import Service

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from avgan.audio import AudioSource
 from avgan.errors import AudioError
 from avgan.runtime import Model, Prediction
-from avgan.runtime.why import Explanation
+from avgan.runtime.why.explanation import Explanation
 from avgan.web.decoding import Decoder
 from avgan.web.intake import Intake
 from avgan.web.metrics import Metrics

@@ -1,0 +1,208 @@
+"""Many recordings: hear them, hand what is heard on while it is heard, say what failed and why.
+
+A recording that cannot be read is reported in one line and never stops the others; nor does a place where results
+cannot be written.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from avgan.archive.engines import Answer, Engine
+from avgan.archive.sources import Recording, Say
+from avgan.errors import AvganError
+from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.timeline import Segment, segments
+
+PICTURE_SCALE = 2
+
+
+class Sink:
+    """Takes what is heard while it is heard, and keeps no more of it than it must.
+
+    For each recording in turn comes `begin`; then each `window` and each `segment` in order of time, a segment as soon
+    as a window shows that it is over; then `end`, or `fail` where the recording could not be heard to its end.
+    `close` comes once, also where the work was cut short, perhaps in the midst of a recording. All calls come from one
+    thread.
+
+    A sink that cannot write raises AvganError, from any of these; it is then left out, and the others go on.
+    """
+
+    def begin(self, recording: Recording) -> None:
+        """A recording follows."""
+
+    def window(self, window: WindowPrediction) -> None:
+        """A window of it, with its codes."""
+
+    def segment(self, segment: Segment) -> None:
+        """A stretch of one scene, with the codes of its surest window."""
+
+    def end(self, prediction: Prediction) -> None:
+        """The answer for all of it; `prediction.windows` is empty, they have been here."""
+
+    def fail(self, reason: str) -> None:
+        """It could not be heard to its end, as `reason` says in one line."""
+
+    def close(self) -> None:
+        """Nothing follows: write what must stand at the end."""
+
+
+class PictureFolder(Sink):
+    """Writes the picture of each recording, under the recording's name."""
+
+    def __init__(self, folder: Path, names: "FileNames | None" = None) -> None:
+        self._folder = folder
+        self._names = names or FileNames()
+
+    def end(self, prediction: Prediction) -> None:
+        name = self._names.of(prediction.path)
+        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
+
+
+class FileNames:
+    """Names for files about recordings, in one folder: theirs without the suffix, no two alike.
+
+    Where `recordings` are named beforehand, a name does not depend on which of them come, or come first.
+    """
+
+    def __init__(self, recordings: Iterable[str] = ()) -> None:
+        self._used: set[str] = set()
+        self._reserved = {recording: self._new(recording) for recording in recordings}
+
+    def of(self, recording: str) -> str:
+        """The name that was reserved for files about a recording, or else a new one each time."""
+        return self._reserved.get(recording) or self._new(recording)
+
+    def _new(self, recording: str) -> str:
+        stem = Path(recording).stem.strip("<>- ") or "recording"
+        name, number = stem, 1
+        while name.casefold() in self._used:  # x.wav and x.mp3, or x.wav in two folders
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name.casefold())
+        return name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why recordings could not be heard, counted; and how many sinks could not write."""
+
+    failed: Counter[str]
+    num_lost_sinks: int
+
+    @property
+    def is_good(self) -> bool:
+        return not self.failed and not self.num_lost_sinks
+
+
+def classify_all(
+    engine: Engine,
+    recordings: Sequence[Recording],
+    sinks: Iterable[Sink],
+    *,
+    complain: Say,
+    note: Say | None = None,
+) -> Outcome:
+    """Hear every recording and hand what is heard to every sink.
+
+    `complain` is told what failed; `note`, or else `complain`, what is to be said about a recording all the same.
+    """
+    failed: Counter[str] = Counter()
+    sink = _Everyone(sinks, complain)
+    try:
+        with closing(engine(recordings)) as answers:
+            for recording, answer in zip(recordings, answers, strict=True):
+                sink.begin(recording)
+                try:
+                    prediction = _hand_on(recording, answer, sink)
+                except _FailedError as error:
+                    complain(str(error))
+                    failed[_in_short(str(error), recording.name)] += 1
+                    sink.fail(str(error))
+                    continue
+                for warning in prediction.warnings:
+                    (note or complain)(f"{recording.name}: note: {warning}")
+                sink.end(prediction)
+    finally:  # also when interrupted: what was finished is written
+        sink.close()
+    return Outcome(failed, sink.num_lost)
+
+
+class _FailedError(Exception):
+    """A recording could not be heard, as is said in one line."""
+
+
+def _hand_on(recording: Recording, answer: Answer, sink: Sink) -> Prediction:
+    def heard() -> Iterator[WindowPrediction]:
+        with _failing(recording):
+            yield from answer
+
+    def passed_on(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
+        for window in windows:
+            sink.window(window)
+            yield window
+
+    for segment in segments(passed_on(heard())):
+        sink.segment(segment)
+    with _failing(recording):
+        return answer.conclude()
+
+
+@contextmanager
+def _failing(recording: Recording) -> Iterator[None]:
+    """Tell what goes wrong in hearing from what goes wrong in writing, which is not the recording's fault."""
+    try:
+        yield
+    except AvganError as error:
+        raise _FailedError(str(error)) from None
+    except Exception as error:
+        # A defect of ours or of a decoder; among ten thousand files it must not cost the others.
+        reason = " ".join(str(error).split())
+        raise _FailedError(
+            f"{recording.name}: failed ({type(error).__name__}: {reason}); please report this"
+        ) from error
+
+
+def _in_short(reason: str, name: str) -> str:
+    """What is the same in the lines about many recordings: "not a sound file that can be decoded"."""
+    reason = reason.removeprefix(f"{name}: ").partition(";")[0]
+    return re.sub(r" \(.*\)", "", reason)
+
+
+class _Everyone(Sink):
+    """Several sinks as one, those that fail left out."""
+
+    def __init__(self, sinks: Iterable[Sink], complain: Say) -> None:
+        self._sinks = list(sinks)
+        self._complain = complain
+        self.num_lost = 0
+
+    def begin(self, recording: Recording) -> None:
+        self._each(lambda sink: sink.begin(recording))
+
+    def window(self, window: WindowPrediction) -> None:
+        self._each(lambda sink: sink.window(window))
+
+    def segment(self, segment: Segment) -> None:
+        self._each(lambda sink: sink.segment(segment))
+
+    def end(self, prediction: Prediction) -> None:
+        self._each(lambda sink: sink.end(prediction))
+
+    def fail(self, reason: str) -> None:
+        self._each(lambda sink: sink.fail(reason))
+
+    def close(self) -> None:
+        self._each(lambda sink: sink.close())
+
+    def _each(self, call: Callable[[Sink], None]) -> None:
+        for sink in list(self._sinks):
+            try:
+                call(sink)
+            except AvganError as error:  # said once; the other sinks go on
+                self._complain(str(error))
+                self.num_lost += 1
+                self._sinks.remove(sink)

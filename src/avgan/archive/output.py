@@ -1,0 +1,134 @@
+"""A file of rows that is gone on with: what it holds is not done again, and what was half written is cut off."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from avgan.archive.formats import CSV_COLUMNS
+from avgan.errors import AvganError
+
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+"""Which endings have rows that can be told apart, and how those are written."""
+BEGINNINGS = {"csv": b"path,start_s,end_s,", "jsonl": b'{"path": "'}
+
+
+class Output:
+    """The file, opened as new or to go on with it; `file` is where rows follow.
+
+    `done`: the recordings whose rows it holds whole. `num_failed`: how many of them could not be heard; with `retry`
+    they are not done, and what is written of them later holds.
+
+    Raises AvganError where it holds anything else, or rows made with another version, model or settings.
+    """
+
+    def __init__(self, path: Path, made_with: str, *, retry: bool = False) -> None:
+        self.path = path
+        self.format = FORMATS[path.suffix.lower()]
+        self.done: set[str] = set()
+        self.num_failed = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = open(path, "a+b")  # noqa: SIM115 (closed with `file`)
+        try:
+            _lock(content, path)
+            content.seek(0)
+            end = self._read(content, made_with, retry)
+            content.truncate(end)
+        except BaseException:
+            content.close()
+            raise
+        self.is_new = end == 0
+        self.file: TextIO = io.TextIOWrapper(content, "utf-8", "surrogateescape", newline="\n")
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _read(self, content: BinaryIO, made_with: str, retry: bool) -> int:
+        """Note what is done; returns where the last recording that is complete ends."""
+        expected = BEGINNINGS[self.format]
+        begins = content.read(len(expected))
+        if not expected.startswith(begins):
+            raise AvganError(f"{self.path}: holds something else than rows of avgan; {_ELSEWHERE}")
+        content.seek(0)
+        failed: set[str] = set()
+        end = 0
+        for at, row in (_csv_rows if self.format == "csv" else _json_rows)(content, self.path):
+            if row is None:  # the names of the columns
+                end = at
+            elif row.get("made_with"):  # stands in the last row of a recording
+                if row["made_with"] != made_with:
+                    raise AvganError(
+                        f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
+                        + _ELSEWHERE
+                    )
+                (failed.add if row.get("error") else failed.discard)(row["path"])
+                self.done.add(row["path"])
+                end = at
+        if retry:
+            self.done -= failed
+        else:
+            self.num_failed = len(failed)
+        return end
+
+
+_ELSEWHERE = "name another file"
+Row = dict[str, Any]
+
+
+def _json_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows that are whole, each with the place where it ends."""
+    end = 0
+    for number, line in enumerate(content, 1):
+        if not line.endswith(b"\n"):
+            return
+        end += len(line)
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise AvganError(f"{path}: line {number} is damaged; mend it, or {_ELSEWHERE}")
+        yield end, row
+
+
+def _csv_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row | None]]:
+    """The rows that are whole, each with the place where it ends; None for the names of the columns."""
+    end = 0
+    is_whole = True
+
+    def lines() -> Iterator[str]:
+        nonlocal end, is_whole
+        for line in content:
+            end += len(line)
+            is_whole = line.endswith(b"\n")
+            yield line.decode("utf-8", "surrogateescape")
+
+    rows = csv.reader(lines())
+    for cells in rows:
+        if not is_whole or (rows.line_num > 1 and len(cells) < len(CSV_COLUMNS)):
+            return
+        if rows.line_num == 1:
+            if tuple(cells) != CSV_COLUMNS:
+                raise AvganError(f"{path}: has other columns than this version; {_ELSEWHERE}")
+            yield end, None
+        else:
+            yield end, dict(zip(CSV_COLUMNS, cells, strict=False))
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Two at a time would cut off each other's rows."""
+    with suppress(ImportError):  # Windows keeps no such locks
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AvganError(
+                f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}"
+            ) from None

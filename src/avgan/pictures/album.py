@@ -1,0 +1,69 @@
+"""What long recordings look like, as files: for each its picture, and a folder of pictures, strip and film."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from avgan.archive.batch import PICTURE_SCALE, FileNames, Sink
+from avgan.archive.sources import Recording
+from avgan.errors import AudioError
+from avgan.images import to_png
+from avgan.pictures.film import write_film
+from avgan.pictures.strip import write_strip
+from avgan.pictures.thinning import Thinning
+from avgan.runtime.drawing import imagined, plain
+from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.timeline import segments
+from avgan.runtime.wording import clock
+
+STRIP, FILM = "strip.png", "film.mp4"
+_PICTURE = re.compile(r"\d{4} [\d.]+ .+\.png")
+
+
+class Album(Sink):
+    """Writes the picture of each recording as `NAME.png` and, where it is longer than a window, a folder `NAME`.
+
+    In it are `strip.png`, `film.mp4`, and the picture of each stretch of one scene: `0001 0.00 SCENE.png`, by number
+    and start. Of a recording of any length at most 1500 windows are held, and at most so many pictures written.
+    """
+
+    def __init__(self, folder: Path, names: FileNames | None = None) -> None:
+        self._folder = folder
+        self._names = names or FileNames()
+        self._recording = Recording("", b"")
+        self._windows = Thinning()
+
+    def begin(self, recording: Recording) -> None:
+        self._recording = recording
+        self._windows = Thinning()
+
+    def window(self, window: WindowPrediction) -> None:
+        self._windows.add(window)
+
+    def end(self, prediction: Prediction) -> None:
+        name = self._names.of(self._recording.name)
+        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
+        windows, duration_s, draw = self._windows, prediction.duration_s, prediction.draw
+        if len(windows.windows()) < 2:
+            return
+        folder = self._folder / name
+        self._write_pictures(folder, prediction)
+        write_strip(folder / STRIP, windows, duration_s, draw=draw)
+        try:
+            write_film(folder / FILM, windows, duration_s, draw=draw, source=self._recording.source)
+        except AudioError:  # a pipe, which cannot be read again
+            write_film(folder / FILM, windows, duration_s, draw=draw)
+
+    def _write_pictures(self, folder: Path, prediction: Prediction) -> None:
+        """The pictures of the stretches, in place of those that an earlier run has left there."""
+        written = set()
+        for number, stretch in enumerate(segments(self._windows.windows()), 1):
+            start = clock(int(stretch.start_s)).replace(":", ".")
+            scene = re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", plain(stretch.scene))[:60]
+            path = folder / f"{number:04} {start} {scene}.png"
+            to_png(imagined(stretch, prediction.draw), path, PICTURE_SCALE)
+            written.add(path.name)
+        for old in folder.iterdir():
+            if _PICTURE.fullmatch(old.name) and old.name not in written:
+                with suppress(OSError):
+                    old.unlink()

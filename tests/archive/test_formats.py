@@ -1,0 +1,192 @@
+"""Answers as text: what machines parse stays parsable, what people read stays aligned, nothing is kept."""
+
+import csv
+import dataclasses
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avgan.archive.formats import CSV_COLUMNS, WRITERS, Layout, Unit
+from avgan.archive.sources import Recording
+from avgan.runtime import Prediction, WindowPrediction
+from avgan.runtime.timeline import segments
+from avgan.runtime.wording import clock, percent
+
+NAME = 'a "b", ü.wav'
+WIDTHS = (24, 8, 9)
+
+
+def window(start_s: float, scene: str, reason: str = "") -> WindowPrediction:
+    sound = None if reason else f"{scene}_sound"
+    return WindowPrediction(start_s, start_s + 5, scene, sound, 0.71234567, reason)
+
+
+WINDOWS = [window(0, "coast"), window(1, "coast"), window(2, "unknown", "silent")]
+
+
+@pytest.fixture
+def prediction() -> Prediction:
+    return Prediction(
+        scene="coast",
+        sound="sea_waves",
+        scenes={"coast": 0.7123456789, "forest": 0.2876, "church": 0.00005},
+        sounds={"sea_waves": 0.7, "wind": 0.3},
+        codes=np.zeros((16, 16), np.int64),
+        draw=lambda codes: np.zeros((len(codes), 128, 128, 3), np.uint8),
+        windows=(),
+        duration_s=7.0,
+        rate_hz=44_100.0,
+        sha256="ab" * 32,
+        warnings=("the recording is silent", "the recording is clipped"),
+        path=NAME,
+    )
+
+
+def written(
+    format: str,
+    predictions: list[Prediction],
+    unit: Unit = "recording",
+    *,
+    file: io.StringIO | None = None,
+    fails: bool = False,
+) -> str:
+    """What a writer makes of recordings that all sound like WINDOWS."""
+    file = file or io.StringIO()
+    writer = WRITERS[format](file, Layout(unit, top=2, made_with="us, it", widths=WIDTHS))
+    for one in predictions:
+        writer.begin(Recording(one.path, b""))
+        for heard in WINDOWS:
+            writer.window(heard)
+        for segment in segments(WINDOWS):
+            writer.segment(segment)
+        if fails:
+            writer.fail(f"{one.path}: gone; find it")
+        else:
+            writer.end(one)
+    writer.close()
+    return file.getvalue()
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("unit", ["recording", "segment", "window"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_json_lines_and_csv_hold_the_same(prediction: Prediction, count: int, unit: Unit) -> None:
+    array = json.loads(written("json", [prediction] * count, unit))
+    assert rows_of(written("jsonl", [prediction] * count, unit)) == array
+    assert written("ndjson", [prediction], unit) == written("jsonl", [prediction], unit)
+    flat = list(csv.DictReader(io.StringIO(written("csv", [prediction] * count, unit))))
+    assert len(flat) == len(array) == count * {"recording": 1, "segment": 2, "window": 3}[unit]
+    for row, cells in zip(array, flat, strict=True):
+        assert list(cells) == list(CSV_COLUMNS)
+        for key in ("path", "scene", "sound", "reason", "sha256", "made_with"):
+            assert cells[key] == (row.get(key) or "")
+        for key in ("start_s", "end_s", "probability", "duration_s", "rate_hz"):
+            if key in row:
+                assert float(cells[key]) == row[key]
+        assert cells["warnings"] == "; ".join(row.get("warnings", ()))
+
+
+def test_a_row_for_each_recording(prediction: Prediction) -> None:
+    (row,) = rows_of(written("jsonl", [prediction]))
+    assert row["path"] == NAME
+    assert row["scenes"] == {"coast": 0.712346, "forest": 0.2876}
+    assert row["made_with"] == "us, it"
+    assert "windows" not in row
+    (cells,) = csv.DictReader(io.StringIO(written("csv", [prediction])))
+    assert (cells["start_s"], cells["end_s"], cells["sound_probability"]) == ("0", "7.0", "0.7")
+
+
+def test_over_time_the_last_row_says_that_all_is_there(prediction: Prediction) -> None:
+    for unit, spans in (
+        ("segment", [(0, 4), (4, 7)]),
+        ("window", [(0, 5), (1, 6), (2, 7)]),
+    ):
+        rows = rows_of(written("jsonl", [prediction], unit))  # type: ignore[arg-type]
+        assert [(row["start_s"], row["end_s"]) for row in rows] == spans
+        assert [("duration_s" in row, "made_with" in row) for row in rows[:-1]] == [
+            (False, False)
+        ] * (len(spans) - 1)
+        assert (rows[-1]["scene"], rows[-1]["reason"]) == ("unknown", "silent")
+        assert (rows[-1]["duration_s"], rows[-1]["rate_hz"]) == (7.0, 44_100.0)
+        assert rows[-1]["warnings"] == list(prediction.warnings)
+
+
+def test_what_failed_has_a_row_with_the_reason(prediction: Prediction) -> None:
+    error = f"{NAME}: gone; find it"
+    rows = rows_of(written("jsonl", [prediction], fails=True))
+    assert rows == [{"path": NAME, "error": error, "made_with": "us, it"}]
+    heard = rows_of(written("jsonl", [prediction], "segment", fails=True))
+    assert [row.get("scene") for row in heard] == ["coast", "unknown", None]
+    cells = list(csv.DictReader(io.StringIO(written("csv", [prediction], "segment", fails=True))))
+    assert [row["error"] for row in cells] == ["", "", error]
+    assert written("audacity", [prediction], "segment", fails=True).count("\n") == 2
+
+
+def test_rows_come_as_soon_as_they_are_sure() -> None:
+    file = io.StringIO()
+    writer = WRITERS["jsonl"](file, Layout("window"))
+    writer.begin(Recording("a", b""))
+    for number in range(5):
+        writer.window(window(number, "coast"))
+        assert file.getvalue().count("\n") == number  # the latest may yet be the last
+
+
+def test_label_track(prediction: Prediction) -> None:
+    assert written("audacity", [prediction], "segment") == (
+        "0.000000\t4.000000\tcoast\n4.000000\t7.000000\tunknown (silent)\n"
+    )
+    assert written("audacity", [prediction], "window").count("\n") == 3
+
+
+def test_table_is_aligned_and_takes_scene_models(prediction: Prediction) -> None:
+    scene_only = dataclasses.replace(prediction, sound=None, sounds={}, path="other.wav")
+    refused = dataclasses.replace(prediction, scene="unknown", sound=None, reason="silent")
+    lines = written("table", [prediction, scene_only, refused]).splitlines()
+    assert len(lines) == 4
+    column = lines[0].index("scene")
+    assert [line[column : column + 13].split() for line in lines[1:]] == [
+        ["coast", "71"], ["coast", "71"], ["unknown"],
+    ]  # fmt: skip
+    remarks = lines[0].index("remarks")
+    assert [line[remarks:] for line in lines[1:]] == ["or forest 29 %"] * 2 + ["silent"]
+    assert written("table", []) == ""
+
+
+def test_table_over_time(prediction: Prediction) -> None:
+    lines = written("table", [prediction, prediction], "segment").splitlines()
+    assert [line.split() for line in lines] == [
+        ["a", '"b",', "ü.wav"],
+        ["time", "scene", "sound", "remarks"],
+        ["0:00-0:04", "coast", "71", "%", "coast_sound"],
+        ["0:04-0:07", "unknown", "silent"],
+        ["a", '"b",', "ü.wav"],
+        ["0:00-0:04", "coast", "71", "%", "coast_sound"],
+        ["0:04-0:07", "unknown", "silent"],
+    ]
+    assert len({line.index("coast") for line in lines if " coast " in line}) == 1
+
+
+def test_a_name_cannot_steer_a_terminal(prediction: Prediction) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    odd = dataclasses.replace(prediction, path="\x1b]0;title\x07[bold]x\n.wav")
+    text = written("table", [odd], file=Terminal())
+    assert "?]0;title?[bold]x?.wav" in text
+    assert "\x1b[1mcoast" in text  # our own
+
+
+def test_percent_and_clock() -> None:
+    assert [percent(p) for p in (0, 0.001, 0.5, 0.999, 1)] == [
+        "0 %", "<1 %", "50 %", "100 %", "100 %",
+    ]  # fmt: skip
+    assert [clock(t) for t in (0, 5.25, 59.99, 65, 3_600, 86_399.5)] == [
+        "0:00", "0:05.2", "1:00", "1:05", "1:00:00", "23:59:59.5",
+    ]  # fmt: skip
