@@ -33,9 +33,9 @@ def recording(make: Callable[[Rng], np.ndarray]) -> Callable[[Rng], np.ndarray]:
 def write_recordings(folder: Path) -> list[Path]:
     """Write every recording as a 16-bit WAV file; the same bytes each time. Raises AvganError."""
     paths = []
-    for index, (name, make) in enumerate(RECORDINGS.items()):
+    for name, make in RECORDINGS.items():
         path = folder / f"{name.replace('_', '-')}.wav"
-        waveform = make(np.random.default_rng((SEED, index)))
+        waveform = make(np.random.default_rng((SEED, *name.encode())))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, PEAK * waveform / np.abs(waveform).max(), RATE_HZ)
@@ -180,19 +180,6 @@ def rain(rng: Rng) -> np.ndarray:
 
 
 @recording
-def thunderstorm(rng: Rng) -> np.ndarray:
-    """Thunder that cracks and rolls, over rain."""
-    track = 0.08 * noise(rng, 900, 9_000, slope_db=-1.0)
-    for at_s, strength in ((0.6, 1.0), (5.2, 0.7)):
-        mix(track, burst(rng, 200, 3_000, 0.12), at_s, 0.5 * strength)
-        for _ in range(14):
-            roll_s = at_s + abs(rng.normal(0, 1.5))
-            decay_s = rng.uniform(0.2, 0.9)
-            mix(track, burst(rng, 30, rng.uniform(90, 300), decay_s), roll_s, 0.4 * strength)
-    return track
-
-
-@recording
 def wind(rng: Rng) -> np.ndarray:
     """Gusts that howl around a corner."""
     gust = slow(rng, 0.8, 0.1, 1.0)
@@ -217,18 +204,6 @@ def church_bells(rng: Rng) -> np.ndarray:
             mix(track, bell, at_s, rng.uniform(0.8, 1.0))
             mix(track, burst(rng, 1_000, 5_000, 0.02), at_s, 0.8)
     return room(rng, track, 0.9, 0.35)
-
-
-@recording
-def clock_tick(rng: Rng) -> np.ndarray:
-    """A mechanical clock on a shelf, tick and tock."""
-    track = 0.002 * noise(rng, 60, 3_000, slope_db=-4.0)
-    for number, at_s in enumerate(steps(rng, 0.5, jitter=0.004)):
-        low_hz = 1_500 if number % 2 else 1_900
-        for delay_s, strength in ((0.0, 0.5), (0.012, 1.0), (0.031, 0.3)):
-            mix(track, thud(rng, low_hz, 9_000, 0.006), at_s + delay_s, strength)
-            mix(track, burst(rng, low_hz, 9_000, 0.0015), at_s + delay_s, 0.6 * strength)
-    return room(rng, track, 0.06, 0.15)
 
 
 @recording
@@ -265,26 +240,6 @@ def chirping_birds(rng: Rng) -> np.ndarray:
                 mix(track, chirp, at_s, nearness)
                 at_s += length_s + 0.03
     return room(rng, track, 0.25, 0.2)
-
-
-@recording
-def train(rng: Rng) -> np.ndarray:
-    """A train from beside the track: its horn, wheels over rail joints, rumble and hiss."""
-    nearness = 0.4 + 0.6 * np.exp(-0.5 * ((TIME_S - 6) / 3) ** 2)
-    track = 0.8 * noise(rng, 40, 300) + 0.5 * noise(rng, 300, 4_000, slope_db=-2.0)
-    track *= slow(rng, 3, 0.75, 1.0)
-    for at_s in steps(rng, 0.82, jitter=0.02, start_s=0.1):
-        for offset_s in (0.0, 0.11, 0.4, 0.51):  # two bogies of two axles
-            mix(track, burst(rng, 80, 700, 0.04, attack_s=0.012), at_s + offset_s, 1.0)
-            mix(track, burst(rng, 900, 4_000, 0.02, attack_s=0.006), at_s + offset_s, 0.35)
-    horn = np.zeros(NUM_SAMPLES)
-    for pitch_hz in (311.0, 370.0, 415.0, 494.0, 622.0):
-        horn += tone(np.full(NUM_SAMPLES, pitch_hz), 0.8 ** np.arange(8))
-    blown = sum(
-        np.clip(np.minimum(TIME_S - a, b - TIME_S) / 0.08, 0, 1)
-        for a, b in ((0.7, 2.1), (5.6, 7.4))
-    )
-    return room(rng, 0.5 * track * nearness + 0.4 * horn * blown, 0.5, 0.3)
 
 
 @recording
@@ -343,31 +298,6 @@ def keyboard_typing(rng: Rng) -> np.ndarray:
         mix(track, thud(rng, 500, 6_000, 0.012), at_s + 0.008, 0.8 * strength)
         mix(track, burst(rng, 2_500, 9_000, 0.003), at_s + rng.uniform(0.06, 0.09), 0.4 * strength)
     return room(rng, track, 0.05, 0.2)
-
-
-@recording
-def footsteps(rng: Rng) -> np.ndarray:
-    """Someone walks along a wooden floor, heel and toe."""
-    track = 0.006 * noise(rng, 50, 3_000, slope_db=-3.0)
-    for at_s in steps(rng, 0.56, jitter=0.04):
-        strength = rng.uniform(0.7, 1.0)
-        mix(track, thud(rng, 80, 1_500, 0.03), at_s, strength)
-        mix(track, burst(rng, 700, 4_000, 0.008, attack_s=0.003), at_s, 0.12 * strength)
-        mix(track, thud(rng, 150, 2_500, 0.015), at_s + 0.09, 0.4 * strength)
-        mix(track, burst(rng, 1_500, 6_000, 0.04, attack_s=0.03), at_s + 0.1, 0.04)
-    return room(rng, track, 0.12, 0.15)
-
-
-@recording
-def door_wood_knock(rng: Rng) -> np.ndarray:
-    """Three knocks on a wooden door, again and again."""
-    track = 0.002 * noise(rng, 60, 2_000, slope_db=-3.0)
-    for start_s in steps(rng, 2.4, jitter=0.15, start_s=0.4):
-        for number in range(3):
-            at_s = start_s + 0.21 * number
-            mix(track, thud(rng, 110, 1_800, 0.035), at_s, rng.uniform(0.8, 1.0))
-            mix(track, burst(rng, 300, 3_000, 0.006), at_s, 0.4)
-    return room(rng, track, 0.12, 0.2)
 
 
 @recording
