@@ -78,9 +78,9 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     from avgan.archive.formats import WRITERS, Layout, table_widths
     from avgan.runtime import load
 
-    # One core for each recording: with more, the last bits of an answer would depend on their number.
-    model = load(wish.model, num_threads=1)
     recordings, num_missing = find(path, wish.listed)
+    # Either recordings are heard side by side, or parts of the only one.
+    model = load(wish.model, num_threads=wish.jobs if len(recordings) == 1 else 1)
     format = wish.format or "table"
     if wish.output is not None:
         layout = Layout(wish.unit, wish.top, made_with(model, wish))
@@ -193,7 +193,7 @@ def run(
 
 def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":
     """Who hears so many recordings."""
-    from avgan.archive.engines.local import hear_alone, hear_in_threads, hear_in_turn
+    from avgan.archive.engines.local import hear_in_threads, hear_in_turn
     from avgan.runtime.network import num_cores
 
     if wish.engine == "ray":
@@ -201,10 +201,8 @@ def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int)
             from avgan.archive.engines.ray import hear_on_cluster
         return partial(hear_on_cluster, model, task, num_jobs=wish.jobs)
     num_jobs = wish.jobs or num_cores()
-    if num_jobs == 1:
+    if num_jobs == 1 or num_recordings == 1:
         return partial(hear_in_turn, model, task)
-    if num_recordings == 1:
-        return partial(hear_alone, model, task)
     return partial(hear_in_threads, model, task, num_threads=min(num_jobs, num_recordings))
 
 

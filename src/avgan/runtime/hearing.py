@@ -20,7 +20,7 @@ from avgan.runtime.network import Network
 from avgan.runtime.steadiness import band_levels, change_db
 
 BATCH_WINDOWS = 8
-BATCH_PATCHES = 32
+BATCH_PATCHES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +81,27 @@ def _hear_whole(
     )
     # Batches hold windows of this recording alone: with others beside them the arithmetic could
     # differ in its last bits, and an answer would depend on what else was asked.
-    while group := list(islice(cut, batch)):
-        heard = network.hear(np.stack([window.waveform for window in group]))
-        for window, row in zip(group, heard, strict=True):
-            yield HeardWindow.of(
-                window.start_s, window.end_s, window.waveform, row, card.sample_rate_hz
-            )
+    times: deque[tuple[float, float]] = deque()
+
+    def waveforms() -> Iterator[np.ndarray]:
+        for window in cut:
+            times.append((window.start_s, window.end_s))
+            yield window.waveform
+
+    for group, heard in _hear_ahead(network, waveforms(), batch):
+        for waveform, row in zip(group, heard, strict=True):
+            yield HeardWindow.of(*times.popleft(), waveform, row, card.sample_rate_hz)
+
+
+def _hear_ahead(
+    network: Network, waveforms: Iterable[np.ndarray], size: int
+) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """Waveforms (L,) in batches, each with what was heard in it (B, C); batches of one wait for no other."""
+    rest = iter(waveforms)
+    batches = iter(lambda: list(islice(rest, size)), [])
+    if size == 1:
+        return ((batch, network.hear(np.stack(batch))) for batch in batches)
+    return network.hear_ahead(batches)
 
 
 @dataclass(frozen=True)
@@ -123,8 +138,8 @@ def _hear_patches(
     counted = _Counted(blocks)
     cut = _patches(counted, grid)
     index = -1
-    while group := list(islice(cut, batch)):
-        for patch, row in zip(group, network.hear(np.stack(group)), strict=True):
+    for group, heard in _hear_ahead(network, cut, batch):
+        for patch, row in zip(group, heard, strict=True):
             index += 1
             peak = float(np.abs(patch).max())
             latest.append(_HeardPatch(row, peak, band_levels(patch, rate_hz)))

@@ -4,6 +4,9 @@ Shapes: B batch, L samples, C numbers that were heard, N labels.
 """
 
 import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +27,9 @@ PROBABILITIES, CODES, PICTURE = "probabilities", "codes", "picture"
 class Network:
     """Runs a bundle's graph. May be used from several threads at once.
 
+    `num_threads` batches of one recording are heard at a time (None: as many as there are cores), each on one core:
+    how many cores add up a sum can change its last bits, and an answer must not depend on the machine's number of them.
+
     Raises BundleError where the file is not the one the card describes, or cannot be run.
     """
 
@@ -38,6 +44,27 @@ class Network:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
         heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
         return heard
+
+    def hear_ahead(
+        self, batches: Iterable[list[np.ndarray]]
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Batches of waveforms (L,), each with what was heard in it (B, C), in order.
+
+        While one is heard the next are read: as many at a time as there are threads.
+        """
+        if self._num_threads == 1:
+            for batch in batches:
+                yield batch, self.hear(np.stack(batch))
+            return
+        waiting: deque[tuple[list[np.ndarray], Future[np.ndarray]]] = deque()
+        with ThreadPoolExecutor(self._num_threads) as pool:
+            for batch in batches:
+                waiting.append((batch, pool.submit(self.hear, np.stack(batch))))
+                if len(waiting) > self._num_threads:
+                    first, heard = waiting.popleft()
+                    yield first, heard.result()
+            for first, heard in waiting:
+                yield first, heard.result()
 
     def answer(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """heard (B, C) -> probabilities (B, N) float32 and codes (B, 16, 16) int64."""
@@ -56,7 +83,7 @@ class Network:
         """A session of the part of the graph between named tensors."""
         try:
             content = cut(self._content, inputs, outputs)
-            return _open_session(content, self._num_threads)
+            return _open_session(content)
         except BundleError as error:
             raise BundleError(f"{self._bundle.path}: {error}") from None
 
@@ -76,12 +103,10 @@ def _single(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _open_session(content: bytes, num_threads: int) -> onnxruntime.InferenceSession:
+def _open_session(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors; the rest is not for a user
-    # Threads that spin while they wait make everything slow where other work is on the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors share no narrower base

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from avgan.archive.engines import Engine, Task, local
-from avgan.archive.engines.local import hear_alone, hear_in_threads, hear_in_turn
+from avgan.archive.engines.local import hear_in_threads, hear_in_turn
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError
 from avgan.runtime import Model, WindowPrediction, load
@@ -59,7 +59,8 @@ def test_the_answers_are_those_of_one_after_another(
     expected = everything(partial(hear_in_turn, model, task), recordings)
     assert [type(one) for one in expected].count(str) == 2
     assert expected[0][3]["path"] == "0.wav"
-    assert everything(partial(hear_alone, model, task), recordings) == expected
+    several = load(model.bundle.path, num_threads=3)
+    assert everything(partial(hear_in_turn, several, task), recordings) == expected
     for num_threads in (1, 2, 5):
         engine = partial(hear_in_threads, model, task, num_threads=num_threads)
         assert everything(engine, recordings) == expected
@@ -100,10 +101,13 @@ def test_closing_ends_all_work(
     assert threading.active_count() == before
 
 
-def test_reading_ahead_stops_with_who_hears(model: Model, recordings: list[Recording]) -> None:
+def test_hearing_ahead_stops_with_who_listens(model: Model, recordings: list[Recording]) -> None:
+    several = load(model.bundle.path, num_threads=2)
     before = threading.active_count()
-    windows: Iterator[WindowPrediction] = iter(next(hear_alone(model, Task(), recordings)))
+    answers = hear_in_turn(several, Task(hop_s=0.1), recordings)
+    windows: Iterator[WindowPrediction] = iter(next(answers))
     next(windows)
+    assert threading.active_count() > before
     windows.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
 
@@ -117,7 +121,7 @@ def test_a_defect_reaches_the_caller(
     monkeypatch.setattr(model.network, "hear", broken)
     for engine in (
         partial(hear_in_threads, model, Task(), num_threads=2),
-        partial(hear_alone, model, Task()),
+        partial(hear_in_turn, model, Task()),
     ):
         answers = engine(recordings)
         for _ in range(2):  # and the next goes on

@@ -38,24 +38,17 @@ class Task:
 
 
 class Hearing:
-    """The answer of a model in this process; the recording is read as a stream of that `kind`."""
+    """The answer of a model in this process."""
 
-    def __init__(
-        self,
-        model: Model,
-        recording: Recording,
-        task: Task,
-        kind: type[AudioStream] = AudioStream,
-    ) -> None:
+    def __init__(self, model: Model, recording: Recording, task: Task) -> None:
         self._model = model
         self._recording = recording
         self._task = task
-        self._kind = kind
         self._listening: Listening | None = None
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         rate_hz = self._model.card.sample_rate_hz
-        stream = self._kind(self._recording.source, target_rate_hz=rate_hz)
+        stream = AudioStream(self._recording.source, target_rate_hz=rate_hz)
         self._listening = self._model.listen(stream, hop_s=self._task.hop_s)
         yield from self._listening
 

@@ -8,14 +8,9 @@ depend on how many recordings are heard at a time.
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
-from queue import Full, Queue
-
-import numpy as np
 
 from avgan.archive.engines import Answer, Hearing, Task
 from avgan.archive.sources import Recording
-from avgan.audio import AudioStream
 from avgan.runtime.model import Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 
@@ -31,17 +26,9 @@ MIN_WAITING = 256
 def hear_in_turn(
     model: Model, task: Task, recordings: Sequence[Recording]
 ) -> Generator[Answer, None, None]:
-    """One after another, in the caller's thread."""
+    """One after another; parts of each side by side where the model has several threads."""
     for recording in recordings:
         yield Hearing(model, recording, task)
-
-
-def hear_alone(
-    model: Model, task: Task, recordings: Sequence[Recording]
-) -> Generator[Answer, None, None]:
-    """One after another, each read ahead in a thread: a long one keeps two cores busy."""
-    for recording in recordings:
-        yield Hearing(model, recording, task, ReadAhead)
 
 
 def hear_in_threads(
@@ -59,42 +46,6 @@ def hear_in_threads(
     finally:
         crew.stop()
         for thread in threads:
-            thread.join()
-
-
-class ReadAhead(AudioStream):
-    """A recording that is decoded in a thread of its own, a few blocks ahead of who hears it."""
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        blocks: Queue[np.ndarray | Exception | None] = Queue(MAX_BLOCKS)
-        stopped = threading.Event()
-
-        def put(block: np.ndarray | Exception | None) -> None:
-            while not stopped.is_set():
-                with suppress(Full):
-                    blocks.put(block, timeout=0.1)
-                    break
-
-        def read() -> None:
-            last: Exception | None = None
-            try:
-                for block in super(ReadAhead, self).__iter__():
-                    put(block)
-                    if stopped.is_set():
-                        return
-            except Exception as error:  # belongs to who hears
-                last = error.with_traceback(None)
-            put(last)
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        try:
-            while (block := blocks.get()) is not None:
-                if isinstance(block, Exception):
-                    raise block
-                yield block
-        finally:
-            stopped.set()
             thread.join()
 
 
