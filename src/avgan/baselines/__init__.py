@@ -1,0 +1,18 @@
+"""The paper's rivals behind one interface, one file each: `METHODS` names them, `make` brings one to life."""
+
+from importlib import import_module
+
+from avgan.baselines.rival import Rival
+from avgan.errors import ConfigError
+
+METHODS: dict[str, str] = {}
+"""Name on the command line -> "module:function" that makes a new, untrained rival."""
+
+
+def make(name: str) -> Rival:
+    """A new rival. Raises ConfigError where none has that name."""
+    if name not in METHODS:
+        raise ConfigError(f"no method is called {name!r}: choose one of {', '.join(METHODS)}")
+    module, _, function = METHODS[name].partition(":")
+    rival: Rival = getattr(import_module(f"avgan.baselines.{module}"), function)()
+    return rival

@@ -1,0 +1,130 @@
+"""What a rival is: something that learns from clips, answers for others, and says how near it is to the original.
+
+Shapes: M clips, L samples, N labels, H W pixels.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Where a method comes from, what it reached there, and what is the same here."""
+
+    name: str
+    title: str
+    source: str
+    """Who published it, where."""
+    published: float | None = None
+    """Accuracy on the five folds of ESC-50 as published, in percent."""
+    pretrained_on: str = ""
+    """What its weights have heard or seen before; nothing where empty."""
+    follows: tuple[str, ...] = ()
+    """What is as in the original."""
+    differs: tuple[str, ...] = ()
+    """What is not, and why."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How large a trained rival is, and how much it works."""
+
+    num_parameters: int
+    num_macs: int
+    """Multiply-adds for one clip, front end left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Labelled recordings of one length; `targets` are unknown to whoever answers."""
+
+    ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    """What each was cut from: the unit of every split within."""
+    targets: np.ndarray
+    """(M,) label numbers."""
+    num_labels: int
+    window_s: float
+    read: Callable[[int], np.ndarray] = field(repr=False)
+    """A rate in Hz -> waveforms (M, L) float32 in [-1, 1]."""
+    draw: Callable[[np.random.Generator], np.ndarray] | None = field(default=None, repr=False)
+    """A picture (M, 3, H, W) uint8 for each, as the project's pairing draws them; None where there are none."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, indices: np.ndarray) -> "Clips":
+        """The clips with these numbers (K,), in that order."""
+        read, draw = self.read, self.draw
+        return Clips(
+            tuple(self.ids[index] for index in indices),
+            tuple(self.sources[index] for index in indices),
+            self.targets[indices],
+            self.num_labels,
+            self.window_s,
+            lambda rate_hz: read(rate_hz)[indices],
+            None if draw is None else lambda rng: draw(rng)[indices],
+        )
+
+
+@dataclass
+class Budget:
+    """How long a fit may take, and what came of it.
+
+    A schedule needs to know its length beforehand, so a fit asks `plan` after it has timed an epoch or two.
+    """
+
+    seconds: float | None = None
+    """None: as long as it takes."""
+    say: Callable[[str], None] = field(default=lambda line: None, repr=False)
+    """Is told a line about the progress, a few times a minute."""
+    num_planned: int = 0
+    num_wanted: int = 0
+    """Of epochs: what the original trains for, and what there was time for."""
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds_left(self) -> float:
+        return (
+            float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
+        )
+
+    def plan(self, num_wanted: int, seconds_of_one: float) -> int:
+        """How many of the wanted epochs there is time for, at least one."""
+        self.num_wanted = num_wanted
+        affordable = self.seconds_left / max(seconds_of_one, 1e-9)
+        self.num_planned = max(1, min(num_wanted, int(min(affordable, 1e9))))
+        return self.num_planned
+
+    def epochs(self, num: int) -> Iterator[int]:
+        """0 to num - 1, with a line about how long the rest takes."""
+        began = said = time.monotonic()
+        for index in range(num):
+            yield index
+            now = time.monotonic()
+            if now - said >= 10 or index + 1 == num:
+                said = now
+                left = (now - began) / (index + 1) * (num - index - 1)
+                self.say(f"epoch {index + 1} of {num}, {left / 60:.1f} min left")
+
+
+class Rival(Protocol):
+    """A method. `fit` may be asked once."""
+
+    card: Card
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Learn from clips and nothing else, within the budget; the same from the same `rng`."""
+        ...
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities (M, N) float64, rows sum to 1."""
+        ...
+
+    def cost(self) -> Cost:
+        """Of what was fitted."""
+        ...
