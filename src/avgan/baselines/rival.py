@@ -6,6 +6,7 @@ Shapes: M clips, L samples, N labels, H W pixels.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,8 @@ class Clips:
     """A rate in Hz -> waveforms (M, L) float32 in [-1, 1]."""
     draw: Callable[[np.random.Generator], np.ndarray] | None = field(default=None, repr=False)
     """A picture (M, 3, H, W) uint8 for each, as the project's pairing draws them; None where there are none."""
+    folder: Path | None = None
+    """Where the data sets lie, and downloaded weights beside them."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,6 +71,7 @@ class Clips:
             self.window_s,
             lambda rate_hz: read(rate_hz)[indices],
             None if draw is None else lambda rng: draw(rng)[indices],
+            self.folder,
         )
 
 
