@@ -156,6 +156,20 @@ ESC50_SCENE: dict[str, Place] = {
 
 ESC50_CLASSES: tuple[str, ...] = tuple(ESC50_SCENE)
 
+# The ten that the table marks as `esc10`, all forty clips of each.
+ESC10_CLASSES: tuple[str, ...] = (
+    "chainsaw",
+    "clock_tick",
+    "crackling_fire",
+    "crying_baby",
+    "dog",
+    "helicopter",
+    "rain",
+    "rooster",
+    "sea_waves",
+    "sneezing",
+)
+
 # The ten scenes of DCASE / TAU among the photographs of MiniPlaces.
 TAU_SCENE: dict[str, Place] = {
     "airport": Place("airport_terminal", "strong"),
@@ -170,7 +184,7 @@ TAU_SCENE: dict[str, Place] = {
     "tram": Place("railroad_track", "weak"),
 }
 
-PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE}
+PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE, "tau_av_2021": TAU_SCENE}
 
 
 def scene_of_label(dataset: str) -> dict[str, str]:
