@@ -4,7 +4,7 @@ Shapes: M clips, L samples, N labels, H W pixels.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,8 @@ class Card:
     """Who published it, where."""
     published: float | None = None
     """Accuracy on the five folds of ESC-50 as published, in percent."""
+    published_on: Mapping[str, float] = field(default_factory=dict)
+    """The same by other protocols, such as {"esc10": 72.7}."""
     pretrained_on: str = ""
     """What its weights have heard or seen before; nothing where empty."""
     follows: tuple[str, ...] = ()
@@ -56,23 +58,29 @@ class Clips:
     """A picture (M, 3, H, W) uint8 for each, as the project's pairing draws them; None where there are none."""
     folder: Path | None = None
     """Where the data sets lie, and downloaded weights beside them."""
+    read_rows: Callable[[int, np.ndarray], np.ndarray] | None = field(default=None, repr=False)
+    """As `read`, for the clips with some numbers (K,) only; where it is given, a selection reads no more than it is."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, indices: np.ndarray) -> "Clips":
         """The clips with these numbers (K,), in that order."""
-        read, draw = self.read, self.draw
+        draw, read_rows = self.draw, self.read_rows or self._read_all
         return Clips(
             tuple(self.ids[index] for index in indices),
             tuple(self.sources[index] for index in indices),
             self.targets[indices],
             self.num_labels,
             self.window_s,
-            lambda rate_hz: read(rate_hz)[indices],
+            lambda rate_hz: read_rows(rate_hz, indices),
             None if draw is None else lambda rng: draw(rng)[indices],
             self.folder,
+            lambda rate_hz, rows: read_rows(rate_hz, indices[rows]),
         )
+
+    def _read_all(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
+        return self.read(rate_hz)[rows]
 
 
 @dataclass
