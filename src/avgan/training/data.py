@@ -20,6 +20,9 @@ from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
 from avgan.scenes import scene_of_label as known_scenes
 
+HAS_BOTH = ("tau_av_2021", FOLDER.name)
+"""Data sets whose pictures are their own."""
+
 
 @dataclass(frozen=True)
 class Recordings:
@@ -76,9 +79,9 @@ def resolve(config: DataSection, root: Path) -> DataSection:
     """
     if config.sounds != "auto":
         return config
-    for name in ("esc50", "tau2019", FOLDER.name):
+    for name in ("esc50", "tau2019", *HAS_BOTH):
         if DATASETS[name].matches(locate(root, name)):
-            images = FOLDER.name if name == FOLDER.name else config.images
+            images = name if name in HAS_BOTH else config.images
             return config.model_copy(update={"sounds": name, "images": images})
     raise DataError(
         f"{root}: no data set here; put recordings or videos into one folder for each label, or see `avgan data list`"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avgan.data.acquire import check_media
@@ -16,13 +17,15 @@ from avgan.data.datasets import (
     find_file,
     locate,
 )
+from avgan.data.loading import ImageStore, WaveformStore
+from avgan.data.pairing import pair_within
 from avgan.errors import DataError
 
 Maker = Callable[..., Path]
-Tree = Callable[[Path, Maker, Maker], None]
+Tree = Callable[[Path, Maker, Maker, Maker], None]
 
 
-def make_esc50(root: Path, tone: Maker, picture: Maker) -> None:
+def make_esc50(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     rows = ["filename,fold,target,category,esc10,src_file,take"]
     for fold in range(1, 6):
         for source, category in ((100, "dog"), (200, "hand_saw")):
@@ -33,7 +36,7 @@ def make_esc50(root: Path, tone: Maker, picture: Maker) -> None:
     (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
 
 
-def make_miniplaces(root: Path, tone: Maker, picture: Maker) -> None:
+def make_miniplaces(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     rows = ["path,scene,split"]
     for split in ("train", "val"):
         for scene in ("yard", "coast"):
@@ -42,7 +45,7 @@ def make_miniplaces(root: Path, tone: Maker, picture: Maker) -> None:
     (root / "index.csv").write_text("\n".join(rows) + "\n")
 
 
-def make_tau2019(root: Path, tone: Maker, picture: Maker) -> None:
+def make_tau2019(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     names = {
         "train": ("audio/airport-lisbon-0-0-a.wav", "airport", "lisbon-0"),
         "test": ("audio/bus-milan-1-1-a.wav", "bus", "milan-1"),
@@ -61,7 +64,33 @@ def make_tau2019(root: Path, tone: Maker, picture: Maker) -> None:
     (setup / "fold1_evaluate.csv").write_text(f"filename\tscene_label\n{test}\tbus\n")
 
 
-def make_folder(root: Path, tone: Maker, picture: Maker) -> None:
+def make_tau_av_2021(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+    """Training in Lisbon and Milan, test in another place of Milan."""
+    stems = {
+        "airport-lisbon-1175-44106": "train",
+        "bus-milan-1040-40052": "train",
+        "tram-milan-1041-1": "test",
+    }
+    columns = "filename_audio\tfilename_video\tscene_label"
+    rows = {"meta": [f"{columns}\tidentifier"]}
+    rows |= {"train": [columns], "test": ["filename_audio\tfilename_video"], "evaluate": [columns]}
+    for stem, split in stems.items():
+        scene, city, place, _ = stem.split("-")
+        files = f"audio/{stem}.wav\tvideo/{stem}.mp4"
+        tone(root / "audio" / f"{stem}.wav", seconds=6)
+        video(root / "video" / f"{stem}.mp4")
+        rows["meta"].append(f"{files}\t{scene}\t{city}-{place}")
+        rows[split].append(files if split == "test" else f"{files}\t{scene}")
+        if split == "test":
+            rows["evaluate"].append(f"{files}\t{scene}")
+    (root / "meta.csv").write_text("\n".join(rows.pop("meta")) + "\n")
+    (root / "evaluation_setup").mkdir()
+    for part, lines in rows.items():
+        table = root / "evaluation_setup" / f"fold1_{part}.csv"
+        table.write_text("\n".join(lines) + "\n")
+
+
+def make_folder(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     for label in ("bus", "tram"):
         tone(root / label / "1.wav")
         picture(root / label / "1.jpg")
@@ -71,10 +100,19 @@ TREES: dict[str, Tree] = {
     "esc50": make_esc50,
     "miniplaces": make_miniplaces,
     "tau2019": make_tau2019,
+    "tau_av_2021": make_tau_av_2021,
     "folder": make_folder,
 }
-FOLDS = {"esc50": set("12345")}
-SPLITS = {"miniplaces": {"train", "validation"}, "tau2019": {"train", "test", "unused"}}
+FOLDS = {
+    "esc50": set("12345"),
+    "tau2019": {"lisbon", "milan"},
+    "tau_av_2021": {"lisbon", "milan"},
+}
+SPLITS = {
+    "miniplaces": {"train", "validation"},
+    "tau2019": {"train", "test", "unused"},
+    "tau_av_2021": {"train", "test"},
+}
 
 every_dataset = pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))
 every_declaration = pytest.mark.parametrize(
@@ -132,11 +170,11 @@ def test_reading_an_empty_folder_says_what_to_do(dataset: Dataset, tmp_path: Pat
 
 @every_dataset
 def test_it_reads_its_official_layout(
-    dataset: Dataset, tmp_path: Path, tone: Maker, picture: Maker
+    dataset: Dataset, tmp_path: Path, tone: Maker, picture: Maker, video: Maker
 ) -> None:
     root = tmp_path / dataset.name
     root.mkdir()
-    TREES[dataset.name](root, tone, picture)
+    TREES[dataset.name](root, tone, picture, video)
     assert dataset.matches(root)
     assert locate(tmp_path, dataset.name) == root == locate(root, dataset.name)
     manifest = find(tmp_path, dataset.name)
@@ -163,27 +201,94 @@ def test_real_data_is_complete(dataset: Dataset, data_root: Path) -> None:
 
 
 def test_tau_2019_knows_place_source_and_device(
-    tmp_path: Path, tone: Maker, picture: Maker
+    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
 ) -> None:
-    make_tau2019(tmp_path, tone, picture)
+    make_tau2019(tmp_path, tone, picture, video)
     clip = find(tmp_path, "tau2019").clips[1]
     assert (clip.place, clip.source_id, clip.device) == ("milan", "milan-1", "a")
     assert len(DATASETS["tau2019"].verify(find(tmp_path, "tau2019"))) == 3
 
 
-def test_tau_2019_without_its_set_up_says_what_is_missing(
-    tmp_path: Path, tone: Maker, picture: Maker
+@pytest.mark.parametrize("name", ["tau2019", "tau_av_2021"])
+def test_tau_without_its_set_up_says_what_is_missing(
+    tmp_path: Path, tone: Maker, picture: Maker, video: Maker, name: str
 ) -> None:
-    make_tau2019(tmp_path, tone, picture)
+    TREES[name](tmp_path, tone, picture, video)
     (tmp_path / "evaluation_setup" / "fold1_test.csv").unlink()
     with pytest.raises(DataError, match=r"fold1_test.csv: missing; unpack .*meta\.zip"):
-        find(tmp_path, "tau2019")
+        find(tmp_path, name)
+
+
+def test_tau_has_parts_of_the_published_sizes() -> None:
+    """As the records on Zenodo list them: number of zips, bytes in all."""
+    published = {"tau2019": (23, 35_622_537_482), "tau_av_2021": (27, 107_735_780_928)}
+    for name, (num_parts, num_bytes) in published.items():
+        remotes = DATASETS[name].remotes
+        assert len(remotes) == num_parts
+        assert sum(remote.bytes or 0 for remote in remotes) == num_bytes
+        assert all(remote.md5 and remote.unpack and remote.strip == 1 for remote in remotes)
+
+
+def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(
+    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
+) -> None:
+    make_tau_av_2021(tmp_path, tone, picture, video)
+    manifest = find(tmp_path, "tau_av_2021")
+    clip = manifest.clips[0]
+    assert (clip.audio_path, clip.image_path) == (
+        "audio/airport-lisbon-1175-44106.wav",
+        "video/airport-lisbon-1175-44106.mp4",
+    )
+    assert (clip.source_id, clip.place, clip.frame_s, clip.end_s) == (
+        "lisbon-1175",
+        "lisbon",
+        5.0,
+        10.0,
+    )
+    assert pair_within(manifest).kind == "synchronous"
+    frames = ImageStore(manifest).get([0])
+    assert frames[0, 2].mean() > 200  # the third of the video's colours, blue, shows from 4 s on
+    assert "2 clips in part 'train'" in DATASETS["tau_av_2021"].verify(manifest)[0]
+    table = (tmp_path / "meta.csv").read_text()
+    (tmp_path / "meta.csv").write_text(table.replace("video/bus-milan", "video/bus-paris"))
+    with pytest.raises(DataError, match="are not one recording"):
+        find(tmp_path, "tau_av_2021")
+
+
+def test_real_recordings_of_tau_are_read_by_their_official_names(
+    tmp_path: Path, data_root: Path
+) -> None:
+    """The few recordings at hand, with the tables that would name them."""
+    folder = data_root / "tau_samples" / "audio"
+    if not folder.is_dir():
+        pytest.skip(f"no tau_samples in {data_root}")
+    rows, parts = [], {"train": [], "test": []}  # type: ignore[var-annotated]
+    for path in sorted(folder.glob("*.wav")):
+        scene, city, place, _, device = path.stem.split("-")
+        rows.append(f"audio/{path.name}\t{scene}\t{city}-{place}\t{device}")
+        parts["test" if city == "milan" else "train"].append(f"audio/{path.name}")
+    (tmp_path / "audio").symlink_to(folder)
+    (tmp_path / "meta.csv").write_text(
+        "\n".join(["filename\tscene_label\tidentifier\tsource_label", *rows])
+    )
+    (tmp_path / "evaluation_setup").mkdir()
+    for part, names in parts.items():
+        table = tmp_path / "evaluation_setup" / f"fold1_{part}.csv"
+        table.write_text("\n".join(["filename", *names]))
+    manifest = find(tmp_path, "tau2019")
+    assert check_media(manifest) == []
+    assert {clip.split for clip in manifest.clips if clip.place == "milan"} == {"test"}
+    store = WaveformStore(manifest, rate_hz=16_000, window_s=10.0)
+    waveforms = store.get(range(len(manifest)))
+    assert waveforms.shape == (len(manifest), 160_000)
+    assert (waveforms.std(1) > 1e-4).all()
+    assert (np.abs(waveforms[:, -1600:]).max(1) > 0).all()  # whole 10 s, none padded
 
 
 def test_esc50_names_its_freesound_page_and_the_licence_of_each_clip(
-    tmp_path: Path, tone: Maker, picture: Maker
+    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
 ) -> None:
-    make_esc50(tmp_path, tone, picture)
+    make_esc50(tmp_path, tone, picture, video)
     clip = find(tmp_path, "esc50").clips[0]
     assert (clip.source_id, clip.licence) == ("101", "CC BY 3.0")
     assert clip.address == "https://freesound.org/s/101/"

@@ -1,22 +1,29 @@
 """TAU Urban Acoustic Scenes 2019, development: ten scenes in ten European cities.
 
 Layout, as published: meta.csv (filename, scene_label, identifier, source_label; tabs), audio/, and
-evaluation_setup/fold1_{train,test,evaluate}.csv. A source is a location (CITY-NUMBER).
+evaluation_setup/fold1_{train,test,evaluate}.csv. A source is a location (CITY-NUMBER); the split is the
+publisher's fold 1; `fold` is the city, so that a run may hold cities out.
 """
 
 from collections import Counter
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, Remote, read_table
+from avgan.data.datasets.declaration import Dataset, read_table
+from avgan.data.datasets.tau import (
+    CLIP_S,
+    META,
+    check_scene,
+    city_of,
+    has_table,
+    remotes,
+    split_of_files,
+)
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
-from avgan.scenes import DCASE_SCENES
 
-CLIP_S = 10.0
 NUM_CLIPS = {"train": 9185, "test": 4185, "unused": 1030}
 UNSEEN_CITY = "milan"
 
-_META = "meta.csv"
 _COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 _STEM = "TAU-urban-acoustic-scenes-2019-development"
 _RECORD = "https://zenodo.org/record/2589280"
@@ -50,46 +57,32 @@ _PACKAGES = (
 
 
 def _matches(root: Path) -> bool:
-    meta = root / _META
-    if not meta.is_file():
-        return False
-    with meta.open(encoding="utf-8-sig") as file:
-        return tuple(file.readline().strip().split("\t")[:4]) == _COLUMNS
+    return has_table(root, _COLUMNS)
 
 
 def _read(root: Path) -> Manifest:
     if not _matches(root):
         raise DataError(
-            f"{root}: no TAU 2019 development set here (no {_META} with its columns); get it with: "
+            f"{root}: no TAU 2019 development set here (no {META} with its columns); get it with: "
             f"avgan data get tau2019 --data {root}"
         )
-    split_of_file = {
-        **dict.fromkeys(_files_of(root, "fold1_train"), "train"),
-        **dict.fromkeys(_files_of(root, "fold1_test"), "test"),
-    }
-    rows = read_table(root / _META, _COLUMNS, delimiter="\t")
-    clips = tuple(_clip(row, split_of_file.get(row["filename"], "unused")) for row in rows)
+    splits = split_of_files(root, _STEM, "filename")
+    rows = read_table(root / META, _COLUMNS, delimiter="\t")
+    clips = tuple(_clip(row, splits.get(row["filename"], "unused")) for row in rows)
     return Manifest(TAU2019.name, root, clips)
 
 
-def _files_of(root: Path, part: str) -> list[str]:
-    table = root / "evaluation_setup" / f"{part}.csv"
-    if not table.is_file():
-        raise DataError(f"{table}: missing; unpack {_STEM}.meta.zip into {root}")
-    return [row["filename"] for row in read_table(table, ("filename",), delimiter="\t")]
-
-
 def _clip(row: dict[str, str], split: str) -> Clip:
-    if row["scene_label"] not in DCASE_SCENES:
-        raise DataError(f"{_META}: {row['scene_label']!r} is no scene of TAU 2019; get it anew")
+    city = city_of(row["identifier"])
     return Clip(
         id=Path(row["filename"]).stem,
         source_id=row["identifier"],
-        label=row["scene_label"],
+        label=check_scene(row["scene_label"]),
         audio_path=row["filename"],
         end_s=CLIP_S,
+        fold=city,
         split=split,
-        place=row["identifier"].rsplit("-", 1)[0],
+        place=city,
         device=row["source_label"],
         address=TAU2019.address,
         licence=TAU2019.licence,
@@ -129,17 +122,7 @@ always stand in one part.
         "is prohibited; cite it."
     ),
     address=_RECORD,
-    remotes=tuple(
-        Remote(
-            url=f"{_RECORD}/files/{_STEM}.{package}.zip?download=1",
-            filename=f"{_STEM}.{package}.zip",
-            bytes=num_bytes,
-            md5=md5,
-            unpack=True,
-            strip=1,
-        )
-        for package, num_bytes, md5 in _PACKAGES
-    ),
+    remotes=remotes(_RECORD, _STEM, _PACKAGES),
     matches=_matches,
     read=_read,
     verify=_verify,
