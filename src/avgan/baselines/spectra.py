@@ -64,7 +64,7 @@ def deltas(values: np.ndarray, *, width: int = 9) -> np.ndarray:
 
 
 def mfccs(decibels: np.ndarray, num_coefficients: int) -> np.ndarray:
-    """Log-mel (M, F, T) in dB -> the first coefficients (M, C, T) of its orthonormal cosine transform over the bands."""
+    """Log-mel (M, F, T) in dB -> the first coefficients (M, C, T) of its orthonormal cosine transform along F."""
     num_bands = decibels.shape[-2]
     order = np.arange(num_coefficients)[:, None]
     basis = np.cos(np.pi / num_bands * (np.arange(num_bands) + 0.5) * order)

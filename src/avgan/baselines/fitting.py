@@ -1,0 +1,280 @@
+"""One plain training loop for all rivals that are networks.
+
+Decisions:
+- the loop is told what to draw, so that it knows nothing of segments or of what a spectrum is;
+- a fit with a budget times a few steps on a copy first, plans its epochs and fits the whole schedule into them. It
+  plans anew after an epoch where the machine has turned out slower than that;
+- everything random comes from the generator given; torch's own, which dropout uses, is seeded from it at each step;
+- processors that multiply matrices of bfloat16 in hardware compute convolutions and products so, with channels last,
+  which is about three times as fast there. All others compute in single precision.
+
+Shapes: M items, B batch, C channels, F bands, T time steps, N labels.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avgan.baselines.rival import Budget, Cost
+from avgan.training.schedule import rate_factor
+
+Draw = Callable[[np.ndarray, np.random.Generator | None], Tensor]
+"""Numbers of items (B,) -> what the network is given (B, C, F, T). Augments only where it gets a generator."""
+
+Schedule = Callable[[float], float]
+"""Share of the training that is done -> what the learning rate is multiplied with."""
+
+TIMED_STEPS = 3
+SLACK = 1.1
+"""A fit plans anew where it would take this many times what is left."""
+STATISTICS_BATCHES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained."""
+
+    num_epochs: int
+    """Where there is time for all."""
+    batch_size: int
+    optimiser: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    """Its learning rate is the highest of the schedule."""
+    schedule: Schedule = lambda done: 1.0
+    mixup_alpha: float = 0.0
+    """Of the beta distribution that says how much of each item is another one; 0 for none."""
+    average_from: float = 1.0
+    """Share of the training after which the weights at the end of each epoch are averaged; 1 for never."""
+
+
+def cosine(done: float) -> float:
+    """A schedule that falls from 1 to 0 along half a cosine."""
+    return rate_factor("cosine", round(done * 1_000_000), 1_000_000)
+
+
+def one_cycle(done: float) -> float:
+    """A schedule that rises to 1 within the first tenth and falls to 0 along half a cosine."""
+    return rate_factor("one_cycle", round(done * 1_000_000), 1_000_000)
+
+
+@contextmanager
+def seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Within, torch's own generator starts from a number of `rng`: for making a network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng.integers(2**62)))
+        yield
+
+
+def part_of(budget: Budget, num_parts_left: int) -> Budget:
+    """The budget of the next of several fits that share what is left."""
+    if budget.seconds is None:
+        return replace(budget)
+    return Budget(max(budget.seconds_left, 0.0) / num_parts_left, budget.say)
+
+
+def fit_network(
+    network: nn.Module,
+    draw: Draw,
+    targets: np.ndarray,
+    *,
+    num_labels: int,
+    recipe: Recipe,
+    budget: Budget,
+    rng: np.random.Generator,
+) -> None:
+    """Train a network from inputs to logits (B, N) on the items 0 to M - 1 with `targets` (M,), in place."""
+    network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = functional.one_hot(torch.from_numpy(targets).long(), num_labels).float()
+    trainer = _Trainer(network, draw, labels, recipe)
+    num_epochs = recipe.num_epochs
+    if budget.seconds is not None:
+        num_epochs = budget.plan(recipe.num_epochs, trainer.seconds_of_epoch())
+    began, said, epoch = time.monotonic(), time.monotonic(), 0
+    with torch.random.fork_rng():
+        while epoch < num_epochs:
+            trainer.epoch(num_epochs - epoch, budget, rng)
+            epoch += 1
+            pace = (time.monotonic() - began) / epoch
+            if pace * (num_epochs - epoch) > SLACK * budget.seconds_left:
+                num_epochs = epoch + int(max(budget.seconds_left, 0.0) / pace)
+            if time.monotonic() - said >= 10 or epoch == num_epochs:
+                said = time.monotonic()
+                left_min = pace * (num_epochs - epoch) / 60
+                budget.say(f"epoch {epoch} of {num_epochs}, {left_min:.1f} min left")
+        trainer.finish()
+    budget.num_wanted, budget.num_planned = recipe.num_epochs, epoch
+
+
+def predict_network(
+    network: nn.Module, draw: Draw, num_items: int, *, batch_size: int = 32
+) -> np.ndarray:
+    """Probabilities (M, N) float64 for the items 0 to M - 1."""
+    network.eval().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, num_items, batch_size):
+            items = np.arange(start, min(start + batch_size, num_items))
+            logits = _logits(network, draw(items, None))
+            rows.append(logits.double().softmax(1).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def cost_of(network: nn.Module, example: Tensor) -> Cost:
+    """Parameters of a network and multiply-adds of its convolutions and products for one example (1, C, F, T)."""
+    num_macs = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal num_macs
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        # each output is a product with one row of the weights
+        num_macs += output[0].numel() * weight[0].numel()
+
+    counted = nn.Conv1d, nn.Conv2d, nn.Linear
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, counted)]
+    with torch.inference_mode():
+        network.eval()(example.to(next(network.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), num_macs)
+
+
+def band_statistics(spectra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spectra (M, F, T) -> mean and standard deviation of each band, (F, 1) float32 each."""
+    mean = spectra.mean(axis=(0, 2), dtype=np.float64)
+    # of squares, clip by clip: a difference of the whole would double the memory
+    squares = sum(np.square(row.astype(np.float64) - mean[:, None]).mean(1) for row in spectra)
+    spread = np.sqrt(np.asarray(squares) / len(spectra)).clip(min=1e-5)
+    return mean[:, None].astype(np.float32), spread[:, None].astype(np.float32)
+
+
+def rolled(inputs: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, C, F, T): each shifted by a random number of time steps; what leaves at one end comes in at the other."""
+    shifts = rng.integers(0, inputs.shape[-1], len(inputs))
+    rows = [row.roll(int(shift), -1) for row, shift in zip(inputs, shifts, strict=True)]
+    return torch.stack(rows)
+
+
+def device() -> torch.device:
+    """Where networks are trained."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the device multiplies matrices of bfloat16 in hardware."""
+    if device().type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+class _Trainer:
+    """What one fit holds: network, optimiser, how far it is, and the average of its weights."""
+
+    def __init__(self, network: nn.Module, draw: Draw, labels: Tensor, recipe: Recipe) -> None:
+        self.network, self.draw, self.labels, self.recipe = network, draw, labels, recipe
+        self.optimiser = recipe.optimiser(list(network.parameters()))
+        self.highest_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.num_batches = max(1, round(len(labels) / recipe.batch_size))
+        self.done = 0.0
+        self.average: dict[str, Tensor] = {}
+        self.num_averaged = 0
+
+    def seconds_of_epoch(self) -> float:
+        """Time a few steps on a copy, drawn from a generator of its own: the fit itself is left as it was."""
+        trial = _Trainer(copy.deepcopy(self.network), self.draw, self.labels, self.recipe)
+        rng = np.random.default_rng(0)
+        items = rng.permutation(len(self.labels))[: -(-len(self.labels) // self.num_batches)]
+        seconds = []
+        with torch.random.fork_rng():
+            for _ in range(1 + TIMED_STEPS):
+                began = time.monotonic()
+                trial.step(items, rng)
+                seconds.append(time.monotonic() - began)
+        return float(np.median(seconds[1:])) * self.num_batches  # the first one also prepares
+
+    def epoch(self, num_epochs_left: int, budget: Budget, rng: np.random.Generator) -> None:
+        """All items once, in a random order and batches of about one size."""
+        batches = np.array_split(rng.permutation(len(self.labels)), self.num_batches)
+        for index, items in enumerate(batches):
+            if index and budget.seconds_left <= 0:
+                return
+            factor = self.recipe.schedule(self.done)
+            for group, rate in zip(self.optimiser.param_groups, self.highest_rates, strict=True):
+                group["lr"] = rate * factor
+            self.step(items, rng)
+            num_steps_left = num_epochs_left * self.num_batches - index
+            self.done += (1.0 - self.done) / num_steps_left
+        if self.done >= self.recipe.average_from:
+            self._add_to_average()
+
+    def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
+        self.network.train()
+        torch.manual_seed(int(rng.integers(2**62)))
+        inputs, labels = self.draw(items, rng), self.labels[torch.from_numpy(items)]
+        if self.recipe.mixup_alpha:
+            inputs, labels = _mixed(inputs, labels, self.recipe.mixup_alpha, rng)
+        logits = _logits(self.network, inputs)
+        loss = functional.cross_entropy(logits, labels.to(logits.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+
+    def finish(self) -> None:
+        """Put the averaged weights in place; batch normalisation needs its statistics anew for them."""
+        if self.num_averaged < 2:
+            return
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(self.average[name])
+        norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = None  # a plain mean over all that follows
+        self.network.train()
+        items = np.array_split(np.arange(len(self.labels)), self.num_batches)
+        with torch.no_grad():
+            for index in np.linspace(0, len(items) - 1, min(len(items), STATISTICS_BATCHES)):
+                _logits(self.network, self.draw(items[round(index)], None))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+
+    def _add_to_average(self) -> None:
+        self.num_averaged += 1
+        for name, parameter in self.network.named_parameters():
+            new = parameter.detach()
+            old = self.average.get(name)
+            self.average[name] = (
+                new.clone() if old is None else old + (new - old) / self.num_averaged
+            )
+
+
+def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
+    """(B, C, F, T) -> (B, N) in single precision, computed in what is fastest here."""
+    inputs = inputs.to(device())
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device().type, torch.bfloat16, enabled=multiplies_bfloat16()):
+        logits: Tensor = network(inputs)
+    return logits.float()
+
+
+def _mixed(
+    inputs: Tensor, labels: Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Each item with some of another one of the batch, and its labels (B, N) likewise (Zhang 2018)."""
+    share = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
+    mostly = torch.from_numpy(np.maximum(share, 1 - share))
+    other = torch.from_numpy(rng.permutation(len(inputs)))
+    shaped = mostly.reshape(-1, *[1] * (inputs.dim() - 1))
+    return (
+        inputs * shaped + inputs[other] * (1 - shaped),
+        labels * mostly[:, None] + labels[other] * (1 - mostly[:, None]),
+    )
