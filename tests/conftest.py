@@ -270,6 +270,69 @@ def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def tau_tree() -> Callable[..., Path]:
+    """A function that lays out a TAU set as published, with short files of tones and colours.
+
+    `tau_tree(root, "tau2019", {"train": ["bus-lisbon-1"], "test": ["bus-milan-2"]}, num_clips=2)`: two clips of each
+    place, a tone and a colour for each scene; what stands under another name than train and test is in no part.
+    """
+    from avgan.scenes import DCASE_SCENES
+
+    def make(root: Path, name: str, places: Mapping[str, list[str]], *, num_clips: int = 2) -> Path:
+        both = name == "tau_av_2021"
+        columns = ["filename_audio", "filename_video"] if both else ["filename"]
+        rows: dict[str, list[list[str]]] = {"meta": [], "train": [], "test": [], "evaluate": []}
+        rng = np.random.default_rng(0)
+        for split, place in ((part, place) for part in places for place in places[part]):
+            scene, city, location = place.split("-")
+            number = DCASE_SCENES.index(scene)
+            for clip in range(num_clips):
+                stem = f"{place}-{clip}"
+                files = [f"audio/{stem}.wav", f"video/{stem}.mp4"]
+                files = files if both else [f"audio/{stem}-a.wav"]
+                times = np.arange(16_000) / 16_000
+                tone = 0.3 * np.sin(2 * np.pi * 200 * 1.4**number * times)
+                (root / "audio").mkdir(parents=True, exist_ok=True)
+                noise = 0.01 * rng.standard_normal(16_000)
+                soundfile.write(root / files[0], tone + noise, 16_000)
+                if both:
+                    write_video(root / files[1], (20 * number, 250 - 20 * number, 90))
+                rows["meta"].append([*files, scene, f"{city}-{location}", *([] if both else "a")])
+                if split in ("train", "test"):
+                    rows[split].append(files if split == "test" else [*files, scene])
+                if split == "test":
+                    rows["evaluate"].append([*files, scene])
+        headers = {
+            "meta": [*columns, "scene_label", "identifier", *([] if both else ["source_label"])],
+            "test": columns,
+        }
+        (root / "evaluation_setup").mkdir(parents=True, exist_ok=True)
+        for part, lines in rows.items():
+            header = headers.get(part, [*columns, "scene_label"])
+            text = "\n".join("\t".join(line) for line in [header, *lines]) + "\n"
+            path = root / ("meta.csv" if part == "meta" else f"evaluation_setup/fold1_{part}.csv")
+            path.write_text(text)
+        return root
+
+    return make
+
+
+def write_video(path: Path, colour: tuple[int, int, int]) -> None:
+    """A second of one colour, 64 x 64, without sound."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((64, 64, 3), colour, np.uint8)
+    with av.open(str(path), mode="w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
 TINY = {
     "data.sounds": "folder",
     "data.images": "folder",

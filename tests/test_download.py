@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from avgan.download import ATTEMPTS, Remote, _refuse_downgrade, download
+from avgan.download import ATTEMPTS, BLOCK_BYTES, Remote, _refuse_downgrade, download
 from avgan.errors import DataError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
@@ -143,6 +143,15 @@ def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(
         fetch(server.remote, target)
     assert files(target) == ["data.bin.part"]
     assert target.with_name("data.bin.part").read_bytes() == CONTENT[: 1000 * ATTEMPTS]
+
+
+def test_a_connection_that_breaks_often_but_gets_on_is_not_given_up(
+    server: Server, target: Path
+) -> None:
+    server.breaks_at = [1000, BLOCK_BYTES, 1000, 1000, BLOCK_BYTES, 1000, BLOCK_BYTES, 1000]
+    assert len(server.breaks_at) > ATTEMPTS
+    assert fetch(server.remote, target) == [1.0, 1.0, 2.0, 4.0, 1.0, 2.0, 1.0, 2.0]
+    assert target.read_bytes() == CONTENT
 
 
 def test_a_truncated_file_of_unsaid_length_is_refused(server: Server, target: Path) -> None:

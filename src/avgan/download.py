@@ -54,32 +54,40 @@ def download(
 ) -> None:
     """Fetch a remote file to `target`, from where an earlier call left off; all or nothing.
 
-    Attempts that fail on the way wait 1, 2, 4, ... s before the next.
+    Attempts that fail on the way wait 1, 2, 4, ... s before the next. Only those that bring nothing count: a file of
+    gigabytes may break often and still arrive.
 
     Raises:
         DataError: the server refuses it, stays unreachable, or sends something else.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    for attempt in range(ATTEMPTS):
+    failed, longest = 0, _size(partial)
+    while True:
         try:
             _transfer(remote, partial, say)
             break
         except _TryAgain as problem:
-            if attempt + 1 == ATTEMPTS:
+            gets_on = _size(partial) - longest >= BLOCK_BYTES
+            failed, longest = 1 if gets_on else failed + 1, max(longest, _size(partial))
+            if failed == ATTEMPTS:
                 raise DataError(
                     f"{remote.url}: {problem} ({ATTEMPTS} attempts); what arrived is kept, run the "
                     "command again to go on"
                 ) from problem
             say(f"{remote.filename}: {problem}; trying again")
-            sleep(2.0**attempt)
+            sleep(2.0 ** (failed - 1))
     verify(remote, partial)
     os.replace(partial, target)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _transfer(remote: Remote, partial: Path, say: Callable[[str], None]) -> None:
     """Bring `partial` to its full length, or raise."""
-    start = partial.stat().st_size if partial.is_file() else 0
+    start = _size(partial)
     if start and start == remote.bytes:
         return
     headers = {"User-Agent": USER_AGENT}

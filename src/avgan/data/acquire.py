@@ -25,6 +25,7 @@ from avgan.images import read_frame, read_image
 
 _MARKERS = ".complete"  # folder of the markers of unpacked archives, inside that of the data set
 
+SAID_BYTES = 10**9  # a smaller download is not worth a line
 MAX_CHECKED_S = 60.0  # of a clip; data sets have clips of 5 or 10 s
 
 Say = Callable[[str], None]
@@ -53,6 +54,7 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     if not declared.remotes:
         raise DataError(f"{name}: no program can fetch it; {declared.by_hand}")
     (folder / _MARKERS).mkdir(parents=True, exist_ok=True)  # from now on the folder is ours
+    _say_how_much(declared.remotes, folder, say)
     for remote in declared.remotes:
         _fetch(remote, folder, say)
     if isinstance(declared, Weights):
@@ -64,10 +66,31 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     return folder
 
 
+def _say_how_much(remotes: tuple[Remote, ...], folder: Path, say: Say) -> None:
+    """Say what is still to come, and whether the disk has room for it, before hours are spent on it."""
+    left = [remote for remote in remotes if not _is_there(remote, folder)]
+    num_bytes = sum(remote.bytes or 0 for remote in left)
+    if num_bytes < SAID_BYTES:
+        return
+    say(f"{len(left)} of {len(remotes)} files to fetch, {num_bytes / 1e9:.1f} GB, into {folder}")
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        say(
+            f"warning: only {free / 1e9:.1f} GB are free there; what arrives before it is full is kept"
+        )
+
+
+def _is_there(remote: Remote, folder: Path) -> bool:
+    """Whether a file is laid into the folder, all of it."""
+    if remote.unpack:
+        return (folder / _MARKERS / remote.filename).is_file()
+    return (folder / remote.filename).is_file()
+
+
 def _fetch(remote: Remote, folder: Path, say: Say) -> None:
     target = folder / remote.filename
     marker = folder / _MARKERS / remote.filename
-    if marker.is_file() or (target.is_file() and not remote.unpack):
+    if _is_there(remote, folder):
         say(f"{remote.filename}: already there")
         return
     if target.is_file():
