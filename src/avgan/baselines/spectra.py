@@ -51,6 +51,16 @@ def limit_range(decibels: np.ndarray, top_db: float) -> np.ndarray:
     return np.maximum(decibels, loudest - top_db)
 
 
+def lengthened(decibels: np.ndarray, num_steps: int) -> np.ndarray:
+    """(M, F, T) in dB with at least `num_steps` time steps: each clip goes on with its quietest value."""
+    lacking = num_steps - decibels.shape[-1]
+    if lacking <= 0:
+        return decibels
+    quietest = decibels.min(axis=(-2, -1), keepdims=True)
+    silence = np.broadcast_to(quietest, (*decibels.shape[:-1], lacking))
+    return np.concatenate([decibels, silence], axis=-1)
+
+
 def deltas(values: np.ndarray, *, width: int = 9) -> np.ndarray:
     """(..., T) -> slope (..., T) of the line through `width` steps around each; the end values are repeated."""
     half = width // 2
