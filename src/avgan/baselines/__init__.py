@@ -5,7 +5,13 @@ from importlib import import_module
 from avgan.baselines.rival import Rival
 from avgan.errors import ConfigError
 
-METHODS: dict[str, str] = {}
+METHODS: dict[str, str] = {
+    "piczak": "piczak:piczak",
+    "cnn9": "cnn9:cnn9",
+    "facn": "facn:facn",
+    "ccnn-style": "ccnn:ccnn",
+    "kumar": "kumar:kumar",
+}
 """Name on the command line -> "module:function" that makes a new, untrained rival."""
 
 
