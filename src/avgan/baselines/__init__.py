@@ -6,6 +6,10 @@ from avgan.baselines.rival import Rival
 from avgan.errors import ConfigError
 
 METHODS: dict[str, str] = {
+    "svm-mfcc": "mfcc:svm",
+    "forest-mfcc": "mfcc:forest",
+    "knn-mfcc": "mfcc:neighbours",
+    "yamnet-probe": "yamnet_probe:YAMNetProbe",
     "piczak": "piczak:piczak",
     "cnn9": "cnn9:cnn9",
     "facn": "facn:facn",
