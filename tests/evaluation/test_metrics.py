@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score
 
-from avgan.evaluation.metrics import accuracy, bootstrap_interval, confusion, mean_and_deviation
+from avgan.evaluation.metrics import (
+    accuracy,
+    bootstrap_interval,
+    confusion,
+    mcnemar,
+    mean_and_deviation,
+)
 from avgan.evaluation.report import headline, per_class_table, write_report
 
 NUM_LABELS = 5
@@ -127,3 +134,23 @@ def test_a_report_writes_its_three_files_and_replaces_older_ones(tmp_path: Path)
     assert headline(report) in (tmp_path / "per_class.md").read_text()
     assert "80.0 % +- 2.0 over folds [70.0, 90.0]" in headline(report)
     assert Image.open(tmp_path / "confusion.png").size[0] > 200
+
+
+def test_mcnemar_equals_scipys_binomial_test(rng: np.random.Generator) -> None:
+    for num_items in (1, 8, 50, 2_000, 14_000):
+        correct, other = rng.random((2, num_items)) < rng.uniform(0.3, 0.9, (2, 1))
+        first, second, p = mcnemar(correct, other)
+        assert first == sum(a and not b for a, b in zip(correct, other, strict=True))
+        assert second == sum(b and not a for a, b in zip(correct, other, strict=True))
+        if first + second:
+            expected = binomtest(first, first + second).pvalue
+            assert p == pytest.approx(expected, rel=1e-9)
+        assert mcnemar(other, correct) == (second, first, p)
+
+
+def test_mcnemar_of_a_published_table() -> None:
+    """Discordant pairs 4 and 20: two-sided 2 * P(X <= 4), X ~ B(24, 1/2)."""
+    correct = np.array([True] * 4 + [False] * 20 + [True] * 30)
+    other = np.array([False] * 4 + [True] * 20 + [True] * 30)
+    assert mcnemar(correct, other) == (4, 20, pytest.approx(2 * 12_951 / 2**24))
+    assert mcnemar(correct, correct) == (0, 0, 1.0)

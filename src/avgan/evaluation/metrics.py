@@ -40,3 +40,20 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float]:
     """Mean and sample standard deviation; the deviation of one value is nan."""
     array = np.asarray(values)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+
+
+def mcnemar(correct: np.ndarray, other: np.ndarray) -> tuple[int, int, float]:
+    """McNemar's exact test of two methods that answered the same items, `correct` and `other` (M,) bool.
+
+    Returns how many the first alone and the other alone had right, and the probability of a division at least as
+    uneven if neither were better: two-sided, of the binomial distribution with one half.
+    """
+    first = int(np.sum(correct & ~other))
+    second = int(np.sum(other & ~correct))
+    total, fewer = first + second, min(first, second)
+    # whole numbers: exact however many there are
+    ways, tail = 1, 0
+    for count in range(fewer + 1):
+        tail += ways
+        ways = ways * (total - count) // (count + 1)
+    return first, second, min(1.0, 2 * tail / 2**total)
