@@ -1,0 +1,298 @@
+"""SDCNN-style (Chen et al. 2019, first in DCASE 2019): a fully convolutional net, and recordings that a GAN invents.
+
+    1. a fully convolutional net learns the labels from mel filter banks (FBank);
+    2. an auxiliary-classifier GAN (ACGAN) learns to make FBanks of a given label;
+    3. the net of step 1 filters what it makes: kept is what is surely of its label;
+    4. a new net learns from the recordings and from what was kept.
+
+The winners fused many such nets with others on scalograms; this is one of them. No code of theirs was found.
+
+Shapes: M clips, B batch, N labels, Z noise; FBanks (B, 1, 64, 128), in the GAN within [-1, 1].
+"""
+
+import copy
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from avgan.baselines import fitting, spectra
+from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.features import FrontEndConfig
+
+FRONT_END = FrontEndConfig(n_fft=1024, window_length=1024, hop_length=256)
+NUM_STEPS = 128
+"""Time steps of a clip, however long it is."""
+RANGE = 3.0
+"""Deviations of a band that the GAN's [-1, 1] stands for."""
+WIDTHS = (32, 64, 128, 256)
+NOISE = 100
+BATCH = 32
+NUM_EPOCHS = 60
+GAN_EPOCHS = 150
+GAN_RATE = 2e-4
+LABEL_WEIGHT = 1.0
+"""Of the label against real or made, in the GAN."""
+TRIES = 4
+"""Made for each recording; of those that the filter keeps, at most one for each recording is used."""
+SURE = 0.6
+"""Probability of its label above which the filter keeps what was made."""
+SHARES = (0.3, 0.35)
+"""Of the budget, for the first net, and of what is left, for the GAN."""
+
+CARD = Card(
+    name="sdcnn",
+    title="SDCNN-style",
+    source="Chen, Liu, Liu, Zhang, Yan: Integrating the data augmentation scheme with various classifiers for acoustic "
+    "scene modeling, DCASE 2019 challenge (arXiv 1907.06639)",
+    follows=(
+        "a fully convolutional net on mel filter banks",
+        "augmentation by an ACGAN, what it makes filtered by a classifier, and training anew with what is kept",
+    ),
+    differs=(
+        "one net, where the winners fused many, among them nets on scalograms and a second kind of GAN",
+        "one round of making and filtering; no adaptation to cities",
+        "no code was published: layers and sizes are ours",
+    ),
+)
+
+
+class FCNN(nn.Module):
+    """FBank (B, 1, F, T) -> logits (B, N): convolutions to the end, then the mean over the grid."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        num_in = 1
+        for width in WIDTHS:
+            for _ in range(2):
+                layers += [
+                    nn.Conv2d(num_in, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
+                num_in = width
+            layers += [nn.MaxPool2d(2), nn.Dropout(0.2)]
+        self.body = nn.Sequential(*layers)
+        self.answer = nn.Conv2d(num_in, num_labels, 1)
+
+    def forward(self, fbank: Tensor) -> Tensor:
+        logits: Tensor = self.answer(self.body(fbank)).mean((2, 3))
+        return logits
+
+
+class Maker(nn.Module):
+    """noise (B, Z), labels (B,) -> FBank (B, 1, 64, 128) in [-1, 1]."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_labels, NOISE)
+        self.dense = nn.Linear(NOISE, WIDTHS[-1] * 4 * (NUM_STEPS // 16))
+        layers: list[nn.Module] = []
+        for width, following in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], 1), strict=True):
+            layers += [
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
+            ]
+        self.body = nn.Sequential(*layers, nn.Tanh())
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        grid = self.dense(noise * self.embedding(labels)).unflatten(1, (WIDTHS[-1], 4, -1))
+        made: Tensor = self.body(grid)
+        return made
+
+
+class Examiner(nn.Module):
+    """FBank (B, 1, 64, 128) -> logit of being a recording (B,), logits of the labels (B, N)."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        num_in = 1
+        for width in WIDTHS:
+            layers += [
+                nn.Conv2d(num_in, width, 4, stride=2, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Dropout(0.25),
+            ]
+            num_in = width
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        flat = WIDTHS[-1] * 4 * (NUM_STEPS // 16)
+        self.real, self.label = nn.Linear(flat, 1), nn.Linear(flat, num_labels)
+
+    def forward(self, fbank: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(fbank)
+        return self.real(hidden).squeeze(1).float(), self.label(hidden).float()
+
+
+class GANTrainer:
+    """Maker and examiner in training, step by step."""
+
+    def __init__(self, fbanks: Tensor, targets: np.ndarray, num_labels: int) -> None:
+        self.fbanks, self.targets = fbanks, torch.from_numpy(targets).long()
+        self.maker, self.examiner = Maker(num_labels), Examiner(num_labels)
+        for network in (self.maker, self.examiner):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimisers = [
+            torch.optim.Adam(network.parameters(), GAN_RATE, betas=(0.5, 0.999))
+            for network in (self.maker, self.examiner)
+        ]
+
+    def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
+        """One turn of the examiner and one of the maker on items (B,)."""
+        torch.manual_seed(int(rng.integers(2**62)))
+        real, labels = self.fbanks[items], self.targets[items]
+        with torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16()):
+            made = self.maker(torch.randn(len(items), NOISE), labels)
+            judged = self.examiner(real), self.examiner(made.detach())
+            loss = verdict(judged[0], labels, real=True) + verdict(judged[1], labels, real=False)
+        self._update(1, loss)
+        with torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16()):
+            loss = verdict(self.examiner(made), labels, real=True)
+        self._update(0, loss)
+
+    def _update(self, which: int, loss: Tensor) -> None:
+        self.optimisers[which].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimisers[which].step()
+
+
+def verdict(judged: tuple[Tensor, Tensor], labels: Tensor, *, real: bool) -> Tensor:
+    """Cross-entropy of real or made, and of the label, which maker and examiner both want to be seen."""
+    truth = torch.full_like(judged[0], float(real))
+    source = F.binary_cross_entropy_with_logits(judged[0], truth)
+    return source + LABEL_WEIGHT * F.cross_entropy(judged[1], labels)
+
+
+def train_gan(fbanks: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> Maker:
+    """A maker of FBanks, in evaluation mode, taught with those of the clips (M, 1, 64, 128) in [-1, 1]."""
+    with fitting.seeded(rng):
+        trainer = GANTrainer(fbanks, clips.targets, clips.num_labels)
+    num_batches = max(1, len(clips) // BATCH)
+    num_epochs = GAN_EPOCHS
+    with torch.random.fork_rng():
+        if budget.seconds is not None:
+            trial, items = copy.deepcopy(trainer), np.arange(len(clips))[:BATCH]
+            trial.step(items, np.random.default_rng(0))
+            began = time.monotonic()
+            trial.step(items, np.random.default_rng(0))
+            num_epochs = budget.plan(GAN_EPOCHS, (time.monotonic() - began) * num_batches)
+        for _ in budget.epochs(num_epochs):
+            for items in np.array_split(rng.permutation(len(clips)), num_batches):
+                if budget.seconds_left <= 0:
+                    return trainer.maker.eval()
+                trainer.step(items, rng)
+    return trainer.maker.eval()
+
+
+@torch.inference_mode()
+def invent(
+    maker: Maker, network: nn.Module, targets: np.ndarray, rng: np.random.Generator
+) -> tuple[Tensor, np.ndarray]:
+    """FBanks (K, 1, 64, 128) with labels (K,) that the network is sure of, at most one for each of targets (M,)."""
+    labels = np.repeat(targets, TRIES)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    noise = torch.randn(len(labels), NOISE, generator=generator)
+    made = torch.cat(
+        [
+            RANGE * maker(part, torch.from_numpy(its_labels).long())
+            for part, its_labels in zip(
+                noise.split(BATCH), np.split(labels, range(BATCH, len(labels), BATCH)), strict=True
+            )
+        ]
+    )
+    answers = fitting.predict_network(network, lambda items, _: made[items], len(made))
+    sure = answers[np.arange(len(labels)), labels].reshape(-1, TRIES)
+    best = sure.argmax(1)
+    kept = np.flatnonzero(sure.max(1) >= SURE)
+    chosen = kept * TRIES + best[kept]
+    return made[chosen], labels[chosen]
+
+
+class SDCNN:
+    """Learns, invents, filters, and learns anew."""
+
+    card = CARD
+
+    def __init__(self) -> None:
+        self._network: nn.Module = nn.Identity()
+        self._statistics: tuple[np.ndarray, np.ndarray] = (np.zeros(1), np.ones(1))
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        log_mels = hear(clips)
+        self._statistics = fitting.band_statistics(log_mels)
+        fbanks = self._standardised(log_mels)
+        first = self._learn(
+            fbanks, clips.targets, clips.num_labels, share_of(budget, SHARES[0]), rng
+        )
+        maker = train_gan(
+            (fbanks / RANGE).clamp(-1.0, 1.0), clips, budget=share_of(budget, SHARES[1]), rng=rng
+        )
+        invented, labels = invent(maker, first, clips.targets, rng)
+        budget.say(f"{len(labels)} invented clips are kept beside {len(clips)} recordings")
+        everything, targets = torch.cat((fbanks, invented)), np.concatenate((clips.targets, labels))
+        rest = fitting.part_of(budget, 1)
+        self._network = self._learn(everything, targets, clips.num_labels, rest, rng)
+        budget.num_planned, budget.num_wanted = rest.num_planned, rest.num_wanted
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        fbanks = self._standardised(hear(clips))
+        return fitting.predict_network(self._network, lambda items, _: fbanks[items], len(clips))
+
+    def cost(self) -> Cost:
+        """Of the last net, which answers."""
+        return fitting.cost_of(self._network, torch.zeros(1, 1, FRONT_END.num_mels, NUM_STEPS))
+
+    def _learn(
+        self,
+        fbanks: Tensor,
+        targets: np.ndarray,
+        num_labels: int,
+        budget: Budget,
+        rng: np.random.Generator,
+    ) -> nn.Module:
+        with fitting.seeded(rng):
+            network = FCNN(num_labels)
+        recipe = fitting.Recipe(
+            num_epochs=NUM_EPOCHS,
+            batch_size=BATCH,
+            optimiser=lambda parameters: torch.optim.Adam(parameters, lr=2e-3),
+            schedule=fitting.one_cycle,
+        )
+        fitting.fit_network(
+            network,
+            lambda items, _: fbanks[items],
+            targets,
+            num_labels=num_labels,
+            recipe=recipe,
+            budget=budget,
+            rng=rng,
+        )
+        return network
+
+    def _standardised(self, log_mels: np.ndarray) -> Tensor:
+        """(M, 64, 128) -> (M, 1, 64, 128)."""
+        mean, spread = self._statistics
+        return torch.from_numpy((log_mels - mean) / spread)[:, None]
+
+
+def hear(clips: Clips) -> np.ndarray:
+    """(M, 64, 128) log-mel in dB: time steps averaged, or repeated in very short clips."""
+    log_mels = spectra.log_mels(clips.read(FRONT_END.sample_rate_hz), FRONT_END)
+    return F.adaptive_avg_pool1d(torch.from_numpy(log_mels), NUM_STEPS).numpy()
+
+
+def share_of(budget: Budget, share: float) -> Budget:
+    """A budget of a share of what is left."""
+    if budget.seconds is None:
+        return replace(budget)
+    return Budget(share * max(budget.seconds_left, 0.0), budget.say)
+
+
+def sdcnn() -> SDCNN:
+    """A new one, untrained."""
+    return SDCNN()

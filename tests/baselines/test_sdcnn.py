@@ -1,0 +1,140 @@
+"""SDCNN-style: it learns, invents what its filter believes, and keeps its budget."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avgan.baselines import sdcnn
+from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.sdcnn import NOISE, SDCNN, SURE, TRIES, Maker, invent, verdict
+
+
+def clips(num: int = 48, *, length_s: float = 1.0, seed: int = 0) -> Clips:
+    """Tones, noise and clicks."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(num) % 3
+    length = round(16_000 * length_s)
+    times = np.arange(length) / 16_000
+    makers = (
+        lambda: 0.5 * np.sin(2 * np.pi * rng.uniform(300, 900) * times),
+        lambda: 0.2 * rng.standard_normal(length),
+        lambda: (rng.random(length) < 8 / 16_000).astype(float),
+    )
+    waveforms = np.stack([makers[target]() for target in targets]).astype(np.float32)
+    names = tuple(str(number) for number in range(num))
+    return Clips(names, names, targets, 3, length_s, lambda rate_hz: waveforms)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks and a training of seconds."""
+    for name, value in {
+        "WIDTHS": (4, 8, 16, 16),
+        "BATCH": 12,
+        "NUM_EPOCHS": 24,
+        "GAN_EPOCHS": 2,
+    }.items():
+        monkeypatch.setattr(sdcnn, name, value)
+
+
+def fitted(*, seed: int = 0, **options: Any) -> SDCNN:
+    rival = SDCNN()
+    rival.fit(clips(**options), budget=Budget(), rng=np.random.default_rng(seed))
+    return rival
+
+
+def test_it_names_sounds_it_never_heard(short: None) -> None:
+    test = clips(15, seed=1)
+    probabilities = fitted().predict(test)
+    np.testing.assert_allclose(probabilities.sum(1), 1.0)
+    assert (probabilities.argmax(1) == test.targets).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_rival(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdcnn, "NUM_EPOCHS", 2)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    one, same, other = (fitted(seed=seed, num=24).predict(clips(6, seed=1)) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(2), expected)
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_a_budget_is_kept(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdcnn, "NUM_EPOCHS", 100_000)
+    monkeypatch.setattr(sdcnn, "GAN_EPOCHS", 100_000)
+    rival, budget, began = SDCNN(), Budget(2.0), time.monotonic()
+    rival.fit(clips(24), budget=budget, rng=np.random.default_rng(0))
+    assert time.monotonic() - began < 12.0
+    assert 0 < budget.num_planned < budget.num_wanted
+
+
+@pytest.mark.parametrize("length_s", [0.3, 3.0])
+def test_one_clip_of_another_length_is_answered(
+    short: None, monkeypatch: pytest.MonkeyPatch, length_s: float
+) -> None:
+    monkeypatch.setattr(sdcnn, "NUM_EPOCHS", 1)
+    rival = fitted(num=12)
+    assert rival.predict(clips(1, length_s=length_s)).shape == (1, 3)
+    assert rival.cost().num_macs > 0
+
+
+class Suspicious(nn.Module):
+    """Says label 0 where a number lies below a threshold, and label 1 above it; never label 2."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, fbank: torch.Tensor) -> torch.Tensor:
+        sign = (fbank[:, 0, 9, 9] - self.threshold).sign()
+        return 9.0 * torch.stack((-sign, sign, torch.full_like(sign, -1.0)), 1)
+
+
+def test_the_filter_keeps_what_is_surely_of_its_label(short: None) -> None:
+    torch.manual_seed(0)
+    maker, targets = Maker(3).eval(), np.arange(90) % 3
+    with torch.no_grad():
+        some = sdcnn.RANGE * maker(torch.randn(90, NOISE), torch.from_numpy(targets))[:, 0, 9, 9]
+    threshold = float(some.median())
+    made, labels = invent(maker, Suspicious(threshold), targets, np.random.default_rng(0))
+    assert len(made) == len(labels)
+    assert set(labels) == {0, 1}
+    assert (made[labels == 0, 0, 9, 9] < threshold).all()
+    assert (made[labels == 1, 0, 9, 9] > threshold).all()
+    # one for each recording at most, although there are several tries
+    assert all((labels == label).sum() <= 30 for label in (0, 1))
+    assert TRIES > 1
+    assert 1 / 3 < SURE < 1
+
+
+def test_nothing_believed_is_nothing_invented(short: None) -> None:
+    undecided = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 3))
+    nn.init.zeros_(undecided[2].weight)
+    nn.init.zeros_(undecided[2].bias)
+    made, labels = invent(Maker(3).eval(), undecided, np.arange(6) % 3, np.random.default_rng(0))
+    assert made.shape == (0, 1, 64, 128)
+    assert len(labels) == 0
+
+
+def test_the_verdict_is_both_cross_entropies() -> None:
+    labels = torch.tensor([0, 1])
+    sure = torch.tensor([[30.0, 0.0], [0.0, 30.0]])
+    right = verdict((torch.tensor([30.0, 30.0]), sure), labels, real=True)
+    assert float(right) == pytest.approx(0.0, abs=1e-6)
+    undecided = verdict((torch.zeros(2), torch.zeros(2, 2)), labels, real=False)
+    assert float(undecided) == pytest.approx(2 * np.log(2))
+
+
+def test_made_fbanks_depend_on_their_label(short: None) -> None:
+    maker, noise = Maker(3).eval(), torch.randn(1, NOISE)
+    with torch.no_grad():
+        made = [maker(noise, torch.tensor([label])) for label in (0, 1)]
+    assert made[0].shape == (1, 1, 64, 128)
+    assert not torch.equal(*made)
+    assert float(made[0].abs().max()) <= 1.0
