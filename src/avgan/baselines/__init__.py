@@ -15,8 +15,8 @@ METHODS: dict[str, str] = {
     "facn": "facn:facn",
     "ccnn-style": "ccnn:ccnn",
     "kumar": "kumar:kumar",
-    "sdcnn": "sdcnn:sdcnn",
-    "cmcgan": "cmcgan:cmcgan",
+    "sdcnn-style": "sdcnn:sdcnn",
+    "cmcgan-style": "cmcgan:cmcgan",
 }
 """Name on the command line -> "module:function" that makes a new, untrained rival."""
 

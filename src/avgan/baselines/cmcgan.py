@@ -42,7 +42,7 @@ CYCLE_SHARE = 0.65
 """Of the budget, for the cycle; the rest is for the classifier."""
 
 CARD = Card(
-    name="cmcgan",
+    name="cmcgan-style",
     title="CMCGAN-style",
     source="Hao, Zhang, Guan: CMCGAN, a uniform framework for cross-modal visual-audio mutual generation, AAAI 2018",
     follows=(

@@ -44,7 +44,7 @@ SHARES = (0.3, 0.35)
 """Of the budget, for the first net, and of what is left, for the GAN."""
 
 CARD = Card(
-    name="sdcnn",
+    name="sdcnn-style",
     title="SDCNN-style",
     source="Chen, Liu, Liu, Zhang, Yan: Integrating the data augmentation scheme with various classifiers for acoustic "
     "scene modeling, DCASE 2019 challenge (arXiv 1907.06639)",
