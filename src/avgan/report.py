@@ -122,15 +122,19 @@ def _spooling() -> Iterator[None]:
 
 def page(num_articles: int, card: Card) -> tuple[str, str]:
     """What stands before and after the articles of the page."""
-    folder = resources.files("avgan") / "page"
-    before, after = (folder / "report.html").read_text(encoding="utf-8").split("$articles")
+    before, after = page_file("report.html").split("$articles")
     count = "1 recording" if num_articles == 1 else f"{num_articles:,} recordings"
     return Template(before).substitute(
-        style=(folder / "report.css").read_text(encoding="utf-8"),
+        style=page_file("report.css"),
         count=count,
         model=html.escape(f"{card.name} {card.version}"),
         description=html.escape(card.description),
     ), after
+
+
+def page_file(name: str) -> str:
+    """A part of a page that comes with the package: its HTML, style or script."""
+    return (resources.files("avgan") / "page" / name).read_text(encoding="utf-8")
 
 
 def read_excerpt(source: AudioSource) -> np.ndarray:
@@ -182,7 +186,7 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
     known = prediction.known
     scene = html.escape(plain(prediction.scene))
     picture = prediction.picture if known else dimmed(prediction.picture)
-    shown = _jpeg(enlarged(picture, PICTURE_PX if heard else PICTURE_PX // 2))
+    shown = jpeg_uri(enlarged(picture, PICTURE_PX if heard else PICTURE_PX // 2))
     alt = f"The place as the model imagines it: {scene}" if known else "Dimmed: not an answer"
     sure = f"<span>{percent(prediction.probability)}</span>" if known else ""
     reason = html.escape(prediction.reason)
@@ -216,8 +220,8 @@ def _heard(source: AudioSource, prediction: Prediction) -> str:
     except AudioError:
         return ""
     excerpt_s = len(waveform) / SAMPLE_RATE_HZ
-    picture = _data_uri(spectrogram_png(waveform), "image/png")
-    sound = _data_uri(_mp3(waveform), "audio/mpeg")
+    picture = data_uri(spectrogram_png(waveform), "image/png")
+    sound = data_uri(mp3(waveform), "audio/mpeg")
     label = html.escape(f"First {excerpt_s:.3g} s of {prediction.path}")
     return f"""<figure class="heard">
 <img src="{picture}" width="{SPECTROGRAM_PX[0]}" height="{SPECTROGRAM_PX[1]}"
@@ -257,7 +261,7 @@ def timeline(windows: Thinning, num_stretches: int, prediction: Prediction) -> s
     rows = "".join(_stretch_row(each) for each in stretches)
     return f"""<section class="timeline"><h3>Over time{merged}</h3>
 <div class="track"><div class="strip" style="--width:{width_px}px">
-<img src="{_jpeg(strip)}" width="{width_px}" height="{STRIP_PX}"
+<img src="{jpeg_uri(strip)}" width="{width_px}" height="{STRIP_PX}"
  alt="The places as the model imagines them, one after another">
 <ol aria-label="Scenes over time">{items}</ol>
 <p class="ends"><span>0:00</span><span>{clock(round(duration_s))}</span></p>
@@ -298,21 +302,21 @@ def _stretch_row(stretch: Segment) -> str:
     )
 
 
-def _jpeg(picture: Image.Image) -> str:
+def jpeg_uri(picture: Image.Image) -> str:
     """As an address that holds the picture itself: a tenth of the size of a PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=86)
-    return _data_uri(buffer.getvalue(), "image/jpeg")
+    return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def _mp3(waveform: np.ndarray) -> bytes:
+def mp3(waveform: np.ndarray) -> bytes:
     """A waveform (L,) as MP3, which every browser plays, at a fifth of the size of FLAC."""
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform.clip(-1, 1), SAMPLE_RATE_HZ, format="MP3")
     return buffer.getvalue()
 
 
-def _data_uri(content: bytes, kind: str) -> str:
+def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

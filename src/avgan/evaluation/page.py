@@ -1,0 +1,328 @@
+"""An evaluation as one HTML page for people: how much is right, what is confused, and how that sounds and looks.
+
+The page holds everything itself, recordings and pictures included, and asks no server for anything.
+
+Shapes: M clips, N labels.
+"""
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from avgan.audio import SAMPLE_RATE_HZ
+from avgan.data.excerpt import read_excerpt
+from avgan.data.manifest import Clip, Manifest
+from avgan.errors import AudioError
+from avgan.evaluation.confusions import Confusion, worst_confusions
+from avgan.evaluation.matrix import matrix_svg
+from avgan.files import write_whole
+from avgan.report import data_uri, jpeg_uri, mp3, page_file
+from avgan.runtime.drawing import enlarged, plain
+from avgan.runtime.wording import percent
+
+HEARD_S = 6.0
+PICTURE_PX = 144
+SHEET_PX = 1400
+NUM_WEAKEST = 3
+THIN = "\u202f"
+"""A narrow space at which no line is broken."""
+
+GROUPS = {
+    "seen": "cities heard in training, and cities never heard",
+    "city": "city",
+    "fold": "fold",
+    "picture": "what a judge of pictures, taught with photographs, sees",
+}
+"""How the groups of a report are headed, in this order."""
+
+Picture = np.ndarray | None
+Draw = Callable[[Sequence[int]], Sequence[Picture]]
+"""Numbers of clips -> what is imagined for each, (H, W, 3) uint8, or None where nobody knows any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """All clips that were scored, with their answers."""
+
+    clips: tuple[Clip, ...]
+    root: Path
+    targets: np.ndarray
+    """(M,)"""
+    probabilities: np.ndarray
+    """(M, N)"""
+
+    @classmethod
+    def of(
+        cls,
+        sounds: Manifest,
+        ids: Sequence[str],
+        targets: np.ndarray,
+        probabilities: np.ndarray,
+    ) -> "Answered":
+        """The clips of `sounds` with these ids (M,)."""
+        clip_of = {clip.id: clip for clip in sounds.clips}
+        return cls(tuple(clip_of[each] for each in ids), sounds.root, targets, probabilities)
+
+
+def write_page(
+    report: Mapping[str, Any],
+    answered: Answered,
+    out: Path,
+    *,
+    draw: Draw | None = None,
+    sheet: Path | None = None,
+) -> Path:
+    """Write report.html into `out`; `sheet` is a contact sheet of imagined pictures. Returns the path."""
+    confusions = worst_confusions(
+        answered.targets,
+        answered.probabilities,
+        [clip.source_id for clip in answered.clips],
+    )
+    shown = [clip for confusion in confusions for clip in confusion.clips]
+    pictures = dict(zip(shown, draw(shown), strict=True)) if draw else {}
+    labels = [plain(label) for label in report["labels"]]
+    counts = np.asarray(report["confusion"])
+    sections = [
+        shares_section(report),
+        confusions_section(confusions, answered, labels, pictures),
+        classes_section(counts, labels, confusions),
+        matrix_section(counts, labels, confusions),
+        sheet_section(sheet),
+    ]
+    return write_whole(out / "report.html", whole_page(report, confusions, sections))
+
+
+def whole_page(
+    report: Mapping[str, Any], confusions: Sequence[Confusion], sections: Sequence[str]
+) -> str:
+    """The page around its sections."""
+    script = page_file("evaluation.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    low, high = report["interval_95"]
+    what = html.escape(f"{report['preset']} ({report['classifier']}), {report['protocol']}")
+    return Template(page_file("evaluation.html")).substitute(
+        style=page_file("report.css") + page_file("evaluation.css"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        title=f"{_points(report['accuracy'])} right: {what}",
+        heading=f"{_points(report['accuracy'])} right<small>between {100 * low:.1f} and "
+        f"{_points(high)} with 95{THIN}% certainty; blind guessing would reach "
+        f"{_percent(1 / len(report['labels']))}</small>",
+        lead=f"<b>{what}</b>, seed {report['seed']}: {report['num_clips']:,} recordings of "
+        f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)}",
+        sections="\n".join(filter(None, sections)),
+        note="The pictures are imagined, not photographed. Intervals are bootstrapped over sources "
+        "(original files or places), whose clips are right or wrong together. Recordings belong to "
+        f"their authors; each names its licence. avgan {html.escape(str(report['avgan']))}, data: "
+        + html.escape(", ".join(f"{name} {key[:12]}" for name, key in report["data"].items())),
+    )
+
+
+def weakest(report: Mapping[str, Any], confusions: Sequence[Confusion]) -> str:
+    """In a sentence: the classes found least often, and the pair confused most often."""
+    counts = np.asarray(report["confusion"])
+    labels = [html.escape(plain(label)) for label in report["labels"]]
+    recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
+    order = [row for row in np.argsort(recall, kind="stable") if counts[row].sum()]
+    named = ", ".join(
+        f"<b>{labels[row]}</b> {_percent(recall[row])}" for row in order[:NUM_WEAKEST]
+    )
+    if not confusions:
+        return "Nothing was confused."
+    worst = confusions[0]
+    return (
+        f"Found least often: {named}. Confused most often: <b>{labels[worst.truth]}</b>, taken for "
+        f"<b>{labels[worst.answer]}</b> {worst.count} times in {worst.num_of_truth}."
+    )
+
+
+def shares_section(report: Mapping[str, Any]) -> str:
+    """How much is right in all and in each part, with intervals."""
+    whole = {"accuracy": report["accuracy"], "interval_95": report["interval_95"]}
+    rows = [_share_row("all", whole | {"num_clips": report["num_clips"]})]
+    if "scene_accuracy" in report:
+        places = {"accuracy": report["scene_accuracy"], "interval_95": None}
+        rows.append(_share_row("its place", places | {"num_clips": report["num_clips"]}))
+    for key, title in GROUPS.items():
+        if group := report.get("groups", {}).get(key):
+            heading = f'<tr class="group"><th scope="colgroup" colspan="4">by {title}</th></tr>'
+            rows.append(heading if key != "picture" else heading.replace("by ", ""))
+            rows += [_share_row(plain(name), part) for name, part in group.items()]
+    return f"""<section><h2>How much is right</h2>
+<p>The line across the end of a bar is the range in which the true share lies with 95{THIN}% certainty.</p>
+<div class="card"><table class="shares">{"".join(rows)}</table></div></section>"""
+
+
+def _share_row(name: str, part: Mapping[str, Any]) -> str:
+    value, interval = part["accuracy"], part["interval_95"]
+    line = between = ""
+    if interval:
+        low, high = interval
+        line = f'<u style="--low:{100 * low:.1f}%;--high:{100 * high:.1f}%"></u>'
+        between = f"{100 * low:.1f} to {_points(high)}"
+    return (
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        f'<td><span class="range"><i style="--share:{100 * value:.1f}%"></i>{line}</span></td>'
+        f'<td>{_points(value)}</td><td class="between">{between}</td>'
+        f'<td class="between">{part["num_clips"]:,} clips</td></tr>'
+    )
+
+
+def confusions_section(
+    confusions: Sequence[Confusion],
+    answered: Answered,
+    labels: Sequence[str],
+    pictures: Mapping[int, Picture],
+) -> str:
+    """The pairs confused most often, with recordings to hear and the pictures that were imagined for them."""
+    if not confusions:
+        return ""
+    articles = "".join(
+        _pair_article(confusion, answered, labels, pictures) for confusion in confusions
+    )
+    total = int((answered.probabilities.argmax(1) != answered.targets).sum())
+    shown = sum(len(confusion.clips) for confusion in confusions)
+    beside = " Beside each is the picture that was imagined for it." if pictures else ""
+    return f"""<section><h2>What is taken for what</h2>
+<p>The most frequent confusions first: {shown} of {total:,} mistakes, the surest ones of each pair.{beside}</p>
+<div class="pairs">{articles}</div></section>"""
+
+
+def _pair_article(
+    confusion: Confusion,
+    answered: Answered,
+    labels: Sequence[str],
+    pictures: Mapping[int, Picture],
+) -> str:
+    truth, answer = (html.escape(labels[which]) for which in (confusion.truth, confusion.answer))
+    items = "".join(
+        _clip_item(
+            answered.clips[number],
+            answered.root,
+            picture=pictures.get(number),
+            answer=f"{answer} {_percent(answered.probabilities[number, confusion.answer])}",
+            truth=f"{truth} {_percent(answered.probabilities[number, confusion.truth])}",
+        )
+        for number in confusion.clips
+    )
+    return (
+        f'<article id="pair-{confusion.truth}-{confusion.answer}"><h3><b>{truth}</b> taken for '
+        f"<b>{answer}</b> <span>{confusion.count} of {confusion.num_of_truth}</span></h3>"
+        f"<ul>{items}</ul></article>"
+    )
+
+
+def _clip_item(clip: Clip, root: Path, *, picture: Picture, answer: str, truth: str) -> str:
+    shown = '<span class="none"></span>'
+    if picture is not None:
+        uri = jpeg_uri(enlarged(picture, PICTURE_PX))
+        shown = f'<img src="{uri}" width="72" height="72" alt="The picture imagined for it">'
+    name = html.escape(clip.id)
+    if clip.address.startswith("https://"):
+        name = f'<a href="{html.escape(clip.address)}" rel="noreferrer">{name}</a>'
+    licence = html.escape(clip.licence.split(":")[0])
+    return (
+        f"<li>{shown}<p><b>{answer}</b><br>{truth}</p><p>{name} <span>{licence}</span></p>"
+        f"{_player(clip, root)}</li>"
+    )
+
+
+def _player(clip: Clip, root: Path) -> str:
+    """The beginning of a clip; nothing where it cannot be read."""
+    length_s = HEARD_S if clip.end_s is None else min(HEARD_S, clip.end_s - clip.start_s)
+    try:
+        waveform = read_excerpt(
+            root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ
+        )
+    except AudioError:
+        return ""
+    sound = data_uri(mp3(waveform), "audio/mpeg")
+    label = html.escape(clip.id)
+    return f'<audio controls preload="metadata" src="{sound}" aria-label="{label}"></audio>'
+
+
+def classes_section(
+    counts: np.ndarray, labels: Sequence[str], confusions: Sequence[Confusion]
+) -> str:
+    """Recall, precision and the most frequent mistake of each class, to be sorted by any of them."""
+    recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
+    precision = counts.diagonal() / np.maximum(counts.sum(0), 1)
+    heard = {(confusion.truth, confusion.answer) for confusion in confusions}
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(labels[row])}</th>'
+        f'<td class="clips">{counts[row].sum()}</td>'
+        f'<td class="meter" data-value="{recall[row]:.4f}">{_bar(recall[row])}</td>'
+        f'<td class="precision" data-value="{precision[row]:.4f}">{_percent(precision[row])}</td>'
+        f"{_mistake_cell(counts, int(row), labels, heard)}</tr>"
+        for row in np.argsort(recall, kind="stable")
+    )
+    return f"""<section><h2>Class by class</h2>
+<p>Recall: how many of its recordings are found. Precision: how many of those so named are it.</p>
+<div class="card scroll"><table class="classes sortable"><thead><tr>
+<th scope="col"><button>class</button></th><th scope="col" class="clips"><button>clips</button></th>
+<th scope="col" aria-sort="ascending"><button>recall</button></th>
+<th scope="col" class="precision"><button>precision</button></th>
+<th scope="col"><button>most often taken for</button></th></tr></thead><tbody>{rows}</tbody></table></div></section>"""
+
+
+def _mistake_cell(
+    counts: np.ndarray, row: int, labels: Sequence[str], heard: set[tuple[int, int]]
+) -> str:
+    others = counts[row].copy()
+    others[row] = 0
+    if not others.any():
+        return '<td data-value="0"></td>'
+    worst = int(others.argmax())
+    name = html.escape(labels[worst])
+    if (row, worst) in heard:
+        name = f'<a href="#pair-{row}-{worst}">{name}</a>'
+    return f'<td data-value="{others[worst]}">{name} ({others[worst]})</td>'
+
+
+def _bar(share: float) -> str:
+    return f'<span class="bar" style="--share:{100 * share:.1f}%"></span>{_percent(share)}'
+
+
+def matrix_section(
+    counts: np.ndarray, labels: Sequence[str], confusions: Sequence[Confusion]
+) -> str:
+    """The whole confusion matrix."""
+    linked = {(confusion.truth, confusion.answer) for confusion in confusions}
+    return f"""<section><h2>All confusions</h2>
+<p>A row is what was recorded, a column what was answered; the stronger the colour, the larger the share of the row.
+A coloured cell that can be heard above leads there.</p>
+<div class="card scroll">{matrix_svg(counts, labels, linked=linked)}</div></section>"""
+
+
+def sheet_section(sheet: Path | None) -> str:
+    """The contact sheet, if there is one."""
+    if sheet is None or not sheet.is_file():
+        return ""
+    with Image.open(sheet) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((SHEET_PX, 4 * SHEET_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    uri = data_uri(buffer.getvalue(), "image/jpeg")
+    return f"""<section><h2>What it imagines</h2>
+<p>A row a class: on the left what its recordings made the model imagine, on the right, as a control, what other
+recordings did.</p>
+<div class="card sheet"><img src="{uri}" width="{small.width}" height="{small.height}"
+ alt="Contact sheet of imagined pictures"></div></section>"""
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}{THIN}%"
+
+
+def _percent(share: float) -> str:
+    return percent(share).replace(" ", THIN)
