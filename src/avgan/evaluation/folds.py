@@ -3,6 +3,7 @@
 - `esc50`: the official five folds (Piczak 2015).
 - `esc10`: the same folds with the ten classes of ESC-10 alone.
 - `folder`: a folder of one's own, cut by source into folds of like labels.
+- `tau2019`, `tau2019_cities`, `tau_av_2021`: see `tau`.
 
 The test side is kept as published; the training side gives up the few clips whose recording also stands in the test.
 """
@@ -23,6 +24,9 @@ PROTOCOLS: dict[str, str] = {
     "esc50": "folds:esc50",
     "esc10": "folds:esc10",
     "folder": "folds:folder",
+    "tau2019": "tau:tau2019",
+    "tau2019_cities": "tau:tau2019_cities",
+    "tau_av_2021": "tau:tau_av_2021",
 }
 """Name on the command line -> "module:function" that reads it from the folder of the data."""
 

@@ -4,6 +4,8 @@
   never heard a sound and is shared), then scored on it. A run that already holds a fold out serves as that fold.
 - `holdout`: the run itself, on the folds it held out, or on what it kept aside for validation.
 - `pictures`: what the run imagines for those folds, by a judge of scenes and for the eye (see `pictures`).
+- `tau2019`, `tau_av_2021`: the run itself on the publisher's test part, in cities it has heard and in others.
+- `tau2019_cities`: ten runs, each without a city, scored in it (see `tau` for all three).
 
 A protocol can be interrupted anywhere; the same command goes on.
 """
@@ -11,30 +13,41 @@ A protocol can be interrupted anywhere; the same command goes on.
 import hashlib
 import json
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.config import RunConfig
-from avgan.data.loading import WaveformStore
+from avgan.data.datasets import find
+from avgan.data.datasets.tau import city_of
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import CheckpointError, ConfigError, DataError
-from avgan.evaluation import metrics
+from avgan.evaluation import metrics, tau
+from avgan.evaluation.groups import share
+from avgan.evaluation.imagined import BATCH, draw_chosen, imagine
+from avgan.evaluation.page import Answered, write_page
 from avgan.evaluation.pictures import evaluate_pictures
 from avgan.evaluation.report import write_report
 from avgan.model import AVGAN
 from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
 
-PROTOCOLS = ("esc50", "holdout", "pictures")
+PROTOCOLS = ("esc50", "holdout", "pictures", "tau2019", "tau2019_cities", "tau_av_2021")
 ESC50_FOLDS = ("1", "2", "3", "4", "5")
-BATCH = 32
+DATASET_OF = {
+    "tau2019": "tau2019",
+    "tau2019_cities": "tau2019",
+    "tau_av_2021": "tau_av_2021",
+}
+"""Where a protocol has a data set of its own; else it is the run's."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +90,77 @@ def evaluate(
     out = out or run / protocol
     if protocol == "pictures":
         return evaluate_pictures(run, data=data, out=out)
-    sounds = read_sounds(described.config.data, data)
+    own_data = DATASET_OF.get(protocol)
+    sounds = find(data, own_data) if own_data else read_sounds(described.config.data, data)
+    if folds := folds_of(protocol, described.config, sounds):
+        out.mkdir(parents=True, exist_ok=True)
+        scored = [
+            score_fold(run, described, fold, sounds, data=data, out=out, start_from=start_from)
+            for fold in folds
+        ]
+        more = measure_folds(scored) if protocol == "esc50" else measure_tau(scored, sounds)
+    elif protocol == "holdout":
+        scored, more = [score_held_out(run, sounds)], {}
+    else:
+        scored, more = score_tau(run, sounds, frames=protocol == "tau_av_2021")
+    report = summarise(protocol, described, scored, sounds) | more
+    out.mkdir(parents=True, exist_ok=True)
+    write_report(report, out)
+    runs = {fold: run_of_fold(run, described, fold, out) for fold in folds}
+    show(report, scored, sounds, out=out, run=run, runs=runs)
+    return report
+
+
+def show(
+    report: dict[str, Any],
+    scored: list[Scored],
+    sounds: Manifest,
+    *,
+    out: Path,
+    run: Path,
+    runs: dict[str, Path],
+) -> None:
+    """Write report.html into `out`, with what the runs of the folds (else the run) imagine for what they mistake."""
+    ids = [clip_id for fold in scored for clip_id in fold.clip_ids]
+    answered = Answered.of(
+        sounds,
+        ids,
+        np.concatenate([np.asarray(fold.targets) for fold in scored]),
+        np.concatenate([np.asarray(fold.probabilities) for fold in scored]),
+    )
+    fold_of = [fold.fold for fold in scored for _ in fold.clip_ids]
+
+    def draw(numbers: Sequence[int]) -> list[np.ndarray | None]:
+        clips = tuple(answered.clips[number] for number in numbers)
+        chosen = Manifest(sounds.name, sounds.root, clips)
+        names = [fold_of[number] for number in numbers]
+        return draw_chosen({name: runs.get(name, run) for name in names}, names, chosen)
+
+    write_page(report, answered, out, draw=draw, sheet=run / "pictures" / "contact_sheet.jpg")
+
+
+def folds_of(protocol: str, config: RunConfig, sounds: Manifest) -> tuple[str, ...]:
+    """The folds that are trained anew; none where the run itself is scored. Raises ConfigError for other data."""
     if protocol == "esc50":
         if not set(ESC50_FOLDS) <= {clip.fold for clip in sounds.clips}:
             raise ConfigError(
                 f"{sounds.root}: has not the five folds of ESC-50; use --protocol holdout"
             )
-        out.mkdir(parents=True, exist_ok=True)
-        scored = [
-            score_fold(run, described, fold, sounds, data=data, out=out, start_from=start_from)
-            for fold in ESC50_FOLDS
-        ]
-    else:
-        scored = [score_held_out(run, sounds)]
-        out.mkdir(parents=True, exist_ok=True)
-    report = summarise(protocol, described, scored, sounds)
-    write_report(report, out)
-    return report
+        return ESC50_FOLDS
+    if protocol == "tau2019_cities":
+        if config.data.sounds != sounds.name:
+            raise ConfigError(
+                f"{protocol} trains runs like this one on {sounds.name}; give a run of that data set"
+            )
+        return tau.cities_of(sounds)
+    return ()
+
+
+def run_of_fold(run: Path, described: Checkpoint, fold: str, out: Path) -> Path:
+    """Where the run without a fold lies: the run itself, if it holds out that fold and is finished."""
+    finished = described.position.finished == NAMES
+    own = finished and described.config == fold_config(described.config, fold)
+    return run if own else out / f"fold-{fold}"
 
 
 def fold_config(config: RunConfig, fold: str) -> RunConfig:
@@ -117,8 +184,7 @@ def score_fold(
     Answers on disk are taken when this configuration gave them. Raises ConfigError when the fold's run has another one.
     """
     config = fold_config(described.config, fold)
-    finished = described.position.finished == NAMES
-    own = run if finished and described.config == config else out / f"fold-{fold}"
+    own = run_of_fold(run, described, fold, out)
     answers = out / f"fold-{fold}.json"
     stored = json.loads(answers.read_text()) if answers.exists() else None
     # answers without a hash are older than the hash and taken at their word
@@ -147,13 +213,19 @@ def held_out(sounds: Manifest, folds: tuple[str, ...]) -> Manifest:
     return test
 
 
-def score_held_out(run: Path, sounds: Manifest) -> Scored:
-    """Score a run on the folds it held out, or on the recordings it kept aside for validation."""
+def load_finished(run: Path) -> tuple[AVGAN, Checkpoint]:
+    """The networks of a run. Raises CheckpointError where its training is not finished."""
     networks, trained = checkpoint.load_networks(run)
     if trained.position.finished != NAMES:
         raise CheckpointError(
             f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )
+    return networks, trained
+
+
+def score_held_out(run: Path, sounds: Manifest) -> Scored:
+    """Score a run on the folds it held out, or on the recordings it kept aside for validation."""
+    networks, trained = load_finished(run)
     folds = trained.config.data.held_out_folds
     if folds:
         return score(networks, trained, held_out(sounds, folds), name=",".join(folds))
@@ -171,29 +243,67 @@ def score_held_out(run: Path, sounds: Manifest) -> Scored:
     return score(networks, trained, test, name="validation")
 
 
-@torch.inference_mode()
+def score_tau(run: Path, sounds: Manifest, *, frames: bool) -> tuple[list[Scored], dict[str, Any]]:
+    """Score a run on the test part of a TAU set; with `frames` also what it imagines, beside the real frames."""
+    networks, trained = load_finished(run)
+    test = tau.in_part(sounds, "test")
+    check_never_heard(trained, test)
+    features = imagine(networks, trained, test)
+    scored = [answer(networks, trained, test, features, name="1")]
+    more = measure_tau(scored, sounds, cities_heard={city_of(source) for source in trained.sources})
+    if frames:
+        seen = tau.score_frames(networks, trained, sounds, features)
+        more["groups"]["picture"] = seen.pop("picture")
+        more |= seen
+    return scored, more
+
+
+def measure_tau(
+    scored: list[Scored], sounds: Manifest, *, cities_heard: Collection[str] = ()
+) -> dict[str, Any]:
+    """The measures of `tau` over all folds together; no city was heard where each is left out in its turn."""
+    clip_of = {clip.id: clip for clip in sounds.clips}
+    return tau.measures(
+        [clip_of[clip_id] for fold in scored for clip_id in fold.clip_ids],
+        np.concatenate([np.asarray(fold.targets) for fold in scored]),
+        np.concatenate([np.asarray(fold.probabilities) for fold in scored]),
+        cities_heard,
+    )
+
+
+def measure_folds(scored: list[Scored]) -> dict[str, Any]:
+    """The share of right answers in each fold, with its interval."""
+    shares = {
+        fold.fold: share(fold.answers == np.asarray(fold.targets), fold.sources) for fold in scored
+    }
+    return {"groups": {"fold": shares}}
+
+
 def score(networks: AVGAN, trained: Checkpoint, test: Manifest, *, name: str) -> Scored:
     """Probabilities for all clips of `test`. Raises LeakageError when a source of theirs was trained on."""
-    config = trained.config
+    check_never_heard(trained, test)
+    return answer(networks, trained, test, imagine(networks, trained, test), name=name)
+
+
+def check_never_heard(trained: Checkpoint, test: Manifest) -> None:
+    """Raise LeakageError when a source of the test was trained on, DataError when a label was never taught."""
     trained_on = set(trained.sources)
     check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
-    index = {label: number for number, label in enumerate(trained.labels)}
-    if unknown := sorted({clip.label for clip in test.clips} - index.keys()):
+    if unknown := sorted({clip.label for clip in test.clips} - set(trained.labels)):
         raise DataError(
-            f"{name}: the run was never taught {unknown[0]!r}; train on recordings of every label"
+            f"{test.name}: the run was never taught {unknown[0]!r}; train on recordings of every label"
         )
-    store = WaveformStore(
-        test,
-        rate_hz=config.front_end.sample_rate_hz,
-        window_s=config.data.window_s,
-        cache_bytes=0,
-    )
+
+
+@torch.inference_mode()
+def answer(
+    networks: AVGAN, trained: Checkpoint, test: Manifest, features: Tensor, *, name: str
+) -> Scored:
+    """Answers read from the imagined features (M, D, 16, 16) of `test`."""
+    index = {label: number for number, label in enumerate(trained.labels)}
     probabilities: list[list[float]] = []
-    for start in range(0, len(test.clips), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(test.clips)))
-        features = networks.generator(networks.log_mel(torch.from_numpy(store.get(rows))))
-        logits = networks.classifier(features)
-        probabilities += torch.softmax(logits.double(), 1).tolist()
+    for part in features.split(BATCH):
+        probabilities += torch.softmax(networks.classifier(part).double(), 1).tolist()
     return Scored(
         fold=name,
         clip_ids=[clip.id for clip in test.clips],

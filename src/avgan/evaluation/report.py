@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from avgan.evaluation.groups import group_lines
+
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Write report.json, per_class.md and confusion.png into `out`."""
@@ -49,6 +51,7 @@ def summary(report: dict[str, Any], out: Path) -> str:
     lines += [f"  {fold:<12} {100 * value:5.1f} %" for fold, value in report["by_fold"].items()]
     if "scene_accuracy" in report:
         lines.append(f"  {'scenes':<12} {100 * report['scene_accuracy']:5.1f} %")
+    lines += group_lines(report, ("seen", "city", "picture"))
     lines.append(f"{report['num_clips']} clips; report, table by class and confusion matrix: {out}")
     return "\n".join(lines)
 

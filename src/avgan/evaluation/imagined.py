@@ -1,0 +1,60 @@
+"""What a run imagines for recordings: feature maps of all, and drawings of a few by the run that never heard them.
+
+Shapes: M clips, D code dimension, H W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avgan import checkpoint
+from avgan.checkpoint import Checkpoint
+from avgan.data.loading import WaveformStore
+from avgan.data.manifest import Manifest
+from avgan.model import AVGAN
+from avgan.training.log import to_uint8
+
+BATCH = 32
+
+
+@torch.inference_mode()
+def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
+    """The imagined features of all clips, (M, D, 16, 16)."""
+    config = trained.config
+    store = WaveformStore(
+        sounds,
+        rate_hz=config.front_end.sample_rate_hz,
+        window_s=config.data.window_s,
+        cache_bytes=0,
+    )
+    parts = []
+    for start in range(0, len(sounds), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(sounds)))
+        parts.append(networks.generator(networks.log_mel(torch.from_numpy(store.get(rows)))))
+    return torch.cat(parts)
+
+
+def draw_chosen(
+    runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest
+) -> list[np.ndarray | None]:
+    """The picture (H, W, 3) uint8 imagined for each clip of `sounds` (M,) by the run of its fold (M,).
+
+    None where that run is gone: its answers may have been kept without it.
+    """
+    pictures: list[np.ndarray | None] = [None] * len(sounds)
+    for fold in dict.fromkeys(folds):
+        run = runs.get(fold)
+        if run is None or checkpoint.newest(run) is None:
+            continue
+        networks, trained = checkpoint.load_networks(run)
+        places = [place for place, name in enumerate(folds) if name == fold]
+        chosen = Manifest(sounds.name, sounds.root, tuple(sounds.clips[place] for place in places))
+        features = imagine(networks, trained, chosen)
+        with torch.inference_mode():
+            drawn = to_uint8(networks.vqvae.draw(features))
+        for place, picture in zip(places, drawn, strict=True):
+            pictures[place] = np.ascontiguousarray(picture.transpose(1, 2, 0))
+    return pictures

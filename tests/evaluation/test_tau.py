@@ -1,0 +1,222 @@
+"""The TAU protocols on trees in the official layout: who learns what, and what a report says of which city."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from avgan import checkpoint
+from avgan.data.datasets import find
+from avgan.errors import ConfigError, DataError, LeakageError
+from avgan.evaluation import protocols, tau
+from avgan.evaluation.folds import read_protocol
+from avgan.evaluation.protocols import evaluate
+from avgan.evaluation.report import summary
+from avgan.training.run import train
+
+SCENES = ("bus", "park", "tram")
+
+
+def places(first: int, *cities: str) -> list[str]:
+    """A place for each scene in each city, with numbers from `first` on."""
+    pairs = [(scene, city) for city in cities for scene in SCENES]
+    return [f"{scene}-{city}-{first + number}" for number, (scene, city) in enumerate(pairs)]
+
+
+PLACES = {
+    "train": places(100, "lyon", "paris"),
+    "test": ["bus-lyon-5", "park-lyon-6", "tram-paris-7", "bus-milan-8", "park-milan-9"],
+    "unused": ["tram-milan-10"],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, tau_tree: Callable[..., Path]) -> Path:
+    """TAU 2019, and an audio-visual set of other locations, where Milan is heard in training too."""
+    root = tmp_path_factory.mktemp("tau")
+    tau_tree(root / "tau2019", "tau2019", PLACES)
+    parts = {"train": places(200, "lyon", "milan"), "test": places(300, "lyon", "milan")}
+    tau_tree(root / "tau_av_2021", "tau_av_2021", parts)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, tiny_config: Callable[..., Any]
+) -> Path:
+    """A finished run on the audio-visual set: sound and frame of one moment, no test clip heard."""
+    sets = {"data.sounds": "tau_av_2021", "data.images": "tau_av_2021"}
+    return train(tiny_config(sets), data=data, out=tmp_path_factory.mktemp("run") / "av")
+
+
+def ids(clips: Any) -> set[str]:
+    return {clip.id for clip in clips}
+
+
+def test_fold_1_is_the_publishers_and_milan_is_never_heard(data: Path) -> None:
+    protocol = read_protocol("tau2019", data)
+    (fold,) = protocol.folds
+    assert {clip.split for clip in fold.train.clips} == {"train"}
+    assert {clip.split for clip in fold.test.clips} == {"test"}
+    assert protocol.window_s == 10.0
+    assert protocol.labels == SCENES
+    milan = ids(clip for clip in fold.test.clips if clip.place == "milan")
+    assert protocol.parts == {tau.UNSEEN: milan, tau.SEEN: ids(fold.test.clips) - milan}
+
+
+def test_each_city_is_left_out_once_and_answered_whole(data: Path) -> None:
+    protocol = read_protocol("tau2019_cities", data)
+    everything = find(data, "tau2019").clips
+    assert [fold.name for fold in protocol.folds] == ["lyon", "milan", "paris"]
+    for fold in protocol.folds:
+        assert ids(fold.test.clips) == ids(clip for clip in everything if clip.place == fold.name)
+        assert fold.name not in {clip.place for clip in fold.train.clips}
+        assert {clip.split for clip in fold.train.clips} == {"train"}
+    assert sum(len(fold.test) for fold in protocol.folds) == len(everything)
+
+
+def test_the_audio_visual_protocol_learns_with_its_own_frames(data: Path) -> None:
+    protocol = read_protocol("tau_av_2021", data)
+    (fold,) = protocol.folds
+    assert protocol.images == "tau_av_2021"
+    assert all(clip.image_path and clip.frame_s for clip in fold.train.clips)
+    assert list(protocol.parts) == [tau.SEEN]
+
+
+def test_a_location_in_both_parts_is_refused(tmp_path: Path, tau_tree: Callable[..., Path]) -> None:
+    places = {"train": ["bus-lyon-1", "park-lyon-2"], "test": ["bus-lyon-2"]}
+    tau_tree(tmp_path / "tau2019", "tau2019", places)
+    with pytest.raises(LeakageError, match="'lyon-2' stands in training and test"):
+        read_protocol("tau2019", tmp_path)
+
+
+def test_a_set_without_a_test_says_what_to_do(
+    tmp_path: Path, tau_tree: Callable[..., Path]
+) -> None:
+    tau_tree(tmp_path / "tau2019", "tau2019", {"train": ["bus-lyon-1"]})
+    (tmp_path / "tau2019" / "evaluation_setup" / "fold1_test.csv").write_text(
+        "filename\naudio/other.wav\n"
+    )
+    with pytest.raises(DataError, match=r"fold 1 has no clips to test; unpack the set's meta\.zip"):
+        read_protocol("tau2019", tmp_path)
+
+
+def test_groups_are_those_of_the_clips_and_their_intervals_those_of_locations(data: Path) -> None:
+    clips = find(data, "tau2019").select(lambda clip: clip.split == "test").clips
+    correct = np.array([clip.place == "lyon" for clip in clips])
+    groups = tau.group_shares(clips, correct, {"lyon", "paris"})
+    assert {name: part["num_clips"] for name, part in groups["seen"].items()} == {
+        tau.SEEN: 6,
+        tau.UNSEEN: 4,
+    }
+    assert groups["seen"][tau.UNSEEN]["accuracy"] == 0.0
+    assert groups["seen"][tau.SEEN]["accuracy"] == pytest.approx(2 / 3)
+    assert {name: part["accuracy"] for name, part in groups["city"].items()} == {
+        "lyon": 1.0,
+        "milan": 0.0,
+        "paris": 0.0,
+    }
+    assert groups["city"]["paris"]["num_sources"] == 1
+    assert groups["city"]["paris"]["interval_95"] is None
+    assert list(groups["label"]) == ["bus", "park", "tram"]
+    assert groups["label"]["bus"]["accuracy"] == 0.5
+
+
+def test_a_run_is_reported_by_city_seen_and_unseen(data: Path, run: Path, tmp_path: Path) -> None:
+    report = evaluate(run, protocol="tau_av_2021", data=data, out=tmp_path / "av")
+    assert report["num_clips"] == 12
+    groups = report["groups"]
+    assert set(groups) == {"seen", "city", "label", "picture"}
+    assert list(groups["seen"]) == [tau.SEEN]
+    assert set(groups["city"]) == {"lyon", "milan"}
+    assert sum(part["num_clips"] for part in groups["label"].values()) == 12
+    assert report["class_average"] == pytest.approx(
+        np.mean([part["accuracy"] for part in groups["label"].values()])
+    )
+    assert report["log_loss"] > 0
+    assert list(groups["picture"]) == [
+        "the real frame",
+        "the imagined picture",
+        "a picture imagined for another recording",
+    ]
+    assert {part["num_sources"] for part in groups["picture"].values()} == {6}
+    written = json.loads((tmp_path / "av" / "report.json").read_text())
+    assert written == json.loads(json.dumps(report))
+    page = (tmp_path / "av" / "report.html").read_text(encoding="utf-8")
+    assert "milan" in page
+    assert "the imagined picture" in page
+    assert "the imagined picture" in summary(report, tmp_path)
+
+
+def test_what_another_set_taught_is_scored_where_no_location_is_shared(
+    data: Path, run: Path, tmp_path: Path
+) -> None:
+    """Trained in Lyon and Milan of one set: Paris is the city never heard in the other."""
+    report = evaluate(run, protocol="tau2019", data=data, out=tmp_path / "own")
+    assert {name: part["num_clips"] for name, part in report["groups"]["seen"].items()} == {
+        tau.SEEN: 8,
+        tau.UNSEEN: 2,
+    }
+    assert "picture" not in report["groups"]
+    networks, described = checkpoint.load_networks(run)
+    leaky = replace(described, sources=(*described.sources, "milan-8"))
+    checkpoint.save(tmp_path / "leaky" / "checkpoint", leaky, networks, {})
+    with pytest.raises(LeakageError, match="'milan-8' stands in training and test"):
+        evaluate(tmp_path / "leaky", protocol="tau2019", data=data, out=tmp_path / "out")
+
+
+def test_a_picture_is_scored_against_its_own_sound_and_against_another(data: Path) -> None:
+    """A judge that reads numbers: pictures that hold the right number are right, mixed up by chance alone."""
+    test = tau.in_part(find(data, "tau_av_2021"), "test")
+    targets = np.array([SCENES.index(clip.label) for clip in test.clips])
+    right = torch.tensor(targets).float()[:, None, None, None].expand(-1, 1, 16, 16)
+    same = SimpleNamespace(quantizer=lambda features: SimpleNamespace(vectors=features))
+
+    class Reader:
+        def probabilities(self, vectors: torch.Tensor) -> np.ndarray:
+            return np.eye(3)[vectors.flatten(1).mean(1).round().int().numpy()]
+
+    def shares(features: torch.Tensor) -> dict[str, float]:
+        networks: Any = SimpleNamespace(vqvae=same)
+        judge: Any = Reader()
+        found = tau.compare_frames(networks, judge, right, features, targets, test)
+        return {name: part["accuracy"] for name, part in found["picture"].items()}
+
+    real, imagined, other = shares(right).values()
+    assert (real, imagined) == (1.0, 1.0)
+    assert other < 0.7
+    real, imagined, _ = shares((right + 1) % 3).values()
+    assert (real, imagined) == (1.0, 0.0)
+
+
+def test_ten_cities_take_ten_runs_each_without_one(
+    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, described = checkpoint.load_networks(run)
+    section = described.config.data.model_copy(update={"sounds": "tau2019", "images": "miniplaces"})
+    own = replace(described, config=described.config.model_copy(update={"data": section}))
+    checkpoint.save(tmp_path / "run" / "checkpoint", own, networks, {})
+    asked: list[str] = []
+
+    def no_train(config: Any, *, data: Path, out: Path, start_from: Path | None) -> Path:
+        (city,) = config.data.held_out_folds
+        asked.append(city)
+        heard = {clip.source_id for clip in find(data, "tau2019").clips if clip.place != city}
+        trained = replace(own, config=config, sources=tuple(sorted(heard)))
+        checkpoint.save(out / "checkpoint", trained, networks, {})
+        return out
+
+    monkeypatch.setattr(protocols, "train", no_train)
+    report = evaluate(tmp_path / "run", protocol="tau2019_cities", data=data)
+    assert asked == ["lyon", "milan", "paris"]
+    assert list(report["by_fold"]) == asked
+    assert list(report["groups"]["seen"]) == [tau.UNSEEN]
+    assert report["num_clips"] == len(find(data, "tau2019"))
+    with pytest.raises(ConfigError, match="give a run of that data set"):
+        evaluate(run, protocol="tau2019_cities", data=data, out=tmp_path / "no")
