@@ -136,10 +136,14 @@ def test_the_receptive_field_of_facn_follows_rho() -> None:
 
 
 def test_facn_knows_how_high_a_sound_is() -> None:
-    hidden = torch.zeros(2, 3, 8, 5)
-    heights = facn.with_frequency(hidden)[1, 3]
-    torch.testing.assert_close(heights[:, 0], torch.arange(-4, 4) / 4)
-    torch.testing.assert_close(heights, heights[:, :1].expand(-1, 5))
+    hidden = torch.rand(2, 3, 8, 5)
+    heights = facn.heights(hidden)
+    torch.testing.assert_close(heights[0, 0, :, 0], torch.arange(-4, 4) / 4)
+    convolution = facn.FrequencyAwareConvolution(3, 6, 3)
+    weight = torch.cat([convolution.of_sound.weight, convolution.of_height.weight], dim=1)
+    beside = torch.cat([hidden, heights.expand(2, 1, -1, -1)], dim=1)
+    expected = torch.nn.functional.conv2d(beside, weight, padding=1)
+    torch.testing.assert_close(convolution(hidden), expected)
 
 
 def test_an_untrained_block_of_facn_changes_nothing() -> None:

@@ -52,7 +52,7 @@ class CNN9(nn.Module):
                 layers += [
                     nn.Conv2d(num_in, width, 3, padding=1, bias=False),
                     nn.BatchNorm2d(width),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                 ]
                 num_in = width
             if index < 3:  # the fourth pooling of the original is 1 x 1

@@ -7,7 +7,6 @@ cannot tell how high a sound is, so every convolution of a block is also given t
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from avgan.baselines.fitting import Recipe
 from avgan.baselines.rival import Card, Clips
@@ -65,12 +64,32 @@ def kernel_sizes(rho: int) -> list[tuple[int, int]]:
     return list(zip(first, second, strict=True))
 
 
-def with_frequency(hidden: Tensor) -> Tensor:
-    """(B, C, F, T) -> (B, C + 1, F, T): the last channel is -1 at the lowest band and nears 1 at the highest."""
+def heights(hidden: Tensor) -> Tensor:
+    """(B, C, F, T) -> (1, 1, F, T): -1 at the lowest band, rising to nearly 1 at the highest."""
     num_rows = hidden.shape[2]
-    heights = torch.arange(num_rows, device=hidden.device) * (2.0 / num_rows) - 1.0
-    channel = heights.to(hidden.dtype)[None, None, :, None]
-    return torch.cat([hidden, channel.expand(len(hidden), 1, -1, hidden.shape[3])], dim=1)
+    rising = torch.arange(num_rows, device=hidden.device) * (2.0 / num_rows) - 1.0
+    return rising.to(hidden.dtype)[None, None, :, None].expand(1, 1, -1, hidden.shape[3])
+
+
+class FrequencyAwareConvolution(nn.Module):
+    """A convolution that is given the height as one more channel: (B, C, F, T) -> (B, C', F, T).
+
+    That channel is the same for all clips, so it is convolved once and added: no copy of the others is made for it.
+    """
+
+    def __init__(self, num_in: int, num_out: int, kernel: int) -> None:
+        super().__init__()
+        self.of_sound = nn.Conv2d(num_in, num_out, kernel, padding=kernel // 3, bias=False)
+        self.of_height = nn.Conv2d(1, num_out, kernel, padding=kernel // 3, bias=False)
+
+    def start(self, deviation: float) -> None:
+        """First weights, normally distributed."""
+        for part in (self.of_sound, self.of_height):
+            nn.init.normal_(part.weight, std=deviation)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        convolved: Tensor = self.of_sound(hidden)
+        return convolved.add_(self.of_height(heights(hidden)))
 
 
 class FrequencyAwareBlock(nn.Module):
@@ -78,10 +97,9 @@ class FrequencyAwareBlock(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, kernels: tuple[int, int]) -> None:
         super().__init__()
-        first, second = kernels
-        self.first = nn.Conv2d(num_in + 1, num_out, first, padding=first // 3, bias=False)
+        self.first = FrequencyAwareConvolution(num_in, num_out, kernels[0])
         self.first_norm = nn.BatchNorm2d(num_out)
-        self.second = nn.Conv2d(num_out + 1, num_out, second, padding=second // 3, bias=False)
+        self.second = FrequencyAwareConvolution(num_out, num_out, kernels[1])
         self.second_norm = nn.BatchNorm2d(num_out)
         self.around: nn.Module = nn.Identity()
         if num_in != num_out:
@@ -89,13 +107,13 @@ class FrequencyAwareBlock(nn.Module):
             nn.init.normal_(around.weight, std=(2 / num_out) ** 0.5)
             self.around = nn.Sequential(around, nn.BatchNorm2d(num_out))
         depth = BLOCKS_PER_STAGE * len(WIDTHS)
-        nn.init.normal_(self.first.weight, std=(2 / (first**2 * num_out)) ** 0.5 / depth**0.5)
-        nn.init.zeros_(self.second.weight)
+        self.first.start((2 / (kernels[0] ** 2 * num_out)) ** 0.5 / depth**0.5)
+        self.second.start(0.0)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(with_frequency(hidden))))
-        inner = self.second_norm(self.second(with_frequency(inner)))
-        return functional.relu(inner + self.around(hidden))
+        inner = self.first_norm(self.first(hidden)).relu_()
+        inner = self.second_norm(self.second(inner))
+        return (inner + self.around(hidden)).relu_()
 
 
 class FrequencyAwareCPResNet(nn.Module):
@@ -105,7 +123,7 @@ class FrequencyAwareCPResNet(nn.Module):
         super().__init__()
         stem = nn.Conv2d(2, WIDTHS[0], 5, stride=2, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight, nonlinearity="relu")
-        layers: list[nn.Module] = [stem, nn.BatchNorm2d(WIDTHS[0]), nn.ReLU()]
+        layers: list[nn.Module] = [stem, nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True)]
         num_in = WIDTHS[0]
         for index, kernels in enumerate(kernel_sizes(rho)):
             width = WIDTHS[index // BLOCKS_PER_STAGE]

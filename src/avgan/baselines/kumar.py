@@ -63,7 +63,7 @@ class SegmentCNN(nn.Module):
 def _convolution(num_in: int, num_out: int, *, kernel: int, padding: int) -> list[nn.Module]:
     convolution = nn.Conv2d(num_in, num_out, kernel, padding=padding)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return [convolution, nn.BatchNorm2d(num_out), nn.ReLU()]
+    return [convolution, nn.BatchNorm2d(num_out), nn.ReLU(inplace=True)]
 
 
 def hear(clips: Clips) -> np.ndarray:
