@@ -1,0 +1,354 @@
+"""SoundNet (Aytar et al. 2016): one-dimensional convolutions straight on the waveform, eight or five layers deep.
+
+The authors taught it to agree with picture networks on two million videos and put a linear support vector machine on
+its inner vectors (74.2 and 66.1 % on ESC-50); taught on ESC-50 alone it reached 51.1 and 65.0 %. Both are here. The
+first needs the published weights, which nobody may ship: a file that a user has, see `load_weights`.
+
+Shapes: M clips, B batch, L samples, C channels, T time steps, N labels. Waveforms go through as pictures of height 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from safetensors.numpy import load_file
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import LinearSVC
+from torch import Tensor, nn
+
+from avgan.baselines import probes
+from avgan.baselines.fitting import (
+    Recipe,
+    cost_of,
+    fit_network,
+    one_cycle,
+    predict_network,
+    rolled,
+    seeded,
+)
+from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.data.loading import INT16_PEAK
+from avgan.errors import DataError
+
+RATE_HZ = 22_050
+FULL_SCALE = 256.0
+"""Of the samples: 32 bits times 2^-23."""
+TRANSFER_SCALE = 512.0
+"""The authors' script for ESC-50 takes 2^-22."""
+BLOCK = 32
+ENDINGS = ("safetensors", "npz")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of stride 2 padded by half its kernel, batch norm, ReLU, and a maximum over `pool` steps."""
+
+    width: int
+    kernel: int
+    pool: int = 1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one of the two networks looks like."""
+
+    layers: tuple[Layer, ...]
+    head_kernel: int
+    head_stride: int
+    head_padding: int
+    num_transferred: int
+    """Layers below the vectors that a linear classifier is given."""
+    shortest_s: float
+    """Shorter clips are repeated, else the head has nothing left to look at."""
+
+
+EIGHT = Shape(
+    (
+        Layer(16, 64, 8), Layer(32, 32, 8), Layer(64, 16), Layer(128, 8), Layer(256, 4, 4),
+        Layer(512, 4), Layer(1024, 4),
+    ),
+    8, 2, 0, 5, 10.0,
+)  # fmt: skip
+FIVE = Shape(
+    (Layer(32, 64, 8), Layer(64, 32, 8), Layer(128, 16, 8), Layer(256, 8)), 16, 12, 4, 4, 5.0
+)
+
+
+class SoundNet(nn.Module):
+    """Waveform (B, 1, 1, L) -> logits (B, N), the mean over the time steps of the head."""
+
+    def __init__(self, shape: Shape, num_labels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        num_in = 1
+        for layer in shape.layers:
+            self.layers.append(_block(num_in, layer))
+            num_in = layer.width
+        self.head = nn.Conv2d(
+            num_in,
+            num_labels,
+            (1, shape.head_kernel),
+            stride=(1, shape.head_stride),
+            padding=(0, shape.head_padding),
+        )
+        self.apply(_initialise)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.hear(waveform, len(self.layers))).mean((2, 3))
+        return logits
+
+    def hear(self, waveform: Tensor, num_layers: int) -> Tensor:
+        """Vectors (B, C, 1, T) after the first layers."""
+        hidden = waveform
+        for layer in self.layers[:num_layers]:
+            hidden = layer(hidden)
+        return hidden
+
+    def load_weights(self, path: Path, num_layers: int) -> None:
+        """Fill the first layers from a .safetensors or .npz file; anything else that it holds is left alone.
+
+        Names count from 1: `conv1.weight` (width, width before, kernel), `conv1.bias`, `norm1.weight`, `norm1.bias`,
+        `norm1.running_mean`, `norm1.running_var`, and so on. Further axes of length 1 are ignored.
+
+        Raises DataError where something is missing, has another shape, or the file could run code (a pickle).
+        """
+        arrays = read_arrays(path)
+        for number, layer in enumerate(self.layers[:num_layers], start=1):
+            assert isinstance(layer, nn.Sequential)
+            for part, name in zip(layer, (f"conv{number}", f"norm{number}"), strict=False):
+                for key, value in part.state_dict().items():
+                    if key != "num_batches_tracked":
+                        _fill(value, arrays, f"{name}.{key}", path)
+
+
+def _block(num_in: int, layer: Layer) -> nn.Sequential:
+    kernel, padding = (1, layer.kernel), (0, layer.kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(num_in, layer.width, kernel, stride=(1, 2), padding=padding),
+        nn.BatchNorm2d(layer.width),
+        # the original has ReLU first: the same numbers, and a third slower
+        nn.MaxPool2d((1, layer.pool)) if layer.pool > 1 else nn.Identity(),
+        nn.ReLU(),
+    )
+
+
+def _initialise(module: nn.Module) -> None:
+    """As the original begins: small random weights, scales about 1."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.01)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
+    """The named arrays of a .safetensors or .npz file. Raises DataError where it is neither."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+    except Exception as error:  # each reader has its own errors
+        raise DataError(f"{path}: cannot be read ({error}); convert the weights anew") from error
+    raise DataError(
+        f"{path}: not .safetensors or .npz; a dictionary in a .npy file is a pickle, which could run "
+        "code: convert it where you trust it"
+    )
+
+
+def _fill(value: Tensor, arrays: Mapping[str, np.ndarray], name: str, path: Path) -> None:
+    shape = tuple(value.squeeze().shape)
+    if name not in arrays:
+        raise DataError(f"{path}: has no {name!r}; is it a network of the other depth?")
+    array = np.array(arrays[name], np.float32)
+    if array.squeeze().shape != shape:
+        raise DataError(f"{path}: {name!r} has the shape {array.shape}, not {shape}")
+    value.copy_(torch.from_numpy(array).reshape(value.shape))
+
+
+def repeated(waveforms: np.ndarray, num_samples: int) -> np.ndarray:
+    """(M, L) -> (M, L) where that is long enough, else (M, num_samples): over and over again."""
+    if waveforms.shape[1] >= num_samples:
+        return waveforms
+    return np.tile(waveforms, (1, -(-num_samples // waveforms.shape[1])))[:, :num_samples]
+
+
+def as_input(samples: np.ndarray, full_scale: float) -> Tensor:
+    """Samples (B, L) int16 -> (B, 1, 1, L) as the network is given them."""
+    return torch.from_numpy(samples)[:, None, None].float() * (full_scale / INT16_PEAK)
+
+
+def read_samples(clips: Clips, shape: Shape) -> np.ndarray:
+    """(M, L) int16, half of what they take otherwise, at least as long as the network needs."""
+    num_samples = round(shape.shortest_s * RATE_HZ)
+    blocks = [
+        np.rint(block.clip(-1, 1) * INT16_PEAK).astype(np.int16)
+        for block in probes.waveform_blocks(clips, RATE_HZ, BLOCK)
+    ]
+    return repeated(np.concatenate(blocks), num_samples)
+
+
+class FromScratch:
+    """SoundNet that has heard nothing but the training clips."""
+
+    recipe = Recipe(
+        num_epochs=100,
+        batch_size=32,
+        optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
+        schedule=one_cycle,
+    )
+
+    def __init__(self, card: Card, shape: Shape) -> None:
+        self.card = card
+        self._shape = shape
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Train all layers on the labels; each clip begins at a random moment each time."""
+        samples = read_samples(clips, self._shape)
+        with seeded(rng):
+            self._network = SoundNet(self._shape, clips.num_labels)
+        self._cost = cost_of(self._network, as_input(samples[:1], FULL_SCALE))
+
+        def draw(items: np.ndarray, augmenting: np.random.Generator | None) -> Tensor:
+            inputs = as_input(samples[items], FULL_SCALE)
+            return rolled(inputs, augmenting) if augmenting else inputs
+
+        fit_network(
+            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=self.recipe,
+            budget=budget, rng=rng,
+        )  # fmt: skip
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities (M, N)."""
+        samples = read_samples(clips, self._shape)
+        return predict_network(
+            self._network, lambda items, _: as_input(samples[items], FULL_SCALE), len(samples)
+        )
+
+    def cost(self) -> Cost:
+        """Of the network on one clip."""
+        return self._cost
+
+
+class Transferred:
+    """The published weights, and a linear support vector machine on what an inner layer hears in one second."""
+
+    def __init__(self, card: Card, shape: Shape, filename: str) -> None:
+        self.card = card
+        self._shape = shape
+        self._filename = filename
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Load the weights and learn from the windows of all clips. Raises DataError where there are no weights."""
+        self._network = SoundNet(self._shape, clips.num_labels).eval()
+        self._network.load_weights(self._find(clips.folder), self._shape.num_transferred)
+        windows = self._windows(clips)
+        machine = LinearSVC(C=0.01, random_state=int(rng.integers(2**31)))
+        num_windows = windows.shape[1]
+        self._machine: Pipeline = make_pipeline(machine).fit(
+            windows.reshape(-1, windows.shape[2]), np.repeat(clips.targets, num_windows)
+        )
+        used = nn.Sequential(*self._network.layers[: self._shape.num_transferred])
+        example = as_input(read_samples(clips.select(np.array([0])), self._shape), TRANSFER_SCALE)
+        network, machine_cost = cost_of(used, example), probes.cost_of(self._machine)
+        self._cost = Cost(
+            network.num_parameters + machine_cost.num_parameters,
+            network.num_macs + machine_cost.num_macs * num_windows,
+        )
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities (M, N) from the mean of the windows' decision values."""
+        windows = self._windows(clips)
+        values = probes.decisions(self._machine, windows.reshape(-1, windows.shape[2]))
+        means = values.reshape(*windows.shape[:2], -1).mean(1)
+        return probes.spread(probes.softmax(means), self._machine.classes_, clips.num_labels)
+
+    def cost(self) -> Cost:
+        """Of the layers that are used, and of the machine on all windows of a clip."""
+        return self._cost
+
+    def _find(self, folder: Path | None) -> Path:
+        places = [] if folder is None else [folder, folder / "soundnet", folder / "weights"]
+        for path in (place / f"{self._filename}.{end}" for place in places for end in ENDINGS):
+            if path.is_file():
+                return path
+        raise DataError(
+            f"{self.card.name}: no {self._filename}.safetensors in {folder or 'any folder'}; its authors' weights "
+            "may not be passed on: convert a copy of your own, names conv1.weight, norm1.running_mean and so on"
+        )
+
+    @torch.inference_mode()
+    def _windows(self, clips: Clips) -> np.ndarray:
+        """(M, windows, C * steps of one second): windows of a tenth of the clip, one step apart."""
+        samples = read_samples(clips, self._shape)
+        rows = []
+        for start in range(0, len(samples), BLOCK):
+            block = as_input(samples[start : start + BLOCK], TRANSFER_SCALE)
+            heard = self._network.hear(block, self._shape.num_transferred)[:, :, 0].numpy()
+            second = -(-heard.shape[2] * RATE_HZ // samples.shape[1])
+            windows = sliding_window_view(heard, second, axis=2)
+            rows.append(windows.transpose(0, 2, 1, 3).reshape(len(heard), windows.shape[2], -1))
+        return np.concatenate(rows)
+
+
+SOURCE = (
+    "Aytar, Vondrick, Torralba: SoundNet, Learning Sound Representations from Unlabeled Video, "
+    "NIPS 2016"
+)
+FOLLOWS = (
+    "22.05 kHz waveform, layers, batch norm, first weights drawn from N(0, 0.01)",
+    "Adam 0.001",
+)
+DIFFERS = (
+    "how the authors trained on ESC-50 alone is not told: here 100 epochs in batches of 32, a rate that rises and "
+    "falls, clips that begin at a random moment, the mean over the head's time steps",
+    "convolutions in bfloat16 where the processor has it",
+)
+
+
+def eight() -> FromScratch:
+    """Eight layers, taught on the training clips alone."""
+    card = Card(
+        name="soundnet-8", title="SoundNet, 8 layers, from scratch", source=SOURCE, published=51.1,
+        follows=FOLLOWS, differs=(*DIFFERS, "clips of 5 s are repeated to 10 s"),
+    )  # fmt: skip
+    return FromScratch(card, EIGHT)
+
+
+def five() -> FromScratch:
+    """Five layers, taught on the training clips alone."""
+    card = Card(
+        name="soundnet-5", title="SoundNet, 5 layers, from scratch", source=SOURCE, published=65.0,
+        follows=FOLLOWS, differs=DIFFERS,
+    )  # fmt: skip
+    return FromScratch(card, FIVE)
+
+
+TRANSFER_FOLLOWS = (
+    "the authors' weights, which a user brings; clips repeated to 10 s",
+    "linear support vector machine, C 0.01, on windows of 1 s; a clip's score is the mean of its windows'",
+)
+
+
+def eight_transferred() -> Transferred:
+    """Eight layers with the published weights."""
+    card = Card(
+        name="soundnet-8-transfer", title="SoundNet, 8 layers, transferred", source=SOURCE,
+        published=74.2, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
+    )  # fmt: skip
+    return Transferred(card, EIGHT, "soundnet8")
+
+
+def five_transferred() -> Transferred:
+    """Five layers with the published weights."""
+    card = Card(
+        name="soundnet-5-transfer", title="SoundNet, 5 layers, transferred", source=SOURCE,
+        published=66.1, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
+        differs=("the layer is not told for this depth: the fourth, the last before the head",),
+    )  # fmt: skip
+    return Transferred(card, replace(FIVE, shortest_s=10.0), "soundnet5")
