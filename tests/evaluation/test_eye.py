@@ -1,0 +1,88 @@
+"""The eye: the one that comes with the package sees, and one is taught, kept and repeated."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avgan.evaluation.eye import Eye, load_eye, moved, save_eye, settle, train_eye
+
+
+def scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (M, 3, 64, 64) whose scene is their colour: red above, or blue below."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count) % 2
+    pictures = rng.integers(0, 150, (count, 3, 64, 64)).astype(np.uint8)
+    pictures[targets == 0, 0, :32] += 100
+    pictures[targets == 1, 2, 32:] += 100
+    return pictures, targets
+
+
+@pytest.fixture(scope="module")
+def taught() -> Eye:
+    return train_eye(*scenes(128, 0), num_scenes=2, num_epochs=8)
+
+
+def test_it_names_what_it_never_saw(taught: Eye, tmp_path: Path) -> None:
+    save_eye(taught, ("red", "blue"), tmp_path / "eye.safetensors")
+    eye = load_eye(tmp_path / "eye.safetensors")
+    pictures, targets = scenes(40, 1)
+    assert eye.scenes == ("red", "blue")
+    assert (eye.look(pictures).logits.argmax(1) == targets).mean() > 0.9
+
+
+def test_what_it_sees_is_measured_from_its_photographs(taught: Eye) -> None:
+    pictures, _ = scenes(128, 0)
+    with torch.no_grad():
+        seen = taught(torch.from_numpy(pictures).float() / 255.0)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(seen.shape[1]), atol=1e-3, rtol=0)
+    assert float(seen.std(0).max()) == pytest.approx(1.0, abs=1e-2)
+
+
+def test_settling_changes_no_answer(taught: Eye) -> None:
+    image = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        before = taught.name(taught(image))
+        other = Eye(2).eval()
+        other.load_state_dict(taught.state_dict())
+        settle(other, scenes(64, 5)[0])
+        torch.testing.assert_close(other.name(other(image)), before, atol=1e-4, rtol=1e-4)
+
+
+def test_the_size_of_a_picture_is_no_matter(taught: Eye) -> None:
+    small = torch.rand(2, 3, 64, 64)
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(taught(large), taught(small), atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_are_moved_and_not_changed(rng: np.random.Generator) -> None:
+    pictures = rng.integers(0, 255, (6, 3, 64, 64)).astype(np.uint8)
+    result = moved(pictures, np.random.default_rng(1))
+    assert result.shape == pictures.shape
+    assert result.dtype == np.uint8
+    assert set(np.unique(result)) <= set(np.unique(pictures))
+    np.testing.assert_array_equal(result, moved(pictures, np.random.default_rng(1)))
+
+
+def test_the_eye_of_the_package_knows_every_scene_we_pair_with() -> None:
+    from avgan.scenes import ESC50_SCENE
+
+    eye = load_eye()
+    assert {place.scene for place in ESC50_SCENE.values()} <= set(eye.scenes)
+    assert len(eye.sha256) == 64
+
+
+@pytest.mark.slow
+def test_the_eye_of_the_package_names_held_out_photographs(data_root: Path) -> None:
+    from avgan.data.datasets import find
+    from avgan.evaluation.exhibits import photographs
+    from avgan.training.data import divide_images
+
+    _, images = divide_images(find(data_root, "miniplaces"))
+    eye = load_eye()
+    chosen = np.arange(0, len(images), 10)
+    answers = eye.look(photographs(images, chosen)).logits.argmax(1)
+    truth = np.array([eye.scenes.index(images.clips[index].label) for index in chosen])
+    assert (answers == truth).mean() > 0.3
