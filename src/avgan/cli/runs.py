@@ -62,6 +62,7 @@ def evaluate(
     data: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     start_from: Path | None = None,
+    rival: Path | None = None,
     format: Literal["table", "json"] = "table",
 ) -> None:
     """Score a run by a protocol, and print how well it did.
@@ -79,6 +80,8 @@ def evaluate(
         Folder for report.json, tables and plots, if not in the run.
     start_from
         Output folder of another run's evaluation, whose finished stages are taken over.
+    rival
+        For pictures: a folder with another method's pictures, each named after its recording.
     format
         A few lines, or the whole report.
     """
@@ -86,7 +89,9 @@ def evaluate(
         from avgan.evaluation.protocols import evaluate
         from avgan.evaluation.report import summary
 
-    report = evaluate(run, protocol=protocol, data=data, out=output, start_from=start_from)
+    report = evaluate(
+        run, protocol=protocol, data=data, out=output, start_from=start_from, rival=rival
+    )
     whole = json.dumps(report, indent=2)
     print(whole if format == "json" else summary(report, output or run / protocol))
 

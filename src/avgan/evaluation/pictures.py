@@ -1,9 +1,12 @@
-"""Imagined pictures of held-out recordings: a score with its controls, and a contact sheet for the eye.
+"""Imagined pictures of held-out recordings: scores with their controls, and sheets to look at.
 
-Controls: real photographs of the right scene (the most that can be reached), and pictures imagined from another
-scene's recording (what a generator that ignores the sound would get).
+Controls: real photographs of the right scene (the most that can be reached), what the codes leave of them, and
+pictures imagined from another scene's recording (what a generator that ignores the sound would get).
 
-Shapes: M recordings, D code dimension, S scenes.
+Two see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
+pixels and is always the same. Retrieval asks neither.
+
+Shapes: M recordings, D code dimension, S scenes, P photographs.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +25,23 @@ from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
 from avgan.evaluation import metrics
+from avgan.evaluation.exhibits import (
+    NUM_KINDS,
+    Exhibit,
+    draw_photographs,
+    drawn,
+    photographs,
+    read_pictures,
+    reconstructed,
+    score_exhibit,
+)
+from avgan.evaluation.exhibits import shuffled as mixed_up
+from avgan.evaluation.eye import TrainedEye, load_eye
+from avgan.evaluation.figures import draw_figure8
 from avgan.evaluation.judge import Judge, code_vectors, train_judge
-from avgan.evaluation.report import write_json
+from avgan.evaluation.report import pictures_table, write_json, write_text
+from avgan.evaluation.retrieval import chance, rank_of_first_right
+from avgan.evaluation.variety import kinds_of
 from avgan.images import grid
 from avgan.losses import diversity
 from avgan.model import AVGAN
@@ -33,6 +51,15 @@ from avgan.training.log import to_uint8
 
 BATCH = 32
 IMAGE_PX = 128
+RETRIEVED = (1, 5, 10)
+RIVAL = "rival"
+FIGURE8 = {
+    "photographs": "photograph",
+    RIVAL: RIVAL,
+    "reconstructed": "reconstruction",
+    "imagined": "imagined",
+}
+"""The rows of Fig. 8, from the top; a rival is called by its name."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +73,31 @@ class Gallery:
     """(M, D, 16, 16)"""
 
 
-def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
+def evaluate_pictures(
+    run: Path, *, data: Path, out: Path, rival: Path | None = None
+) -> dict[str, Any]:
     """Score what a run imagines for its held-out recordings and draw it.
 
-    Writes report.json and contact_sheet.jpg into `out`. Raises DataError when the run held nothing out.
+    Writes report.json, pictures.md, figure8.png and contact_sheet.jpg into `out`. `rival`: a folder with another
+    method's pictures of the same recordings, each named after the id of its recording. Raises DataError when the run
+    held nothing out, or the rival lacks a picture.
     """
     networks, trained = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, trained, data)
+    ids = tuple(clip.id for clip in gallery.clips.clips)
+    theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
     assert trained.scene_of_label is not None
     scenes = tuple(sorted(set(trained.scene_of_label.values())))
-    judge = judge_of(networks, data, trained.config, scenes)
+    images = find(data, trained.config.data.images)
+    taught, held_out = (
+        code_side(networks, side, scenes, mirror=mirror)
+        for side, mirror in zip(divide_images(images), (True, False), strict=True)
+    )
+    judge = train_judge(taught, held_out, scenes, seed=trained.config.loop.seed)
     report = score_pictures(networks, gallery, judge)
+    report["retrieval"] = score_retrieval(networks, gallery, held_out, scenes)
+    exhibits = hang(networks, gallery, divide_images(images)[1], theirs)
+    report |= score_exhibits(exhibits, load_eye())
     report |= {
         "protocol": "pictures",
         "preset": trained.config.preset,
@@ -65,8 +106,15 @@ def evaluate_pictures(run: Path, *, data: Path, out: Path) -> dict[str, Any]:
         "provenance": trained.provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
-    strong = tuple(label for label, place in ESC50_SCENE.items() if place.strength == "strong")
+    heard = {clip.label for clip in gallery.clips.clips}
+    strong = tuple(
+        label
+        for label, place in ESC50_SCENE.items()
+        if place.strength == "strong" and label in heard
+    )
     contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=strong)
+    figure8(exhibits, strong, out / "figure8.png")
+    write_text(out / "pictures.md", pictures_table(report))
     write_json(report, out / "report.json")
     return report
 
@@ -106,18 +154,119 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     return Gallery(test, scenes, torch.cat(parts))
 
 
-def judge_of(networks: AVGAN, data: Path, config: Any, scenes: tuple[str, ...]) -> Judge:
-    """A judge of these scenes, trained on the photographs the run was trained on."""
-    train, test = divide_images(find(data, config.data.images))
-    sides = []
-    for side, views in ((train, (False, True)), (test, (False,))):
-        kept = side.select(lambda clip: clip.label in scenes)
-        store = ImageStore(kept, cache_bytes=0)
-        everything = np.arange(len(kept.clips))
-        vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
-        targets = np.array([scenes.index(clip.label) for clip in kept.clips])
-        sides.append((torch.stack(vectors, 1).half(), targets))
-    return train_judge(sides[0], sides[1], scenes, seed=config.loop.seed)
+def code_side(
+    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
+) -> tuple[Tensor, np.ndarray]:
+    """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
+    kept = images.select(lambda clip: clip.label in scenes)
+    store = ImageStore(kept, cache_bytes=0)
+    everything = np.arange(len(kept.clips))
+    views = (False, True) if mirror else (False,)
+    vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
+    targets = np.array([scenes.index(clip.label) for clip in kept.clips])
+    return torch.stack(vectors, 1).half(), targets
+
+
+def score_retrieval(
+    networks: AVGAN,
+    gallery: Gallery,
+    held_out: tuple[Tensor, np.ndarray],
+    scenes: tuple[str, ...],
+) -> dict[str, Any]:
+    """How often a photograph of the right scene is among the k held-out ones nearest to an imagined map.
+
+    The shuffled control asks for the scene of another recording. held_out: vectors (P, 1, D, 16, 16), scenes (P,).
+    """
+    with torch.inference_mode():
+        imagined = networks.vqvae.quantizer(gallery.features).vectors.flatten(1).numpy()
+    wall = held_out[0][:, 0].float().flatten(1).numpy()
+    targets = np.array([scenes.index(scene) for scene in gallery.scenes])
+    sources = np.array([clip.source_id for clip in gallery.clips.clips])
+    other = np.random.default_rng(0).permutation(targets)
+    rank = rank_of_first_right(imagined, targets, wall, held_out[1])
+    control = rank_of_first_right(imagined, other, wall, held_out[1])
+    return {
+        "num_photographs": len(wall),
+        "at": {
+            str(k): {
+                "share": float((rank < k).mean()),
+                "interval_95": metrics.bootstrap_interval(rank < k, sources),
+                "shuffled": float((control < k).mean()),
+                "shuffled_interval_95": metrics.bootstrap_interval(control < k, sources),
+                "chance": chance(targets, held_out[1], k),
+            }
+            for k in RETRIEVED
+        },
+    }
+
+
+def hang(
+    networks: AVGAN,
+    gallery: Gallery,
+    images: Manifest,
+    rival: tuple[str, np.ndarray] | None,
+) -> dict[str, Exhibit]:
+    """The exhibits of a gallery, by name; images: the held-out photographs, rival: its name and pictures."""
+    first, second = draw_photographs(images, gallery.scenes, num_each=2)
+    clips = gallery.clips.clips
+    real = photographs(images, second)
+    pictures = {
+        "reference": photographs(images, first),
+        "photographs": real,
+        "reconstructed": reconstructed(networks.vqvae, real),
+        "imagined": drawn(networks.vqvae, gallery.features),
+    }
+    if rival:
+        pictures[RIVAL] = rival[1]
+    own = {
+        "reference": tuple(images.clips[index].id for index in first),
+        "photographs": tuple(images.clips[index].id for index in second),
+    }
+    own["reconstructed"] = own["photographs"]
+    recorded = tuple(clip.source_id for clip in clips)
+    labels = tuple(clip.label for clip in clips)
+    return {
+        kind: Exhibit(
+            rival[0] if rival and kind == RIVAL else kind,
+            its_pictures,
+            gallery.scenes,
+            labels,
+            own.get(kind, recorded),
+        )
+        for kind, its_pictures in pictures.items()
+    }
+
+
+def score_exhibits(exhibits: dict[str, Exhibit], eye: TrainedEye) -> dict[str, Any]:
+    """What the eye says of each exhibit but the reference, with the shuffled control of what was imagined."""
+    shown = exhibits | {"shuffled": mixed_up(exhibits["imagined"])}
+    looks = {kind: eye.look(exhibit.pictures) for kind, exhibit in shown.items()}
+    seen = np.concatenate([looks[kind].features for kind in ("reference", "photographs")])
+    middles = kinds_of(seen, min(NUM_KINDS, len(seen) // 4))
+    scores = {
+        kind: {"name": shown[kind].name}
+        | score_exhibit(shown[kind], look, looks["reference"], eye=eye, middles=middles)
+        for kind, look in looks.items()
+        if kind != "reference"
+    }
+    return {
+        "exhibits": scores,
+        "eye": {"sha256": eye.sha256, "num_scenes": len(eye.scenes)},
+        "num_kinds": len(middles),
+    }
+
+
+def figure8(exhibits: dict[str, Exhibit], labels: tuple[str, ...], path: Path) -> None:
+    """The paper's Fig. 8: for each scene of these labels its first held-out recording, not a chosen one."""
+    imagined = exhibits["imagined"]
+    columns: dict[str, int] = {}
+    for label in labels:
+        number = imagined.labels.index(label)
+        columns.setdefault(imagined.scenes[number], number)
+    kinds = [kind for kind in FIGURE8 if kind in exhibits]
+    names = FIGURE8 | ({RIVAL: exhibits[RIVAL].name} if RIVAL in exhibits else {})
+    rows = [(names[kind], exhibits[kind].pictures[list(columns.values())]) for kind in kinds]
+    draw_figure8(rows, tuple(columns), path)
 
 
 def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:

@@ -72,13 +72,17 @@ def evaluate(
     data: Path,
     out: Path | None = None,
     start_from: Path | None = None,
+    rival: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run. Writes report.json with tables and plots into `out` (RUN/<protocol>), returns the report.
 
-    `start_from` is the `out` of another run of the same protocol, whose folds give the stages both train alike.
+    `start_from` is the `out` of another run of the same protocol, whose folds give the stages both train alike; `rival`
+    a folder of another method's pictures, which `pictures` scores and shows beside the run's.
 
     Raises ConfigError for an unknown protocol, LeakageError when a source was both trained on and scored.
     """
+    if rival and protocol != "pictures":
+        raise ConfigError("a rival's pictures are scored by the protocol pictures alone")
     if protocol not in PROTOCOLS:
         raise ConfigError(
             f"no protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}"
@@ -89,7 +93,7 @@ def evaluate(
     described = checkpoint.read(path)
     out = out or run / protocol
     if protocol == "pictures":
-        return evaluate_pictures(run, data=data, out=out)
+        return evaluate_pictures(run, data=data, out=out, rival=rival)
     own_data = DATASET_OF.get(protocol)
     sounds = find(data, own_data) if own_data else read_sounds(described.config.data, data)
     if folds := folds_of(protocol, described.config, sounds):

@@ -15,14 +15,14 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     """Write report.json, per_class.md and confusion.png into `out`."""
     counts = np.asarray(report["confusion"])
     labels = report["labels"]
-    _write(out / "per_class.md", per_class_table(counts, labels, title=headline(report)))
+    write_text(out / "per_class.md", per_class_table(counts, labels, title=headline(report)))
     draw_confusion(counts, labels, out / "confusion.png", title=headline(report))
     write_json(report, out / "report.json")
 
 
 def write_json(report: dict[str, Any], path: Path) -> None:
     """Write a report whole or not at all."""
-    _write(path, json.dumps(report, indent=1) + "\n")
+    write_text(path, json.dumps(report, indent=1) + "\n")
 
 
 def headline(report: dict[str, Any]) -> str:
@@ -46,7 +46,14 @@ def summary(report: dict[str, Any], out: Path) -> str:
             f"  another recording's   {100 * report['shuffled']:.1f} %",
             f"  real photographs      {100 * report['judge_accuracy_on_photographs']:.1f} %",
         ]
-        return "\n".join([*lines, f"{report['num_pictures']} pictures; report and sheet: {out}"])
+        at = report["retrieval"]["at"]["1"]
+        seen = report["exhibits"]["imagined"]
+        lines += [
+            f"  nearest photograph    {100 * at['share']:.1f} % of the scene (chance {100 * at['chance']:.1f} %)",
+            f"  KID to photographs    {seen['kid']:.2f} +- {seen['kid_standard_error']:.2f}",
+        ]
+        where = f"{report['num_pictures']} pictures; report, table, Fig. 8 and sheet: {out}"
+        return "\n".join([*lines, where])
     lines = [headline(report)]
     lines += [f"  {fold:<12} {100 * value:5.1f} %" for fold, value in report["by_fold"].items()]
     if "scene_accuracy" in report:
@@ -54,6 +61,48 @@ def summary(report: dict[str, Any], out: Path) -> str:
     lines += group_lines(report, ("seen", "city", "picture"))
     lines.append(f"{report['num_clips']} clips; report, table by class and confusion matrix: {out}")
     return "\n".join(lines)
+
+
+def pictures_table(report: dict[str, Any]) -> str:
+    """Markdown: all scores of imagined pictures beside their controls."""
+    lines = [
+        f"# {report['preset']}, pictures of {report['num_pictures']} recordings never heard, seed {report['seed']}",
+        "",
+        "| pictures | scene seen % | 95 % | in first five % | KID | FID | distance in a label | kinds | distinct % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for score in report["exhibits"].values():
+        low, high = score["agreement_interval_95"]
+        lines.append(
+            f"| {score['name']} | {100 * score['agreement']:.1f} | {100 * low:.1f} to {100 * high:.1f} "
+            f"| {100 * score['agreement_top5']:.1f} | {score['kid']:.2f} +- {score['kid_standard_error']:.2f} "
+            f"| {score['fid']:.1f} | {score['distance_within_labels']:.2f} | {score['effective_number']:.1f} "
+            f"| {100 * score['distinct']:.1f} |"
+        )
+    lines += [
+        "",
+        f"The eye that looks (sha256 `{report['eye']['sha256'][:12]}`) is the project's own: KID (with its standard "
+        f"error) and FID compare within this project, for {report['num_pictures']} pictures against as many "
+        "photographs. The distance within a label is a share of that between any two photographs. "
+        f"Kinds: the effective number, of {report['num_kinds']} groups of photographs.",
+        "",
+        "| a photograph of the scene is among the nearest | imagined % | 95 % | sounds shuffled % | chance % |",
+        "|---|---|---|---|---|",
+    ]
+    for k, at in report["retrieval"]["at"].items():
+        low, high = at["interval_95"]
+        lines.append(
+            f"| {k} of {report['retrieval']['num_photographs']} | {100 * at['share']:.1f} "
+            f"| {100 * low:.1f} to {100 * high:.1f} | {100 * at['shuffled']:.1f} | {100 * at['chance']:.1f} |"
+        )
+    low, high = report["agreement_interval_95"]
+    lines += [
+        "",
+        f"The judge of code maps, right on {100 * report['judge_accuracy_on_photographs']:.1f} % of photographs: "
+        f"imagined {100 * report['agreement']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
+        f"sounds shuffled {100 * report['shuffled']:.1f} %.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str:
@@ -99,7 +148,8 @@ def draw_confusion(counts: np.ndarray, labels: list[str], path: Path, *, title: 
     figure.savefig(path, dpi=110)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)

@@ -1,0 +1,151 @@
+"""Sets of pictures side by side, one picture for each recording: photographs, their reconstructions, imagined ones.
+
+All are looked at by the same eye (`eye`), so that a rival's pictures, which have no codes, are scored like ours. The
+photographs are held out from every training. A recording has two of its scene, no photograph serving twice: `reference`
+is what all others are compared with, `photographs` is what the best imaginable method would reach.
+
+Shapes: M recordings, H W pixels, C features.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avgan.data.loading import ImageStore
+from avgan.data.manifest import Manifest
+from avgan.errors import DataError
+from avgan.evaluation import metrics, variety
+from avgan.evaluation.eye import Look, TrainedEye
+from avgan.evaluation.likeness import frechet_distance, kernel_distance_with_error
+from avgan.images import read_image, to_png
+from avgan.networks.vqvae import VQVAE
+from avgan.training.log import to_uint8
+
+BATCH = 64
+NUM_KINDS = 50
+"""Groups of photographs that the effective number of pictures is counted in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """A picture for each recording."""
+
+    name: str
+    pictures: np.ndarray
+    """(M, 3, H, W) uint8"""
+    scenes: tuple[str, ...]
+    """What each picture should show."""
+    labels: tuple[str, ...]
+    """Of the recordings."""
+    sources: tuple[str, ...]
+    """What is drawn as one for an interval: a photograph by itself, a recording with those of its source."""
+
+
+def draw_photographs(
+    images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0
+) -> np.ndarray:
+    """`num_each` photographs of its scene for each recording, numbers into `images`, (num_each, M).
+
+    None serves twice. Raises DataError when there are too few of a scene.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.array([clip.label for clip in images.clips])
+    chosen = np.empty((num_each, len(scenes)), dtype=np.int64)
+    wanted = np.array(scenes)
+    for scene in sorted(set(scenes)):
+        places = np.flatnonzero(wanted == scene)
+        there = rng.permutation(np.flatnonzero(labels == scene))
+        needed = num_each * len(places)
+        if len(there) < needed:
+            raise DataError(
+                f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {needed} are needed"
+            )
+        chosen[:, places] = there[:needed].reshape(num_each, -1)
+    return chosen
+
+
+def photographs(images: Manifest, chosen: np.ndarray) -> np.ndarray:
+    """The photographs with these numbers (M,), (M, 3, H, W) uint8."""
+    store = ImageStore(images, cache_bytes=0)
+    parts = [store.get(chosen[start : start + BATCH]) for start in range(0, len(chosen), BATCH)]
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def reconstructed(vqvae: VQVAE, pictures: np.ndarray) -> np.ndarray:
+    """What remains of pictures (M, 3, H, W) uint8 after encoder, codes and decoder."""
+    parts = []
+    for start in range(0, len(pictures), BATCH):
+        image = torch.from_numpy(pictures[start : start + BATCH]).float() / 255.0
+        parts.append(to_uint8(vqvae.draw(vqvae.encoder(image))))
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def drawn(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
+    """Features (M, D, 16, 16) -> pictures (M, 3, H, W) uint8."""
+    return np.concatenate([to_uint8(vqvae.draw(part)) for part in features.split(BATCH)])
+
+
+def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> None:
+    """Write pictures (M, 3, H, W) uint8 as FOLDER/<id of the recording>.png, as `read_pictures` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in zip(ids, pictures, strict=True):
+        to_png(picture, folder / f"{name}.png")
+
+
+def read_pictures(folder: Path, ids: tuple[str, ...]) -> np.ndarray:
+    """A rival's pictures of recordings, (M, 3, 128, 128) uint8. Raises DataError when one is missing."""
+    paths = [folder / f"{name}.png" for name in ids]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{missing[0]}: no such picture ({len(missing)} of {len(paths)} are missing); "
+            "name each after the id of its recording"
+        )
+    return np.stack([read_image(path) for path in paths])
+
+
+def shuffled(exhibit: Exhibit) -> Exhibit:
+    """The control: every recording gets the picture of another one."""
+    order = np.random.default_rng(0).permutation(len(exhibit.scenes))
+    return replace(exhibit, name="shuffled", pictures=exhibit.pictures[order])
+
+
+def score_exhibit(
+    exhibit: Exhibit, look: Look, reference: Look, *, eye: TrainedEye, middles: np.ndarray
+) -> dict[str, Any]:
+    """All that the eye says of an exhibit, of which it had this look.
+
+    The distance within a label is a share of that between any two photographs of the reference. middles: the kinds of
+    photographs (`variety.kinds_of`).
+    """
+    among = sorted(set(exhibit.scenes))
+    logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
+    targets = np.array([among.index(scene) for scene in exhibit.scenes])
+    rank = (logits > logits[np.arange(len(targets)), targets][:, None]).sum(1)
+    sources = np.array(exhibit.sources)
+    kid, kid_error = kernel_distance_with_error(look.features, reference.features)
+    labels = np.array(exhibit.labels)
+    within = variety.distance_within(look.features, labels) / variety.mean_distance(
+        reference.features
+    )
+    return {
+        "num_pictures": len(targets),
+        "agreement": float((rank == 0).mean()),
+        "agreement_interval_95": metrics.bootstrap_interval(rank == 0, sources),
+        "agreement_top5": float((rank < 5).mean()),
+        "agreement_top5_interval_95": metrics.bootstrap_interval(rank < 5, sources),
+        "kid": kid,
+        "kid_standard_error": kid_error,
+        "fid": frechet_distance(look.features, reference.features),
+        "distance_within_labels": float(within.mean()),
+        "distance_within_labels_interval_95": metrics.bootstrap_interval(
+            within, np.arange(len(within))
+        ),
+        "effective_number": variety.effective_number(look.features, middles),
+        "distinct": variety.distinct(exhibit.pictures),
+    }
