@@ -73,11 +73,12 @@ def evaluate(
         Folder of a run made by `avgan train`.
     protocol
         What is scored: holdout (what the run kept away), esc50 (trains and scores the five official
-        folds) or pictures (what it imagines).
+        folds), tau2019 or tau_av_2021 (the publisher's test part, by city), tau2019_cities (trains ten
+        runs, each without a city) or pictures (what it imagines).
     data
         The folder that it was trained on.
     output
-        Folder for report.json, tables and plots, if not in the run.
+        Folder for report.html, report.json, tables and plots, if not in the run.
     start_from
         Output folder of another run's evaluation, whose finished stages are taken over.
     rival

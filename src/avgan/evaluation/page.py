@@ -37,10 +37,10 @@ THIN = "\u202f"
 """A narrow space at which no line is broken."""
 
 GROUPS = {
-    "seen": "cities heard in training, and cities never heard",
+    "seen": "whether the city was heard in training",
     "city": "city",
     "fold": "fold",
-    "picture": "what a judge of pictures, taught with photographs, sees",
+    "picture": "what a judge of pictures, taught with real ones, sees rightly",
 }
 """How the groups of a report are headed, in this order."""
 
@@ -108,6 +108,7 @@ def whole_page(
     script = page_file("evaluation.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, high = report["interval_95"]
+    data = ", ".join(f"{name} {key[:12]}" for name, key in report["data"].items())
     what = html.escape(f"{report['preset']} ({report['classifier']}), {report['protocol']}")
     return Template(page_file("evaluation.html")).substitute(
         style=page_file("report.css") + page_file("evaluation.css"),
@@ -121,9 +122,9 @@ def whole_page(
         f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)}",
         sections="\n".join(filter(None, sections)),
         note="The pictures are imagined, not photographed. Intervals are bootstrapped over sources "
-        "(original files or places), whose clips are right or wrong together. Recordings belong to "
-        f"their authors; each names its licence. avgan {html.escape(str(report['avgan']))}, data: "
-        + html.escape(", ".join(f"{name} {key[:12]}" for name, key in report["data"].items())),
+        "(original files or places), whose clips are right or wrong together. The recordings belong "
+        "to their authors: pass this page on only where their licences allow. "
+        + html.escape(f"avgan {report['avgan']}, data: {data}"),
     )
 
 
@@ -229,10 +230,10 @@ def _clip_item(clip: Clip, root: Path, *, picture: Picture, answer: str, truth: 
     name = html.escape(clip.id)
     if clip.address.startswith("https://"):
         name = f'<a href="{html.escape(clip.address)}" rel="noreferrer">{name}</a>'
-    licence = html.escape(clip.licence.split(":")[0])
+    whole, short = html.escape(clip.licence), html.escape(clip.licence.split(":")[0])
     return (
-        f"<li>{shown}<p><b>{answer}</b><br>{truth}</p><p>{name} <span>{licence}</span></p>"
-        f"{_player(clip, root)}</li>"
+        f"<li>{shown}<p><b>{answer}</b><br>{truth}</p>"
+        f'<p>{name} <span title="{whole}">{short}</span></p>{_player(clip, root)}</li>'
     )
 
 

@@ -58,8 +58,11 @@ def summary(report: dict[str, Any], out: Path) -> str:
     lines += [f"  {fold:<12} {100 * value:5.1f} %" for fold, value in report["by_fold"].items()]
     if "scene_accuracy" in report:
         lines.append(f"  {'scenes':<12} {100 * report['scene_accuracy']:5.1f} %")
-    lines += group_lines(report, ("seen", "city", "picture"))
-    lines.append(f"{report['num_clips']} clips; report, table by class and confusion matrix: {out}")
+    if "class_average" in report:
+        lines.append(f"  {'mean over scenes':<41} {100 * report['class_average']:5.1f} %")
+    lines += group_lines(report, ("seen", "city", "label", "picture"))
+    where = f"report.html, report.json, table by class and confusion matrix: {out}"
+    lines.append(f"{report['num_clips']} clips; {where}")
     return "\n".join(lines)
 
 
