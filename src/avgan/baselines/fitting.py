@@ -51,6 +51,8 @@ class Recipe:
     """Of the beta distribution that says how much of each item is another one; 0 for none."""
     average_from: float = 1.0
     """Share of the training after which the weights at the end of each epoch are averaged; 1 for never."""
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
+    """Of what the network gives (B, N) and the labels' shares (B, N)."""
 
 
 def cosine(done: float) -> float:
@@ -220,7 +222,7 @@ class _Trainer:
         if self.recipe.mixup_alpha:
             inputs, labels = _mixed(inputs, labels, self.recipe.mixup_alpha, rng)
         logits = _logits(self.network, inputs)
-        loss = functional.cross_entropy(logits, labels.to(logits.device))
+        loss = self.recipe.loss(logits, labels.to(logits.device))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
