@@ -7,6 +7,7 @@ is asked for. Both ways give the same values, so a result never depends on the s
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class WaveformStore:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._manifest = manifest
+        self._cache_bytes = cache_bytes
         self._rate_hz = rate_hz
         self._window_s = window_s
         self.num_samples = round(window_s * rate_hz)
@@ -65,6 +67,15 @@ class WaveformStore:
 
     def __len__(self) -> int:
         return len(self._manifest)
+
+    def part(self, indices: Sequence[int] | np.ndarray) -> "WaveformStore":
+        """Return a store of some of the clips."""
+        return WaveformStore(
+            _part(self._manifest, indices),
+            rate_hz=self._rate_hz,
+            window_s=self._window_s,
+            cache_bytes=self._cache_bytes,
+        )
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return waveforms (B, L) float32 in [-1, 1]; short clips end in silence.
@@ -100,10 +111,15 @@ class ImageStore:
 
     def __init__(self, manifest: Manifest, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._manifest = manifest
+        self._cache_bytes = cache_bytes
         self._cache = RowCache(self._decode, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
         return len(self._manifest)
+
+    def part(self, indices: Sequence[int] | np.ndarray) -> "ImageStore":
+        """Return a store of some of the pictures."""
+        return ImageStore(_part(self._manifest, indices), cache_bytes=self._cache_bytes)
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures (B, 3, 128, 128) uint8 RGB.
@@ -118,3 +134,7 @@ class ImageStore:
         clip = self._manifest.clips[index]
         path = self._manifest.root / clip.image_path
         return read_image(path) if clip.frame_s is None else read_frame(path, clip.frame_s)
+
+
+def _part(manifest: Manifest, indices: Sequence[int] | np.ndarray) -> Manifest:
+    return replace(manifest, clips=tuple(manifest.clips[int(index)] for index in indices))

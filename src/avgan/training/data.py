@@ -93,9 +93,19 @@ def read_sounds(config: DataSection, root: Path) -> Manifest:
     return find(root, config.sounds, window_s=config.window_s)
 
 
-def load(config: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> TrainingData:
-    """Read the manifests under `root`, split by source and pair. Raises DataError or LeakageError."""
-    sounds = read_sounds(config, root)
+def load(
+    config: DataSection,
+    root: Path,
+    *,
+    sample_rate_hz: int,
+    seed: int,
+    sounds: Manifest | None = None,
+) -> TrainingData:
+    """Read the manifests under `root`, split by source and pair; of the sounds only `sounds` where they are given.
+
+    Raises DataError or LeakageError.
+    """
+    sounds = read_sounds(config, root) if sounds is None else sounds
     train, validation = divide(sounds, config, seed)
     scene_of_label = None
     if config.images == config.sounds:

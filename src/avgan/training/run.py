@@ -17,6 +17,7 @@ from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint, Position
 from avgan.config import RunConfig, from_tree
 from avgan.data.datasets import find_file
+from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError
 from avgan.features import LogMel
 from avgan.files import write_whole
@@ -35,11 +36,19 @@ STAGES: tuple[type[Stage], ...] = (VQVAEStage, ImaginationStage, ClassifierStage
 NAMES = tuple(stage.name for stage in STAGES)
 
 
-def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None = None) -> Path:
+def train(
+    config: RunConfig,
+    *,
+    data: Path,
+    out: Path,
+    start_from: Path | None = None,
+    sounds: Manifest | None = None,
+) -> Path:
     """Train a run, or go on with the one in `out`. Returns `out`.
 
     `start_from` is another run whose finished stages and weights are taken over where their sizes agree, so that many
-    runs can share one VQ-VAE. Under torchrun each process takes its share of every batch.
+    runs can share one VQ-VAE. `sounds`, where given, are all it may hear of the data. Under torchrun each process takes
+    its share of every batch.
     """
     section = training_data.resolve(config.data, data)
     config = config.model_copy(update={"data": section})
@@ -49,6 +58,7 @@ def train(config: RunConfig, *, data: Path, out: Path, start_from: Path | None =
         data,
         sample_rate_hz=config.front_end.sample_rate_hz,
         seed=config.loop.seed,
+        sounds=sounds,
     )
     check_window(config)
     check_pairing(config, loaded)
