@@ -1,0 +1,84 @@
+"""Compare: methods of others and our own, on the same folds."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from avgan.cli.app import UsageError, app, extra, say, show_progress, terminable
+
+
+@app.command
+def compare(
+    *,
+    protocol: str,
+    data: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    methods: str = "all",
+    folds: str = "",
+    budget: float | None = None,
+    seed: int = 0,
+    answers: Annotated[tuple[str, ...], Parameter(name="--answers", negative=())] = (),
+    against: str | None = None,
+) -> int:
+    """Train methods fold by fold and write one table of them; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    protocol
+        What is learnt and answered: esc50, esc10, or folder (a folder for each label, cut by source).
+    data
+        A folder for each label, or the folder that holds the data sets.
+    output
+        Folder of the answers and of the table: compare.md, compare.html, compare.json.
+    methods
+        Names with commas between them, or all.
+    folds
+        Such as 1,5; all unless given.
+    budget
+        Minutes that each fit of each method may take; as long as it takes unless given.
+    seed
+        Of all that is random.
+    answers
+        NAME=FOLDER: answers that `avgan evaluate` wrote, taken as those of a method; may be given several times.
+    against
+        The method that all others are tested against, the best unless given.
+    """
+    given = dict(name_and_folder(text) for text in answers)
+    if budget is not None and budget <= 0:
+        raise UsageError(f"--budget {budget:g}: give minutes above 0")
+    with extra("train"):
+        from avgan.evaluation.compare import compare
+        from avgan.evaluation.table import plain
+
+    with terminable():
+        report = compare(
+            protocol=protocol,
+            methods=names(methods),
+            data=data,
+            out=output,
+            folds=names(folds),
+            seed=seed,
+            budget_s=None if budget is None else 60 * budget,
+            against=against,
+            given=given,
+            say=say,
+            show=show_progress,
+        )
+    show_progress("")
+    print(plain(report))
+    say(f"the table: {output / 'compare.html'}, compare.md, compare.json")
+    return 1 if report["failed"] else 0
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in "a, b"."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def name_and_folder(text: str) -> tuple[str, Path]:
+    """The two sides of "NAME=FOLDER"."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--answers {text}: write it as NAME=FOLDER")
+    return name, Path(folder)

@@ -1,0 +1,191 @@
+"""AVGAN itself among the methods that are compared: its presets, trained on a fold's training side alone.
+
+    OUT/runs/<method>/fold-<name>/    the run of each fold, as `avgan train` writes them
+
+The VQ-VAE never hears a sound, so folds share one where pictures have a data set of their own and nobody looks at the
+clock. With a budget each fit is a whole one, and all its stages are shortened alike.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from avgan import checkpoint
+from avgan.baselines.fitting import cost_of
+from avgan.baselines.rival import Card, Cost
+from avgan.config import RunConfig, preset
+from avgan.evaluation.clips import Sounds
+from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.protocols import BATCH, score
+from avgan.model import AVGAN
+from avgan.training.pace import shortened
+from avgan.training.run import train
+
+SOURCE = "Liu, Neophytou, Sengupta, Sommerlade: Acoustic Scene Classification with Imagined Images"
+PUBLISHED = 83.7
+TIMED_CLIPS = 64
+
+PRESETS = {"avgan-transfer": "transfer", "avgan-compact": "compact"}
+CARDS = {
+    "avgan-transfer": Card(
+        name="avgan-transfer",
+        title="AVGAN, preset transfer",
+        source=SOURCE,
+        published=PUBLISHED,
+        pretrained_on="AudioSet (YAMNet)",
+        follows=(
+            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
+        ),
+        differs=(
+            "YAMNet hears in place of the paper's trunk; generator and classifier are trained jointly at the end",
+            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+        ),
+    ),
+    "avgan-compact": Card(
+        name="avgan-compact",
+        title="AVGAN, preset compact",
+        source=SOURCE,
+        published=PUBLISHED,
+        follows=(
+            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
+            "nothing is pretrained on other sounds",
+        ),
+        differs=(
+            "smaller networks and far fewer steps; generator and classifier are trained jointly at the end",
+            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained run's answers and what they took."""
+
+    probabilities: list[list[float]]
+    fitting_s: float | None
+    """None where the run was begun earlier."""
+    answering_s: float
+    num_epochs: int
+    num_epochs_wanted: int
+    """Of the last stage."""
+    cost: Cost
+
+
+def configuration(name: str, protocol: Protocol, seed: int) -> RunConfig:
+    """The preset on the sounds and pictures of a protocol, with nothing kept aside: the schedule is settled."""
+    base = preset(PRESETS[name])
+    section = base.data.model_copy(
+        update={
+            "sounds": protocol.folds[0].train.name,
+            "images": protocol.images,
+            "window_s": protocol.window_s,
+            "held_out_folds": (),
+            "validation_fraction": 0.0,
+        }
+    )
+    loop = base.loop.model_copy(update={"seed": seed})
+    return base.model_copy(update={"data": section, "loop": loop})
+
+
+def fit_and_answer(
+    name: str,
+    fold: Fold,
+    protocol: Protocol,
+    config: RunConfig,
+    *,
+    sounds: Sounds,
+    data: Path,
+    out: Path,
+    budget_s: float | None,
+    say: Callable[[str], None],
+) -> Fitted:
+    """Train on one side of a fold, or go on with the run in `out`, and answer the other.
+
+    Raises LeakageError when a source of the test was trained on.
+    """
+    began = time.monotonic()
+    run = out / "runs" / name / f"fold-{fold.name}"
+    heard = replace(
+        fold.train, clips=tuple(replace(clip, split="train") for clip in fold.train.clips)
+    )
+    wanted = config.classifier.num_steps
+    resumed = checkpoint.newest(run) is not None
+    start_from = None
+    if resumed:
+        path = checkpoint.newest(run)
+        assert path is not None
+        config = checkpoint.read(path).config if budget_s is not None else config
+    elif budget_s is not None:
+        config = shortened(config, data=data, sounds=heard, seconds=budget_s)
+        say(f"shortened to {config.classifier.num_steps} of {wanted} steps of the last stage")
+    elif protocol.images != heard.name:
+        start_from = other_run(run)
+    train(config, data=data, out=run, start_from=start_from, sounds=heard)
+    fitting_s = None if resumed else time.monotonic() - began
+    networks, trained = checkpoint.load_networks(run)
+    scored = score(networks, trained, fold.test, name=fold.name)
+    measured, answering_s = measure(networks, config, fold, sounds)
+    return Fitted(
+        in_order(scored.probabilities, trained.labels, protocol.labels),
+        fitting_s,
+        answering_s,
+        epochs(config, config.classifier.num_steps, fold),
+        epochs(config, wanted, fold),
+        measured,
+    )
+
+
+def measure(networks: AVGAN, config: RunConfig, fold: Fold, sounds: Sounds) -> tuple[Cost, float]:
+    """What one answer costs, and in how many seconds all of the test side is answered, from some of its clips."""
+    clip_ids = tuple(clip.id for clip in fold.test.clips)
+    rows = sounds.rows(clip_ids[:TIMED_CLIPS])
+    waveforms = torch.from_numpy(sounds.read(config.front_end.sample_rate_hz, rows))
+    seconds = seconds_of_answering(networks, waveforms) * len(clip_ids) / len(rows)
+    return cost(networks, waveforms[:1]), seconds
+
+
+def epochs(config: RunConfig, num_steps: int, fold: Fold) -> int:
+    """How often the last stage goes over a fold's recordings in so many steps."""
+    num_clips = sum(bool(clip.audio_path) for clip in fold.train.clips)
+    return round(num_steps * config.classifier.batch_size / num_clips)
+
+
+def other_run(run: Path) -> Path | None:
+    """The run of another fold whose VQ-VAE is finished."""
+    for other in sorted(run.parent.glob("fold-*")):
+        path = checkpoint.newest(other)
+        if path is not None and "vqvae" in checkpoint.read(path).position.finished:
+            return other
+    return None
+
+
+def in_order(
+    probabilities: list[list[float]], theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> list[list[float]]:
+    """Probabilities (M, N) of their labels as those of ours; a label that only we have has none."""
+    found = np.zeros((len(probabilities), len(ours)))
+    found[:, [ours.index(label) for label in theirs]] = probabilities
+    rows: list[list[float]] = found.tolist()
+    return rows
+
+
+@torch.inference_mode()
+def seconds_of_answering(networks: AVGAN, waveforms: torch.Tensor) -> float:
+    """Wall time from waveforms (M, L) to labels; no picture is drawn."""
+    began = time.monotonic()
+    for batch in waveforms.split(BATCH):
+        networks.classifier(networks.generator(networks.log_mel(batch)))
+    return time.monotonic() - began
+
+
+@torch.inference_mode()
+def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:
+    """Of what it takes to answer one waveform (1, L): generator and classifier."""
+    answering = nn.Sequential(networks.generator, networks.classifier)
+    return cost_of(answering, networks.log_mel(waveform))

@@ -1,0 +1,93 @@
+"""AVGAN among the methods: trained on a fold's training side alone, resumed, its answers in the table's order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avgan import checkpoint
+from avgan.evaluation import contestants, ours
+from avgan.evaluation.answers import read_answers
+from avgan.evaluation.compare import compare
+from avgan.evaluation.folds import read_protocol
+
+
+@pytest.fixture
+def tiny_preset(tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "preset", lambda name: tiny_config())
+
+
+@pytest.mark.usefixtures("tiny_preset")
+def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> dict[str, Any]:
+        return compare(
+            protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path
+        )
+
+    score = ours.score
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "score", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    assert ours.score is score
+    (row,) = ask()["methods"]
+    assert list(row["by_fold"]) == ["1", "2"]
+    assert row["num_clips"] == 8
+    assert row["num_parameters"] > row["num_macs"] / 1_000 > 0
+    assert row["num_epochs"] == row["num_epochs_wanted"] > 0
+    protocol = read_protocol("folder", tiny_videos)
+    for fold in protocol.folds:
+        run = tmp_path / "runs" / "avgan-compact" / f"fold-{fold.name}"
+        networks, trained = checkpoint.load_networks(run)
+        assert set(trained.sources) == {clip.source_id for clip in fold.train.clips}
+        stored = read_answers(tmp_path, "avgan-compact", fold.name)
+        assert stored is not None
+        assert stored.clip_ids == [clip.id for clip in fold.test.clips]
+        assert (stored.fitting_s is None) == (fold.name == "1"), "of a resumed fit it is unknown"
+        own = score(networks, trained, fold.test, name="")
+        np.testing.assert_allclose(stored.probabilities, own.probabilities, atol=1e-5)
+
+
+@pytest.mark.usefixtures("tiny_preset")
+def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_path: Path) -> None:
+    protocol = read_protocol("folder", tiny_videos)
+    config = ours.configuration("avgan-transfer", protocol, 0)
+    ours.train(config, data=tiny_videos, out=tmp_path / "fold-1", sounds=protocol.folds[0].train)
+    task = contestants.Task(
+        protocol=protocol,
+        settings=None,  # type: ignore[arg-type]
+        data=tiny_videos,
+        out=tmp_path,
+        sounds=contestants.Sounds(protocol),
+        pictures=None,
+        data_sha256={},
+        against=None,
+        say=print,
+        show=print,
+    )
+    known = contestants.costs_of_run(tmp_path / "fold-1", protocol.folds[0], task)
+    networks, _ = checkpoint.load_networks(tmp_path / "fold-1")
+    counted = [*networks.generator.parameters(), *networks.classifier.parameters()]
+    assert known["num_parameters"] == sum(parameter.numel() for parameter in counted)
+    assert known["answering_s"] > 0
+    assert contestants.costs_of_run(tmp_path / "none", protocol.folds[0], task) == {}
+
+
+def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
+    protocol = read_protocol("folder", tiny_videos)
+    for name in ours.PRESETS:
+        config = ours.configuration(name, protocol, 7)
+        assert config.preset == ours.PRESETS[name]
+        assert config.loop.seed == 7
+        assert (config.data.sounds, config.data.images) == ("folder", "folder")
+        assert config.data.validation_fraction == 0
+        assert ours.CARDS[name].name == name
+
+
+def test_probabilities_are_put_in_the_order_of_the_table() -> None:
+    rows = ours.in_order([[0.9, 0.1]], ("b", "c"), ("a", "b", "c"))
+    assert rows == [[0.0, 0.9, 0.1]]
