@@ -13,6 +13,7 @@ METHODS: dict[str, str] = {
     "soundnet-8": "soundnet:eight",
     "soundnet-5-transfer": "soundnet:five_transferred",
     "soundnet-8-transfer": "soundnet:eight_transferred",
+    "autoencoder": "autoencoder:AutoencoderRival",
     "yamnet-probe": "yamnet_probe:YAMNetProbe",
     "piczak": "piczak:piczak",
     "cnn9": "cnn9:cnn9",
