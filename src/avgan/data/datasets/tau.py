@@ -48,7 +48,7 @@ def split_of_files(root: Path, stem: str, column: str) -> dict[str, str]:
     Raises:
         DataError: a table of the fold is missing.
     """
-    splits = {}
+    splits: dict[str, str] = {}
     for split in ("train", "test"):
         table = root / "evaluation_setup" / f"fold1_{split}.csv"
         if not table.is_file():
