@@ -20,6 +20,7 @@ from avgan.evaluation.confusions import NUM_CLIPS, worst_confusions
 from avgan.evaluation.groups import share
 from avgan.evaluation.matrix import matrix_svg
 from avgan.evaluation.page import Answered, write_page
+from avgan.evaluation.picture_page import write_picture_page
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}
@@ -211,6 +212,55 @@ def test_many_mistakes_stay_below_five_megabytes(tmp_path: Path) -> None:
     path = write_page(report, answered, tmp_path, draw=lambda numbers: [noise] * len(numbers))
     assert path.stat().st_size < 5e6
     assert len(Page(path.read_text(encoding="utf-8")).all("audio")) == NUM_CLIPS
+
+
+def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
+    """A report of the protocol `pictures` with a rival, its figure there and its sheet missing."""
+
+    def exhibit(name: str, agreement: float) -> dict[str, Any]:
+        numbers = {"kid": 0.1, "kid_standard_error": 0.01, "fid": 9.0, "effective_number": 4.0}
+        interval = (agreement - 0.05, agreement + 0.05)
+        seen = {"agreement": agreement, "agreement_interval_95": interval, "distinct": 1.0}
+        return {"name": name} | numbers | seen
+
+    shares = {
+        "photographs": 0.4,
+        "rival": 0.25,
+        "imagined": 0.3,
+        "reconstructed": 0.35,
+        "shuffled": 0.1,
+    }
+    at = {
+        "share": 0.3,
+        "interval_95": (0.2, 0.4),
+        "shuffled": 0.1,
+        "shuffled_interval_95": (0.05, 0.2),
+    }
+    report = {
+        "preset": "<tiny>",
+        "seed": 0,
+        "num_pictures": 40,
+        "num_scenes": 3,
+        "num_kinds": 5,
+        "eye": {"num_scenes": 47},
+        "judge_accuracy_on_photographs": 0.6,
+        "agreement": 0.33,
+        "agreement_interval_95": (0.2, 0.5),
+        "shuffled": 0.1,
+        "exhibits": {kind: exhibit(f"{kind}'s", share) for kind, share in shares.items()},
+        "retrieval": {
+            "num_photographs": 60,
+            "at": {"1": at | {"chance": 0.1}, "5": at | {"chance": 0.2}},
+        },
+    }
+    Image.new("RGB", (1900, 500), "green").save(tmp_path / "figure8.png")
+    page = Page(write_picture_page(report, tmp_path).read_text(encoding="utf-8"))
+    said = " ".join(page.text.split())
+    assert "33.0 % show the scene" in said
+    assert "<tiny>, pictures" in said
+    assert said.index("another recording10.0 %") < said.index("rival's25.0 %")
+    assert len(page.all("img")) == 1
+    assert all((image["src"] or "").startswith("data:") for image in page.all("img"))
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,13 @@ The page holds everything itself, recordings and pictures included, and asks no 
 Shapes: M clips, N labels.
 """
 
-import base64
-import hashlib
 import html
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.excerpt import read_excerpt
@@ -24,22 +19,28 @@ from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AudioError
 from avgan.evaluation.confusions import Confusion, worst_confusions
 from avgan.evaluation.matrix import matrix_svg
+from avgan.evaluation.parts import (
+    THIN,
+    assemble,
+    group_row,
+    points,
+    share_row,
+    shares_table,
+    sheet_section,
+    whole_percent,
+)
 from avgan.files import write_whole
-from avgan.report import data_uri, jpeg_uri, mp3, page_file
+from avgan.report import data_uri, jpeg_uri, mp3
 from avgan.runtime.drawing import enlarged, plain
-from avgan.runtime.wording import percent
 
 HEARD_S = 6.0
 PICTURE_PX = 144
-SHEET_PX = 1400
 NUM_WEAKEST = 3
-THIN = "\u202f"
-"""A narrow space at which no line is broken."""
 
 GROUPS = {
-    "seen": "whether the city was heard in training",
-    "city": "city",
-    "fold": "fold",
+    "seen": "by whether the city was heard in training",
+    "city": "by city",
+    "fold": "by fold",
     "picture": "what a judge of pictures, taught with real ones, sees rightly",
 }
 """How the groups of a report are headed, in this order."""
@@ -105,22 +106,17 @@ def whole_page(
     report: Mapping[str, Any], confusions: Sequence[Confusion], sections: Sequence[str]
 ) -> str:
     """The page around its sections."""
-    script = page_file("evaluation.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     low, high = report["interval_95"]
     data = ", ".join(f"{name} {key[:12]}" for name, key in report["data"].items())
-    what = html.escape(f"{report['preset']} ({report['classifier']}), {report['protocol']}")
-    return Template(page_file("evaluation.html")).substitute(
-        style=page_file("report.css") + page_file("evaluation.css"),
-        script=script,
-        script_hash=f"sha256-{digest}",
-        title=f"{_points(report['accuracy'])} right: {what}",
-        heading=f"{_points(report['accuracy'])} right<small>between {100 * low:.1f} and "
-        f"{_points(high)} with 95{THIN}% certainty; blind guessing would reach "
-        f"{_percent(1 / len(report['labels']))}</small>",
-        lead=f"<b>{what}</b>, seed {report['seed']}: {report['num_clips']:,} recordings of "
+    what = f"{report['preset']} ({report['classifier']}), {report['protocol']}"
+    return assemble(
+        title=f"{points(report['accuracy'])} right: {what}",
+        heading=f"{points(report['accuracy'])} right<small>between {100 * low:.1f} and "
+        f"{points(high)} with 95{THIN}% certainty; blind guessing would reach "
+        f"{whole_percent(1 / len(report['labels']))}</small>",
+        lead=f"<b>{html.escape(what)}</b>, seed {report['seed']}: {report['num_clips']:,} recordings of "
         f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)}",
-        sections="\n".join(filter(None, sections)),
+        sections=sections,
         note="The pictures are imagined, not photographed. Intervals are bootstrapped over sources "
         "(original files or places), whose clips are right or wrong together. The recordings belong "
         "to their authors: pass this page on only where their licences allow. "
@@ -135,7 +131,7 @@ def weakest(report: Mapping[str, Any], confusions: Sequence[Confusion]) -> str:
     recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
     order = [row for row in np.argsort(recall, kind="stable") if counts[row].sum()]
     named = ", ".join(
-        f"<b>{labels[row]}</b> {_percent(recall[row])}" for row in order[:NUM_WEAKEST]
+        f"<b>{labels[row]}</b> {whole_percent(recall[row])}" for row in order[:NUM_WEAKEST]
     )
     if not confusions:
         return "Nothing was confused."
@@ -149,33 +145,17 @@ def weakest(report: Mapping[str, Any], confusions: Sequence[Confusion]) -> str:
 def shares_section(report: Mapping[str, Any]) -> str:
     """How much is right in all and in each part, with intervals."""
     whole = {"accuracy": report["accuracy"], "interval_95": report["interval_95"]}
-    rows = [_share_row("all", whole | {"num_clips": report["num_clips"]})]
+    rows = [share_row("all", whole | {"num_clips": report["num_clips"]})]
     if "scene_accuracy" in report:
         places = {"accuracy": report["scene_accuracy"], "interval_95": None}
-        rows.append(_share_row("its place", places | {"num_clips": report["num_clips"]}))
+        rows.append(share_row("its place", places | {"num_clips": report["num_clips"]}))
     for key, title in GROUPS.items():
         if group := report.get("groups", {}).get(key):
-            heading = f'<tr class="group"><th scope="colgroup" colspan="4">by {title}</th></tr>'
-            rows.append(heading if key != "picture" else heading.replace("by ", ""))
-            rows += [_share_row(plain(name), part) for name, part in group.items()]
+            rows.append(group_row(title))
+            rows += [share_row(plain(name), part) for name, part in group.items()]
     return f"""<section><h2>How much is right</h2>
 <p>The line across the end of a bar is the range in which the true share lies with 95{THIN}% certainty.</p>
-<div class="card"><table class="shares">{"".join(rows)}</table></div></section>"""
-
-
-def _share_row(name: str, part: Mapping[str, Any]) -> str:
-    value, interval = part["accuracy"], part["interval_95"]
-    line = between = ""
-    if interval:
-        low, high = interval
-        line = f'<u style="--low:{100 * low:.1f}%;--high:{100 * high:.1f}%"></u>'
-        between = f"{100 * low:.1f} to {_points(high)}"
-    return (
-        f'<tr><th scope="row">{html.escape(name)}</th>'
-        f'<td><span class="range"><i style="--share:{100 * value:.1f}%"></i>{line}</span></td>'
-        f'<td>{_points(value)}</td><td class="between">{between}</td>'
-        f'<td class="between">{part["num_clips"]:,} clips</td></tr>'
-    )
+{shares_table(rows)}</section>"""
 
 
 def confusions_section(
@@ -210,8 +190,8 @@ def _pair_article(
             answered.clips[number],
             answered.root,
             picture=pictures.get(number),
-            answer=f"{answer} {_percent(answered.probabilities[number, confusion.answer])}",
-            truth=f"{truth} {_percent(answered.probabilities[number, confusion.truth])}",
+            answer=f"{answer} {whole_percent(answered.probabilities[number, confusion.answer])}",
+            truth=f"{truth} {whole_percent(answered.probabilities[number, confusion.truth])}",
         )
         for number in confusion.clips
     )
@@ -262,7 +242,7 @@ def classes_section(
         f'<tr><th scope="row">{html.escape(labels[row])}</th>'
         f'<td class="clips">{counts[row].sum()}</td>'
         f'<td class="meter" data-value="{recall[row]:.4f}">{_bar(recall[row])}</td>'
-        f'<td class="precision" data-value="{precision[row]:.4f}">{_percent(precision[row])}</td>'
+        f'<td class="precision" data-value="{precision[row]:.4f}">{whole_percent(precision[row])}</td>'
         f"{_mistake_cell(counts, int(row), labels, heard)}</tr>"
         for row in np.argsort(recall, kind="stable")
     )
@@ -290,7 +270,7 @@ def _mistake_cell(
 
 
 def _bar(share: float) -> str:
-    return f'<span class="bar" style="--share:{100 * share:.1f}%"></span>{_percent(share)}'
+    return f'<span class="bar" style="--share:{100 * share:.1f}%"></span>{whole_percent(share)}'
 
 
 def matrix_section(
@@ -302,28 +282,3 @@ def matrix_section(
 <p>A row is what was recorded, a column what was answered; the stronger the colour, the larger the share of the row.
 A coloured cell that can be heard above leads there.</p>
 <div class="card scroll">{matrix_svg(counts, labels, linked=linked)}</div></section>"""
-
-
-def sheet_section(sheet: Path | None) -> str:
-    """The contact sheet, if there is one."""
-    if sheet is None or not sheet.is_file():
-        return ""
-    with Image.open(sheet) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((SHEET_PX, 4 * SHEET_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    uri = data_uri(buffer.getvalue(), "image/jpeg")
-    return f"""<section><h2>What it imagines</h2>
-<p>A row a class: on the left what its recordings made the model imagine, on the right, as a control, what other
-recordings did.</p>
-<div class="card sheet"><img src="{uri}" width="{small.width}" height="{small.height}"
- alt="Contact sheet of imagined pictures"></div></section>"""
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}{THIN}%"
-
-
-def _percent(share: float) -> str:
-    return percent(share).replace(" ", THIN)

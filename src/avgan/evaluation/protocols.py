@@ -34,6 +34,7 @@ from avgan.evaluation import metrics, tau
 from avgan.evaluation.groups import share
 from avgan.evaluation.imagined import BATCH, draw_chosen, imagine
 from avgan.evaluation.page import Answered, write_page
+from avgan.evaluation.picture_page import write_picture_page
 from avgan.evaluation.pictures import evaluate_pictures
 from avgan.evaluation.report import write_report
 from avgan.model import AVGAN
@@ -93,7 +94,9 @@ def evaluate(
     described = checkpoint.read(path)
     out = out or run / protocol
     if protocol == "pictures":
-        return evaluate_pictures(run, data=data, out=out, rival=rival)
+        report = evaluate_pictures(run, data=data, out=out, rival=rival)
+        write_picture_page(report, out)
+        return report
     own_data = DATASET_OF.get(protocol)
     sounds = find(data, own_data) if own_data else read_sounds(described.config.data, data)
     if folds := folds_of(protocol, described.config, sounds):
