@@ -98,7 +98,7 @@ def test_a_budget_is_kept_and_the_schedule_still_ends() -> None:
     budget = Budget(1.5)
     began = time.monotonic()
     _, _, rates = fit(budget=budget, num_epochs=1_000, pause_s=0.02)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 6.0  # much more than on a quiet machine
     assert budget.num_wanted == 1_000
     assert 1 <= budget.num_planned < 40
     assert rates[-1] < 0.1 * max(rates)

@@ -34,7 +34,7 @@ def sound(label: int, num_samples: int, rate_hz: int, rng: np.random.Generator) 
     return (wave * rng.uniform(0.1, 0.5)).astype(np.float32)
 
 
-def clips(num_each: int, *, seconds: float = 1.2, seed: int = 0) -> Clips:
+def clips(num_each: int, *, seconds: float = 0.8, seed: int = 0) -> Clips:
     targets = np.arange(num_each * NUM_LABELS) % NUM_LABELS
 
     def read(rate_hz: int) -> np.ndarray:
@@ -62,8 +62,8 @@ def untrained(name: str, *, num_epochs: int | None = None):
 )
 def test_it_learns_tones_from_noise_from_clicks(name: str, num_epochs: int) -> None:
     rival = untrained(name, num_epochs=num_epochs)
-    rival.fit(clips(10), budget=Budget(), rng=np.random.default_rng(1))
-    test = clips(8, seed=1)
+    rival.fit(clips(8), budget=Budget(), rng=np.random.default_rng(1))
+    test = clips(5, seed=1)
     answers = rival.predict(test)
     np.testing.assert_allclose(answers.sum(1), 1.0)
     assert answers.dtype == np.float64
@@ -78,8 +78,8 @@ def test_several_cnns_learn_too_and_cost_as_much_as_four(monkeypatch: pytest.Mon
     monkeypatch.setattr(cnn9, "recipe", lambda: brisk)
     rival = ccnn.ccnn()
     said: list[str] = []
-    rival.fit(clips(8), budget=Budget(say=said.append), rng=np.random.default_rng(1))
-    test = clips(6, seed=1)
+    rival.fit(clips(6), budget=Budget(say=said.append), rng=np.random.default_rng(1))
+    test = clips(5, seed=1)
     answers = rival.predict(test)
     np.testing.assert_allclose(answers.sum(1), 1.0)
     assert (answers.argmax(1) == test.targets).mean() > 0.8
