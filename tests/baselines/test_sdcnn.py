@@ -33,7 +33,8 @@ def clips(num: int = 48, *, length_s: float = 1.0, seed: int = 0) -> Clips:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks and a training of seconds."""
     for name, value in {
-        "WIDTHS": (4, 8, 16, 16),
+        "WIDTHS": (8, 8, 16, 16),
+        "GAN_WIDTHS": (4, 8, 16, 16),
         "BATCH": 12,
         "NUM_EPOCHS": 24,
         "GAN_EPOCHS": 2,

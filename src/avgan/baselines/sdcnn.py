@@ -13,6 +13,7 @@ Shapes: M clips, B batch, N labels, Z noise; FBanks (B, 1, 64, 128), in the GAN 
 import copy
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ NUM_STEPS = 128
 RANGE = 3.0
 """Deviations of a band that the GAN's [-1, 1] stands for."""
 WIDTHS = (32, 64, 128, 256)
+GAN_WIDTHS = (16, 32, 64, 128)
 NOISE = 100
 BATCH = 32
 NUM_EPOCHS = 60
@@ -65,23 +67,22 @@ class FCNN(nn.Module):
 
     def __init__(self, num_labels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        num_in = 1
-        for width in WIDTHS:
-            for _ in range(2):
-                layers += [
-                    nn.Conv2d(num_in, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                ]
-                num_in = width
+        layers = _convolution(1, WIDTHS[0], size=5, stride=2)
+        layers += _convolution(WIDTHS[0], WIDTHS[0])
+        for num_in, width in pairwise(WIDTHS):
             layers += [nn.MaxPool2d(2), nn.Dropout(0.2)]
+            layers += _convolution(num_in, width) + _convolution(width, width)
         self.body = nn.Sequential(*layers)
-        self.answer = nn.Conv2d(num_in, num_labels, 1)
+        self.answer = nn.Sequential(nn.Dropout(0.2), nn.Conv2d(WIDTHS[-1], num_labels, 1))
 
     def forward(self, fbank: Tensor) -> Tensor:
         logits: Tensor = self.answer(self.body(fbank)).mean((2, 3))
         return logits
+
+
+def _convolution(num_in: int, num_out: int, *, size: int = 3, stride: int = 1) -> list[nn.Module]:
+    layer = nn.Conv2d(num_in, num_out, size, stride=stride, padding=size // 2, bias=False)
+    return [layer, nn.BatchNorm2d(num_out), nn.ReLU()]
 
 
 class Maker(nn.Module):
@@ -90,9 +91,9 @@ class Maker(nn.Module):
     def __init__(self, num_labels: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_labels, NOISE)
-        self.dense = nn.Linear(NOISE, WIDTHS[-1] * 4 * (NUM_STEPS // 16))
+        self.dense = nn.Linear(NOISE, GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16))
         layers: list[nn.Module] = []
-        for width, following in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], 1), strict=True):
+        for width, following in zip(GAN_WIDTHS[::-1], (*GAN_WIDTHS[-2::-1], 1), strict=True):
             layers += [
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
@@ -101,7 +102,7 @@ class Maker(nn.Module):
         self.body = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        grid = self.dense(noise * self.embedding(labels)).unflatten(1, (WIDTHS[-1], 4, -1))
+        grid = self.dense(noise * self.embedding(labels)).unflatten(1, (GAN_WIDTHS[-1], 4, -1))
         made: Tensor = self.body(grid)
         return made
 
@@ -113,7 +114,7 @@ class Examiner(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         num_in = 1
-        for width in WIDTHS:
+        for width in GAN_WIDTHS:
             layers += [
                 nn.Conv2d(num_in, width, 4, stride=2, padding=1),
                 nn.LeakyReLU(0.2),
@@ -121,7 +122,7 @@ class Examiner(nn.Module):
             ]
             num_in = width
         self.body = nn.Sequential(*layers, nn.Flatten())
-        flat = WIDTHS[-1] * 4 * (NUM_STEPS // 16)
+        flat = GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16)
         self.real, self.label = nn.Linear(flat, 1), nn.Linear(flat, num_labels)
 
     def forward(self, fbank: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,9 +152,11 @@ class GANTrainer:
             judged = self.examiner(real), self.examiner(made.detach())
             loss = verdict(judged[0], labels, real=True) + verdict(judged[1], labels, real=False)
         self._update(1, loss)
+        self.examiner.requires_grad_(False)  # it only judges now
         with torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16()):
             loss = verdict(self.examiner(made), labels, real=True)
         self._update(0, loss)
+        self.examiner.requires_grad_(True)
 
     def _update(self, which: int, loss: Tensor) -> None:
         self.optimisers[which].zero_grad(set_to_none=True)
