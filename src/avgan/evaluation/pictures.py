@@ -20,7 +20,7 @@ from torch import Tensor
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
-from avgan.data.loading import ImageStore, WaveformStore
+from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
@@ -38,6 +38,7 @@ from avgan.evaluation.exhibits import (
 from avgan.evaluation.exhibits import shuffled as mixed_up
 from avgan.evaluation.eye import TrainedEye, load_eye
 from avgan.evaluation.figures import draw_figure8
+from avgan.evaluation.imagined import imagine
 from avgan.evaluation.judge import Judge, code_vectors, train_judge
 from avgan.evaluation.report import pictures_table, write_json, write_text
 from avgan.evaluation.retrieval import chance, rank_of_first_right
@@ -49,7 +50,6 @@ from avgan.scenes import ESC50_SCENE
 from avgan.training.data import divide_images
 from avgan.training.log import to_uint8
 
-BATCH = 32
 IMAGE_PX = 128
 RETRIEVED = (1, 5, 10)
 RIVAL = "rival"
@@ -125,7 +125,6 @@ def shuffled(gallery: Gallery) -> Gallery:
     return replace(gallery, features=gallery.features[order])
 
 
-@torch.inference_mode()
 def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Gallery:
     """Imagine every recording of the folds a run held out. Raises DataError when it held none out.
 
@@ -139,19 +138,8 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     _, test = hold_out(find(data, config.data.sounds), config.data.held_out_folds)
     trained_on = set(trained.sources)
     check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
-    store = WaveformStore(
-        test,
-        rate_hz=config.front_end.sample_rate_hz,
-        window_s=config.data.window_s,
-        cache_bytes=0,
-    )
-    parts = []
-    for start in range(0, len(test.clips), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(test.clips)))
-        log_mel = networks.log_mel(torch.from_numpy(store.get(rows)))
-        parts.append(networks.generator(log_mel))
     scenes = tuple(trained.scene_of_label[clip.label] for clip in test.clips)
-    return Gallery(test, scenes, torch.cat(parts))
+    return Gallery(test, scenes, imagine(networks, trained, test))
 
 
 def code_side(
