@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from avgan import checkpoint
+from avgan.config import override, preset
 from avgan.evaluation import contestants, ours
 from avgan.evaluation.answers import read_answers
 from avgan.evaluation.compare import compare
 from avgan.evaluation.folds import read_protocol
+from avgan.model import build
 
 
 @pytest.fixture
@@ -86,6 +89,18 @@ def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
         assert (config.data.sounds, config.data.images) == ("folder", "folder")
         assert config.data.validation_fraction == 0
         assert ours.CARDS[name].name == name
+
+
+def test_all_patches_of_a_recording_are_counted(tiny_config: Callable[..., Any]) -> None:
+    config = override(preset("transfer"), {"data.window_s": "2.0"})
+    networks = build(config, 3).eval()
+    short, long = (ours.cost(networks, torch.zeros(1, seconds * 16_000)) for seconds in (1, 2))
+    assert short.num_parameters == long.num_parameters
+    # one patch and two; the dense layers come once
+    dense = sum(p.numel() for p in networks.generator.head.parameters() if p.dim() == 2)
+    dense += sum(p.numel() for p in networks.classifier.parameters() if p.dim() == 2)
+    assert short.num_macs > dense
+    assert long.num_macs - dense == 2 * (short.num_macs - dense)
 
 
 def test_probabilities_are_put_in_the_order_of_the_table() -> None:

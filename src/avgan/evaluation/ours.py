@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from avgan import checkpoint
-from avgan.baselines.fitting import cost_of
 from avgan.baselines.rival import Card, Cost
 from avgan.config import RunConfig, preset
 from avgan.evaluation.clips import Sounds
@@ -184,8 +183,10 @@ def seconds_of_answering(networks: AVGAN, waveforms: torch.Tensor) -> float:
     return time.monotonic() - began
 
 
-@torch.inference_mode()
 def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:
     """Of what it takes to answer one waveform (1, L): generator and classifier."""
-    answering = nn.Sequential(networks.generator, networks.classifier)
-    return cost_of(answering, networks.log_mel(waveform))
+    log_mel = networks.log_mel(waveform)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        networks.classifier(networks.generator(log_mel))
+    parameters = [*networks.generator.parameters(), *networks.classifier.parameters()]
+    return Cost(sum(p.numel() for p in parameters), counter.get_total_flops() // 2)
