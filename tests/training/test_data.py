@@ -154,3 +154,19 @@ def test_a_label_that_nothing_is_left_of_is_named(mixed_folder: Path) -> None:
         path.unlink()
     with pytest.raises(DataError, match="no recording of 'road' is left"):
         load(own(validation_fraction=0.1), mixed_folder, sample_rate_hz=16_000, seed=0)
+
+
+def test_shuffled_pairs_show_the_same_pictures_to_other_sounds(mixed_folder: Path) -> None:
+    config = DataSection(sounds="folder", images="folder", window_s=1.0)
+    matching, control = (
+        load(
+            config.model_copy(update={"pairs": pairs}), mixed_folder, sample_rate_hz=16_000, seed=3
+        )
+        for pairs in ("matching", "shuffled")
+    )
+    assert control.pairing.sounds == matching.pairing.sounds
+    choices = [[c.tolist() for c in each.pairing.image_choices] for each in (matching, control)]
+    assert choices[0] != choices[1]
+    assert sorted(choices[0]) == sorted(choices[1])
+    assert "shuffled" in control.provenance["pairing"]
+    assert "shuffled" not in matching.provenance["pairing"]

@@ -15,7 +15,7 @@ from avgan.data.datasets import DATASETS, find, locate
 from avgan.data.datasets.folder import FOLDER
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.pairing import Pairing, pair_by_label, pair_within
+from avgan.data.pairing import Pairing, pair_by_label, pair_within, shuffled
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
 from avgan.scenes import scene_of_label as known_scenes
@@ -118,6 +118,8 @@ def load(
         image_train, image_validation = divide_images(images)
         scene_of_label = known_scenes(config.sounds)
         pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
+    if config.pairs == "shuffled":
+        pairing = shuffled(pairing, seed)
     labels = tuple(sorted({clip.label for clip in pairing.sounds}))
     check_labels(labels, train, validation)
     index = {label: number for number, label in enumerate(labels)}
@@ -145,7 +147,7 @@ def load(
         provenance={
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
-            "pairing": pairing.kind,
+            "pairing": pairing.kind if config.pairs == "matching" else f"{pairing.kind}, shuffled",
         },
         sources=tuple(sorted({clip.source_id for clip in train.clips})),
         kept_aside=tuple(sorted({clip.source_id for clip in validation.clips})),

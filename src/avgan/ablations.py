@@ -1,0 +1,56 @@
+"""What each part of the method is worth: presets with one thing taken away or changed, two lines each."""
+
+from dataclasses import dataclass
+
+from avgan.config import RunConfig, override, preset
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A preset with other settings, and the question that they answer."""
+
+    asks: str
+    settings: dict[str, str]
+    base: str = "transfer"
+
+    def configuration(self) -> RunConfig:
+        """The whole configuration."""
+        return override(preset(self.base), self.settings)
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "frozen": Ablation(
+        "is the label to be had from features that were only taught to imagine (the paper's third stage)?",
+        {"classifier.mode": "frozen", "classifier.mixup": "0"},
+    ),
+    "no-imagination": Ablation(
+        "does it help to imagine before naming?",
+        {"imagination.num_steps": "0"},
+    ),
+    "shuffled-pairs": Ablation(
+        "is it the right pictures that help, or any?",
+        {"data.pairs": "shuffled"},
+    ),
+    "no-critic": Ablation(
+        "what does the critic add to the reconstruction?",
+        {"imagination.adversarial_weight": "0"},
+    ),
+    "gamma-0": Ablation(
+        "what does the reconstruction add to the critic?",
+        {"imagination.gamma": "0"},
+    ),
+    "no-minibatch": Ablation(
+        "is minibatch discrimination needed against collapse?",
+        {"networks.critic.num_kernels": "0"},
+    ),
+    "codes-8": Ablation("how many codes?", {"networks.vqvae.num_codes": "8"}),
+    "codes-16": Ablation("how many codes (the paper's)?", {"networks.vqvae.num_codes": "16"}),
+    "codes-64": Ablation("how many codes?", {"networks.vqvae.num_codes": "64"}),
+    "codes-512": Ablation("how many codes?", {"networks.vqvae.num_codes": "512"}),
+    "code-dim-1": Ablation(
+        "how many numbers a code (the paper's)?",
+        {"networks.vqvae.code_dim": "1"},
+    ),
+    "code-dim-16": Ablation("how many numbers a code?", {"networks.vqvae.code_dim": "16"}),
+}
+"""By name. `compact` tells what the trunk is worth, `cnn9`, which hears the log-mel itself, what imagining is."""
