@@ -135,10 +135,9 @@ def test_without_a_calibration_there_are_only_rules(
         prediction.likely()
 
 
-def known_of(vectors: np.ndarray) -> Known:
-    """What knows these vectors (N, C) and nothing around them."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Known(np.ones(vectors.shape[1]), vectors / lengths, np.zeros((0, vectors.shape[1])))
+def known_of(directions: np.ndarray) -> Known:
+    """What knows these directions (R, C) and nothing beside them."""
+    return Known(np.zeros(directions.shape[1]), directions)
 
 
 def window(heard: np.ndarray, *, change_db: float = 9.0) -> HeardWindow:
@@ -146,13 +145,16 @@ def window(heard: np.ndarray, *, change_db: float = 9.0) -> HeardWindow:
 
 
 def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -> None:
-    means = np.eye(4, 10)
+    directions = np.eye(4, 10)
     path = calibrated(
-        known_of(means).pack(), least_change_db=0.7, least_probability=0.4, largest_distance=0.2
+        known_of(directions).pack(),
+        least_change_db=0.7,
+        least_probability=0.4,
+        largest_distance=0.2,
     )
     doubt = Doubt(load(path).bundle)
     sure, unsure = np.array([0.9, 0.1, 0, 0]), np.array([0.3, 0.3, 0.2, 0.2])
-    near, far = means[1] * 7, np.ones(10)
+    near, far = directions[1] * 7, np.ones(10)
     windows = [
         window(near),
         window(near, change_db=0.6),
@@ -180,7 +182,7 @@ def test_a_steady_recording_is_refused_where_the_threshold_is_known(
 def test_what_is_known_comes_back_from_its_file(
     calibrated: Callable[..., Path], rng: np.random.Generator
 ) -> None:
-    known = Known(rng.random(12) + 0.5, rng.random((4, 12)), rng.random((3, 12)) / 9)
+    known = Known(rng.random(12), np.linalg.qr(rng.random((12, 4)))[0].T)
     found = Known.of(load(calibrated(known.pack())).bundle)
     assert found is not None
     heard = rng.random((5, 14))
@@ -190,7 +192,7 @@ def test_what_is_known_comes_back_from_its_file(
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK", None])
 def test_a_damaged_file_is_refused(calibrated: Callable[..., Path], content: bytes | None) -> None:
     if content is None:
-        content = known_of(np.eye(2, 10)).pack()  # of a model with fewer labels
+        content = known_of(np.full((2, 10), 0.7)).pack()  # what another version would have written
     with pytest.raises(BundleError, match=KNOWN_FILE):
         load(calibrated(content))
 

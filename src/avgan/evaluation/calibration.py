@@ -37,11 +37,9 @@ SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
 STEADIEST_DB = 1.0
 """A sound that changes more is not called steady, however much recordings kept aside change."""
-LARGEST_KNOWN = 290_000
-"""Bytes of the file that says what is known, as far as the number of directions has a say."""
-NUM_DIRECTIONS = 90
-VARIANCE_FLOOR = 0.01
-"""Of a number's variance within labels, as a share of the mean over all: what never varied is no proof of anything."""
+NUM_DIRECTIONS = 200
+CLIPS_FOR_DIRECTION = 5
+"""With fewer training clips for each direction, what they have in common is not told from what each has by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ def calibrate(run: Path, data: Path) -> Fitted:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
     check_leakage(train, aside)
     taught = hear(networks, described, train)
-    known = fit_known(taught, num_labels=len(described.labels))
+    known = fit_known(taught)
     return Fitted(fit(hear(networks, described, aside), known, described, taught.change_db), known)
 
 
@@ -234,22 +232,10 @@ def expected_error(surest: np.ndarray, correct: np.ndarray, num_bins: int = NUM_
     return float(np.abs(gaps).sum() / len(surest))
 
 
-def fit_known(train: Heard, num_labels: int) -> Known:
-    """What was heard in training: the mean of each label and how recordings of one label differ (see `Known`)."""
+def fit_known(train: Heard) -> Known:
+    """What was heard in training: the mean and the principal directions (see `Known`)."""
     vectors = to_unit(train.heard[:, :VECTOR_SIZE].astype(np.float64))
-    size = vectors.shape[1]
-    means = np.stack([vectors[train.targets == label].mean(0) for label in range(num_labels)])
-    apart = vectors - means[train.targets]
-    variance = (apart**2).mean(0)
-    # The least values keep what very few clips give within half precision.
-    deviation = np.sqrt(np.maximum(variance + VARIANCE_FLOOR * variance.mean(), 1e-6))
-    apart /= deviation
-    _, singular, directions = np.linalg.svd(apart, full_matrices=False)
-    variances = singular**2 / len(apart)
-    room = LARGEST_KNOWN // (2 * size) - 1 - num_labels
-    num = max(0, min(NUM_DIRECTIONS, room, len(apart) // 4, size - 1))
-    rest = max(float(variances[num:].sum()) / (size - num), 1e-2)
-    scale = 1 / (deviation * math.sqrt(rest))
-    taken = np.sqrt(np.maximum(1 - rest / np.maximum(variances[:num], rest), 0))
-    table = np.vstack((scale[None], means * scale, directions[:num] * taken[:, None]))
-    return Known.of_table(table.astype(np.float16), num_labels)
+    mean = vectors.mean(0)
+    _, _, directions = np.linalg.svd(vectors - mean, full_matrices=False)
+    num = min(NUM_DIRECTIONS, len(vectors) // CLIPS_FOR_DIRECTION)
+    return Known.of_table(np.vstack((mean[None], directions[:num])).astype(np.float16))

@@ -35,55 +35,54 @@ KNOWN_FILE = "known.npy"
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What was heard in training: the mean of each label, and the directions in which recordings of one label differ.
+    """What was heard in training: the mean, and the directions in which recordings differ most from it.
 
-    The first C numbers that were heard, brought to length 1 so that loudness plays no part, are scaled number by
-    number. A Mahalanobis distance, whose covariance within labels is that of R directions and the same in all others.
+    The first C numbers that were heard are brought to length 1, so that loudness plays no part. Recordings of places
+    lie near the plane of these directions; what sticks out of it is unlike all of them.
     """
 
-    scale: np.ndarray
+    mean: np.ndarray
     """(C,)"""
-    means: np.ndarray
-    """(N, C), scaled."""
     directions: np.ndarray
-    """(R, C), each as long as what it takes from a squared distance of 1 along it is large."""
+    """(R, C), each of length 1, at right angles."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Known | None":
         """That of a bundle; None where it holds none. Raises BundleError where the file is damaged."""
         if KNOWN_FILE not in bundle.card.sha256:
             return None
-        num_labels = len(bundle.card.labels)
         try:
             table = np.load(io.BytesIO(bundle.read(KNOWN_FILE)), allow_pickle=False)
-            if table.ndim != 2 or len(table) < 1 + num_labels or table.dtype != np.float16:
+            if table.ndim != 2 or len(table) < 1 or table.dtype != np.float16:
                 raise ValueError(f"{table.dtype} {table.shape}")
+            known = cls.of_table(table)
+            if not np.allclose(np.linalg.norm(known.directions, axis=1), 1, atol=0.01):
+                raise ValueError("its directions have not length 1")
         except (ValueError, EOFError) as error:
             raise BundleError(
                 f"{bundle.path}: {KNOWN_FILE} cannot be read ({error}); export the bundle again"
             ) from None
-        return cls.of_table(table, num_labels)
+        return known
 
     @classmethod
-    def of_table(cls, table: np.ndarray, num_labels: int) -> "Known":
-        """From rows (1 + N + R, C) float16, as `table` gives them."""
+    def of_table(cls, table: np.ndarray) -> "Known":
+        """From rows (1 + R, C) float16."""
         rows = table.astype(np.float32)
-        return cls(rows[0], rows[1 : 1 + num_labels], rows[1 + num_labels :])
+        return cls(rows[0], rows[1:])
 
     def pack(self) -> bytes:
         """The file `KNOWN_FILE` of a bundle."""
         buffer = io.BytesIO()
-        rows = np.vstack((self.scale[None], self.means, self.directions))
+        rows = np.vstack((self.mean[None], self.directions))
         np.save(buffer, rows.astype(np.float16), allow_pickle=False)
         return buffer.getvalue()
 
     def distance(self, heard: np.ndarray) -> np.ndarray:
-        """heard (B, C or more) -> how far each lies from the nearest label (B,); for training clips about 1."""
-        vectors = to_unit(heard[:, : len(self.scale)]) * self.scale
-        squared = _squared_distances(vectors, self.means)
-        squared -= _squared_distances(vectors @ self.directions.T, self.means @ self.directions.T)
-        nearest = squared.min(1) / len(self.scale)
-        return np.sqrt(np.maximum(nearest, 0))
+        """heard (B, C or more) -> how far each sticks out (B,): 0 within what was heard in training, about 1 beyond."""
+        apart = to_unit(heard[:, : len(self.mean)]) - self.mean
+        within = apart @ self.directions.T
+        rest: np.ndarray = (apart**2).sum(1) - (within**2).sum(1)
+        return np.sqrt(np.maximum(rest, 0))
 
 
 class Doubt:
@@ -141,9 +140,3 @@ def to_unit(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: np.ndarray = vectors / np.maximum(lengths, 1e-12)
     return scaled
-
-
-def _squared_distances(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(B, C) and (N, C) -> (B, N)."""
-    squared: np.ndarray = (vectors**2).sum(1)[:, None] - 2 * vectors @ others.T + (others**2).sum(1)
-    return squared
