@@ -43,19 +43,20 @@ def test_too_few_sources_leave_the_middle_setting(
     assert fitted[-1].C == 1.0
 
 
-def test_without_time_no_more_than_one_setting_is_tried(
+def test_without_time_the_middle_setting_is_taken_untried(
     easy_clips: Callable[..., Clips], rng: np.random.Generator
 ) -> None:
     said: list[str] = []
     vectors = rng.normal(size=(30, 2))
-    probes.fit_best(
-        probes.linear_svms(),
+    fitted = probes.fit_best(
+        probes.linear_svms((0.1, 1.0, 10.0)),
         vectors,
         easy_clips(10),
         budget=Budget(0.0, said.append),
         rng=rng,
     )
-    assert len(said) == 1
+    assert not said
+    assert fitted[-1].C == 1.0
 
 
 def test_two_labels_have_probabilities_too(
