@@ -14,6 +14,7 @@ METHODS: dict[str, str] = {
     "soundnet-5-transfer": "soundnet:five_transferred",
     "soundnet-8-transfer": "soundnet:eight_transferred",
     "autoencoder": "autoencoder:AutoencoderRival",
+    "l3net": "l3net:L3NetRival",
     "yamnet-probe": "yamnet_probe:YAMNetProbe",
     "piczak": "piczak:piczak",
     "cnn9": "cnn9:cnn9",

@@ -1,0 +1,225 @@
+"""AV learning: "Look, Listen and Learn" (Arandjelovic and Zisserman 2017).
+
+Two towers of convolutions, one for a picture, one for a second of sound, learn to say whether the two belong together.
+What the sound tower hears is then given to a linear classifier. Its authors learnt from half a million videos; here
+it is the recordings and pictures at hand, which were not filmed but paired by label.
+
+Shapes: M clips, B batch, L samples of one second, K bins, T time steps, H W pixels, S sets of pictures.
+"""
+
+import time
+
+import numpy as np
+import torch
+from sklearn.pipeline import Pipeline
+from torch import Tensor, nn
+
+from avgan.baselines import probes
+from avgan.baselines.fitting import (
+    Recipe,
+    cost_of,
+    device,
+    fit_network,
+    multiplies_bfloat16,
+    one_cycle,
+    seeded,
+)
+from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.data.loading import INT16_PEAK
+from avgan.errors import DataError
+
+RATE_HZ = 48_000
+WINDOW = 480
+HOP = 240
+N_FFT = 512
+FLOOR = 1e-10
+WIDTHS = (64, 128, 256, 512)
+DENSE = 128
+NUM_PICTURES = 4
+"""Drawn for each clip."""
+BLOCK = 16
+SHARE_OF_CLASSIFIER = 0.15
+"""Of a budget, kept for the choice of the classifier's settings."""
+
+
+class Tower(nn.Module):
+    """(B, C, H, W) -> (B, 512), the maximum over the grid after four blocks of two 3 x 3 convolutions."""
+
+    def __init__(self, num_in: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.BatchNorm2d(num_in)]
+        for index, width in enumerate(WIDTHS):
+            for stride in (2 if index == 0 else 1, 1):
+                layers += [
+                    nn.Conv2d(num_in, width, 3, stride=stride, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ]
+                num_in = width
+            if index < len(WIDTHS) - 1:
+                layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        vectors: Tensor = self.layers(images).amax((2, 3))
+        return vectors
+
+
+class L3Net(nn.Module):
+    """Packed pairs (B, L + 3 H W), see `pack` -> logits (B, 2): they do not belong together, they do."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.seeing, self.hearing = Tower(3), Tower(1)
+        self.joining = nn.Sequential(
+            nn.Linear(2 * WIDTHS[-1], DENSE), nn.ReLU(), nn.Linear(DENSE, 2)
+        )
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        sounds, pictures = pairs[:, :RATE_HZ], pairs[:, RATE_HZ:]
+        seen = self.seeing(_channels_last(pictures.reshape(-1, 3, self.side, self.side)))
+        logits: Tensor = self.joining(torch.cat([seen, self.hear(sounds)], 1))
+        return logits
+
+    def hear(self, sounds: Tensor) -> Tensor:
+        """A second of sound each (B, L) -> vectors (B, 512)."""
+        return self.hearing(_channels_last(decibels(sounds)))
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def decibels(sounds: Tensor) -> Tensor:
+    """(B, L) -> spectrograms (B, 1, K, T) in dB, for a second 257 x 199: windows of 10 ms, 5 ms apart."""
+    with torch.autocast(sounds.device.type, enabled=False):
+        windows = sounds.float().unfold(1, WINDOW, HOP)
+        hann = torch.hann_window(WINDOW, device=sounds.device)
+        energies = torch.fft.rfft(windows * hann, N_FFT).abs().square()
+        return (10.0 * energies.clamp(min=FLOOR).log10()).transpose(1, 2)[:, None]
+
+
+def pack(sounds: np.ndarray, pictures: np.ndarray) -> Tensor:
+    """Sounds (B, L) int16 and pictures (B, 3, H, W) uint8 -> (B, L + 3 H W), for the loop hands on one tensor."""
+    flat = pictures.reshape(len(pictures), -1)
+    parts = sounds / np.float32(INT16_PEAK), flat / np.float32(255)
+    return torch.from_numpy(np.concatenate(parts, 1))
+
+
+def read_samples(clips: Clips) -> np.ndarray:
+    """(M, at least one second) int16; shorter clips end in silence."""
+    blocks = [
+        np.rint(block.clip(-1, 1) * INT16_PEAK).astype(np.int16)
+        for block in probes.waveform_blocks(clips, RATE_HZ, BLOCK)
+    ]
+    samples = np.concatenate(blocks)
+    return np.pad(samples, ((0, 0), (0, max(0, RATE_HZ - samples.shape[1]))))
+
+
+class L3NetRival:
+    """A sound tower that learnt which picture belongs to a sound, and a linear machine on what it hears."""
+
+    card = Card(
+        name="l3net",
+        title="AV learning (Look, Listen and Learn)",
+        source="Arandjelovic, Zisserman: Look, Listen and Learn, ICCV 2017",
+        published=79.3,
+        follows=(
+            "one second of sound at 48 kHz as a spectrogram of 257 x 199 in dB; towers of 64, 128, 256, 512 channels, "
+            "joined by a dense layer of 128; weight decay 1e-5",
+            "a linear support vector machine on standardised vectors of the sound tower, averaged over the clip",
+        ),
+        differs=(
+            "learnt from the training clips and pictures paired with them by label, not from half a million videos: "
+            "so the pairing tells it of the labels, which the original never hears of",
+            "the first convolution of each tower has stride 2, as in the authors' later work; pictures are as small as "
+            "they come (128 pixels, not 224)",
+            "the vector is the maximum over the grid (512 numbers)",
+        ),
+    )
+    recipe = Recipe(
+        num_epochs=60,
+        batch_size=32,
+        optimiser=lambda parameters: torch.optim.Adam(parameters, lr=5e-4, weight_decay=1e-5),
+        schedule=one_cycle,
+    )
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Learn what belongs together, then the labels from what is heard. Raises DataError without pictures."""
+        if clips.draw is None or len(clips) < 2:
+            raise DataError(f"{self.card.name}: learns from pictures too, give a data set of them")
+        samples = read_samples(clips)
+        pictures = np.stack([clips.draw(rng) for _ in range(NUM_PICTURES)])
+        with seeded(rng):
+            self._network = L3Net(pictures.shape[-1])
+        for_network = budget
+        if budget.seconds is not None:
+            kept = SHARE_OF_CLASSIFIER * budget.seconds + self._seconds_to_hear(samples)
+            for_network = Budget(max(0.0, budget.seconds_left - kept), budget.say)
+        # the first half of the items are pairs that belong together, the second half are not
+        belongs = np.arange(2 * len(clips)) < len(clips)
+        fit_network(
+            self._network,
+            lambda items, augmenting: draw_pairs(samples, pictures, items, augmenting),
+            belongs.astype(np.int64), num_labels=2, recipe=self.recipe, budget=for_network, rng=rng,
+        )  # fmt: skip
+        budget.num_planned, budget.num_wanted = for_network.num_planned, for_network.num_wanted
+        self._machine: Pipeline = probes.fit_best(
+            probes.linear_svms(), self._hear(samples), clips, budget=budget, rng=rng
+        )
+        example = decibels(torch.zeros(1, RATE_HZ))
+        tower, machine = cost_of(self._network.hearing, example), probes.cost_of(self._machine)
+        self._cost = Cost(
+            tower.num_parameters + machine.num_parameters,
+            tower.num_macs * (samples.shape[1] // RATE_HZ) + machine.num_macs,
+        )
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities (M, N), from the sounds alone."""
+        vectors = self._hear(read_samples(clips))
+        return probes.probabilities(self._machine, vectors, clips.num_labels)
+
+    def cost(self) -> Cost:
+        """Of the sound tower on all seconds of a clip, and of the machine."""
+        return self._cost
+
+    def _seconds_to_hear(self, samples: np.ndarray) -> float:
+        """How long `_hear` will take."""
+        self._hear(samples[:1])
+        began = time.monotonic()
+        self._hear(samples[:BLOCK])
+        return (time.monotonic() - began) * len(samples) / min(BLOCK, len(samples))
+
+    @torch.inference_mode()
+    def _hear(self, samples: np.ndarray) -> np.ndarray:
+        """(M, L) int16 -> (M, 512): the mean over the seconds of each clip, which lie side by side."""
+        self._network.eval()
+        num_seconds = samples.shape[1] // RATE_HZ
+        rows = []
+        for start in range(0, len(samples), BLOCK):
+            block = samples[start : start + BLOCK, : num_seconds * RATE_HZ].reshape(-1, RATE_HZ)
+            sounds = torch.from_numpy(block / np.float32(INT16_PEAK)).to(device())
+            with torch.autocast(device().type, torch.bfloat16, enabled=multiplies_bfloat16()):
+                vectors = self._network.hear(sounds).float()
+            rows.append(vectors.unflatten(0, (-1, num_seconds)).mean(1).cpu().numpy())
+        return np.concatenate(rows)
+
+
+def draw_pairs(
+    samples: np.ndarray, pictures: np.ndarray, items: np.ndarray, rng: np.random.Generator | None
+) -> Tensor:
+    """Samples (M, L), pictures (S, M, 3, H, W) and numbers of items (B,) -> packed pairs (B, one second + 3 H W).
+
+    An item below M is the sound of that clip, from a random moment, with one of its own pictures; one from M on is the
+    sound of clip item - M with a picture of any other clip.
+    """
+    rng = rng or np.random.default_rng(0)
+    num_clips = len(samples)
+    sounds = items % num_clips
+    away = rng.integers(1, num_clips, len(items))
+    seen = np.where(items < num_clips, sounds, (sounds + away) % num_clips)
+    starts = rng.integers(0, samples.shape[1] - RATE_HZ + 1, len(items))
+    moments = [samples[row, at : at + RATE_HZ] for row, at in zip(sounds, starts, strict=True)]
+    sets = rng.integers(0, len(pictures), len(items))
+    return pack(np.stack(moments), pictures[sets, seen])
