@@ -220,7 +220,7 @@ def test_pictures_of_the_labels_are_there_to_learn_from(
 def test_names_and_places_that_are_not_there_are_said_in_a_line(
     ask: Callable, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="no method is called 'nobody': choose all or among"):
+    with pytest.raises(ConfigError, match="no method is called 'nobody': choose among"):
         ask("nobody")
     with pytest.raises(ConfigError, match="no method to compare"):
         ask()

@@ -91,6 +91,33 @@ def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
         assert ours.CARDS[name].name == name
 
 
+def test_an_ablation_is_the_whole_method_but_for_what_it_says(tiny_videos: Path) -> None:
+    protocol = read_protocol("folder", tiny_videos)
+    whole = ours.configuration("avgan-transfer", protocol, 7)
+    for name, ablation in ours.ABLATED.items():
+        assert ours.is_ours(name)
+        config = ours.configuration(name, protocol, 7)
+        assert override(whole, ablation.settings) == config
+        card = ours.card_of(name)
+        assert card.name == name
+        assert card.published is None
+        assert ablation.asks in card.differs[0]
+
+
+def test_only_another_folds_run_gives_its_pictures(
+    tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    """One of the same fold would give the trunk that a joint stage taught, one of another size does not fit."""
+    protocol = read_protocol("folder", tiny_videos)
+    config = tiny_config()
+    run = tmp_path / "avgan-transfer" / "fold-1"
+    ours.train(config, data=tiny_videos, out=run, sounds=protocol.folds[0].train)
+    assert ours.other_run(tmp_path / "transfer-frozen" / "fold-2", config) == run
+    assert ours.other_run(tmp_path / "transfer-frozen" / "fold-1", config) is None
+    other = override(config, {"networks.vqvae.num_codes": "5"})
+    assert ours.other_run(tmp_path / "transfer-codes-5" / "fold-2", other) is None
+
+
 def test_all_patches_of_a_recording_are_counted(tiny_config: Callable[..., Any]) -> None:
     config = override(preset("transfer"), {"data.window_s": "2.0"})
     networks = build(config, 3).eval()

@@ -32,7 +32,7 @@ def compare(
     output
         Folder of the answers and of the table: compare.md, compare.html, compare.json.
     methods
-        Names with commas between them, or all.
+        Names with commas between them, all, or ablations: AVGAN with one thing after the other taken away.
     folds
         Such as 1,5; all unless given.
     budget

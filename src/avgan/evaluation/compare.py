@@ -40,6 +40,8 @@ from avgan.evaluation.folds import Fold, Protocol, read_protocol, select_folds
 from avgan.evaluation.table import HUMAN, build_report, write_table
 
 ALL = "all"
+ABLATIONS = "ablations"
+"""The whole method, and it with one thing after the other taken away."""
 OLDER = "answered by an older version of the method"
 
 
@@ -101,17 +103,20 @@ def compare(
 def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     """The methods asked for, `all` spelt out. Raises ConfigError for one that is not known."""
     known = [*ours.PRESETS, *METHODS, HUMAN]
+    groups = {
+        ALL: [name for name in known if name != HUMAN],
+        ABLATIONS: ["avgan-transfer", *ours.ABLATED],
+    }
+    known += [*groups, *ours.ABLATED]
     if odd := [name for name in given if not re.fullmatch(r"\w[\w.-]*", name)]:
         raise ConfigError(f"--answers {odd[0]}=...: a name has letters, digits, dots and hyphens")
     wanted: list[str] = []
     for name in methods:
-        if name != ALL and name not in known and name not in given:
-            raise ConfigError(
-                f"no method is called {name!r}: choose {ALL} or among {', '.join(known)}"
-            )
-        wanted += [name] if name != ALL else [n for n in known if n != HUMAN]
+        if name not in known and name not in given:
+            raise ConfigError(f"no method is called {name!r}: choose among {', '.join(known)}")
+        wanted += groups.get(name, [name])
     if not wanted and not given:
-        raise ConfigError(f"no method to compare: choose {ALL} or among {', '.join(known)}")
+        raise ConfigError(f"no method to compare: choose among {', '.join(known)}")
     return list(dict.fromkeys(wanted))
 
 
@@ -199,7 +204,7 @@ def older_ones(answered: Mapping[str, Sequence[Answers]], task: Task) -> Iterato
     """(method, remark) for those with answers that it would not give now."""
     for name, folds in answered.items():
         own = [one.identity for one in folds if not one.identity.startswith(GIVEN)]
-        known = name in METHODS or name in ours.PRESETS
+        known = name in METHODS or ours.is_ours(name)
         if own and (not known or set(own) != {current_identity(name, task)}):
             yield name, OLDER
 

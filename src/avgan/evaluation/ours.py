@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avgan import checkpoint
+from avgan.ablations import ABLATIONS
 from avgan.baselines.rival import Card, Cost
 from avgan.config import RunConfig, preset
 from avgan.evaluation.clips import Sounds
@@ -30,6 +31,8 @@ PUBLISHED = 83.7
 TIMED_CLIPS = 64
 
 PRESETS = {"avgan-transfer": "transfer", "avgan-compact": "compact"}
+ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
+"""With one thing taken away or changed."""
 CARDS = {
     "avgan-transfer": Card(
         name="avgan-transfer",
@@ -76,9 +79,30 @@ class Fitted:
     cost: Cost
 
 
+def is_ours(name: str) -> bool:
+    """Whether a method is AVGAN, whole or with something taken away."""
+    return name in PRESETS or name in ABLATED
+
+
+def card_of(name: str) -> Card:
+    """What is to be said of one of ours."""
+    if name in CARDS:
+        return CARDS[name]
+    ablation = ABLATED[name]
+    settings = ", ".join(f"{field}={value}" for field, value in ablation.settings.items())
+    whole = CARDS[f"avgan-{ablation.base}"]
+    return replace(
+        whole,
+        name=name,
+        title=f"{whole.title}, {name.removeprefix(ablation.base + '-')}",
+        published=None,
+        differs=(f"{settings}: {ablation.asks}", *whole.differs),
+    )
+
+
 def configuration(name: str, protocol: Protocol, seed: int) -> RunConfig:
     """The preset on the sounds and pictures of a protocol, with nothing kept aside: the schedule is settled."""
-    base = preset(PRESETS[name])
+    base = ABLATED[name].configuration() if name in ABLATED else preset(PRESETS[name])
     section = base.data.model_copy(
         update={
             "sounds": protocol.folds[0].train.name,
@@ -124,7 +148,7 @@ def fit_and_answer(
         config = shortened(config, data=data, sounds=heard, seconds=budget_s)
         say(f"shortened to {config.classifier.num_steps} of {wanted} steps of the last stage")
     elif protocol.images != heard.name:
-        start_from = other_run(run)
+        start_from = other_run(run, config)
     train(config, data=data, out=run, start_from=start_from, sounds=heard)
     fitting_s = None if resumed else time.monotonic() - began
     networks, trained = checkpoint.load_networks(run)
@@ -155,11 +179,18 @@ def epochs(config: RunConfig, num_steps: int, fold: Fold) -> int:
     return round(num_steps * config.classifier.batch_size / num_clips)
 
 
-def other_run(run: Path) -> Path | None:
-    """The run of another fold whose VQ-VAE is finished."""
-    for other in sorted(run.parent.glob("fold-*")):
-        path = checkpoint.newest(other)
-        if path is not None and "vqvae" in checkpoint.read(path).position.finished:
+def other_run(run: Path, config: RunConfig) -> Path | None:
+    """A run of another fold whose VQ-VAE was trained as this one's would be, of whichever method.
+
+    One of the same fold has a trunk that was taught on the same recordings, which would be taken over as well.
+    """
+    for other in sorted(run.parents[1].glob("*/fold-*")):
+        path = checkpoint.newest(other) if other.name != run.name else None
+        if path is None:
+            continue
+        theirs = checkpoint.read(path)
+        alike = theirs.config.networks.vqvae == config.networks.vqvae
+        if alike and theirs.config.vqvae == config.vqvae and "vqvae" in theirs.position.finished:
             return other
     return None
 
