@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 
 from avgan import checkpoint
+from avgan.baselines.rival import Clips
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError
 from avgan.evaluation import judge, pictures
 from avgan.evaluation.exhibits import (
     Exhibit,
     draw_photographs,
+    keep_pictures,
     photographs,
     read_pictures,
     score_exhibit,
@@ -179,6 +181,26 @@ def test_a_rival_is_read_by_the_ids_of_the_recordings_and_shown(
     (tmp_path / "theirs" / f"{ids[3]}.png").unlink()
     with pytest.raises(DataError, match="1 of 24 are missing"):
         read_pictures(tmp_path / "theirs", ids)
+
+
+class Painter:
+    """A rival that imagines its answer: black for clip 0, white for clip 1."""
+
+    def imagine(self, clips: Clips) -> np.ndarray:
+        return np.stack([np.full((3, 64, 64), 255 * number, np.uint8) for number in range(2)])
+
+
+def test_what_a_rival_imagines_is_kept_where_it_saw_pictures(tmp_path: Path) -> None:
+    ids = ("a/0", "a/1")
+    deaf = Clips(ids, ids, np.zeros(2), 2, 1.0, lambda rate_hz: np.zeros((2, 9), np.float32))
+    shown = replace(deaf, draw=lambda rng: np.zeros((2, 3, 8, 8), np.uint8))
+    painter: Any = Painter()
+    keep_pictures(painter, deaf, deaf, tmp_path / "none")
+    keep_pictures(object(), shown, deaf, tmp_path / "none")  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
+    keep_pictures(painter, shown, deaf, tmp_path / "some")
+    kept = read_pictures(tmp_path / "some", ids)
+    np.testing.assert_array_equal(kept.mean((1, 2, 3)), [0, 255])
 
 
 def test_the_table_holds_every_exhibit_and_every_k(

@@ -82,7 +82,8 @@ def evaluate(
     start_from
         Output folder of another run's evaluation, whose finished stages are taken over.
     rival
-        For pictures: a folder with another method's pictures, each named after its recording.
+        For pictures: a folder with another method's pictures, each named after its recording, such as
+        OUTPUT/pictures/cmcgan-style of avgan compare.
     format
         A few lines, or the whole report.
     """

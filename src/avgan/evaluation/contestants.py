@@ -26,6 +26,7 @@ from avgan.evaluation.answers import (
     write_answers,
 )
 from avgan.evaluation.clips import Pictures, Sounds, clips_to_answer, clips_to_learn_from
+from avgan.evaluation.exhibits import keep_pictures
 from avgan.evaluation.folds import Fold, Protocol
 from avgan.evaluation.protocols import config_sha256
 
@@ -72,6 +73,7 @@ def answer(name: str, fold: Fold, task: Task) -> Answers:
     answering_s = time.monotonic() - fitted - (task.sounds.seconds - reading)
     assert probabilities.shape == (len(asked), asked.num_labels)
     assert np.allclose(probabilities.sum(1), 1.0, atol=1e-4)
+    keep_pictures(rival, known, asked, task.out / "pictures" / name)
     cost = rival.cost()
     return Answers(
         **described(name, fold, task),

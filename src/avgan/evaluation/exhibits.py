@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from avgan.baselines.rival import Clips, Rival
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
@@ -92,9 +93,17 @@ def drawn(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
 
 def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> None:
     """Write pictures (M, 3, H, W) uint8 as FOLDER/<id of the recording>.png, as `read_pictures` reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in zip(ids, pictures, strict=True):
-        to_png(picture, folder / f"{name}.png")
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_png(picture, path)
+
+
+def keep_pictures(rival: Rival, known: Clips, asked: Clips, folder: Path) -> None:
+    """Write what a rival that learnt from `known` imagines for the clips asked about, where it imagines at all."""
+    imagine = getattr(rival, "imagine", None)
+    if imagine is not None and known.draw is not None:
+        write_pictures(folder, asked.ids, imagine(asked))
 
 
 def read_pictures(folder: Path, ids: tuple[str, ...]) -> np.ndarray:
