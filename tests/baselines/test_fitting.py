@@ -105,7 +105,7 @@ def test_a_budget_is_kept_and_the_schedule_still_ends() -> None:
 
 
 def test_a_fit_that_slows_down_plans_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting._Trainer, "seconds_of_epoch", lambda self: 0.01)
+    monkeypatch.setattr(fitting._Trainer, "seconds_of_epoch", lambda *_: 0.01)
     budget = Budget(1.5)
     _, _, rates = fit(budget=budget, num_epochs=1_000, pause_s=0.02)
     assert budget.seconds_left > -1.0

@@ -32,6 +32,8 @@ Schedule = Callable[[float], float]
 """Share of the training that is done -> what the learning rate is multiplied with."""
 
 TIMED_STEPS = 3
+TIMING_SHARE = 0.05
+"""Of what is left of the budget: fewer steps are timed where they take longer."""
 SLACK = 1.1
 """A fit plans anew where it would take this many times what is left."""
 STATISTICS_BATCHES = 50
@@ -96,7 +98,7 @@ def fit_network(
     trainer = _Trainer(network, draw, labels, recipe)
     num_epochs = recipe.num_epochs
     if budget.seconds is not None:
-        num_epochs = budget.plan(recipe.num_epochs, trainer.seconds_of_epoch())
+        num_epochs = budget.plan(recipe.num_epochs, trainer.seconds_of_epoch(budget.seconds_left))
     began, said, epoch = time.monotonic(), time.monotonic(), 0
     with torch.random.fork_rng():
         while epoch < num_epochs:
@@ -187,17 +189,19 @@ class _Trainer:
         self.average: dict[str, Tensor] = {}
         self.num_averaged = 0
 
-    def seconds_of_epoch(self) -> float:
+    def seconds_of_epoch(self, seconds_left: float) -> float:
         """Time a few steps on a copy, drawn from a generator of its own: the fit itself is left as it was."""
         trial = _Trainer(copy.deepcopy(self.network), self.draw, self.labels, self.recipe)
         rng = np.random.default_rng(0)
         items = rng.permutation(len(self.labels))[: -(-len(self.labels) // self.num_batches)]
-        seconds = []
+        seconds: list[float] = []
         with torch.random.fork_rng():
-            for _ in range(1 + TIMED_STEPS):
+            while len(seconds) < 1 + TIMED_STEPS:
                 began = time.monotonic()
                 trial.step(items, rng)
                 seconds.append(time.monotonic() - began)
+                if len(seconds) > 1 and sum(seconds) > TIMING_SHARE * seconds_left:
+                    break
         return float(np.median(seconds[1:])) * self.num_batches  # the first one also prepares
 
     def epoch(self, num_epochs_left: int, budget: Budget, rng: np.random.Generator) -> None:
