@@ -68,7 +68,7 @@ def test_models(
     assert card["name"] == "toy"
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_is_light() -> None:
     program = (
         "import sys; from avgan.cli import main; main(sys.argv[1:])\n"
         "heavy = {'torch', 'onnxruntime', 'numpy', 'av', 'soundfile', 'PIL', 'pyarrow'}\n"
@@ -80,12 +80,6 @@ def test_help_is_quick_and_light() -> None:
         )
         assert result.stderr.strip() == "[]"
         assert result.stdout
-    times_s = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "avgan", "--help"], capture_output=True, check=True)
-        times_s.append(time.perf_counter() - started)
-    assert min(times_s) < 0.3
 
 
 @pytest.mark.parametrize(
