@@ -1,5 +1,6 @@
 """What a rival is given: the right waveforms at any rate, pictures only to learn with, and no more memory than said."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,9 @@ def test_memory_holds_so_many_rates_as_integers_and_no_more(data: Path, protocol
     rows = np.arange(6)
     for rate_hz in (8_000, 16_000, 22_050, 16_000):
         sounds.read(rate_hz, rows)
+        if rate_hz == 8_000:
+            first = weakref.ref(sounds._stores[8_000])
+    assert first() is None
     assert list(sounds._stores) == [22_050, 16_000]
     assert len(sounds._stores) == NUM_RATES
     kept = sounds._stores[16_000]._cache._rows

@@ -5,6 +5,7 @@ Who answers sees neither targets nor pictures: a picture drawn by label would te
 Shapes: M clips, L samples.
 """
 
+import gc
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ class Sounds:
         self._stores.move_to_end(rate_hz)
         while len(self._stores) > NUM_RATES:
             self._stores.popitem(last=False)
+            gc.collect()  # a store and its cache know each other: nothing else would free them soon
         return self._stores[rate_hz]
 
 
