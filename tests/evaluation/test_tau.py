@@ -151,6 +151,8 @@ def test_a_run_is_reported_by_city_seen_and_unseen(data: Path, run: Path, tmp_pa
     assert {part["num_sources"] for part in groups["picture"].values()} == {8}
     written = json.loads((tmp_path / "av" / "report.json").read_text())
     assert written == json.loads(json.dumps(report))
+    answers = json.loads((tmp_path / "av" / "fold-1.json").read_text())
+    assert len(answers["clip_ids"]) == len(answers["probabilities"]) == 16
     page = (tmp_path / "av" / "report.html").read_text(encoding="utf-8")
     assert "milan" in page
     assert "the imagined picture" in page

@@ -26,7 +26,8 @@ def compare(
     Parameters
     ----------
     protocol
-        What is learnt and answered: esc50, esc10, or folder (a folder for each label, cut by source).
+        What is learnt and answered: esc50, esc10, folder (a folder for each label, cut by source), tau2019,
+        tau2019_cities or tau_av_2021.
     data
         A folder for each label, or the folder that holds the data sets.
     output

@@ -12,7 +12,6 @@ A protocol can be interrupted anywhere; the same command goes on.
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from avgan.evaluation.page import Answered, write_page
 from avgan.evaluation.picture_page import write_picture_page
 from avgan.evaluation.pictures import evaluate_pictures
 from avgan.evaluation.report import write_report
+from avgan.files import write_whole
 from avgan.model import AVGAN
 from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
@@ -112,6 +112,8 @@ def evaluate(
         scored, more = score_tau(run, sounds, frames=protocol == "tau_av_2021")
     report = summarise(protocol, described, scored, sounds) | more
     out.mkdir(parents=True, exist_ok=True)
+    for fold in () if folds else scored:
+        write_answers(fold, described.config, out)
     write_report(report, out)
     runs = {fold: run_of_fold(run, described, fold, out) for fold in folds}
     show(report, scored, sounds, out=out, run=run, runs=runs)
@@ -201,10 +203,14 @@ def score_fold(
         train(config, data=data, out=own, start_from=start_from / own.name if start_from else run)
     networks, trained = checkpoint.load_networks(own)
     scored = score(networks, trained, held_out(sounds, (fold,)), name=fold)
-    temporary = answers.with_suffix(".tmp")
-    temporary.write_text(json.dumps(scored.__dict__ | {"config_sha256": config_sha256(config)}))
-    os.replace(temporary, answers)
+    write_answers(scored, config, out)
     return scored
+
+
+def write_answers(scored: Scored, config: RunConfig, out: Path) -> None:
+    """Keep the answers of a fold as OUT/fold-<name>.json, with the configuration that gave them."""
+    text = json.dumps(scored.__dict__ | {"config_sha256": config_sha256(config)})
+    write_whole(out / f"fold-{scored.fold}.json", text)
 
 
 def config_sha256(config: RunConfig) -> str:
