@@ -238,7 +238,9 @@ def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.
             began = time.monotonic()
             trial.step(items, drawn[0][items], np.random.default_rng(0))
             num_epochs = budget.plan(NUM_EPOCHS, (time.monotonic() - began) * num_batches)
+        budget.num_wanted = NUM_EPOCHS
         for epoch in budget.epochs(num_epochs):
+            budget.num_planned = epoch + 1
             if 0 < epoch < NUM_DRAWS:
                 drawn.append(small(clips.draw(rng)))
             pictures = drawn[epoch % len(drawn)]
@@ -277,12 +279,13 @@ class CMCGAN:
         sounds = self._standardised(log_mels)
         with fitting.seeded(rng):
             encoder: nn.Module = Encoder(1)
+        part = Budget()
         if clips.draw is not None:
             share = None if budget.seconds is None else CYCLE_SHARE * max(budget.seconds_left, 0.0)
             part = Budget(share, budget.say)
             self._cycle = train_cycle(sounds, clips, budget=part, rng=rng)
             encoder = copy.deepcopy(self._cycle.hear)
-            budget.say(f"the cycle was trained for {part.num_planned or NUM_EPOCHS} epochs")
+            budget.say(f"the cycle was trained for {part.num_planned} of {NUM_EPOCHS} epochs")
         with fitting.seeded(rng):
             head = nn.Sequential(
                 nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(BRIDGE, clips.num_labels)
@@ -304,7 +307,8 @@ class CMCGAN:
         fitting.fit_network(
             self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=recipe, budget=rest, rng=rng
         )  # fmt: skip
-        budget.num_planned, budget.num_wanted = rest.num_planned, rest.num_wanted
+        budget.num_planned = part.num_planned + rest.num_planned
+        budget.num_wanted = part.num_wanted + rest.num_wanted
 
     def predict(self, clips: Clips) -> np.ndarray:
         sounds = self._standardised(self._hear(clips))

@@ -184,7 +184,9 @@ def train_gan(fbanks: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Ge
             began = time.monotonic()
             trial.step(items, np.random.default_rng(0))
             num_epochs = budget.plan(GAN_EPOCHS, (time.monotonic() - began) * num_batches)
-        for _ in budget.epochs(num_epochs):
+        budget.num_wanted = GAN_EPOCHS
+        for epoch in budget.epochs(num_epochs):
+            budget.num_planned = epoch + 1
             for items in np.array_split(rng.permutation(len(clips)), num_batches):
                 if budget.seconds_left <= 0:
                     return trainer.maker.eval()
@@ -229,18 +231,17 @@ class SDCNN:
         log_mels = hear(clips)
         self._statistics = fitting.band_statistics(log_mels)
         fbanks = self._standardised(log_mels)
-        first = self._learn(
-            fbanks, clips.targets, clips.num_labels, share_of(budget, SHARES[0]), rng
-        )
-        maker = train_gan(
-            (fbanks / RANGE).clamp(-1.0, 1.0), clips, budget=share_of(budget, SHARES[1]), rng=rng
-        )
+        parts = [share_of(budget, SHARES[0])]
+        first = self._learn(fbanks, clips.targets, clips.num_labels, parts[0], rng)
+        parts.append(share_of(budget, SHARES[1]))
+        maker = train_gan((fbanks / RANGE).clamp(-1.0, 1.0), clips, budget=parts[1], rng=rng)
         invented, labels = invent(maker, first, clips.targets, rng)
         budget.say(f"{len(labels)} invented clips are kept beside {len(clips)} recordings")
         everything, targets = torch.cat((fbanks, invented)), np.concatenate((clips.targets, labels))
-        rest = fitting.part_of(budget, 1)
-        self._network = self._learn(everything, targets, clips.num_labels, rest, rng)
-        budget.num_planned, budget.num_wanted = rest.num_planned, rest.num_wanted
+        parts.append(fitting.part_of(budget, 1))
+        self._network = self._learn(everything, targets, clips.num_labels, parts[2], rng)
+        budget.num_planned = sum(part.num_planned for part in parts)
+        budget.num_wanted = sum(part.num_wanted for part in parts)
 
     def predict(self, clips: Clips) -> np.ndarray:
         fbanks = self._standardised(hear(clips))
