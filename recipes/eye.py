@@ -3,8 +3,8 @@
     python recipes/eye.py --data DATA --out src/avgan/evaluation/eye.safetensors
 
 DATA holds MiniPlaces. It is taught all its scenes by the training photographs and measured on the validation ones,
-which it prints. About five minutes on a core that is shared. A new eye makes new FID and KID: keep the one in the package unless there
-is a reason.
+which it prints. About five minutes on a core that is shared. A new eye makes new FID and KID: keep the one in the
+package unless there is a reason.
 """
 
 import argparse
