@@ -41,7 +41,7 @@ def test_groups_hold_each_clip_once() -> None:
     assert [part["accuracy"] for part in found.values()] == [pytest.approx(2 / 3), 1.0]
 
 
-def test_measures_of_dcase_equal_scikit_learns(rng: np.random.Generator) -> None:
+def test_mean_over_classes_and_log_loss_equal_scikit_learns(rng: np.random.Generator) -> None:
     targets = rng.integers(3, size=200)
     probabilities = rng.dirichlet(np.ones(3), size=200)
     answers = probabilities.argmax(1)

@@ -37,12 +37,12 @@ def shares_by(
 
 
 def class_average(targets: np.ndarray, correct: np.ndarray) -> float:
-    """The mean over the classes of their shares: what DCASE ranks by. targets, correct (M,)."""
+    """The mean over the classes of their shares, each counting alike. targets, correct (M,)."""
     return float(np.mean([correct[targets == target].mean() for target in np.unique(targets)]))
 
 
 def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean cross-entropy in nats, by which DCASE ranked 2021. targets (M,), probabilities (M, N)."""
+    """Mean cross-entropy in nats, the first measure of DCASE 2021 task 1B. targets (M,), probabilities (M, N)."""
     of_truth = probabilities[np.arange(len(targets)), targets]
     return float(-np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean())
 

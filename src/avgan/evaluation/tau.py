@@ -112,7 +112,7 @@ def measures(
     probabilities: np.ndarray,
     cities_heard: Collection[str],
 ) -> dict[str, Any]:
-    """What a report of TAU has beyond others: shares by city and scene, and what DCASE ranks by.
+    """What a report of TAU has beyond others: shares by city and scene, mean over scenes, log loss.
 
     targets (M,), probabilities (M, N); `cities_heard`: those that the answering run was trained in.
     """
