@@ -56,7 +56,7 @@ class Task:
 
 def answer(name: str, fold: Fold, task: Task) -> Answers:
     """Let a method learn from one side of a fold and answer the other."""
-    if name in ours.PRESETS:
+    if ours.is_ours(name):
         return answer_with_ours(name, fold, task)
     identity = current_identity(name, task)
     rival = make(name)
@@ -133,7 +133,7 @@ def described(name: str, fold: Fold, task: Task) -> dict[str, Any]:
 
 def current_identity(name: str, task: Task) -> str:
     """Hash of what a method is now."""
-    if name in ours.PRESETS:
+    if ours.is_ours(name):
         config = ours.configuration(name, task.protocol, task.settings.seed)
         return f"{__version__} {config_sha256(config)}"
     module = f"avgan.baselines.{METHODS[name].partition(':')[0]}"
@@ -192,7 +192,9 @@ def card_of(name: str) -> Card:
     """What is known of a method; of answers from elsewhere only the name."""
     if name in METHODS:
         return make(name).card
-    return ours.CARDS.get(name) or Card(name=name, title=name, source="answers from elsewhere")
+    if ours.is_ours(name):
+        return ours.card_of(name)
+    return Card(name=name, title=name, source="answers from elsewhere")
 
 
 def device() -> str:
