@@ -26,8 +26,7 @@ def compare(
     Parameters
     ----------
     protocol
-        What is learnt and answered: esc50, esc10, folder (a folder for each label, cut by source), tau2019,
-        tau2019_cities or tau_av_2021.
+        esc50, esc10, tau2019, tau2019_cities, tau_av_2021, or folder (a folder for each label, cut by source).
     data
         A folder for each label, or the folder that holds the data sets.
     output
