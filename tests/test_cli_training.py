@@ -97,9 +97,11 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
     out, lines = run("evaluate", "mine", "--protocol", "holdout", "--data", tiny_videos)
     assert "4 clips" in out
     assert lines == []
-    out, lines = run("export", "mine", "-o", "mine.bundle")
+    out, lines = run("export", "mine", "--data", tiny_videos, "-o", "mine.bundle")
     assert out == "mine.bundle\n"
     assert len(lines) == 1
+    card = json.loads((tmp_path / "mine.bundle" / "card.json").read_text())
+    assert card["calibration"]["num_sources"] == 4
     out, lines = run("classify", tiny_videos, "--model", "mine.bundle", "--format", "jsonl")
     assert {json.loads(line)["scene"] for line in out.splitlines()} <= set("abcd")
     assert lines == []

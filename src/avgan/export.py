@@ -29,7 +29,7 @@ from avgan.checkpoint import Checkpoint
 from avgan.config import RunConfig
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
-from avgan.evaluation.calibration import Fitted
+from avgan.evaluation.calibration import Fitted, calibrate
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks import VECTOR_SIZE
@@ -85,8 +85,8 @@ def export_bundle(
 ) -> Path:
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
-    `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours.
-    `fitted`: what `evaluation.calibration.calibrate` made of the run, for the bundle to know what it does not. Raises
+    `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours, and what it
+    does not know where the run kept clips aside. `fitted`: the latter, where `calibrate` found it already. Raises
     BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished, DataError
     when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
     """
@@ -98,6 +98,8 @@ def export_bundle(
             f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )
     own = None if data is None else find_own(described, data)
+    if fitted is None and data is not None and described.kept_aside:
+        fitted = calibrate(run, data)
     networks.cpu()
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0

@@ -49,7 +49,7 @@ def train(
     if is_first():
         print(output)
         score = f"avgan evaluate {output} --protocol holdout --data {data}"
-        say(f"next: {score}; avgan export {output} -o {output.name}.bundle")
+        say(f"next: {score}; avgan export {output} --data {data} -o {output.name}.bundle")
     return 0
 
 
@@ -116,7 +116,8 @@ def export(
     output
         Folder of the bundle.
     data
-        The folder that it was trained on: the bundle then names the training clips nearest to an answer.
+        The folder that it was trained on: the bundle then says `unknown`, scales its probabilities, and names
+        the training clips nearest to an answer.
     int8
         With --data: write a second bundle beside it, OUTPUT-int8, smaller and faster, and what that costs.
     """
