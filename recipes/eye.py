@@ -1,6 +1,6 @@
 """The eye that scores pictures, from photographs to its file.
 
-    python recipes/eye.py --data DATA --out src/avgan/evaluation/eye.safetensors
+    python recipes/eye.py --data DATA --out src/avgan/evaluation/pictures/eye.safetensors
 
 DATA holds MiniPlaces. It is taught all its scenes by the training photographs and measured on the validation ones,
 which it prints. About five minutes on a core that is shared. A new eye makes new FID and KID: keep the one in the
@@ -15,7 +15,7 @@ import numpy as np
 from avgan.data.datasets import find
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
-from avgan.evaluation.eye import SIZE_PX, load_eye, save_eye, train_eye
+from avgan.evaluation.pictures.eye import SIZE_PX, load_eye, save_eye, train_eye
 from avgan.training.data import divide_images
 
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from avgan.config import override, preset
 from avgan.data.datasets import locate
-from avgan.evaluation.calibration import calibrate
-from avgan.evaluation.refusals import measure
+from avgan.evaluation.honesty.calibration import calibrate
+from avgan.evaluation.honesty.refusals import measure
 from avgan.export import export_bundle
 from avgan.files import write_whole
 from avgan.scenes import ESC50_CLASSES

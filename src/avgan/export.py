@@ -29,7 +29,7 @@ from avgan.checkpoint import Checkpoint
 from avgan.config import RunConfig
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError, CheckpointError
-from avgan.evaluation.calibration import Fitted, calibrate
+from avgan.evaluation.honesty.calibration import Fitted, calibrate
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks import VECTOR_SIZE

@@ -20,7 +20,7 @@ from avgan.evaluation.confusions import NUM_CLIPS, worst_confusions
 from avgan.evaluation.groups import share
 from avgan.evaluation.matrix import matrix_svg
 from avgan.evaluation.page import Answered, write_page
-from avgan.evaluation.picture_page import write_picture_page
+from avgan.evaluation.pictures.page import write_picture_page
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}

@@ -15,7 +15,7 @@ from avgan import checkpoint
 from avgan.data.datasets import find
 from avgan.errors import ConfigError, DataError, LeakageError
 from avgan.evaluation import protocols, tau
-from avgan.evaluation.folds import read_protocol
+from avgan.evaluation.comparison.folds import read_protocol
 from avgan.evaluation.protocols import evaluate
 from avgan.evaluation.report import summary
 from avgan.training.run import train

@@ -48,8 +48,8 @@ def compare(
     if budget is not None and budget <= 0:
         raise UsageError(f"--budget {budget:g}: give minutes above 0")
     with extra("train"):
-        from avgan.evaluation.compare import compare
-        from avgan.evaluation.table import plain
+        from avgan.evaluation.comparison.compare import compare
+        from avgan.evaluation.comparison.table import plain
 
     with terminable():
         report = compare(

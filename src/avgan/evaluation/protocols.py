@@ -31,10 +31,10 @@ from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import CheckpointError, ConfigError, DataError
 from avgan.evaluation import metrics, tau
 from avgan.evaluation.groups import share
-from avgan.evaluation.imagined import BATCH, draw_chosen, imagine
 from avgan.evaluation.page import Answered, write_page
-from avgan.evaluation.picture_page import write_picture_page
-from avgan.evaluation.pictures import evaluate_pictures
+from avgan.evaluation.pictures.imagined import BATCH, draw_chosen, imagine
+from avgan.evaluation.pictures.page import write_picture_page
+from avgan.evaluation.pictures.protocol import evaluate_pictures
 from avgan.evaluation.report import write_report
 from avgan.files import write_whole
 from avgan.model import AVGAN

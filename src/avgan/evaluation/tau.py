@@ -27,9 +27,9 @@ from avgan.data.loading import ImageStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.evaluation.groups import Share, class_average, log_loss, share, shares_by
-from avgan.evaluation.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
 from avgan.model import AVGAN
 
 SEEN, UNSEEN = "cities heard in training", "cities never heard"

@@ -18,8 +18,8 @@ import numpy as np
 
 from avgan.baselines import METHODS
 from avgan.errors import AvganError, ConfigError, DataError, LeakageError
-from avgan.evaluation import ours
-from avgan.evaluation.answers import (
+from avgan.evaluation.comparison import ours
+from avgan.evaluation.comparison.answers import (
     Answers,
     Settings,
     data_sha256,
@@ -27,8 +27,8 @@ from avgan.evaluation.answers import (
     settle,
     write_answers,
 )
-from avgan.evaluation.clips import Pictures, Sounds
-from avgan.evaluation.contestants import (
+from avgan.evaluation.comparison.clips import Pictures, Sounds
+from avgan.evaluation.comparison.contestants import (
     GIVEN,
     Task,
     answer,
@@ -36,8 +36,8 @@ from avgan.evaluation.contestants import (
     current_identity,
     take_answers,
 )
-from avgan.evaluation.folds import Fold, Protocol, read_protocol, select_folds
-from avgan.evaluation.table import HUMAN, build_report, write_table
+from avgan.evaluation.comparison.folds import Fold, Protocol, read_protocol, select_folds
+from avgan.evaluation.comparison.table import HUMAN, build_report, write_table
 
 ALL = "all"
 ABLATIONS = "ablations"

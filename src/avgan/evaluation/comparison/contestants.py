@@ -15,8 +15,8 @@ from avgan import __version__, checkpoint
 from avgan.baselines import METHODS, make
 from avgan.baselines.rival import Budget, Card
 from avgan.errors import CheckpointError, DataError
-from avgan.evaluation import ours
-from avgan.evaluation.answers import (
+from avgan.evaluation.comparison import ours
+from avgan.evaluation.comparison.answers import (
     Answers,
     Settings,
     file_sha256,
@@ -25,9 +25,9 @@ from avgan.evaluation.answers import (
     targets_of,
     write_answers,
 )
-from avgan.evaluation.clips import Pictures, Sounds, clips_to_answer, clips_to_learn_from
-from avgan.evaluation.exhibits import keep_pictures
-from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.comparison.clips import Pictures, Sounds, clips_to_answer, clips_to_learn_from
+from avgan.evaluation.comparison.folds import Fold, Protocol
+from avgan.evaluation.pictures.exhibits import keep_pictures
 from avgan.evaluation.protocols import config_sha256
 
 GIVEN = "given: "

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from scipy.stats import binom
 
 from avgan.errors import DataError
-from avgan.evaluation.calibration import (
+from avgan.evaluation.honesty.calibration import (
     Heard,
     calibrate,
     calibration_error,

@@ -19,7 +19,7 @@ from avgan.data.loading import CACHE_BYTES, ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.pairing import Pairing, pair_by_label, pair_within
 from avgan.errors import DataError
-from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.scenes import scene_of_label
 from avgan.training.data import divide_images
 

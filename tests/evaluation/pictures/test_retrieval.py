@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avgan.evaluation.retrieval import chance, rank_of_first_right
+from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
 
 
 def test_a_map_like_a_photograph_finds_its_scene_at_once(rng: np.random.Generator) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 from avgan import checkpoint
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
-from avgan.evaluation.judge import Judge, train_judge
-from avgan.evaluation.pictures import (
+from avgan.evaluation.pictures.judge import Judge, train_judge
+from avgan.evaluation.pictures.protocol import (
     Gallery,
     evaluate_pictures,
     imagine_held_out,

@@ -20,8 +20,8 @@ from avgan.audio import read_audio
 from avgan.config import from_tree
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
-from avgan.evaluation import outsiders
-from avgan.evaluation.calibration import calibration_error
+from avgan.evaluation.honesty import outsiders
+from avgan.evaluation.honesty.calibration import calibration_error
 from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols import held_out
 from avgan.files import write_whole

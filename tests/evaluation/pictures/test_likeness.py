@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avgan.evaluation.likeness import (
+from avgan.evaluation.pictures.likeness import (
     frechet_distance,
     kernel_distance,
     kernel_distance_with_error,

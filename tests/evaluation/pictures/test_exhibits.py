@@ -14,8 +14,9 @@ from avgan import checkpoint
 from avgan.baselines.rival import Clips
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation import judge, pictures
-from avgan.evaluation.exhibits import (
+from avgan.evaluation.pictures import judge
+from avgan.evaluation.pictures import protocol as pictures
+from avgan.evaluation.pictures.exhibits import (
     Exhibit,
     draw_photographs,
     keep_pictures,
@@ -25,9 +26,9 @@ from avgan.evaluation.exhibits import (
     shuffled,
     write_pictures,
 )
-from avgan.evaluation.eye import Look, TrainedEye
-from avgan.evaluation.figures import draw_figure8
-from avgan.evaluation.pictures import (
+from avgan.evaluation.pictures.eye import Look, TrainedEye
+from avgan.evaluation.pictures.figures import draw_figure8
+from avgan.evaluation.pictures.protocol import (
     Gallery,
     evaluate_pictures,
     figure8,

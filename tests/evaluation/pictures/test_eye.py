@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from avgan.evaluation.eye import Eye, load_eye, moved, save_eye, settle, train_eye
+from avgan.evaluation.pictures.eye import Eye, load_eye, moved, save_eye, settle, train_eye
 
 
 def scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def test_the_eye_of_the_package_knows_every_scene_we_pair_with() -> None:
 @pytest.mark.slow
 def test_the_eye_of_the_package_names_held_out_photographs(data_root: Path) -> None:
     from avgan.data.datasets import find
-    from avgan.evaluation.exhibits import photographs
+    from avgan.evaluation.pictures.exhibits import photographs
     from avgan.training.data import divide_images
 
     _, images = divide_images(find(data_root, "miniplaces"))

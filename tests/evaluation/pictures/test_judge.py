@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from avgan.evaluation.judge import train_reader
+from avgan.evaluation.pictures.judge import train_reader
 
 
 def scenes(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:

@@ -18,9 +18,10 @@ from avgan.baselines.rival import Clips, Rival
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation import metrics, variety
-from avgan.evaluation.eye import Look, TrainedEye
-from avgan.evaluation.likeness import frechet_distance, kernel_distance_with_error
+from avgan.evaluation import metrics
+from avgan.evaluation.pictures import variety
+from avgan.evaluation.pictures.eye import Look, TrainedEye
+from avgan.evaluation.pictures.likeness import frechet_distance, kernel_distance_with_error
 from avgan.images import read_image, to_png
 from avgan.networks.vqvae import VQVAE
 from avgan.training.log import to_uint8

@@ -10,10 +10,10 @@ import torch
 
 from avgan import checkpoint
 from avgan.config import override, preset
-from avgan.evaluation import contestants, ours
-from avgan.evaluation.answers import read_answers
-from avgan.evaluation.compare import compare
-from avgan.evaluation.folds import read_protocol
+from avgan.evaluation.comparison import contestants, ours
+from avgan.evaluation.comparison.answers import read_answers
+from avgan.evaluation.comparison.compare import compare
+from avgan.evaluation.comparison.folds import read_protocol
 from avgan.model import build
 
 

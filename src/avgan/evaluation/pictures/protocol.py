@@ -25,7 +25,7 @@ from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.exhibits import (
+from avgan.evaluation.pictures.exhibits import (
     NUM_KINDS,
     Exhibit,
     draw_photographs,
@@ -35,14 +35,14 @@ from avgan.evaluation.exhibits import (
     reconstructed,
     score_exhibit,
 )
-from avgan.evaluation.exhibits import shuffled as mixed_up
-from avgan.evaluation.eye import TrainedEye, load_eye
-from avgan.evaluation.figures import draw_figure8
-from avgan.evaluation.imagined import imagine
-from avgan.evaluation.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
+from avgan.evaluation.pictures.eye import TrainedEye, load_eye
+from avgan.evaluation.pictures.figures import draw_figure8
+from avgan.evaluation.pictures.imagined import imagine
+from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
+from avgan.evaluation.pictures.variety import kinds_of
 from avgan.evaluation.report import pictures_table, write_json, write_text
-from avgan.evaluation.retrieval import chance, rank_of_first_right
-from avgan.evaluation.variety import kinds_of
 from avgan.images import grid
 from avgan.losses import diversity
 from avgan.model import AVGAN

@@ -16,10 +16,10 @@ import avgan.baselines
 from avgan.baselines import METHODS
 from avgan.cli import main
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation import compare as comparing
-from avgan.evaluation import contestants
-from avgan.evaluation.answers import answers_path, identity_of, read_answers
-from avgan.evaluation.compare import compare
+from avgan.evaluation.comparison import compare as comparing
+from avgan.evaluation.comparison import contestants
+from avgan.evaluation.comparison.answers import answers_path, identity_of, read_answers
+from avgan.evaluation.comparison.compare import compare
 
 TOYS = ("nearest", "guess")
 

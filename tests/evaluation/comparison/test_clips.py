@@ -9,9 +9,15 @@ import soundfile
 from PIL import Image
 
 from avgan.data.loading import WaveformStore
-from avgan.evaluation import clips
-from avgan.evaluation.clips import NUM_RATES, Pictures, Sounds, clips_to_answer, clips_to_learn_from
-from avgan.evaluation.folds import Protocol, read_protocol
+from avgan.evaluation.comparison import clips
+from avgan.evaluation.comparison.clips import (
+    NUM_RATES,
+    Pictures,
+    Sounds,
+    clips_to_answer,
+    clips_to_learn_from,
+)
+from avgan.evaluation.comparison.folds import Protocol, read_protocol
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from avgan.evaluation.variety import (
+from avgan.evaluation.pictures.variety import (
     distance_within,
     distinct,
     effective_number,

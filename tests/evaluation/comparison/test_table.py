@@ -9,9 +9,9 @@ import pytest
 
 from avgan.baselines.rival import Card
 from avgan.data.manifest import Clip, Manifest
-from avgan.evaluation.answers import Answers, Settings
-from avgan.evaluation.folds import Protocol, divide
-from avgan.evaluation.table import (
+from avgan.evaluation.comparison.answers import Answers, Settings
+from avgan.evaluation.comparison.folds import Protocol, divide
+from avgan.evaluation.comparison.table import (
     build_report,
     counted,
     headings,

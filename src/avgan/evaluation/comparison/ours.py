@@ -19,8 +19,8 @@ from avgan import checkpoint
 from avgan.ablations import ABLATIONS
 from avgan.baselines.rival import Card, Cost
 from avgan.config import RunConfig, preset
-from avgan.evaluation.clips import Sounds
-from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.comparison.clips import Sounds
+from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.evaluation.protocols import BATCH, score
 from avgan.model import AVGAN
 from avgan.training.pace import shortened

@@ -13,8 +13,8 @@ import numpy as np
 from avgan import __version__
 from avgan.baselines.rival import Card
 from avgan.evaluation import metrics
-from avgan.evaluation.answers import Answers, Settings
-from avgan.evaluation.folds import Protocol
+from avgan.evaluation.comparison.answers import Answers, Settings
+from avgan.evaluation.comparison.folds import Protocol
 from avgan.files import write_whole
 
 HUMAN = "human"
@@ -318,7 +318,9 @@ def page(report: dict[str, Any]) -> str:
         f"<li><code>{html.escape(name)}</code>: {html.escape(why)}</li>"
         for name, why in report["failed"].items()
     )
-    template = resources.files("avgan.evaluation").joinpath("compare.html").read_text("utf-8")
+    template = (
+        resources.files("avgan.evaluation.comparison").joinpath("compare.html").read_text("utf-8")
+    )
     return Template(template).substitute(
         title=html.escape(report["title"]),
         heads=heads,

@@ -21,9 +21,9 @@ from avgan.errors import ConfigError, DataError
 from avgan.scenes import ESC10_CLASSES
 
 PROTOCOLS: dict[str, str] = {
-    "esc50": "folds:esc50",
-    "esc10": "folds:esc10",
-    "folder": "folds:folder",
+    "esc50": "comparison.folds:esc50",
+    "esc10": "comparison.folds:esc10",
+    "folder": "comparison.folds:folder",
     "tau2019": "tau:tau2019",
     "tau2019_cities": "tau:tau2019_cities",
     "tau_av_2021": "tau:tau_av_2021",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.evaluation.outsiders import KINDS
-from avgan.evaluation.refusals import (
+from avgan.evaluation.honesty.outsiders import KINDS
+from avgan.evaluation.honesty.refusals import (
     CLIPPED,
     CUT_SHORT,
     IN_DOMAIN,

@@ -10,8 +10,8 @@ import soundfile
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError, LeakageError
-from avgan.evaluation import folds
-from avgan.evaluation.folds import (
+from avgan.evaluation.comparison import folds
+from avgan.evaluation.comparison.folds import (
     Fold,
     Protocol,
     check_fold,

@@ -18,7 +18,7 @@ import numpy as np
 
 from avgan.baselines.rival import Card, Cost
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation.folds import Fold, Protocol
+from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.files import write_whole
 
 FORMAT = 1

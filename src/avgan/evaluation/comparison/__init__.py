@@ -1,0 +1,1 @@
+"""Methods of others and our own on the same folds, in one table."""

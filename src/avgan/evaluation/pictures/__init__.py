@@ -1,0 +1,1 @@
+"""Imagined pictures, scored with their controls."""
