@@ -151,9 +151,14 @@ class AudioStream:
             self._blocks = decode(_open(file, self.name), self.name, self._notes)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        yield from _resample(self._mono_blocks(), self._target_rate_hz)
-        if not self.level.num_samples:
-            raise AudioError(f"{self.name}: holds no sound (0 samples); record it again")
+        num_heard = 0
+        for block in _resample(self._mono_blocks(), self._target_rate_hz):
+            num_heard += len(block)
+            yield block
+        if not num_heard:  # none that lasts as long as one of ours, where the rate is high
+            raise AudioError(
+                f"{self.name}: holds no sound ({self.level.num_samples} samples); record it again"
+            )
         if self.level.num_not_finite == self.level.num_samples:
             raise AudioError(f"{self.name}: no sample is a finite number; export the file again")
 
