@@ -67,6 +67,8 @@ def _find_problems(answer: dict[str, Any]) -> list[str]:
         problems.append(f"no line for a user: {text!r}")
     if answer["outcome"] == "refused" and not text:
         problems.append("refused without a reason")
+    if answer["outcome"] == "sound" and not answer["num_samples"]:
+        problems.append("a sound without a sample")
     if answer["printed"]:
         problems.append(f"printed {answer['printed']!r}")
     if answer["files_left"]:

@@ -264,6 +264,7 @@ GOOD = {"outcome": "sound", "text": "", "num_samples": 16_000, "cpu_s": 0.01, "m
         {"outcome": "died of -11"},
         {"outcome": "broken", "text": "KeyError: 1"},
         {"outcome": "refused"},
+        {"num_samples": 0},
         {"text": "one\ntwo"},
         {"text": "<_io.BytesIO object at 0x7f0>: bad"},
         {"printed": "Note: Illegal Audio-MPEG-Header"},
