@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
@@ -134,8 +134,12 @@ request = {
 }
 
 
+LINE_FOR_A_NAME = {"method": "POST", "path": "/api/classify", "query": [("\n", "")], "head": {}}
+
+
 @brief
 @given(**request)
+@example(which=(0, 0, 0), noise=b"", **LINE_FOR_A_NAME)
 def test_any_request(
     client: httpx.Client, bodies: Any, which: Any, noise: Any, **asked: Any
 ) -> None:

@@ -28,10 +28,15 @@ class RefusedError(AvganError):
         return headers
 
 
+LONGEST_NAME = 100
+"""Of an option, in the message that it does not exist."""
+
+
 def one_line(errors: Sequence[Any]) -> str:
     """The first problem that pydantic found with a query."""
     first = errors[0]
-    name = next(str(part) for part in first["loc"] if part != "query")
+    given = next(str(part) for part in first["loc"] if part != "query")
+    name = "".join(letter if letter.isprintable() else " " for letter in given[:LONGEST_NAME])
     if first["type"] == "extra_forbidden":
         return f"{name}: no such option; /openapi.json lists them"
     return f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
