@@ -69,6 +69,8 @@ class Weights(Declaration):
     """Makes the file in a folder from the remotes downloaded there."""
     verify: Callable[[Path], list[str]]
     """In what respect a file is not the tested one."""
+    companions: tuple[Remote, ...] = ()
+    """Small files that lie beside it, such as the names of its classes. Not every use of the weights needs them."""
 
 
 def read_table(

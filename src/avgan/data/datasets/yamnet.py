@@ -23,6 +23,8 @@ from avgan.files import write_whole
 
 _KERAS = "yamnet.h5"
 _FILENAME = "yamnet.safetensors"
+CLASS_MAP = "yamnet_class_map.csv"
+_COMMIT = "dfffd623b6be8d1d9744b8e261fbac370d17c46d"  # of tensorflow/models: the map as it was last changed
 
 NUM_LAYERS = 14  # the first an ordinary convolution, the others depthwise then pointwise
 EPSILON = 1e-4  # of Google's batch norm, which has no scale
@@ -153,7 +155,7 @@ YAMNET = Weights(
 MobileNetV1 trained on AudioSet, 521 classes, 16 kHz mono in. The file holds the network with its
 batch norm folded into the convolutions: features.N.weight and .bias, where N counts the layers of
 (pad, convolution, ReLU) triples, and classifier.weight and .bias. It is made from the Keras file
-that Google publishes.
+that Google publishes. yamnet_class_map.csv beside it names the classes, for those who tag with it.
 """,
     citation="""\
 @misc{plakal2020yamnet,
@@ -165,6 +167,14 @@ that Google publishes.
     licence="Apache-2.0 (Google, tensorflow/models).",
     address="https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
     remotes=(Remote(url=f"https://storage.googleapis.com/audioset/{_KERAS}", filename=_KERAS),),
+    companions=(
+        Remote(
+            url=f"https://raw.githubusercontent.com/tensorflow/models/{_COMMIT}/research/audioset/yamnet/{CLASS_MAP}",
+            filename=CLASS_MAP,
+            bytes=14_096,
+            sha256="cdf24d193e196d9e95912a2667051ae203e92a2ba09449218ccb40ef787c6df2",
+        ),
+    ),
     folders=("yamnet", "weights"),
     matches=lambda root: (root / _FILENAME).is_file(),
     filename=_FILENAME,
