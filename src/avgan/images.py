@@ -21,20 +21,25 @@ from avgan.files import write_whole
 SIZE_PX = 128
 GAP_PX = 2
 
-ImageSource = str | os.PathLike[str] | bytes | np.ndarray
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
     """Read a picture: (3, size_px, size_px) uint8 RGB, its central square, resized without aliasing.
 
-    `source`: a path, the bytes of a file, or an array (see `as_picture`). Turned as the camera was
-    held; transparency becomes white. Raises ImageError where it is no picture.
+    `source`: a path, the bytes of a file, a binary file object, or an array (see `as_picture`). Turned as the camera
+    was held; transparency becomes white. Raises ImageError where it is no picture.
     """
     if isinstance(source, np.ndarray):
         return _square(as_picture(source), size_px)
     if isinstance(source, bytes):
         return _square(_open_image(io.BytesIO(source), "the picture"), size_px)
+    if not isinstance(source, str | os.PathLike):
+        name = getattr(source, "name", None)
+        return _square(
+            _open_image(source, name if isinstance(name, str) else "the picture"), size_px
+        )
     path = Path(source)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; name a picture in it")

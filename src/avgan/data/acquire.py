@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.data.datasets import Remote, Weights, declaration, locate
+from avgan.data.datasets import Declaration, Remote, Weights, declaration, locate
 from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import picture_of
 from avgan.data.manifest import Clip, Manifest
+from avgan.data.shards import find_shard, open_media
 from avgan.download import download, verify
 from avgan.errors import AvganError, DataError
-from avgan.images import read_frame, read_image
 
 _MARKERS = ".complete"  # folder of the markers of unpacked archives, inside that of the data set
 
@@ -49,6 +50,7 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     folder, present = Path(root) / name, locate(root, name)
     is_ours = (present / _MARKERS).is_dir()
     if declared.matches(present) and (isinstance(declared, Weights) or not is_ours):
+        _fetch_companions(declared, present, say)
         say(f"already in {present}; verify it with: avgan data check {name} --data {root}")
         return present
     if not declared.remotes:
@@ -59,11 +61,19 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
         _fetch(remote, folder, say)
     if isinstance(declared, Weights):
         declared.convert(folder)
+    _fetch_companions(declared, folder, say)
     if not declared.matches(folder):
         raise DataError(
             f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}"
         )
     return folder
+
+
+def _fetch_companions(declared: Declaration, folder: Path, say: Say) -> None:
+    """Fetch what belongs beside weights, also for somebody who has had these from before it did."""
+    for remote in declared.companions if isinstance(declared, Weights) else ():
+        if not (folder / remote.filename).is_file():
+            _fetch(remote, folder, say)
 
 
 def _say_how_much(remotes: tuple[Remote, ...], folder: Path, say: Say) -> None:
@@ -155,7 +165,15 @@ def _check_weights(declared: Weights, folder: Path) -> list[str]:
     path = folder / declared.filename
     if not path.is_file():
         return [f"{path}: missing; get it with: avgan data get {declared.name}"]
-    return [f"{path}: {problem}" for problem in declared.verify(path)]
+    problems = [f"{path}: {problem}" for problem in declared.verify(path)]
+    for remote in declared.companions:
+        if not (folder / remote.filename).is_file():
+            problems.append(
+                f"{folder / remote.filename}: missing; get it with: avgan data get {declared.name}"
+            )
+        elif problem := _file_problem(folder / remote.filename, remote.sha256):
+            problems.append(problem)
+    return problems
 
 
 def check_media(manifest: Manifest) -> list[str]:
@@ -179,12 +197,17 @@ def check_media(manifest: Manifest) -> list[str]:
 
 
 def _file_problem(path: Path, sha256: str) -> str:
-    if not path.is_file():
+    in_shard = find_shard(path)
+    file_path = in_shard[0] if in_shard else path
+    if not file_path.is_file():
+        return f"{file_path}: missing"
+    try:
+        with open_media(path) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest() if sha256 else ""
+    except FileNotFoundError:
         return f"{path}: missing"
-    if not sha256:
-        return ""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    except DataError as error:
+        return str(error)
     return "" if found == sha256 else f"{path}: altered, its sha256 is not that of the manifest"
 
 
@@ -195,7 +218,5 @@ def _decode(clip: Clip, root: Path) -> None:
             length_s = min(length_s, clip.end_s - clip.start_s)
         path = root / clip.audio_path
         read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ)
-    if clip.image_path and clip.frame_s is not None:
-        read_frame(root / clip.image_path, clip.frame_s)
-    elif clip.image_path:
-        read_image(root / clip.image_path)
+    if clip.image_path:
+        picture_of(clip, root)

@@ -8,11 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from avgan.data.excerpt import read_excerpt
-from avgan.data.manifest import Manifest
+from avgan.data.manifest import Clip, Manifest
+from avgan.data.shards import source_of
+from avgan.errors import ImageError
 from avgan.images import read_frame, read_image
 
 CACHE_BYTES = 1 << 30
@@ -131,9 +134,23 @@ class ImageStore:
         return np.array(rows, dtype=np.uint8).reshape(len(rows), 3, 128, 128)
 
     def _decode(self, index: int) -> np.ndarray:
-        clip = self._manifest.clips[index]
-        path = self._manifest.root / clip.image_path
-        return read_image(path) if clip.frame_s is None else read_frame(path, clip.frame_s)
+        return picture_of(self._manifest.clips[index], self._manifest.root)
+
+
+def picture_of(clip: Clip, root: Path) -> np.ndarray:
+    """The picture of a clip (3, 128, 128) uint8 RGB, from a file, a video or a tar.
+
+    Raises:
+        ImageError: it is missing or cannot be read.
+        DataError: the tar that it lies in is damaged.
+    """
+    path = root / clip.image_path
+    if clip.frame_s is not None:
+        return read_frame(path, clip.frame_s)
+    try:
+        return read_image(source_of(path))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _part(manifest: Manifest, indices: Sequence[int] | np.ndarray) -> Manifest:

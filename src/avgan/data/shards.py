@@ -1,0 +1,151 @@
+"""A file within a tar: `shards/train-00000.tar/bus-5000.flac`, read at random without unpacking.
+
+A tar has no table of contents, so each is walked once, header by header, and what was found is kept for as long as the
+file stays the same. Nothing stays open between two reads: threads and forked processes share no position in a file.
+"""
+
+import io
+import os
+import tarfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from avgan.errors import DataError
+
+SUFFIX = ".tar"
+MAX_INDEXES = 256  # of 1,000 clips each some 0.7 MB
+
+Span = tuple[int, int]
+"""Where a member's bytes begin in the tar, and how many there are."""
+
+
+class Member(io.BytesIO):
+    """The bytes of one file of a tar, named by its whole path in messages."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The files of a tar as it was when it was walked."""
+
+    state: tuple[int, ...]
+    spans: dict[str, Span]
+    problem: str = ""
+    """Kept too: of a tar that is damaged many files may be asked for."""
+
+
+_indexes: OrderedDict[Path, _Index] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _fresh_lock() -> None:
+    """In a forked process: a thread that held the lock is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
+
+
+def find_shard(path: Path) -> tuple[Path, str] | None:
+    """The tar that a path leads into and the name in it; None for a path that leads into none."""
+    if not any(part.endswith(SUFFIX) for part in path.parts[:-1]):
+        return None
+    for parent in path.parents:
+        if parent.suffix == SUFFIX and not parent.is_dir():
+            return parent, path.relative_to(parent).as_posix()
+    return None
+
+
+def source_of(path: Path) -> Path | Member:
+    """What a decoder takes: a path that leads into a tar as its bytes, any other as it is.
+
+    Raises:
+        OSError: there is no such tar, or no such file in it.
+        DataError: the tar is damaged.
+    """
+    found = find_shard(path)
+    return path if found is None else read_member(*found)
+
+
+def open_media(path: Path) -> BinaryIO:
+    """Open a file for reading, be it in a folder or in a tar. Raises as `source_of`."""
+    source = source_of(path)
+    return source.open("rb") if isinstance(source, Path) else source
+
+
+def read_member(shard: Path, name: str) -> Member:
+    """Read one file of a tar. Raises as `source_of`."""
+    with shard.open("rb") as file:
+        spans = _spans_of(shard, file)
+        if name not in spans:
+            raise FileNotFoundError(2, "No such file in this tar", str(shard / name))
+        start, size = spans[name]
+        file.seek(start)
+        content = file.read(size)
+    if len(content) != size:
+        raise _damaged(shard, "it ends early")
+    return Member(content, str(shard / name))
+
+
+def names_in(shard: Path) -> tuple[str, ...]:
+    """The names of the files in a tar, in their order. Raises as `source_of`."""
+    with shard.open("rb") as file:
+        return tuple(_spans_of(shard, file))
+
+
+def _spans_of(shard: Path, file: BinaryIO) -> dict[str, Span]:
+    """The table of contents of an open tar, from what is kept where the file is still the same."""
+    status = os.fstat(file.fileno())
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    # Held while walking: of several threads that come to a tar first, one does the work.
+    with _lock:
+        known = _indexes.get(shard)
+        if known is None or known.state != state:
+            try:
+                known = _Index(state, _walk(shard, file, status.st_size))
+            except DataError as error:
+                known = _Index(state, {}, str(error))
+            _indexes[shard] = known
+        _indexes.move_to_end(shard)
+        while len(_indexes) > MAX_INDEXES:
+            _indexes.popitem(last=False)
+    if known.problem:
+        raise DataError(known.problem)
+    return known.spans
+
+
+def _walk(shard: Path, file: BinaryIO, num_bytes: int) -> dict[str, Span]:
+    """Read all headers of a tar. Whatever a header says, no more is promised than the file holds."""
+    spans: dict[str, Span] = {}
+    last = -1
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (info := tar.next()) is not None:
+                tar.members.clear()  # what tarfile keeps of each header is ten times what we keep
+                if info.offset <= last or info.size < 0:
+                    raise _damaged(shard, "its headers lead backwards")
+                last = info.offset
+                if not info.isreg() or info.issparse():
+                    continue
+                if info.offset_data + info.size > num_bytes:
+                    raise _damaged(shard, "it ends early")
+                spans[info.name.removeprefix("./")] = (info.offset_data, info.size)
+            file.seek(tar.offset)
+            # tarfile takes a header that it cannot read for the end, where there are only zeros
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise _damaged(shard, f"no header can be read at byte {tar.offset}")
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise _damaged(shard, str(error) or type(error).__name__) from None
+    return spans
+
+
+def _damaged(shard: Path, reason: str) -> DataError:
+    return DataError(f"{shard}: a damaged tar ({reason}); copy it again, or build it again")
