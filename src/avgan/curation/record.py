@@ -24,13 +24,15 @@ class Video:
     """Unique within a data set, and fit to be the name of a file: letters, digits, `-`, `_` and `.`."""
     path: str = ""
     """Where it lies, where it is a file."""
+    sound_path: str = ""
+    """Where its sound lies, where that is a file of its own."""
     address: str = ""
     """Where it came from, or is to be fetched from."""
     label: str = ""
     """The scene that its source says it shows; empty where nobody says."""
     start_s: float = 0.0
     end_s: float | None = None
-    """The stretch that is of interest; None: to the end."""
+    """The stretch that is of interest; None: to the end. Where a source names its end, nothing is skipped as an intro."""
     source_id: str = ""
     """What belongs together in every split, such as a recording location; the video itself where empty."""
     place: str = ""
