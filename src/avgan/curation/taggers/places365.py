@@ -1,0 +1,253 @@
+"""Taggers of pictures that were taught on Places365, 365 scenes: VGG16 (the paper's) and a SqueezeNet.
+
+Their authors published VGG16 for Caffe. It is read as it is, or from a conversion to safetensors or PyTorch under
+Caffe's names (`conv1_1.weight` ... `fc8a.bias`); a file under torchvision's names (`features.0.weight` ...
+`classifier.6.bias`) is taken to be trained the PyTorch way. From this follows what the network is given:
+
+    Caffe     blue, green, red in 0 ... 255, less the mean of Places365
+    PyTorch   red, green, blue in 0 ... 1, standardised as for ImageNet
+
+Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all pictures of Places365 were.
+
+Shapes: b pictures, H W pixels, N labels.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image
+from torch import Tensor, nn
+
+from avgan.curation.taggers.labels import beside, check_count, read_places
+from avgan.curation.taggers.tagger import NetworkTagger, one_thread
+from avgan.curation.taggers.weights import (
+    Published,
+    check_published,
+    fill,
+    find_weights,
+    read_weights,
+)
+from avgan.images import as_picture
+
+ADDRESS = "https://github.com/CSAILVision/places365"
+LABEL_FILE = "categories_places365.txt"
+VGG16_FILE = Published(
+    filename="vgg16_places365.caffemodel",
+    address="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
+)
+VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
+SQUEEZENET_FILE = "squeezenet_places365.safetensors"
+SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
+
+RESIZED_PX, SEEN_PX = 256, 224
+MEAN_BGR = (104.05, 112.51, 116.68)
+"""Of Places365, in 0 ... 255."""
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Red, green, blue in 0 ... 1."""
+
+VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""In each of its five blocks, each of which ends in a maximum over 2 x 2."""
+VGG16_WIDTHS = (64, 128, 256, 512, 512)
+VGG16_DENSE = ("fc6", "fc7", "fc8a")
+BLOCK = 8
+
+SLOPE = 0.55
+"""Of the SqueezeNet's leaky ReLU."""
+SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)
+POOLED_AFTER = (1, 3)
+"""Numbers of the fire modules, from 0, that a maximum over 3 x 3 follows."""
+
+
+class VGG16(nn.Module):
+    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as torchvision's."""
+
+    def __init__(self, widths: tuple[int, ...], num_dense: int, num_labels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        num_in = 3
+        for width, num_convolutions in zip(widths, VGG16_CONVOLUTIONS, strict=True):
+            for _ in range(num_convolutions):
+                layers += [nn.Conv2d(num_in, width, 3, padding=1), nn.ReLU(inplace=True)]
+                num_in = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(num_in * (SEEN_PX // 2 ** len(widths)) ** 2, num_dense),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(num_dense, num_dense),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(num_dense, num_labels),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(pictures).flatten(1))
+        return logits
+
+
+def vgg16_names() -> dict[str, str]:
+    """{name in torchvision: name in Caffe} of VGG16's layers."""
+    names: dict[str, str] = {}
+    place = 0
+    for block, num_convolutions in enumerate(VGG16_CONVOLUTIONS, start=1):
+        for number in range(1, num_convolutions + 1):
+            names[f"features.{place}"] = f"conv{block}_{number}"
+            place += 2  # a convolution and its ReLU
+        place += 1  # the pooling
+    return names | {f"classifier.{3 * i}": name for i, name in enumerate(VGG16_DENSE)}
+
+
+class Convolution(nn.Module):
+    """A convolution, scale and shift for each channel (its batch norm, folded), leaky ReLU."""
+
+    def __init__(self, num_in: int, num_out: int, kernel: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(num_in, num_out, kernel, stride=stride, padding=kernel // 2)
+        self.scale = nn.Parameter(torch.ones(num_out))
+        self.shift = nn.Parameter(torch.zeros(num_out))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = self.conv(hidden) * self.scale[:, None, None] + self.shift[:, None, None]
+        return F.leaky_relu(hidden, SLOPE)
+
+
+class Fire(nn.Module):
+    """(b, C, H, W) -> (b, 8 s, H, W): to s channels, and from there 1 x 1 and 3 x 3 side by side."""
+
+    def __init__(self, num_in: int, num_squeezed: int) -> None:
+        super().__init__()
+        self.sq = Convolution(num_in, num_squeezed, 1)
+        self.e1 = Convolution(num_squeezed, 4 * num_squeezed, 1)
+        self.e3 = Convolution(num_squeezed, 4 * num_squeezed, 3)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        squeezed = self.sq(hidden)
+        return torch.cat([self.e1(squeezed), self.e3(squeezed)], 1)
+
+
+class SqueezeNet(nn.Module):
+    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as in the file."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.conv1 = Convolution(3, 64, 3, stride=2)
+        fires, num_in = [], 64
+        for num_squeezed in SQUEEZED:
+            fires.append(Fire(num_in, num_squeezed))
+            num_in = 8 * num_squeezed
+        self.fires = nn.ModuleList(fires)
+        self.conv10 = nn.Conv2d(num_in, num_labels, 1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        hidden = F.max_pool2d(self.conv1(pictures), 3, 2)
+        for number, fire in enumerate(self.fires):
+            hidden = fire(hidden)
+            if number in POOLED_AFTER:
+                hidden = F.max_pool2d(hidden, 3, 2)
+        logits: Tensor = F.leaky_relu(self.conv10(hidden), SLOPE).mean((2, 3))
+        return logits
+
+
+def vgg16(
+    named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096
+) -> NetworkTagger:
+    """VGG16 from its file, or from a folder that holds the published one, with the 365 labels beside it.
+
+    Raises:
+        DataError: one of them is missing, damaged, or of another network.
+    """
+    path = find_weights(named, VGG16_FILE.filename, VGG16_FILE.address)
+    sha256 = check_published(path, (VGG16_FILE,))
+    arrays = read_weights(path)
+    is_caffe = "conv1_1.weight" in arrays
+    if is_caffe:
+        for own, caffe in vgg16_names().items():
+            for part in ("weight", "bias"):
+                if f"{caffe}.{part}" in arrays:
+                    array = arrays.pop(f"{caffe}.{part}")
+                    # a blob may come with leading axes of length 1
+                    rank = 1 if part == "bias" else 4 if caffe.startswith("conv") else 2
+                    arrays[f"{own}.{part}"] = array.reshape(array.shape[-rank:])
+    with torch.device("meta"):
+        network = VGG16(widths, num_dense, len(arrays.get("classifier.6.bias", ())))
+    fill(network, arrays, path)
+
+    def prepare(picture: np.ndarray) -> np.ndarray:
+        return as_caffe(picture) if is_caffe else as_pytorch(picture)
+
+    return _tagger("vgg16-places365", network, path, (VGG16_LICENCE, sha256), prepare)
+
+
+def squeezenet(named: Path) -> NetworkTagger:
+    """The SqueezeNet from its file, or from a folder that holds it, with the 365 labels beside it.
+
+    Raises:
+        DataError: one of them is missing, damaged, or of another network.
+    """
+    path = find_weights(named, SQUEEZENET_FILE, "where you got your other weights")
+    arrays = read_weights(path)
+    with torch.device("meta"):
+        network = SqueezeNet(len(arrays.get("conv10.bias", ())))
+    fill(network, arrays, path)
+    facts = (SQUEEZENET_LICENCE, check_published(path, ()))
+    return _tagger(
+        "squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255
+    )
+
+
+def _tagger(
+    name: str,
+    network: nn.Module,
+    path: Path,
+    facts: tuple[str, str],
+    prepare: Callable[[np.ndarray], np.ndarray],
+) -> NetworkTagger:
+    """`facts`: licence and sha256 of the weights at `path`."""
+    list_path = beside(path, (LABEL_FILE,), ADDRESS)
+    labels = read_places(list_path)
+    last = list(network.parameters())[-1]  # the bias of the last layer
+    check_count(labels, len(last), list_path)
+
+    @torch.inference_mode()
+    def run(pictures: np.ndarray) -> np.ndarray:
+        with one_thread():
+            weights: np.ndarray = network(torch.from_numpy(pictures)).softmax(1).numpy()
+        return weights
+
+    licence, sha256 = facts
+    return NetworkTagger(
+        name=name,
+        hears=False,
+        labels=labels,
+        licence=licence,
+        sha256=sha256,
+        prepare=prepare,
+        run=run,
+        block=BLOCK,
+    )
+
+
+def central(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 -> (224, 224, 3) float32 in 0 ... 255: squeezed to a square, its border left out."""
+    size = (RESIZED_PX, RESIZED_PX)
+    resized = as_picture(picture).resize(size, Image.Resampling.BILINEAR)
+    first = (RESIZED_PX - SEEN_PX) // 2
+    pixels = np.asarray(resized, np.float32)
+    return pixels[first : first + SEEN_PX, first : first + SEEN_PX]
+
+
+def as_caffe(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) RGB -> (3, 224, 224): blue, green, red, less their means, in 0 ... 255."""
+    pixels = central(picture)[..., ::-1] - np.array(MEAN_BGR, np.float32)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def as_pytorch(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) RGB -> (3, 224, 224): standardised as networks for ImageNet are given it."""
+    mean, deviation = np.array((IMAGENET_MEAN, IMAGENET_DEVIATION), np.float32)
+    pixels = (central(picture) / 255 - mean) / deviation
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
