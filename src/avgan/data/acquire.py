@@ -158,7 +158,7 @@ def check(name: str, root: str | Path) -> list[str]:
         manifest = declared.read(folder)
     except DataError as error:
         return [str(error)]
-    return [*declared.verify(manifest), *check_media(manifest)]
+    return list(dict.fromkeys([*declared.verify(manifest), *check_media(manifest)]))
 
 
 def _check_weights(declared: Weights, folder: Path) -> list[str]:

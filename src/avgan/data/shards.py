@@ -9,6 +9,7 @@ import os
 import tarfile
 import threading
 from collections import OrderedDict
+from collections.abc import KeysView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -75,7 +76,7 @@ def source_of(path: Path) -> Path | Member:
     return path if found is None else read_member(*found)
 
 
-def open_media(path: Path) -> BinaryIO:
+def open_media(path: Path) -> io.BufferedReader | Member:
     """Open a file for reading, be it in a folder or in a tar. Raises as `source_of`."""
     source = source_of(path)
     return source.open("rb") if isinstance(source, Path) else source
@@ -95,10 +96,10 @@ def read_member(shard: Path, name: str) -> Member:
     return Member(content, str(shard / name))
 
 
-def names_in(shard: Path) -> tuple[str, ...]:
+def names_in(shard: Path) -> KeysView[str]:
     """The names of the files in a tar, in their order. Raises as `source_of`."""
     with shard.open("rb") as file:
-        return tuple(_spans_of(shard, file))
+        return _spans_of(shard, file).keys()
 
 
 def _spans_of(shard: Path, file: BinaryIO) -> dict[str, Span]:
@@ -129,7 +130,8 @@ def _walk(shard: Path, file: BinaryIO, num_bytes: int) -> dict[str, Span]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # what tarfile keeps of each header is ten times what we keep
+                # What tarfile keeps of each header is ten times what we keep.
+                tar.members.clear()  # type: ignore[attr-defined]
                 if info.offset <= last or info.size < 0:
                     raise _damaged(shard, "its headers lead backwards")
                 last = info.offset

@@ -6,6 +6,7 @@ weights; `get` and `check` of `avgan.data.acquire` download and verify either.
 
 from pathlib import Path
 
+from avgan.data.datasets.curated import CURATED
 from avgan.data.datasets.declaration import Dataset, Declaration, Remote, Weights
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.datasets.folder import FOLDER, read_folder
@@ -17,7 +18,7 @@ from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (ESC50, TAU2019, TAU_AV_2021, MINIPLACES, FOLDER)
+    dataset.name: dataset for dataset in (ESC50, TAU2019, TAU_AV_2021, MINIPLACES, CURATED, FOLDER)
 }
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in (YAMNET,)}
 
