@@ -12,6 +12,7 @@ import numpy as np
 
 from avgan.config import DataSection
 from avgan.data.datasets import DATASETS, find, locate
+from avgan.data.datasets.curated import CURATED
 from avgan.data.datasets.folder import FOLDER
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
@@ -20,7 +21,7 @@ from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
 from avgan.scenes import scene_of_label as known_scenes
 
-HAS_BOTH = ("tau_av_2021", FOLDER.name)
+HAS_BOTH = ("tau_av_2021", CURATED.name, FOLDER.name)
 """Data sets whose pictures are their own."""
 
 
@@ -166,13 +167,20 @@ def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest)
 
 
 def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
-    """Training and validation clips, by source; held-out folds and test clips are in neither."""
+    """Training and validation clips, by source; held-out folds and test clips are in neither.
+
+    A data set that has a validation part of its own is not divided further.
+    """
     rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
     kept = rest.select(lambda clip: clip.split == "train" and bool(clip.label))
     if not kept.clips:
         raise DataError(f"{sounds.name}: no labelled recording is left to train on")
     if config.validation_fraction == 0:
         return kept, kept.select(lambda clip: False)
+    own = rest.select(lambda clip: clip.split == "validation" and bool(clip.label))
+    if own.clips:
+        check_leakage(kept, own)
+        return kept, own
     fractions = {"train": 1 - config.validation_fraction, "validation": config.validation_fraction}
     # recordings and pictures each by themselves, else a label's share could be pictures only
     clips: list[Clip] = []
