@@ -1,0 +1,263 @@
+"""The data set as one HTML page: how much of what, and clips of each scene to look at and listen to; also dropped ones.
+
+The page holds everything itself and asks no server for anything.
+"""
+
+import base64
+import hashlib
+import html
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from PIL import Image
+
+from avgan.audio import SAMPLE_RATE_HZ
+from avgan.curation.card import balance, said
+from avgan.curation.record import Candidate, Tags
+from avgan.curation.select import Verdict
+from avgan.data.excerpt import read_excerpt
+from avgan.data.shards import open_media
+from avgan.errors import AvganError
+from avgan.report import data_uri, jpeg_uri, mp3, page_file
+from avgan.runtime.drawing import plain
+from avgan.runtime.wording import clock, percent
+
+HEARD_S = 10.0
+PICTURE_PX = 384
+PER_SCENE = 6
+PER_REASON = 4
+MAX_CLIPS = 240  # each adds some 80 kB
+KINDS = ("train", "validation", "test")
+
+Media = Mapping[str, Path]
+
+
+def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) -> str:
+    """The page of a data set, `known` from `card.facts`; sounds and pictures are read from the units' tars."""
+    script = page_file("curation.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sections = [
+        _counts_section(known),
+        *_scene_sections(known, verdicts, media),
+        _drop_out_section(known),
+        _dropped_section(verdicts, media),
+        _making_section(known),
+    ]
+    return Template(page_file("curation.html")).substitute(
+        style=page_file("report.css") + page_file("curation.css"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        title=html.escape(known["title"]),
+        heading=_heading(known),
+        lead="Press a picture to hear it. With the keyboard: <kbd>Tab</kbd> to a picture, <kbd>Space</kbd> plays, "
+        "<kbd>←</kbd> <kbd>→</kbd> go on to the next.",
+        sections="\n".join(filter(None, sections)),
+        note=f"Shown are the first {HEARD_S:g} s of clips that were drawn by lot, the sound as models hear it: one "
+        "channel, 16 kHz. The recordings belong to their authors: pass this page on only where their licences "
+        f"allow. Hash of the list: <code>{html.escape(known['hash'])}</code>",
+    )
+
+
+def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
+    """Some clips of many sources: of each source one before a second, drawn by a hash that is always the same."""
+    drawn = sorted(verdicts, key=lambda verdict: _lot(verdict.candidate.id))
+    seen: dict[str, int] = defaultdict(int)
+    turns: list[tuple[int, int]] = []
+    for verdict in drawn:
+        source = verdict.candidate.source_id or verdict.candidate.video_id
+        turns.append((seen[source], len(turns)))
+        seen[source] += 1
+    return [drawn[place] for _, place in sorted(turns)[:num]]
+
+
+def _lot(clip_id: str) -> str:
+    return hashlib.sha256(f"page {clip_id}".encode()).hexdigest()
+
+
+def _heading(known: Mapping[str, Any]) -> str:
+    places = f" in {known['num_places']:,} places" if known["num_places"] else ""
+    return (
+        f"{html.escape(known['title'])}<small>{known['num_clips']:,} clips of {len(known['classes'])} scenes, "
+        f"{known['hours']:,.3g} hours, from {known['num_sources']:,} sources{places}</small>"
+    )
+
+
+def _counts_section(known: Mapping[str, Any]) -> str:
+    """Clips of each scene by split, and the sources of each split."""
+    classes, splits = known["classes"], known["splits"]
+    if not classes:
+        return "<section><h2>Nothing was kept</h2><p>Why not, is told below.</p></section>"
+    largest = max(sum(counts.values()) for counts in classes.values())
+    keys = "".join(
+        f'<li style="--kind:var(--{_kind(split)})">{html.escape(split)}: {row["num_clips"]:,} clips of '
+        f"{row['num_sources']:,} sources</li>"
+        for split, row in splits.items()
+    )
+    rows = []
+    for number, (label, counts) in enumerate(classes.items()):
+        bars = "".join(
+            f'<i style="--kind:var(--{_kind(split)});--share:{100 * num / largest:.2f}%"></i>'
+            for split, num in counts.items()
+        )
+        cells = "".join(f'<td class="part">{num:,}</td>' for num in counts.values())
+        rows.append(
+            f'<tr><th scope="row"><a href="#scene-{number}">{html.escape(plain(label))}</a></th>'
+            f'<td><span class="parts" aria-hidden="true">{bars}</span></td>{cells}'
+            f"<td>{sum(counts.values()):,}</td></tr>"
+        )
+    return f"""<section><h2>Scenes</h2>
+<p>No source stands in two splits. The largest scene has {balance(known):.3g} times as many clips as the smallest.</p>
+<ul class="key">{keys}</ul>
+<div class="card"><table class="counts">{"".join(rows)}</table></div></section>"""
+
+
+def _kind(split: str) -> str:
+    return split if split in KINDS else "other"
+
+
+def _scene_sections(
+    known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media
+) -> list[str]:
+    """Clips of each scene."""
+    of_label: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.is_kept:
+            of_label[verdict.label].append(verdict)
+    num = max(2, min(PER_SCENE, MAX_CLIPS // max(1, len(of_label))))
+    sections = []
+    for number, label in enumerate(known["classes"]):
+        items = "".join(_item(verdict, media) for verdict in choose(of_label[label], num))
+        total = sum(known["classes"][label].values())
+        sections.append(
+            f'<section id="scene-{number}"><h2><b>{html.escape(plain(label))}</b> '
+            f'<span>{total:,} clips</span></h2><ul class="clips">{items}</ul></section>'
+        )
+    return sections
+
+
+def _drop_out_section(known: Mapping[str, Any]) -> str:
+    """What was left out, by stage and reason."""
+    seen, kept = known["num_clips_seen"], known["num_clips"]
+    rows = []
+    for of, total, title in (
+        ("videos", known["num_videos"], "videos, or stretches of them, of which nothing came"),
+        ("clips", seen, "clips that were cut and then dropped"),
+    ):
+        part = [row for row in known["dropped"] if row["of"] == of]
+        if part:
+            rows.append(f'<tr class="group"><th scope="colgroup" colspan="3">{title}</th></tr>')
+        rows += [_reason_row(row, total) for row in part]
+    share = f", {percent(kept / seen)}" if seen else ""
+    table = f'<div class="card"><table class="counts">{"".join(rows)}</table></div>' if rows else ""
+    return f"""<section><h2>What was left out</h2>
+<p>Of {known["num_videos"]:,} videos {known["num_videos_kept"]:,} are in the set; of {seen:,} clips cut from them
+{kept:,}{share}.</p>{table}</section>"""
+
+
+def _reason_row(row: Mapping[str, Any], total: int) -> str:
+    share = 100 * min(1.0, row["num"] / max(total, 1))
+    return (
+        f'<tr><th scope="row">{html.escape(row["reason"])}</th><td><span class="parts" aria-hidden="true">'
+        f'<i style="--kind:var(--other);--share:{share:.2f}%"></i></span></td><td>{row["num"]:,}</td></tr>'
+    )
+
+
+def _dropped_section(verdicts: Iterable[Verdict], media: Media) -> str:
+    """Some of the dropped clips, so that everybody may judge whether that was right."""
+    of_reason: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        if not verdict.is_kept:
+            of_reason[verdict.reason].append(verdict)
+    if not of_reason:
+        return ""
+    num = max(1, min(PER_REASON, MAX_CLIPS // 4 // len(of_reason)))
+    parts = []
+    for reason in sorted(of_reason, key=lambda reason: (-len(of_reason[reason]), reason)):
+        items = "".join(_item(verdict, media) for verdict in choose(of_reason[reason], num))
+        parts.append(
+            f"<h3>{html.escape(reason)} <span>{len(of_reason[reason]):,}</span></h3>"
+            f'<ul class="clips small">{items}</ul>'
+        )
+    return f"""<section><h2>Dropped: rightly?</h2>
+<p>Some clips for each reason, with the number that decided.</p>{"".join(parts)}</section>"""
+
+
+def _making_section(known: Mapping[str, Any]) -> str:
+    """How it was made, and under which licences its clips stand."""
+    licences = "; ".join(f"{name}: {num:,}" for name, num in known["licences"])
+    rows = [(plain(name), said(value)) for name, value in known["made"].items()]
+    rows += [("licences", licences), ("sound", known["form"]["sound"])]
+    rows += [("picture", known["form"]["picture"])]
+    items = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in rows if v)
+    return f'<section><h2>How it was made</h2><div class="card"><dl>{items}</dl></div></section>'
+
+
+def _item(verdict: Verdict, media: Media) -> str:
+    """A clip: its picture, which plays its sound, and what is known of it."""
+    clip = verdict.candidate
+    times = f"{clock(clip.start_s)}–{clock(clip.end_s)}"
+    name = html.escape(clip.video_id)
+    sound = _try(lambda: _sound(clip, media))
+    picture = _try(lambda: _picture(clip, media))
+    shown = (
+        f'<img src="{picture}" alt="" loading="lazy">' if picture else '<span class="none"></span>'
+    )
+    label = html.escape(
+        f"{plain(verdict.label) or 'clip'}, {clip.video_id} at {clock(clip.start_s)}"
+    )
+    player = f'<audio controls preload="none" src="{sound}" aria-label="{label}"></audio>'
+    button = (
+        f'<button type="button" class="play" aria-pressed="false" aria-label="Play {label}">{shown}'
+        "<b></b><u></u></button>"
+        if sound
+        else f'<div class="play mute">{shown}</div>'
+    )
+    if clip.address.startswith("https://"):
+        name = f'<a href="{html.escape(clip.address)}" rel="noreferrer">{name}</a>'
+    why = f'<p class="why">{html.escape(verdict.detail)}</p>' if verdict.detail else ""
+    tags = _tags("seen", clip.scenes) + _tags("heard", clip.sounds)
+    about = " · ".join(filter(None, (html.escape(clip.place), html.escape(clip.licence))))
+    return (
+        f"<li>{button}{player if sound else ''}{why}<p>{name} <span>{times}</span></p>{tags}"
+        f"{f'<p>{about}</p>' if about else ''}</li>"
+    )
+
+
+def _tags(how: str, tags: Tags) -> str:
+    """The first two names that a tagger gave."""
+    if not tags:
+        return ""
+    named = ", ".join(f"{plain(name)} {percent(weight)}" for name, weight in tags[:2])
+    return f"<p>{how}: {html.escape(named)}</p>"
+
+
+def _try(read: Callable[[], str]) -> str:
+    """What is to be shown; nothing where it cannot be read: the page tells of clips, `data check` of damage."""
+    try:
+        return read()
+    except (AvganError, OSError, KeyError):
+        return ""
+
+
+def _sound(clip: Candidate, media: Media) -> str:
+    length_s = min(HEARD_S, clip.end_s - clip.start_s)
+    waveform = read_excerpt(
+        media[clip.video_id] / f"{clip.id}.flac",
+        start_s=0,
+        length_s=length_s,
+        rate_hz=SAMPLE_RATE_HZ,
+    )
+    return data_uri(mp3(waveform), "audio/mpeg")
+
+
+def _picture(clip: Candidate, media: Media) -> str:
+    with (
+        open_media(media[clip.video_id] / f"{clip.id}.jpg") as file,
+        Image.open(file, formats=("JPEG",)) as opened,
+    ):
+        small = opened.convert("RGB")
+    small.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+    return jpeg_uri(small)

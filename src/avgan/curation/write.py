@@ -1,0 +1,325 @@
+"""Verdicts and the units' tars -> the data set: shards, manifest, card, page, and last of all the frozen list.
+
+The clips of a split are put in an order that mixes sources and scenes, the same on every machine, and packed shard by
+shard. A shard takes its name when it is whole, then leaves a record; a run that was killed goes on with the first one
+that has none. The same verdicts give the same bytes, however often it was killed. The layout: `data.datasets.curated`.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import count, groupby, takewhile
+from pathlib import Path
+from typing import Any
+
+from avgan import __version__
+from avgan.curation.card import Making, card_text, facts
+from avgan.curation.page import page
+from avgan.curation.record import Candidate, Loss
+from avgan.curation.select import Verdict
+from avgan.data.datasets.curated import (
+    CURATED,
+    FORMAT,
+    LIST,
+    MANIFEST,
+    SHARDS,
+    canonical,
+    hash_of,
+    key_of,
+    seal_of,
+    sha256_of,
+)
+from avgan.data.manifest import Clip, Manifest
+from avgan.data.shards import names_in, read_member
+from avgan.errors import DataError
+from avgan.files import whole, write_whole
+
+CLIPS_PER_SHARD = 1_000  # 10 s of sound and a picture: some 0.8 GB
+RECORDS = Path("work") / "written"
+
+Media = Mapping[str, Path]
+"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """A tar to be: its name and its clips in their order."""
+
+    name: str
+    verdicts: tuple[Verdict, ...] = field(repr=False)
+
+    def sha256(self) -> str:
+        """What its content follows from."""
+        return _digest([self.name, [_said_of(verdict) for verdict in self.verdicts]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A tar that is there."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+    num_clips: int
+
+
+def write(
+    verdicts: Iterable[Verdict],
+    losses: Iterable[Loss],
+    out: Path,
+    *,
+    media: Media,
+    made: Mapping[str, Any],
+    title: str = "",
+    clips_per_shard: int = CLIPS_PER_SHARD,
+) -> Path:
+    """Write the data set into `out` and return it; nothing is done where the same one is there already.
+
+    `made`: how it was made, as JSON; neither times nor places on a machine, or two runs would differ.
+
+    Raises:
+        DataError: a kept clip has no split, no media, or other media than its checksums say.
+    """
+    verdicts = sorted(verdicts, key=lambda verdict: verdict.candidate.id)
+    losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
+    shards = plan(verdicts, clips_per_shard)
+    making = Making(made={**made, "avgan": __version__}, title=title)
+    task = _digest([
+        [shard.sha256() for shard in shards],
+        [_said_of(verdict) for verdict in verdicts if not verdict.is_kept],
+        [asdict(loss) for loss in losses],
+        asdict(making),
+    ])  # fmt: skip
+    done = out / RECORDS / "done.json"
+    if (out / LIST).is_file() and _read_json(done).get("task") == task:
+        return out
+    (out / LIST).unlink(missing_ok=True)
+    _clear(out, shards)
+    packed = {shard: pack(shard, media, out) for shard in shards}
+    _describe(out, verdicts, losses, packed, media=media, making=making)
+    write_whole(done, canonical({"task": task}))
+    return out
+
+
+def plan(verdicts: Iterable[Verdict], clips_per_shard: int = CLIPS_PER_SHARD) -> list[Shard]:
+    """The shards of the kept clips, split by split, each in an order that mixes them."""
+    kept = sorted((verdict for verdict in verdicts if verdict.is_kept), key=_place)
+    shards = []
+    for split, its_verdicts in groupby(kept, key=lambda verdict: verdict.split):
+        if not split:
+            raise DataError("a clip that is kept stands in no split; divide the clips first")
+        clips = list(its_verdicts)
+        for number, start in enumerate(range(0, len(clips), clips_per_shard)):
+            part = tuple(clips[start : start + clips_per_shard])
+            shards.append(Shard(f"{split}-{number:05}.tar", part))
+    return shards
+
+
+def pack(shard: Shard, media: Media, out: Path) -> Packed:
+    """Write a shard unless it is there. Several may be packed at a time.
+
+    Raises:
+        DataError: a clip's media are missing or altered.
+    """
+    target, record = out / SHARDS / shard.name, _record_path(out, shard.name)
+    more = [_more_frames(verdict.candidate, media) for verdict in shard.verdicts]
+    task = _digest([shard.sha256(), more])
+    said = _read_json(record)
+    if said.get("plan") == task and target.is_file():
+        packed = Packed(**said["packed"])
+        if target.stat().st_size == packed.num_bytes:
+            return packed
+    record.unlink(missing_ok=True)
+    with (
+        whole(target) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for verdict, frames in zip(shard.verdicts, more, strict=True):
+            for name, content in _members(verdict, frames, media):
+                info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    packed = Packed(
+        name=shard.name,
+        sha256=sha256_of(target),
+        num_bytes=target.stat().st_size,
+        num_clips=len(shard.verdicts),
+    )
+    write_whole(record, canonical({"plan": task, "packed": asdict(packed)}))
+    return packed
+
+
+def row_of(verdict: Verdict) -> dict[str, Any]:
+    """What the frozen list says of a clip: enough to find it again and to know it."""
+    clip = verdict.candidate
+    return {
+        "id": clip.id,
+        "label": verdict.label,
+        "split": verdict.split,
+        "video": clip.video_id,
+        "source": clip.source_id or clip.video_id,
+        "start_s": clip.start_s,
+        "end_s": clip.end_s,
+        "frame_s": clip.frame_s,
+        "address": clip.address,
+        "licence": clip.licence,
+        "place": clip.place,
+        "audio_sha256": clip.audio_sha256,
+        "image_sha256": clip.image_sha256,
+    }
+
+
+def clip_of(verdict: Verdict, shard: str = "") -> Clip:
+    """The manifest's row. A dropped clip has no files; its times are those within its video."""
+    clip = verdict.candidate
+    stem = f"{SHARDS}/{shard}/{key_of(clip.id)}"
+    reason = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
+    return Clip(
+        id=clip.id,
+        source_id=clip.source_id or clip.video_id,
+        label=verdict.label,
+        labels=(*clip.scenes, *clip.sounds),
+        audio_path=f"{stem}.flac" if shard else "",
+        image_path=f"{stem}.jpg" if shard else "",
+        start_s=0.0 if shard else clip.start_s,
+        end_s=round(clip.end_s - clip.start_s, 6) if shard else clip.end_s,
+        fold=clip.place,
+        split=verdict.split if shard else "unused",
+        place=clip.place,
+        address=clip.address,
+        licence=clip.licence,
+        audio_sha256=clip.audio_sha256,
+        image_sha256=clip.image_sha256,
+        status="kept" if shard else "dropped",
+        reason="" if shard else reason,
+    )
+
+
+def _describe(
+    out: Path,
+    verdicts: Sequence[Verdict],
+    losses: Sequence[Loss],
+    packed: Mapping[Shard, Packed],
+    *,
+    media: Media,
+    making: Making,
+) -> None:
+    """Write all that is said of the shards, the list last: where it is, everything is."""
+    shard_of = {verdict.candidate.id: shard.name for shard in packed for verdict in shard.verdicts}
+    clips = tuple(clip_of(verdict, shard_of.get(verdict.candidate.id, "")) for verdict in verdicts)
+    Manifest(CURATED.name, out, clips).save(out / MANIFEST)
+    rows = [row_of(verdict) for verdict in verdicts if verdict.is_kept]
+    known = facts(verdicts, losses, making, list_hash=hash_of(rows))
+    texts = {
+        "losses.json": canonical([asdict(loss) for loss in losses]),
+        "card.json": canonical(known),
+        "card.md": card_text(known),
+        "index.html": page(known, verdicts, media),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    sums = {name: sha256_of(out / name) for name in (MANIFEST, *texts)}
+    tree = {
+        "format": FORMAT,
+        "hash": hash_of(rows),
+        "clips": rows,
+        "shards": [asdict(tar) for tar in packed.values()],
+        "files": sums,
+    }
+    write_whole(out / LIST, canonical(tree | {"seal": seal_of(tree)}))
+
+
+def _place(verdict: Verdict) -> tuple[str, str]:
+    """Where a clip stands: split by split, then as its hash falls."""
+    return verdict.split, hashlib.sha256(verdict.candidate.id.encode()).hexdigest()
+
+
+def _members(verdict: Verdict, frames: Sequence[str], media: Media) -> Iterator[tuple[str, bytes]]:
+    """The files of a clip in a shard, by name."""
+    clip = verdict.candidate
+    key = key_of(clip.id)
+    yield f"{key}.flac", _bytes_of(clip, "flac", clip.audio_sha256, media)
+    yield f"{key}.jpg", _bytes_of(clip, "jpg", clip.image_sha256, media)
+    for kind in frames:
+        yield f"{key}.{kind}", _bytes_of(clip, kind, "", media)
+    yield f"{key}.json", canonical(_said_of(verdict)).encode()
+
+
+def _more_frames(clip: Candidate, media: Media) -> list[str]:
+    """What follows the id of a clip in the names of its further frames: 1.jpg, 2.jpg, ..."""
+    try:
+        there = names_in(_unit_of(clip, media))
+    except OSError:
+        return []  # said when its sound is missed
+    kinds = (f"{number}.jpg" for number in count(1))
+    return list(takewhile(lambda kind: f"{clip.id}.{kind}" in there, kinds))
+
+
+def _unit_of(clip: Candidate, media: Media) -> Path:
+    if clip.video_id not in media:
+        raise DataError(f"{clip.id}: its video {clip.video_id!r} is in no unit; run it again")
+    return media[clip.video_id]
+
+
+def _bytes_of(clip: Candidate, kind: str, sha256: str, media: Media) -> bytes:
+    """A file of a clip from its unit, as it was when it was measured; frames beyond the first have no checksum."""
+    unit = _unit_of(clip, media)
+    try:
+        content = read_member(unit, f"{clip.id}.{kind}").getvalue()
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"{unit}: {clip.id}.{kind} cannot be read ({reason}); delete the folder of this unit and run again"
+        ) from None
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(
+            f"{unit}: {clip.id}.{kind} was altered; delete the folder of this unit and run again"
+        )
+    return content
+
+
+def _said_of(verdict: Verdict) -> dict[str, Any]:
+    """All that is known of a clip: what lies beside its media."""
+    clip = verdict.candidate
+    more = {
+        "scenes": [list(tag) for tag in clip.scenes],
+        "sounds": [list(tag) for tag in clip.sounds],
+        "music": clip.music,
+        "speech": clip.speech,
+        "source_label": clip.label,
+        "measures": asdict(clip.measures),
+    }
+    dropped = {} if verdict.is_kept else {"reason": verdict.reason, "detail": verdict.detail}
+    return row_of(verdict) | more | dropped
+
+
+def _clear(out: Path, shards: Sequence[Shard]) -> None:
+    """Remove what a killed run left half-written, and the shards of another plan with their records."""
+    names = {shard.name for shard in shards}
+    for folder in (out, out / SHARDS, out / RECORDS):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+    for path in (out / SHARDS).glob("*.tar"):
+        if path.name not in names:
+            path.unlink()
+            _record_path(out, path.name).unlink(missing_ok=True)
+
+
+def _record_path(out: Path, shard: str) -> Path:
+    return out / RECORDS / f"{shard}.json"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A record, or an empty one where there is none that can be read."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _digest(tree: Any) -> str:
+    return hashlib.sha256(canonical(tree).encode()).hexdigest()
