@@ -34,14 +34,14 @@ _SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"riff", b"fLaC
 
 # Containers that FFmpeg may take a file for. Without this it would also follow playlists, read text as terminal
 # pictures, and much else that is no recording.
-_CONTAINERS = (
+CONTAINERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,dsf,dts,dtshd,dv,eac3,flac,flv,ircam,loas,matroska,"
     "mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,pvf,rm,sox,spdif,tak,truehd,tta,voc,w64,wav,"
     "wsd,wtv,wv,xwma"
 )
 
 # A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 needs not be told, and knows no such option.
-_LENIENT: dict[str, Any] = (
+LENIENT: dict[str, Any] = (
     {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
 
@@ -97,7 +97,7 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(reason).split()).rstrip(".") or type(error).__name__
 
 
-class _Calm:
+class Calm:
     """A file for decoders in C, which may seek to where no file goes: an error raised there they print, or drop."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -114,7 +114,7 @@ class _Calm:
 
 
 def _decode_with_soundfile(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
-    with soundfile.SoundFile(_Calm(file)) as sound:
+    with soundfile.SoundFile(Calm(file)) as sound:
         size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // sound.channels))
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
             yield block, sound.samplerate
@@ -124,20 +124,20 @@ def _decode_with_av(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Blo
     """Decode the first sound track of what FFmpeg may read."""
     options = {
         "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
-        "format_whitelist": _CONTAINERS,
-        "codec_whitelist": _sound_codecs(),  # the pictures of a video are not looked at
+        "format_whitelist": CONTAINERS,
+        "codec_whitelist": sound_codecs(),  # the pictures of a video are not looked at
     }
-    source: Any = _Calm(file)
-    with av.open(source, "r", container_options=options, **_LENIENT) as container:
+    source: Any = Calm(file)
+    with av.open(source, "r", container_options=options, **LENIENT) as container:
         if not container.streams.audio:
             raise AudioError(f"{name}: has no sound track; choose a recording with sound")
-        blocks = map(_frame_samples, _sound_frames(container, notes))
+        blocks = map(frame_samples, _sound_frames(container, notes))
         for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
             yield from ((samples, rate_hz) for samples in _joined(block[0] for block in group))
 
 
 @cache
-def _sound_codecs() -> str:
+def sound_codecs() -> str:
     """FFmpeg's decoders of sound, as one of its lists."""
     found = []
     for name in sorted(av.codecs_available):
@@ -162,7 +162,7 @@ def _sound_frames(
                 notes.append(DAMAGED)
 
 
-def _frame_samples(frame: av.AudioFrame) -> Block:
+def frame_samples(frame: av.AudioFrame) -> Block:
     """The samples of a frame as (L, C) float32, whatever its format."""
     num_channels, rate_hz = frame.layout.nb_channels, frame.sample_rate
     if frame.format.is_planar and num_channels > MAX_PLANES:
