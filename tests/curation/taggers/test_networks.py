@@ -92,7 +92,7 @@ def plain_vgg(picture: np.ndarray, w: Tensors) -> Tensor:
     """Simonyan and Zisserman's network D by its formulas, the picture as Caffe's users give it."""
     from PIL import Image
 
-    squeezed = Image.fromarray(picture).resize((256, 256), Image.Resampling.BILINEAR)
+    squeezed = Image.fromarray(picture).resize((256, 256), Image.Resampling.LANCZOS)
     seen = np.asarray(squeezed, np.float64)[16:240, 16:240, ::-1]
     hidden = torch.from_numpy(seen - [104.05, 112.51, 116.68]).permute(2, 0, 1)[None]
     for block, count in enumerate(files.CONVOLUTIONS, 1):
