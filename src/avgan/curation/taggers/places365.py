@@ -106,7 +106,8 @@ class Convolution(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(num_in, num_out, kernel, stride=stride, padding=kernel // 2)
+        padding = kernel // 2 if stride == 1 else 0
+        self.conv = nn.Conv2d(num_in, num_out, kernel, stride=stride, padding=padding)
         self.scale = nn.Parameter(torch.ones(num_out))
         self.shift = nn.Parameter(torch.zeros(num_out))
 
@@ -143,7 +144,8 @@ class SqueezeNet(nn.Module):
         self.conv10 = nn.Conv2d(num_in, num_labels, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        hidden = F.max_pool2d(self.conv1(pictures), 3, 2)
+        hidden = self.conv1(pictures.contiguous(memory_format=torch.channels_last))
+        hidden = F.max_pool2d(hidden, 3, 2)
         for number, fire in enumerate(self.fires):
             hidden = fire(hidden)
             if number in POOLED_AFTER:
@@ -193,6 +195,7 @@ def squeezenet(named: Path) -> NetworkTagger:
     with torch.device("meta"):
         network = SqueezeNet(len(arrays.get("conv10.bias", ())))
     fill(network, arrays, path)
+    network.to(memory_format=torch.channels_last)  # a fifth less time on one thread of a processor
     facts = (SQUEEZENET_LICENCE, check_published(path, ()))
     return _tagger(
         "squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255
@@ -234,7 +237,7 @@ def _tagger(
 def central(picture: np.ndarray) -> np.ndarray:
     """A picture (H, W, 3) uint8 -> (224, 224, 3) float32 in 0 ... 255: squeezed to a square, its border left out."""
     size = (RESIZED_PX, RESIZED_PX)
-    resized = as_picture(picture).resize(size, Image.Resampling.BILINEAR)
+    resized = as_picture(picture).resize(size, Image.Resampling.LANCZOS)
     first = (RESIZED_PX - SEEN_PX) // 2
     pixels = np.asarray(resized, np.float32)
     return pixels[first : first + SEEN_PX, first : first + SEEN_PX]

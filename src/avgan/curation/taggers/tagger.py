@@ -18,7 +18,8 @@ NUM_TAGS = 5
 NUM_DIGITS = 4
 """Of a weight that is written down: single precision differs in the seventh from one machine to the next."""
 
-MUSIC = ("Music", "Musical instrument", "Singing", "Song", "Background music")
+MUSIC = ("Music", "Singing", "Song", "Background music")
+"""Without "Musical instrument", which church bells are too."""
 SPEECH = (
     "Speech",
     "Male speech, man speaking",

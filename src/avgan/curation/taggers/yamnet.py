@@ -39,6 +39,7 @@ class Classifier(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         patches, num_patches = cut_patches(log_mel)
+        patches = patches.contiguous(memory_format=torch.channels_last)
         vectors = self.features(patches).mean((2, 3))
         weights: Tensor = self.classifier(vectors).sigmoid()
         return weights.unflatten(0, (-1, num_patches)).mean(1)
@@ -66,6 +67,9 @@ def yamnet(named: Path) -> NetworkTagger:
     with torch.device("meta"):
         network = Classifier(len(arrays.get("classifier.bias", ())))
     fill(network, own, path)
+    network.to(
+        memory_format=torch.channels_last
+    )  # a quarter less time on one thread of a processor
     check_count(labels, network.classifier.out_features, list_path)
     front_end = LogMel(FRONT_END)
 
