@@ -21,9 +21,10 @@ from avgan.curation.select import Verdict
 from avgan.data.excerpt import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
+from avgan.evaluation.parts import whole_percent
 from avgan.report import data_uri, jpeg_uri, mp3, page_file
 from avgan.runtime.drawing import plain
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.wording import clock
 
 HEARD_S = 10.0
 PICTURE_PX = 384
@@ -81,8 +82,13 @@ def _heading(known: Mapping[str, Any]) -> str:
     places = f" in {known['num_places']:,} places" if known["num_places"] else ""
     return (
         f"{html.escape(known['title'])}<small>{known['num_clips']:,} clips of {len(known['classes'])} scenes, "
-        f"{known['hours']:,.3g} hours, from {known['num_sources']:,} sources{places}</small>"
+        f"{duration(known['hours'])}, from {known['num_sources']:,} sources{places}</small>"
     )
+
+
+def duration(hours: float) -> str:
+    """ "5.3 minutes", "1,234.0 hours"."""
+    return f"{60 * hours:.1f} minutes" if hours < 1 else f"{hours:,.1f} hours"
 
 
 def _counts_section(known: Mapping[str, Any]) -> str:
@@ -96,7 +102,10 @@ def _counts_section(known: Mapping[str, Any]) -> str:
         f"{row['num_sources']:,} sources</li>"
         for split, row in splits.items()
     )
-    rows = []
+    names = "".join(f'<th scope="col" class="part">{html.escape(split)}</th>' for split in splits)
+    rows = [
+        f'<tr class="group"><th scope="col">scene</th><td></td>{names}<th scope="col">all</th></tr>'
+    ]
     for number, (label, counts) in enumerate(classes.items()):
         bars = "".join(
             f'<i style="--kind:var(--{_kind(split)});--share:{100 * num / largest:.2f}%"></i>'
@@ -150,7 +159,7 @@ def _drop_out_section(known: Mapping[str, Any]) -> str:
         if part:
             rows.append(f'<tr class="group"><th scope="colgroup" colspan="3">{title}</th></tr>')
         rows += [_reason_row(row, total) for row in part]
-    share = f", {percent(kept / seen)}" if seen else ""
+    share = f", {whole_percent(kept / seen)}" if seen else ""
     table = f'<div class="card"><table class="counts">{"".join(rows)}</table></div>' if rows else ""
     return f"""<section><h2>What was left out</h2>
 <p>Of {known["num_videos"]:,} videos {known["num_videos_kept"]:,} are in the set; of {seen:,} clips cut from them
@@ -202,9 +211,7 @@ def _item(verdict: Verdict, media: Media) -> str:
     name = html.escape(clip.video_id)
     sound = _try(lambda: _sound(clip, media))
     picture = _try(lambda: _picture(clip, media))
-    shown = (
-        f'<img src="{picture}" alt="" loading="lazy">' if picture else '<span class="none"></span>'
-    )
+    shown = f'<img src="{picture}" alt="">' if picture else '<span class="none"></span>'
     label = html.escape(
         f"{plain(verdict.label) or 'clip'}, {clip.video_id} at {clock(clip.start_s)}"
     )
@@ -218,6 +225,8 @@ def _item(verdict: Verdict, media: Media) -> str:
     if clip.address.startswith("https://"):
         name = f'<a href="{html.escape(clip.address)}" rel="noreferrer">{name}</a>'
     why = f'<p class="why">{html.escape(verdict.detail)}</p>' if verdict.detail else ""
+    if not verdict.is_kept and clip.label:
+        why += f"<p>said to be: <b>{html.escape(plain(clip.label))}</b></p>"
     tags = _tags("seen", clip.scenes) + _tags("heard", clip.sounds)
     about = " · ".join(filter(None, (html.escape(clip.place), html.escape(clip.licence))))
     return (
@@ -230,7 +239,7 @@ def _tags(how: str, tags: Tags) -> str:
     """The first two names that a tagger gave."""
     if not tags:
         return ""
-    named = ", ".join(f"{plain(name)} {percent(weight)}" for name, weight in tags[:2])
+    named = ", ".join(f"{plain(name)} {whole_percent(weight)}" for name, weight in tags[:2])
     return f"<p>{how}: {html.escape(named)}</p>"
 
 
