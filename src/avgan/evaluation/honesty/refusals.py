@@ -19,6 +19,7 @@ import numpy as np
 from avgan.audio import read_audio
 from avgan.config import from_tree
 from avgan.data.manifest import Clip, Manifest
+from avgan.data.shards import source_of
 from avgan.errors import DataError
 from avgan.evaluation.honesty import outsiders
 from avgan.evaluation.honesty.calibration import calibration_error
@@ -87,7 +88,9 @@ def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> 
 
 def answer(model: Model, sounds: Manifest) -> Answers:
     """What a model says of the clips of a manifest."""
-    predictions = [model.classify(sounds.root / clip.audio_path) for clip in sounds.clips]
+    predictions = [
+        model.classify(source_of(sounds.root / clip.audio_path)) for clip in sounds.clips
+    ]
     return Answers(predictions, np.array([clip.source_id for clip in sounds.clips]))
 
 
@@ -115,7 +118,8 @@ def _outsiders(
 
 
 def _read(model: Model, sounds: Manifest, clip: Clip) -> np.ndarray:
-    return read_audio(sounds.root / clip.audio_path, target_rate_hz=model.card.sample_rate_hz)
+    source = source_of(sounds.root / clip.audio_path)
+    return read_audio(source, target_rate_hz=model.card.sample_rate_hz)
 
 
 def _figures(model: Model, clips: Sequence[Clip], answers: Answers) -> dict[str, Any]:
