@@ -8,6 +8,7 @@ Shapes: L samples, C channels.
 
 from collections import deque
 from collections.abc import Iterator
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def to_stereo(samples: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
 def _stereo(track: Track, zero_s: float, begin_s: float) -> Iterator[Timed]:
     """What is needed of a track, as it was decoded, with times counted in samples."""
     due_s = 0.0  # where the frame before it ends
-    counted = False
+    counted = begun = False
     for frame in track.frames(begin_s + zero_s):
         rate_hz = frame.sample_rate
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or not frame.samples:
@@ -96,10 +97,25 @@ def _stereo(track: Track, zero_s: float, begin_s: float) -> Iterator[Timed]:
         due_s, counted = time_s + frame.samples / rate_hz, True
         if due_s < begin_s - LEAD_S:
             continue
+        early = 0 if begun else _samples_before_grid(time_s, rate_hz, begin_s)
+        if early >= frame.samples:
+            continue
+        begun = True
         samples, _ = frame_samples(frame)
         if not np.abs(samples).max() <= LARGEST:
             samples = np.where(np.abs(samples) <= LARGEST, samples, np.float32(0))
-        yield time_s, rate_hz, to_stereo(samples, _channel_names(frame))
+        stereo = to_stereo(samples[early:], _channel_names(frame))
+        yield time_s + early / rate_hz, rate_hz, stereo
+
+
+def _samples_before_grid(time_s: float, rate_hz: int, begin_s: float) -> int:
+    """How many samples to leave out for the first one to stand where one of ours does, if that costs no clip any.
+
+    So a clip has the same samples wherever the reading began. Rates with too long a period stay within half a sample.
+    """
+    period = rate_hz // gcd(rate_hz, SOUND_RATE_HZ)
+    early = -round(time_s * rate_hz) % period
+    return early if time_s + early / rate_hz <= begin_s - LEAD_S / 2 else 0
 
 
 def _channel_names(frame: Any) -> tuple[str, ...]:
