@@ -186,9 +186,10 @@ def test_it_says_what_a_lawyer_and_a_reviewer_ask(declared: Dataset | Weights) -
 
 @every_declaration
 def test_its_files_can_be_verified(declared: Dataset | Weights) -> None:
-    names = [remote.filename for remote in declared.remotes]
+    remotes = [*declared.remotes, *(getattr(declared, "companions", ()))]
+    names = [remote.filename for remote in remotes]
     assert len(names) == len(set(names))
-    for remote in declared.remotes:
+    for remote in remotes:
         assert remote.url.startswith("https://")
         assert "/" not in remote.filename
         assert all(digit in "0123456789abcdef" for digit in remote.sha256 + remote.md5)
