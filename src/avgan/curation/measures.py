@@ -17,8 +17,9 @@ from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 SILENT_DB = -70.0
 """Below it a tenth of a second is silent: microphones in a quiet room make about -60, a muted track less than -90."""
 FLOOR_DB = -120.0
-FULL_SCALE = 0.98
-"""Of a plateau: resampling leaves ripples of that size on what was cut off at 1."""
+FULL_SCALE = 0.9
+"""Of a plateau. A lossy codec and another rate leave ripples on what was cut off at 1, and less of it than there was:
+of 15 to 35 % of cut off samples 2 to 20 % are counted, of those of whole recordings at full scale 0.03 % at most."""
 TENTH = SOUND_RATE_HZ // 10
 PATCH_PX = 8
 
