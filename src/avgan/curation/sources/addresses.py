@@ -1,0 +1,196 @@
+"""A list of addresses, or of YouTube's ids, with what is known of each: CSV, JSON Lines, or one a line.
+
+    address,label,start,end,place,licence
+    https://www.youtube.com/watch?v=aqz-KE-bpKQ,park,10,70,Amsterdam,CC BY
+    aqz-KE-bpKQ,park,1:20,1:50,,
+
+Only the address is needed; names that public lists use for a column are known too (`COLUMNS`).
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from avgan.curation.record import Video
+from avgan.curation.sources import youtube
+from avgan.curation.sources.source import Source, id_of, scene_of
+from avgan.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
+
+COLUMNS = {
+    "address": ("address", "url", "link", "webpage_url"),
+    "id": ("id", "youtube_id", "ytid", "video_id"),
+    "path": ("path", "file", "filename"),
+    "label": ("label", "scene", "category"),
+    "start": ("start", "start_s", "start_seconds"),
+    "end": ("end", "end_s", "end_seconds"),
+    "source": ("source_id", "source"),
+    "place": ("place", "city", "location"),
+    "licence": ("licence", "license"),
+    "title": ("title",),
+}
+"""What we call a column, and what others do; the first that a row fills counts."""
+
+Row = dict[str, str]
+
+
+def _matches(named: str) -> bool:
+    return named.startswith(("http://", "https://")) or Path(named).suffix.lower() in SUFFIXES
+
+
+def _find(named: str) -> list[Video]:
+    path = Path(named)
+    rows = [{"address": named}] if "://" in named else list(_rows(path))
+    videos: dict[str, Video] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            video = _video(row, path.parent)
+        except ValueError as error:
+            raise DataError(f"{named}: row {number}: {error}") from None
+        known = videos.setdefault(video.id, video)
+        if known.label != video.label:
+            raise DataError(
+                f"{named}: row {number}: {video.address or video.path} is there twice, as {known.label!r} and as "
+                f"{video.label!r}; decide for one"
+            )
+    if not videos:
+        raise DataError(f"{named}: no row; write one address a line, or a table with 'address'")
+    return [videos[key] for key in sorted(videos)]
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a list, each with the columns that it fills, as COLUMNS calls them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8"
+        raise DataError(
+            f"{path}: not a list that can be read ({reason}); save it as UTF-8"
+        ) from None
+    lines = text.splitlines()
+    kind = path.suffix.lower()
+    if kind == ".txt":
+        told = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
+        yield from ({"address": line.strip()} for line in told if line.strip())
+        return
+    found = _json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
+    yield from map(_ours, found)
+
+
+def _csv_rows(path: Path, lines: list[str]) -> Iterator[dict[str, object]]:
+    """Delimited by what the header has most of: programs for tables write semicolons in half of Europe."""
+    header = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=header.count)
+    try:
+        rows = list(csv.DictReader(lines, delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table that can be read ({error})") from None
+    names = {_spelt(name) for name in header.split(delimiter)}
+    if not names & {*COLUMNS["address"], *COLUMNS["id"], *COLUMNS["path"]}:
+        raise DataError(
+            f"{path}: its first line names no column 'address', 'id' or 'path'; add a header"
+        )
+    yield from ({str(key): value for key, value in row.items()} for row in rows)
+
+
+def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: line {number} is no JSON object; write one a line")
+        yield row
+
+
+def _spelt(name: str) -> str:
+    """A column's name without what people put around it."""
+    return re.sub(r"\W+", "_", name.strip().strip("#\"'").strip()).lower()
+
+
+def _ours(row: dict[str, object]) -> Row:
+    spelt = {_spelt(key): value for key, value in row.items()}
+    filled: Row = {}
+    for ours, names in COLUMNS.items():
+        values = (spelt.get(name) for name in names)
+        texts = (str(value).strip() for value in values if isinstance(value, str | int | float))
+        value = next((text for text in texts if text), "")
+        if value:
+            filled[ours] = value
+    return filled
+
+
+def _video(row: Row, folder: Path) -> Video:
+    """Raises ValueError, which says what is wrong with the row."""
+    start_s, end_s = _seconds(row.get("start", "")) or 0.0, _seconds(row.get("end", ""))
+    if end_s is not None and end_s <= start_s:
+        raise ValueError(f"ends at {end_s:g} s, before it starts at {start_s:g} s")
+    base, address, path = _whereabouts(row, folder)
+    # Stretches of one video are videos of their own, of one source.
+    ends = "" if end_s is None else f"-{round(1000 * end_s)}"
+    stretch = f"-{round(1000 * start_s)}{ends}" if start_s or ends else ""
+    return Video(
+        id=base + stretch,
+        path=path,
+        address=address,
+        label=scene_of(row.get("label", "")),
+        start_s=start_s,
+        end_s=end_s,
+        source_id=row.get("source", "") or base,
+        place=row.get("place", ""),
+        licence=row.get("licence", ""),
+        title=row.get("title", ""),
+    )
+
+
+def _whereabouts(row: Row, folder: Path) -> tuple[str, str, str]:
+    """Id without the stretch, address, path. Raises ValueError."""
+    address, name = row.get("address", ""), row.get("id", "")
+    if youtube.ID.fullmatch(address):
+        address = youtube.address_of(address)
+    if not address and "path" in row:
+        return id_of(name or row["path"]), "", str(folder / row["path"])
+    if not address and not name:
+        raise ValueError("names no address, no id and no path")
+    if not address:
+        if not youtube.ID.fullmatch(name):
+            raise ValueError(f"{name!r} is no id of YouTube's, which have 11 characters")
+        address = youtube.address_of(name)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{address!r} is no address; it begins with http:// or https://")
+    return youtube.id_in(address) or id_of(name or address), address, ""
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of `75`, `75.5`, `1:15` or `0:01:15`; None of nothing. Raises ValueError."""
+    if not text:
+        return None
+    seconds = 0.0
+    try:
+        for part in text.split(":"):
+            seconds = 60.0 * seconds + float(part)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf or text.count(":") > 2:
+        raise ValueError(f"{text!r} is no time; write seconds or h:mm:ss")
+    return seconds
+
+
+ADDRESSES = Source(
+    name="addresses",
+    names="an address, or a list of addresses (CSV, JSON Lines, or one a line)",
+    matches=_matches,
+    find=_find,
+)

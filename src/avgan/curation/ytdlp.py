@@ -1,0 +1,239 @@
+"""yt-dlp as a library: what is behind an address, which of its files we want, and those files on disk.
+
+No ffmpeg: where a site gives picture and sound apart, both are kept as they come. All waiting and trying again is left
+to `fetch`; all that goes wrong here comes out as FetchError or TryAgain.
+"""
+
+import errno
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from avgan.curation.failures import (
+    FetchError,
+    TryAgain,
+    one_line,
+    refused_with,
+    told_by,
+    wait_asked,
+)
+from avgan.errors import AvganError, DataError
+
+TIMEOUT_S = 30.0
+_NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
+"""What yt-dlp fetches itself. The rest it leaves to other programs."""
+
+_OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionError"})
+_LOST = re.compile(
+    r"Got error: |Did not get any data|more expected|fragment \d+ not found|timed out|new connection"
+)
+_DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO})
+
+Info = dict[str, Any]
+"""What yt-dlp knows of a video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What yt-dlp is given to work with."""
+
+    cache: Path
+    cookies: str = ""
+    """The content of a cookies file in Netscape's format."""
+    js_runtime: str = "deno"
+    max_bytes: int | None = None
+
+
+@dataclass
+class _Ear:
+    """Takes down what yt-dlp would print."""
+
+    warnings: list[str] = field(default_factory=list)
+
+    def debug(self, message: str) -> None:
+        pass
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def error(self, message: str) -> None:
+        pass  # is raised, too
+
+
+class Library:
+    """A YoutubeDL, for one video after the other (see `library`).
+
+    Raises AvganError where yt-dlp is not installed, or cannot read the cookies.
+    """
+
+    def __init__(self, access: Access) -> None:
+        try:
+            import yt_dlp
+        except ImportError:
+            raise AvganError(
+                "fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'"
+            ) from None
+        self._errors: type[Exception] = yt_dlp.utils.YoutubeDLError
+        self._ear = _Ear()
+        try:
+            self._ydl: Any = yt_dlp.YoutubeDL(_options(access, self._ear))
+            self._ydl.cookiejar  # noqa: B018, read now: bad cookies are no fault of a video
+        except self._errors:
+            raise AvganError(
+                "cookies: not a file of cookies in Netscape's format; export it from the browser anew"
+            ) from None
+
+    def look_up(self, address: str) -> Info:
+        """What is behind an address, with its `formats`. Raises FetchError, TryAgain, or DataError for our set-up."""
+        self._ear.warnings.clear()
+        try:
+            info: Info | None = self._ydl.extract_info(address, download=False)
+        except Exception as error:
+            failure = self._failure(error)
+            if getattr(failure, "reason", "") not in ("gone", "blocked"):
+                self._blame_set_up()
+            raise failure from None
+        if not info:
+            raise FetchError("broken", "nothing was found behind the address")
+        return info
+
+    def choose(self, info: Info, *, max_height_px: int) -> tuple[Info, ...]:
+        """The files of a video to fetch (see `choose`)."""
+        try:
+            return choose(info.get("formats") or [info], max_height_px=max_height_px)
+        except FetchError:
+            self._blame_set_up()
+            raise
+
+    def download(self, info: Info, chosen: Info, target: Path) -> None:
+        """Fetch one of a video's files to `target`, from where an earlier call left off. Raises as `look_up`."""
+        try:
+            done, _ = self._ydl.dl(str(target), {**info, **chosen})
+        except Exception as error:
+            raise self._failure(error) from None
+        if not done:  # the one thing that it says without an error
+            raise FetchError("too long", "the file is larger than allowed")
+
+    def _failure(self, error: Exception) -> Exception:
+        """What an error of yt-dlp's means."""
+        causes = _causes(error)
+        names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+        for cause in causes:
+            if isinstance(cause, OSError) and cause.errno in _DISK:
+                return AvganError(
+                    f"{cause.filename or 'a video'}: cannot be written ({cause.strerror}); "
+                    "make room or choose another place"
+                )
+            status = getattr(cause, "status", None)
+            if isinstance(status, int) and hasattr(cause, "response"):
+                asked = cause.response.headers.get("Retry-After", "")
+                return refused_with(status, wait_s=wait_asked(asked))
+        if found := re.search(r"HTTP Error (\d{3})", str(error)):
+            return refused_with(int(found[1]))
+        if "GeoRestrictedError" in names:
+            return FetchError("blocked", f"{one_line(causes[-1])}; not shown in this country")
+        if "UnsupportedError" in names:
+            return FetchError("refused", "there is no video behind the address that yt-dlp knows")
+        if names & _OF_NETWORK or _LOST.search(str(error)):
+            return TryAgain("broken", f"connection lost ({one_line(error)})")
+        if isinstance(error, self._errors):
+            return told_by(str(error))
+        return FetchError("broken", f"yt-dlp failed ({type(error).__name__}: {one_line(error)})")
+
+    def _blame_set_up(self) -> None:
+        """Raise DataError where YouTube would have needed a JavaScript runtime: that is no fault of the video."""
+        if any("JavaScript runtime" in warning for warning in self._ear.warnings):
+            raise DataError(
+                "YouTube wants a JavaScript runtime beside yt-dlp, and none was found; install one (pip install deno), "
+                "or name another that is installed (node, bun, quickjs)"
+            )
+
+
+@lru_cache(maxsize=1)
+def library(access: Access) -> Library:
+    """The library of this process: to open it takes 0.15 s, and it keeps its connections."""
+    return Library(access)
+
+
+def _options(access: Access, ear: _Ear) -> dict[str, Any]:
+    return {
+        "logger": ear,
+        "quiet": True,
+        "noprogress": True,
+        "color": "never",
+        "noplaylist": True,
+        "extract_flat": "in_playlist",  # of a list of videos, none is looked up
+        "playlist_items": "1",
+        "format": "all",  # we choose
+        "allow_unplayable_formats": False,
+        "cachedir": str(access.cache),
+        # A stream is read and written back to; a file would be changed by all processes at once.
+        "cookiefile": io.StringIO(access.cookies) if access.cookies else None,
+        "js_runtimes": {access.js_runtime: {}},
+        "socket_timeout": TIMEOUT_S,
+        "retries": 0,
+        "fragment_retries": 0,
+        "extractor_retries": 0,
+        "file_access_retries": 0,
+        "skip_unavailable_fragments": False,
+        "max_filesize": access.max_bytes,
+        "continuedl": True,
+        "overwrites": None,
+        "updatetime": False,
+        "enable_file_urls": False,
+        "hls_prefer_native": True,
+        "fixup": "never",
+    }
+
+
+def _causes(error: BaseException) -> list[Any]:
+    """An error of yt-dlp's and those that it wrapped, the outermost first."""
+    found: list[Any] = [error]
+    for _ in range(8):
+        held = getattr(error, "exc_info", None)
+        inner = getattr(error, "cause", None) or (held[1] if held else None)
+        if not isinstance(inner, BaseException) or inner in found:
+            break
+        found.append(error := inner)
+    return found
+
+
+def choose(formats: Iterable[Info], *, max_height_px: int) -> tuple[Info, ...]:
+    """The files to fetch: one with picture and sound, or the picture's and the sound's.
+
+    The tallest picture that is not taller than asked for; else the lowest there is. At the same height one file is
+    better than two. `formats` come from yt-dlp, the worst first.
+
+    Raises:
+        FetchError: no sound, or no picture, that can be fetched.
+    """
+    known = list(formats)
+    usable = [one for one in known if one.get("protocol") in _NATIVE and not one.get("has_drm")]
+    if not usable:
+        drm = any(one.get("has_drm") for one in known)
+        raise FetchError("refused", "protected (DRM)" if drm else "no file that can be fetched")
+    seen = [one for one in usable if one.get("vcodec") != "none" and _is_media(one)]
+    heard = [one for one in usable if one.get("acodec") != "none" and _is_media(one)]
+    sounds = [one for one in heard if one.get("vcodec") == "none"]
+    if not seen:
+        raise FetchError("refused", "no picture track")
+    pairs = [(one,) if one.get("acodec") != "none" else (one, sounds[-1])
+             for one in seen if one.get("acodec") != "none" or sounds]  # fmt: skip
+    if not pairs:
+        raise FetchError("no sound", "no sound track")
+
+    def rank(pair: tuple[Info, ...]) -> tuple[bool, float, bool, int]:
+        height = pair[0].get("height") or 0
+        fits = height <= max_height_px
+        return fits, height if fits else -height, len(pair) == 1, seen.index(pair[0])
+
+    return max(pairs, key=rank)
+
+
+def _is_media(one: Info) -> bool:
+    """Whether it is no sheet of preview pictures."""
+    return one.get("ext") != "mhtml" and "storyboard" not in str(one.get("format_note"))
