@@ -312,6 +312,7 @@ def test_a_forged_list_is_not_believed(written: Path, tmp_path: Path) -> None:
         "do not have its hash": sealed(tree | {"clips": tree["clips"][1:]}),
         "not of the clips in": sealed(tree | fewer),
         "hold other clips": sealed(tree | {"shards": tree["shards"][1:]}),
+        "is no name of a file here": sealed(tree | {"files": tree["files"] | {"../x": "0"}}),
         "it lacks what a list says": sealed(tree | {"shards": 3}),
     }
     for problem, other in forged.items():
@@ -319,12 +320,32 @@ def test_a_forged_list_is_not_believed(written: Path, tmp_path: Path) -> None:
         assert any(problem in line for line in DATASETS["curated"].verify(find(out, "curated")))
 
 
+def test_a_line_that_ends_otherwise_is_found(written: Path, tmp_path: Path) -> None:
+    out = copied(written, tmp_path / "set")
+    content = (out / LIST).read_bytes()
+    for other in (
+        content.replace(b"\n", b"\r", 1),
+        content.replace(b"\n", b"\r\n"),
+        content + b" ",
+    ):
+        (out / LIST).write_bytes(other)
+        assert "its seal is broken" in DATASETS["curated"].verify(find(out, "curated"))[0]
+
+
 def sealed(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {"seal": seal_of(tree)}
 
 
 @pytest.mark.parametrize(
-    "tree", ["[]", "{", '{"format": 2}', '{"format": 1}', '{"format": 1, "clips": 3, "files": []}']
+    "tree",
+    [
+        "[" * 100_000,
+        "[]",
+        "{",
+        '{"format": 2}',
+        '{"format": 1}',
+        '{"format": 1, "clips": 3, "files": []}',
+    ],
 )
 def test_a_list_that_is_none_is_said_to_be_none(written: Path, tmp_path: Path, tree: str) -> None:
     out = copied(written, tmp_path / "set")
@@ -422,6 +443,10 @@ def test_the_compact_preset_trains_on_it(
     config = json.loads((run / "config.json").read_text())
     assert (config["data"]["sounds"], config["data"]["images"]) == ("curated", "curated")
     assert config["preset"] == "compact"
+    assert cli.main(["evaluate", str(run), "--protocol", "holdout", "--data", str(out)]) == 0
+    scored = json.loads((run / "holdout" / "report.json").read_text(encoding="utf-8"))
+    assert scored["num_clips"] == sum(v.split == "validation" for v in units.verdicts)
+    assert (run / "holdout" / "report.html").read_text(encoding="utf-8").count("<audio") > 0
 
 
 def _differences(ours: dict[str, Any], base: dict[str, Any], prefix: str = "") -> Any:

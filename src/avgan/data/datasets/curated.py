@@ -27,6 +27,7 @@ LIST, MANIFEST, SHARDS = "list.json", "manifest.parquet", "shards"
 FORMAT = 1
 
 _IN_SHARD = re.compile(rf"{SHARDS}/[\w.-]+\.tar/[\w.~-]+")
+_NAME = re.compile(r"\w[\w.-]*")
 _BY_HAND = "make one from videos with: avgan curate"
 
 
@@ -66,7 +67,7 @@ def read_list(root: Path) -> dict[str, Any]:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{root}: no finished data set here (no {LIST}); {_BY_HAND}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); copy it again") from None
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         raise DataError(f"{path}: not a list of format {FORMAT}; make the data set anew")
@@ -93,7 +94,7 @@ def _verify(manifest: Manifest) -> list[str]:
     path = root / LIST
     try:
         tree = read_list(root)
-        if path.read_text(encoding="utf-8") != canonical(tree) or tree["seal"] != seal_of(tree):
+        if path.read_bytes() != canonical(tree).encode() or tree["seal"] != seal_of(tree):
             return [f"{path}: altered, its seal is broken; copy it again"]
         if tree["hash"] != hash_of(tree["clips"]):
             return [f"{path}: its clips do not have its hash; make the data set anew"]
@@ -122,6 +123,9 @@ def _problems_of_rows(manifest: Manifest, tree: Mapping[str, Any]) -> list[str]:
 
 def _problems_of_files(root: Path, tree: Mapping[str, Any]) -> list[str]:
     """What is missing, altered, or too much."""
+    named = [*tree["files"], *(shard["name"] for shard in tree["shards"])]
+    if strange := [name for name in named if not _NAME.fullmatch(name)]:
+        return [f"{root / LIST}: {strange[0]!r} is no name of a file here; copy it again"]
     shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
     sums = {root / name: sha256 for name, sha256 in {**tree["files"], **shards}.items()}
     with ThreadPoolExecutor(max_workers=4) as pool:
