@@ -60,6 +60,8 @@ def test_right_size_is_untouched(tmp_path: Path, rng: np.random.Generator) -> No
     path = tmp_path / "a ü.png"
     Image.fromarray(pixels).save(path)
     np.testing.assert_array_equal(read_image(path), pixels.transpose(2, 0, 1))
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(read_image(file), pixels.transpose(2, 0, 1))
     np.testing.assert_array_equal(read_image(pixels), pixels.transpose(2, 0, 1))
     np.testing.assert_array_equal(read_image(pixels.transpose(2, 0, 1)), read_image(pixels))
 

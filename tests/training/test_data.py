@@ -9,7 +9,7 @@ from PIL import Image
 
 from avgan.config import DataSection
 from avgan.data.manifest import Clip, Manifest
-from avgan.errors import DataError
+from avgan.errors import DataError, LeakageError
 from avgan.training.data import divide, load, resolve, scenes_of
 
 
@@ -93,6 +93,24 @@ def test_held_out_folds_their_sources_and_test_clips_are_never_heard(fraction: f
     assert {clip.id for clip in heard}.isdisjoint({"x", "y", "t", "u"})
     assert len(heard) == 32
     assert bool(validation.clips) is (fraction > 0)
+
+
+def test_a_validation_part_of_its_own_is_the_one_that_is_used() -> None:
+    parts = ("train", "validation", "test")
+    clips = tuple(
+        Clip(id=f"{n}", source_id=f"{n}", label="ab"[n % 2], split=parts[n % 3], fold=f"{n % 4}")
+        for n in range(24)
+    )
+    manifest = Manifest("curated", Path(), clips)
+    train, validation = divide(manifest, DataSection(validation_fraction=0.1), 0)
+    assert {clip.split for clip in train.clips} == {"train"}
+    assert [clip.split for clip in validation.clips] == ["validation"] * 8
+    held = DataSection(validation_fraction=0.1, held_out_folds=("1",))
+    assert {clip.fold for clip in divide(manifest, held, 0)[1].clips} == {"0", "2", "3"}
+    assert not divide(manifest, DataSection(validation_fraction=0), 0)[1].clips
+    shared = Clip(id="x", source_id="1", label="a", split="train")  # 1 is in the validation part
+    with pytest.raises(LeakageError, match="source '1'"):
+        divide(Manifest("curated", Path(), (*clips, shared)), DataSection(), 0)
 
 
 def test_nothing_left_to_hear_is_said() -> None:
