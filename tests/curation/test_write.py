@@ -346,6 +346,7 @@ def sealed(tree: dict[str, Any]) -> dict[str, Any]:
         '{"format": 1}',
         '{"format": 1, "clips": 3, "files": []}',
     ],
+    ids=lambda tree: tree[:30],
 )
 def test_a_list_that_is_none_is_said_to_be_none(written: Path, tmp_path: Path, tree: str) -> None:
     out = copied(written, tmp_path / "set")
