@@ -6,14 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from clips import clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avgan.curation.division import OVER_QUOTA, SPLITS, Division, divide
 from avgan.curation.select import Verdict
 from avgan.errors import ConfigError
-
-from .clips import clip
 
 CLASSES = ("bus", "park", "tram")
 

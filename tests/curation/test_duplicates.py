@@ -4,14 +4,13 @@ import random
 import time
 
 import pytest
+from clips import clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avgan.curation.duplicates import Likeness, find_duplicates
 from avgan.curation.record import Candidate
 from avgan.errors import ConfigError
-
-from .clips import clip
 
 
 def hashed(number: int, look: int, voice: int) -> Candidate:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from avgan.curation.record import Candidate, Tags
+from avgan.curation.spelling import AUDIOSET_SPELLING, PLACES365_SPELLING
 from avgan.errors import ConfigError
 from avgan.scenes import TABLE_1, Table1Row
 
@@ -131,8 +132,6 @@ class Rules:
     """`source`: what the source says is believed. `table_1`: the paper's Table 1 must agree, in picture and sound."""
     defects: tuple[str, ...] = tuple(DEFECTS)
     limits: Limits = field(default_factory=Limits)
-    spelling: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """What a name of Table 1 is called by the taggers, where that is not as printed."""
 
     def __post_init__(self) -> None:
         for defect in self.defects:
@@ -155,12 +154,12 @@ def judge(clip: Candidate, rules: Rules) -> Verdict:
             return Verdict(candidate=clip, label=clip.label)
         detail = "its source names none"
         return Verdict(candidate=clip, label="", reason="no label", detail=detail)
-    label, detail = by_table_1(clip, rules.spelling)
+    label, detail = by_table_1(clip)
     reason = WRONG_LABEL if detail else ""
     return Verdict(candidate=clip, label=label, reason=reason, detail=detail)
 
 
-def by_table_1(clip: Candidate, spelling: Mapping[str, frozenset[str]]) -> tuple[str, str]:
+def by_table_1(clip: Candidate) -> tuple[str, str]:
     """(scene, what speaks against it): the source's scene if picture and sound agree to it by Table 1.
 
     Where the source names no scene, that on which picture and sound agree best, by the product of their weights; of
@@ -168,16 +167,16 @@ def by_table_1(clip: Candidate, spelling: Mapping[str, frozenset[str]]) -> tuple
     pedestrians), so that a source which names the scene is worth more.
     """
     if not clip.label:
-        agreed = {scene: _agreement(clip, row, spelling) for scene, row in TABLE_1.items()}
+        agreed = {scene: _agreement(clip, row) for scene, row in TABLE_1.items()}
         best = max(agreed, key=lambda scene: agreed[scene])
         return (best, "") if agreed[best] > 0 else ("", f"no row of Table 1 has {_shown(clip)}")
     scene = SCENE_OF_NAME.get(plain_name(clip.label))
     if scene is None:
         return clip.label, "no scene of Table 1"
     row = TABLE_1[scene]
-    if not _weight(clip.scenes, row.places365, spelling):
+    if not _weight(clip.scenes, row.places365, PLACES365_SPELLING):
         return scene, f"the picture shows {_names(clip.scenes)}"
-    if not _weight(clip.sounds, row.audioset, spelling):
+    if not _weight(clip.sounds, row.audioset, AUDIOSET_SPELLING):
         return scene, f"the sound is {_names(clip.sounds)}"
     return scene, ""
 
@@ -195,18 +194,19 @@ SCENE_OF_NAME: dict[str, str] = {
 """Scenes by the names that sources give them: AV-10's own, and YouTube-8M's in Table 1."""
 
 
-def _agreement(clip: Candidate, row: Table1Row, spelling: Mapping[str, frozenset[str]]) -> float:
+def _agreement(clip: Candidate, row: Table1Row) -> float:
     """How much picture and sound speak for a row: the product of their weights."""
-    return _weight(clip.scenes, row.places365, spelling) * _weight(
-        clip.sounds, row.audioset, spelling
-    )
+    seen = _weight(clip.scenes, row.places365, PLACES365_SPELLING)
+    return seen * _weight(clip.sounds, row.audioset, AUDIOSET_SPELLING)
 
 
-def _weight(tags: Tags, wanted: Iterable[str], spelling: Mapping[str, frozenset[str]]) -> float:
+def _weight(tags: Tags, wanted: Iterable[str], spelling: Mapping[str, tuple[str, ...]]) -> float:
     """Of the heaviest of the first tags that is wanted; 0 where none is."""
-    names = {plain_name(as_printed) for as_printed in wanted}
-    for as_printed in wanted:
-        names |= {plain_name(name) for name in spelling.get(as_printed, ())}
+    names = {
+        plain_name(name)
+        for as_printed in wanted
+        for name in (as_printed, *spelling.get(as_printed, ()))
+    }
     # A tagger may give weight 0 to the fifth of its five: it is still among them.
     found = [max(weight, 1e-9) for name, weight in tags[:FIRST] if plain_name(name) in names]
     return max(found, default=0.0)

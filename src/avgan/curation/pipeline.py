@@ -1,0 +1,306 @@
+"""From videos to a data set, in steps that can be broken off anywhere and gone on with.
+
+    plan      which videos each unit of work is made of                      work/plan.parquet
+    units     fetch, cut, measure, tag: an engine makes them, in any order   work/<number>/
+    select    each clip by itself, then near-duplicates, splits and quotas   in memory: a clip is about 1 kB
+    write     shards, manifest, card, page, frozen list                      DIR
+
+What is there is not done again: a unit is whole or absent, and the same clips give the same data set. Limits of the
+selection may be changed and the same command given again: nothing is cut anew.
+"""
+
+import json
+import shutil
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avgan.curation.division import Division, divide
+from avgan.curation.duplicates import Likeness, find_duplicates
+from avgan.curation.engines import FACTS, PLAN, Engine, Work
+from avgan.curation.progress import Progress
+from avgan.curation.record import Candidate, Loss, Video
+from avgan.curation.select import Rules, Verdict, select
+from avgan.curation.tables import load_clips, load_plan, save_plan
+from avgan.curation.tools import Settings, Tools
+from avgan.curation.unit import CLIPS, LOSSES, MEDIA, folder_of, is_done, read_report
+from avgan.errors import AvganError, DataError
+
+WORK = "work"
+VIDEOS_PER_UNIT = 8
+"""What is done again where a unit is broken off; and with more, fewer files lie about."""
+DUPLICATE = "duplicate"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which clips are kept, and where they stand."""
+
+    rules: Rules = field(default_factory=Rules)
+    likeness: Likeness | None = field(default_factory=Likeness)
+    """None: near-duplicates are kept."""
+    division: Division = field(default_factory=Division)
+
+    def stated(self) -> dict[str, Any]:
+        """As JSON, for the card."""
+        return {
+            "rules": asdict(self.rules),
+            "likeness": asdict(self.likeness) if self.likeness else None,
+            "division": asdict(self.division),
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What all units came to."""
+
+    clips: list[Candidate]
+    losses: list[Loss]
+    media: Mapping[str, Path]
+    """Video -> the tar of its unit."""
+    seconds: Mapping[str, float]
+    """Spent in each stage, over all workers."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the videos."""
+
+    num_videos: int
+    kept: Mapping[str, Counter[str]]
+    """{split: {label: clips}}"""
+    dropped: Mapping[str, int]
+    """{reason: clips}"""
+    lost: Mapping[str, int]
+    """{reason: videos}"""
+    num_clips: int
+    seconds: Mapping[str, float]
+
+
+def curate(
+    videos: Sequence[Video],
+    out: Path,
+    *,
+    settings: Settings,
+    choice: Choice,
+    open_tools: Callable[[], Tools],
+    engine: Engine,
+    retry: frozenset[str] = frozenset(),
+    say: Say = lambda line: None,
+    title: str = "",
+) -> Outcome:
+    """Make a data set in `out`, or go on with it. Videos that were cut in an earlier run stay, named again or not.
+
+    `open_tools` is called by each worker. `retry`: reasons for which videos that were lost are tried again.
+
+    Raises:
+        DataError: `out` was begun with other settings, or is being written to.
+    """
+    from avgan.curation.write import write
+
+    work = out.absolute() / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with _alone(work):
+        units = plan(videos, work, settings, retry)
+        _clear(work)
+        numbers = [number for number in range(len(units)) if not is_done(work, number)]
+        _make(Work(work, uuid.uuid4().hex, open_tools), numbers, units, engine, say)
+        found = collect(work, units)
+        verdicts = decide(found.clips, choice)
+        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
+        write(verdicts, found.losses, out, media=found.media, made=made, title=title)
+    return _outcome(units, verdicts, found)
+
+
+def plan(
+    videos: Sequence[Video], work: Path, settings: Settings, retry: frozenset[str] = frozenset()
+) -> list[list[Video]]:
+    """The videos of each unit: those planned before, then the new ones.
+
+    A video that is described otherwise than before is new; where its file lies does not matter. One that stands in
+    several units counts in the last.
+
+    Raises DataError where the plan was made with other settings, or an id is given twice.
+    """
+    path = work / PLAN
+    stated = json.dumps(settings.stated(), sort_keys=True)
+    units: list[list[Video]] = []
+    if path.is_file():
+        units, before = load_plan(path)
+        if before != stated:
+            raise DataError(
+                f"{work.parent}: was begun with {_difference(before, stated)}; name another folder"
+            )
+    given = {video.id: video for video in videos}
+    if len(given) < len(videos):
+        twice = next(id for id, count in Counter(video.id for video in videos).items() if count > 1)
+        raise DataError(f"{twice}: two videos have this id; give them different ones")
+    known = {video.id: video for unit in units for video in unit}
+    units = [[_moved(video, given.get(video.id)) for video in unit] for unit in units]
+    again = _lost_for(work, units, retry)
+    new = [
+        video
+        for id, video in sorted(given.items())
+        if id in again or id not in known or _moved(known[id], video) != video
+    ]
+    units += [new[i : i + VIDEOS_PER_UNIT] for i in range(0, len(new), VIDEOS_PER_UNIT)]
+    if not units:
+        raise DataError("there is no video; name a folder, a pattern or a list of videos")
+    save_plan(path, units, stated)
+    return units
+
+
+def collect(work: Path, units: Sequence[Sequence[Video]]) -> Found:
+    """What the units found. Raises DataError where one is damaged."""
+    unit_of = {video.id: number for number, unit in enumerate(units) for video in unit}
+    clips: list[Candidate] = []
+    losses: list[Loss] = []
+    seconds: dict[str, float] = defaultdict(float)
+    for number in range(len(units)):
+        folder = folder_of(work, number)
+        clips += [one for one in load_clips(folder / CLIPS) if unit_of.get(one.video_id) == number]
+        losses += [one for one in _losses(folder) if unit_of.get(one.video_id) == number]
+        for stage, spent in read_report(work, number).seconds.items():
+            seconds[stage] += spent
+    media = {video: folder_of(work, number) / MEDIA for video, number in unit_of.items()}
+    return Found(clips, losses, media, seconds)
+
+
+def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
+    """A verdict on each clip: by itself, then beside the others, then by its split."""
+    verdicts = select(clips, choice.rules)
+    related: list[tuple[str, str]] = []
+    if choice.likeness is not None:
+        kept = {one.candidate.id: one.candidate for one in verdicts if one.is_kept}
+        repeated = find_duplicates(kept.values(), choice.likeness)
+        related = [
+            (kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()
+        ]
+        verdicts = [_repeats(verdict, repeated) for verdict in verdicts]
+    return divide(verdicts, choice.division, related)
+
+
+def _repeats(verdict: Verdict, repeated: Mapping[str, str]) -> Verdict:
+    first = repeated.get(verdict.candidate.id)
+    return replace(verdict, reason=DUPLICATE, detail=f"as {first}") if first else verdict
+
+
+def _make(
+    work: Work, numbers: Sequence[int], units: Sequence[Sequence[Video]], engine: Engine, say: Say
+) -> None:
+    progress = Progress(sum(len(units[number]) for number in numbers), say)
+    try:
+        with closing(engine(work, numbers)) as reports:
+            for report in reports:
+                progress.done(len(units[report.number]), report.num_clips)
+    finally:
+        progress.close()
+    if missing := [number for number in numbers if not is_done(work.folder, number)]:
+        raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
+
+
+def _moved(video: Video, to: Video | None) -> Video:
+    """A video as planned, with the place where its file lies now."""
+    return video if to is None else replace(video, path=to.path, sound_path=to.sound_path)
+
+
+def _lost_for(work: Path, units: Sequence[Sequence[Video]], reasons: frozenset[str]) -> set[str]:
+    """Ids of videos that were lost for one of these reasons."""
+    if not reasons:
+        return set()
+    unit_of = {video.id: number for number, unit in enumerate(units) for video in unit}
+    return {
+        loss.video_id
+        for number in range(len(units))
+        if is_done(work, number)
+        for loss in _losses(folder_of(work, number))
+        if loss.reason in reasons and unit_of.get(loss.video_id) == number
+    }
+
+
+def _losses(folder: Path) -> Iterator[Loss]:
+    try:
+        rows = json.loads((folder / LOSSES).read_text(encoding="utf-8"))
+        yield from (Loss(**row) for row in rows)
+    except (OSError, ValueError, TypeError):
+        raise DataError(f"{folder}: is damaged; delete it and run again") from None
+
+
+def _facts(work: Path) -> dict[str, Any]:
+    """Of the taggers that made the units."""
+    facts: dict[str, Any] = json.loads((work / FACTS).read_text(encoding="utf-8"))
+    return facts
+
+
+def _clear(work: Path) -> None:
+    """Remove what was left half made."""
+    for path in work.glob(".*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
+
+
+def _difference(before: str, now: str) -> str:
+    """The first setting that is not as it was."""
+    try:
+        old, new = json.loads(before), json.loads(now)
+        name = next(name for name in sorted(new) if old.get(name) != new[name])
+        return f"{name} {json.dumps(old.get(name))}, not {json.dumps(new[name])}"
+    except (ValueError, AttributeError, StopIteration):
+        return "another version"
+
+
+def _outcome(
+    units: Sequence[Sequence[Video]], verdicts: Sequence[Verdict], found: Found
+) -> Outcome:
+    kept: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        if verdict.is_kept:
+            kept.setdefault(verdict.split, Counter())[verdict.label] += 1
+    return Outcome(
+        num_videos=len({video.id for unit in units for video in unit}),
+        kept=kept,
+        dropped=Counter(verdict.reason for verdict in verdicts if not verdict.is_kept),
+        lost=Counter(loss.reason for loss in found.losses),
+        num_clips=len(verdicts),
+        seconds=found.seconds,
+    )
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Two at a time would take each other's half-made units for leavings."""
+    try:
+        import fcntl
+    except ImportError:  # Windows keeps no such locks
+        yield
+        return
+    with open(work / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{work.parent}: another avgan is writing to it; wait for it, or name another folder"
+            ) from None
+        yield
+
+
+def engine_named(name: str, num_jobs: int | None) -> Engine:
+    """`local`: so many processes of this machine. `ray`: a cluster, see `engines.ray`."""
+    import os
+
+    if name == "ray":
+        from avgan.curation.engines.ray import make_on_cluster
+
+        return partial(make_on_cluster, num_jobs=num_jobs)
+    from avgan.curation.engines.local import make_in_processes
+
+    return partial(make_in_processes, num_jobs=num_jobs or os.cpu_count() or 1)

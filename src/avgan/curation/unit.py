@@ -1,0 +1,273 @@
+"""A unit of work: a few videos -> their clips, measured and tagged, with their media in one tar.
+
+    work/<number>/media.tar      <clip>.flac (32 kHz, stereo, 16 bit), <clip>.jpg, and <clip>.1.jpg ... of more frames
+                  clips.parquet  a Candidate for each
+                  losses.json    what gave nothing, and why
+                  done.json      counts and seconds; written last
+
+It is made in a folder beside, which takes its name when all is in it: a unit is whole or it is not there. Whoever makes
+it again, on whichever machine, makes the same clips, media and losses.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures, Video
+from avgan.curation.tables import save_clips
+from avgan.curation.tools import Tools
+from avgan.errors import AvganError
+from avgan.files import write_whole
+
+MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
+CLIPS_PER_BATCH = 16
+"""Clips that are tagged at a time: of 10 s, 2.5 MB each."""
+JPEG_QUALITY = 90
+MAX_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a unit: numbers for whoever waits."""
+
+    number: int
+    num_clips: int = 0
+    num_losses: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage."""
+
+
+def folder_of(work: Path, number: int) -> Path:
+    return work / f"{number:06}"
+
+
+def is_done(work: Path, number: int) -> bool:
+    return (folder_of(work, number) / DONE).is_file()
+
+
+def read_report(work: Path, number: int) -> Report:
+    """Of a unit that is done."""
+    tree = json.loads((folder_of(work, number) / DONE).read_text(encoding="utf-8"))
+    return Report(number, tree["clips"], tree["losses"], tree["seconds"])
+
+
+class AttemptLog:
+    """Which video of a unit is being tried, on disk: whoever dies of it cannot tell.
+
+    A decoder in C may crash, or take more memory than there is. A video of which MAX_DEATHS workers of one run died is
+    left out. Deaths in another run do not count: then all was killed, by whoever wanted the machine.
+    """
+
+    def __init__(self, work: Path, number: int, run: str) -> None:
+        self._path = work / "attempts" / f"{number:06}.json"
+        self._run = run
+        self._deaths: dict[str, int] = {}
+        with suppress(OSError, ValueError):
+            tree = json.loads(self._path.read_text(encoding="utf-8"))
+            if tree["run"] == run:
+                self._deaths = tree["deaths"]
+                self._deaths[tree["trying"]] = self._deaths.get(tree["trying"], 0) + 1
+
+    def may_try(self, video_id: str) -> bool:
+        """Whether to try a video; noted if so."""
+        if self._deaths.get(video_id, 0) >= MAX_DEATHS:
+            return False
+        tree = {"run": self._run, "deaths": self._deaths, "trying": video_id}
+        write_whole(self._path, json.dumps(tree))
+        return True
+
+    def close(self) -> None:
+        """All of the unit was tried."""
+        self._path.unlink(missing_ok=True)
+
+
+def make_unit(
+    number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog
+) -> Report:
+    """Make a unit, unless it is done. `log` is told of each video before it is tried, and knows those not to try."""
+    if is_done(work, number):
+        return read_report(work, number)
+    folder = work / f".{number:06}.{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        maker = _Maker(folder, work / "fetched", tools)
+        for video in videos:
+            if log.may_try(video.id):
+                maker.take(video)
+            else:
+                maker.lose(video, "cut", "damaged", "whoever decodes it dies of it")
+        report = maker.finish(number)
+        with suppress(OSError):  # somebody else was faster: theirs is the same
+            folder.rename(folder_of(work, number))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    log.close()
+    for video in videos:
+        shutil.rmtree(work / "fetched" / video.id, ignore_errors=True)
+    return report
+
+
+class _Maker:
+    """A unit while it is made."""
+
+    def __init__(self, folder: Path, fetched: Path, tools: Tools) -> None:
+        self._folder = folder
+        self._fetched = fetched
+        self._tools = tools
+        self._tar = tarfile.open(folder / MEDIA, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 (closed by `finish`)
+        self._clips: list[Candidate] = []
+        self._waiting: list[tuple[Video, Cut, Measures]] = []
+        self._seconds: dict[str, float] = defaultdict(float)
+        self.losses: list[Loss] = []
+
+    def take(self, video: Video) -> None:
+        """Fetch a video, and keep of it what can be had."""
+        num_losses, num_before = len(self.losses), len(self._clips)
+        with self._lost_at("acquire", video), self._timed("acquire"):
+            video = self._tools.fetch(video, self._fetched / video.id)
+        if len(self.losses) > num_losses:
+            return
+        cuts = iter(self._tools.cut(video))
+        cut: Cut | None = None
+        while True:
+            cut = None
+            with self._lost_at("cut", video), self._timed("cut"):
+                cut = next(cuts, None)
+            if cut is None:
+                break
+            with self._timed("measure"):
+                self._waiting.append((video, cut, self._tools.measure(cut)))
+            if len(self._waiting) == CLIPS_PER_BATCH:
+                self._flush()
+        self._flush()
+        if len(self._clips) == num_before and len(self.losses) == num_losses:
+            self.lose(video, "cut", "too short", "no whole clip after what is skipped")
+
+    @contextmanager
+    def _lost_at(self, stage: str, video: Video) -> Iterator[None]:
+        """Note what is wrong with a video. What is wrong with this machine, such as a full disk, goes on."""
+        try:
+            yield
+        except AvganError as error:
+            reason, detail = getattr(error, "reason", ""), getattr(error, "detail", "")
+            if not reason:
+                raise
+        except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
+            reason, detail = (
+                "damaged",
+                f"{type(error).__name__}: {error}",
+            )  # one of millions stops nothing
+        else:
+            return
+        for path in (video.path, video.sound_path):
+            if path:  # where a file lies on this machine is nobody's business
+                detail = detail.replace(path, Path(path).name)
+        self.lose(video, stage, reason, detail)
+
+    def _flush(self) -> None:
+        """Tag the clips that wait, and write them."""
+        cuts = [cut for _, cut, _ in self._waiting]
+        with self._timed("see"):
+            seen = self._tools.see([cut.frames[0] for cut in cuts])
+        with self._timed("hear"):
+            heard = self._tools.hear([cut.sound for cut in cuts])
+        for (video, cut, measures), scenes, (sounds, music, speech) in zip(
+            self._waiting, seen, heard, strict=True
+        ):
+            with self._timed("encode"):
+                id = f"{video.id}-{round(cut.start_s * 1000)}"
+                sound = flac(cut.sound)
+                pictures = [jpeg(self._tools.blur(frame)) for frame in cut.frames]
+                self._add(f"{id}.flac", sound)
+                for place, picture in enumerate(pictures):
+                    self._add(f"{id}.jpg" if place == 0 else f"{id}.{place}.jpg", picture)
+            self._clips.append(
+                Candidate(
+                    id=id,
+                    video_id=video.id,
+                    source_id=video.source_id or video.id,
+                    label=video.label,
+                    start_s=cut.start_s,
+                    end_s=cut.end_s,
+                    frame_s=cut.frame_times_s[0] if cut.frame_times_s else (cut.start_s + cut.end_s) / 2,
+                    address=video.address,
+                    licence=video.licence,
+                    place=video.place,
+                    audio_sha256=hashlib.sha256(sound).hexdigest(),
+                    image_sha256=hashlib.sha256(pictures[0]).hexdigest(),
+                    measures=measures,
+                    scenes=scenes,
+                    sounds=sounds,
+                    music=music,
+                    speech=speech,
+                )
+            )  # fmt: skip
+        self._waiting.clear()
+
+    def finish(self, number: int) -> Report:
+        """Write what is said of the media; the marker last."""
+        self._tar.close()
+        save_clips(self._folder / CLIPS, self._clips)
+        text = json.dumps([asdict(loss) for loss in self.losses], indent=1, ensure_ascii=False)
+        write_whole(self._folder / LOSSES, text + "\n")
+        seconds = {stage: round(spent, 3) for stage, spent in sorted(self._seconds.items())}
+        done = {"clips": len(self._clips), "losses": len(self.losses), "seconds": seconds}
+        for name in (MEDIA, CLIPS, LOSSES):
+            _to_disk(self._folder / name)
+        write_whole(self._folder / DONE, json.dumps(done) + "\n")
+        _to_disk(self._folder / DONE)
+        return Report(number, len(self._clips), len(self.losses), seconds)
+
+    def _add(self, name: str, content: bytes) -> None:
+        info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere
+        info.size = len(content)
+        self._tar.addfile(info, io.BytesIO(content))
+
+    def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
+        line = " ".join(detail.split())
+        self.losses.append(Loss(video_id=video.id, stage=stage, reason=reason, detail=line))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[stage] += time.perf_counter() - started_s
+
+
+def flac(sound: np.ndarray) -> bytes:
+    """(L, C) float32 in [-1, 1] at SOUND_RATE_HZ -> FLAC of 16 bits."""
+    samples = np.clip(np.rint(sound * 32_768.0), -32_768, 32_767).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SOUND_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def jpeg(frame: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB -> JPEG."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": "4:2:0"}
+    Image.fromarray(frame).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def _to_disk(path: Path) -> None:
+    """Not only to the system's memory: a marker must not outlive what it vouches for."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,291 @@
+"""From videos to a data set: in steps that can be broken off anywhere; the same bytes in the end."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import die, fail, fail_badly, film_of_text, open_tools
+
+from avgan.curation.division import Division
+from avgan.curation.duplicates import Likeness
+from avgan.curation.engines import Work, Worker
+from avgan.curation.engines.local import make_in_processes
+from avgan.curation.pipeline import Choice, Outcome, curate
+from avgan.curation.record import Video
+from avgan.curation.select import Limits, Rules
+from avgan.curation.tools import Settings
+from avgan.data.manifest import Manifest
+from avgan.errors import AvganError, DataError
+
+SETTINGS = Settings(clip_s=1.0)
+
+
+def make_here(work: Work, numbers: Sequence[int]) -> Any:
+    """An engine that is this process."""
+    worker = Worker(work)
+    for number in numbers:
+        yield worker.make(number)
+
+
+def built(videos: Sequence[Video], out: Path, **options: Any) -> Outcome:
+    usual: dict[str, Any] = {
+        "settings": SETTINGS,
+        "choice": Choice(),
+        "open_tools": open_tools,
+        "engine": make_here,
+    }
+    return curate(videos, out, **{**usual, **options})
+
+
+def tree(out: Path) -> dict[str, bytes]:
+    """The data set, without the work that led to it."""
+    files = (path for path in out.rglob("*") if path.is_file())
+    names = {path.relative_to(out).as_posix(): path for path in files}
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith("work/")}
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Video]:
+    folder = tmp_path / "videos"
+    films = [
+        film_of_text(
+            folder, f"film{number:02}", clips=number % 4 + 1, noise=number, label="abc"[number % 3]
+        )
+        for number in range(20)
+    ]
+    copy = film_of_text(folder, "film90", clips=4, noise=3, label="a")
+    return [*films, copy, Video(id="gone", path=str(folder / "gone.txt"), label="a")]
+
+
+def test_a_data_set_comes_of_it(tmp_path: Path, videos: list[Video]) -> None:
+    said: list[str] = []
+    outcome = built(videos, tmp_path / "set", say=said.append)
+    manifest = Manifest.load(tmp_path / "set" / "manifest.parquet")
+    assert outcome.num_videos == 22
+    assert outcome.num_clips == len(manifest) == 5 * 10 + 4
+    assert outcome.dropped == {"duplicate": 4}
+    assert outcome.lost == {"gone": 1}
+    kept = [clip for clip in manifest.clips if clip.status == "kept"]
+    assert sum(sum(labels.values()) for labels in outcome.kept.values()) == len(kept) == 50
+    dropped = [clip for clip in manifest.clips if clip.status == "dropped"]
+    assert {clip.source_id for clip in dropped} == {"film90"}
+    assert dropped[0].reason == "duplicate: as film03-5000"
+    assert said[0] == "0/22 videos"
+    assert said[-2].startswith("22/22 videos  54 clips, ")
+    assert said[-1] == ""
+
+
+def test_the_order_of_videos_and_the_place_of_files_change_nothing(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    built(videos, tmp_path / "one")
+    (tmp_path / "videos").rename(tmp_path / "moved")
+    moved = [replace(video, path=video.path.replace("/videos/", "/moved/")) for video in videos]
+    random.Random(0).shuffle(moved)
+    built(moved, tmp_path / "two")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_what_comes_later_is_added_and_what_vanished_stays(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    built(videos, tmp_path / "whole")
+    built(videos[:9], tmp_path / "grown")
+    Path(videos[0].path).unlink()
+    outcome = built(videos[5:], tmp_path / "grown")
+    assert outcome.num_videos == 22
+    assert tree(tmp_path / "grown") == tree(tmp_path / "whole")
+
+
+def test_a_video_that_is_described_anew_is_done_anew(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos, tmp_path / "set")
+    videos[0] = replace(videos[0], label="c")
+    built(videos, tmp_path / "set")
+    built(videos, tmp_path / "fresh")
+    assert tree(tmp_path / "set") == tree(tmp_path / "fresh")
+    labels = {
+        clip.source_id: clip.label
+        for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips
+    }
+    assert labels["film00"] == "c"
+
+
+def test_limits_may_change_without_cutting_anew(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos, tmp_path / "set")
+    for video in videos[:-1]:
+        Path(video.path).write_text("this would break")
+    stricter = Choice(
+        rules=Rules(limits=Limits(min_motion=0.5)), likeness=None, division=Division(per_class=6)
+    )
+    outcome = built(videos, tmp_path / "set", choice=stricter)
+    assert set(outcome.dropped) == {"still", "quota"}
+    alike = Choice(likeness=Likeness(look_bits=0, voice_bits=0))
+    assert built(videos, tmp_path / "set", choice=alike).dropped == {"duplicate": 4}
+
+
+def test_what_was_lost_may_be_tried_again(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos, tmp_path / "set")
+    back = film_of_text(tmp_path / "videos", "gone", clips=2, noise=77, label="a")
+    assert built(videos, tmp_path / "set").lost == {"gone": 1}
+    assert built(videos, tmp_path / "set", retry=frozenset({"gone"})).lost == {}
+    assert {clip.source_id for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips} >= {
+        back.id
+    }
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos[:1], tmp_path / "set")
+    with pytest.raises(DataError, match=r"was begun with clip_s 1.0, not 5.0; name another folder"):
+        built(videos, tmp_path / "set", settings=Settings(clip_s=5.0))
+    other = lambda: replace(open_tools(), facts={"sees": {"name": "other"}})  # noqa: E731
+    with pytest.raises(DataError, match="other taggers"):
+        built(videos, tmp_path / "set", open_tools=other)
+
+
+def test_what_cannot_be_planned_is_refused(tmp_path: Path, videos: list[Video]) -> None:
+    with pytest.raises(DataError, match="there is no video"):
+        built([], tmp_path / "set")
+    with pytest.raises(DataError, match="film00: two videos have this id"):
+        built([videos[0], videos[0]], tmp_path / "set")
+
+
+def test_two_at_a_time_are_refused(tmp_path: Path, videos: list[Video]) -> None:
+    def meanwhile(work: Work, numbers: Sequence[int]) -> Any:
+        with pytest.raises(DataError, match="another avgan is writing to it"):
+            built(videos, tmp_path / "set")
+        yield from make_here(work, numbers)
+
+    built(videos, tmp_path / "set", engine=meanwhile)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from functools import partial
+from pathlib import Path
+from fakes import film_of_text, open_tools
+from avgan.curation.engines.local import make_in_processes
+from avgan.curation.pipeline import Choice, curate
+from avgan.curation.record import Video
+from avgan.curation.tools import Settings
+
+if __name__ == "__main__":
+    videos = [Video(id=path.stem, path=str(path), label="abc"[int(path.stem[4:]) % 3])
+              for path in sorted(Path({videos!r}).glob("*.txt"))]
+    curate(videos, Path(sys.argv[1]), settings=Settings(clip_s=1.0), choice=Choice(), open_tools=open_tools,
+           engine=partial(make_in_processes, num_jobs=2))
+"""
+
+
+class Killed:
+    """A run in a process of its own, killed with SIGKILL at some moments and run again."""
+
+    def __init__(self, folder: Path, *, num_videos: int, wait_s: float) -> None:
+        self._folder = folder
+        for number in range(num_videos):
+            film_of_text(folder / "videos", f"film{number:02}", clips=3, noise=number, wait=wait_s)
+        text = SCRIPT.format(tests=str(Path(__file__).parent), videos=str(folder / "videos"))
+        (folder / "script.py").write_text(text)
+
+    def start(self, out: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(self._folder / "script.py"), str(self._folder / out)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+    def finish(self, out: str) -> dict[str, bytes]:
+        process = self.start(out)
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors.decode()
+        return tree(self._folder / out)
+
+    def kill_after(self, out: str, seconds: float) -> bool:
+        """Whether it was killed in its work."""
+        process = self.start(out)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        return process.returncode == -signal.SIGKILL
+
+
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = Killed(tmp_path, num_videos=17, wait_s=0.01)
+    started_s = time.monotonic()
+    expected = run.finish("whole")
+    spent_s = time.monotonic() - started_s
+    assert len(expected) > 5
+    killed = [run.kill_after("broken", spent_s * share) for share in (0.5, 0.75, 0.95)]
+    assert any(killed)
+    assert run.finish("broken") == expected
+    left = [
+        path.name for path in (tmp_path / "broken" / "work").iterdir() if path.name.startswith(".")
+    ]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
+    run = Killed(tmp_path, num_videos=60, wait_s=0.02)
+    started_s = time.monotonic()
+    expected = run.finish("whole")
+    spent_s = time.monotonic() - started_s
+    rng = random.Random(5)
+    for number in range(20):
+        out = f"broken{number // 4}"  # four times each, at whatever stage it is by then
+        run.kill_after(out, spent_s * rng.random())
+        if number % 4 == 3:
+            assert run.finish(out) == expected
+
+
+def worker_ids() -> set[int]:
+    """Processes that this one started and that live."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return set(map(int, children.read_text().split()))
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos, tmp_path / "whole")
+    num_killed = 0
+
+    def murderous(work: Work, numbers: Sequence[int]) -> Any:
+        nonlocal num_killed
+        before = worker_ids()
+        for report in make_in_processes(work, numbers, num_jobs=2):
+            if num_killed < 2:
+                for process in sorted(worker_ids() - before)[-1:]:
+                    os.kill(process, signal.SIGKILL)
+                    num_killed += 1
+            yield report
+
+    built(videos, tmp_path / "set", engine=murderous)
+    assert num_killed == 2
+    assert tree(tmp_path / "set") == tree(tmp_path / "whole")
+
+
+def test_a_video_that_kills_its_worker_costs_no_other(tmp_path: Path, videos: list[Video]) -> None:
+    lethal = film_of_text(tmp_path / "videos", "film05", die="", label="c")
+    outcome = built(videos, tmp_path / "set", engine=partial(make_in_processes, num_jobs=2))
+    assert outcome.lost == {"gone": 1, "damaged": 1}
+    losses = json.loads((tmp_path / "set" / "losses.json").read_text())
+    assert {loss["video_id"] for loss in losses} == {"gone", lethal.id}
+    assert outcome.num_clips == 54 - 2
+
+
+def test_workers_that_cannot_work_say_why(tmp_path: Path, videos: list[Video]) -> None:
+    engine = partial(make_in_processes, num_jobs=2)
+    with pytest.raises(AvganError, match=r"^no weights here; get them$"):
+        built(videos, tmp_path / "set", open_tools=fail, engine=engine)
+    with pytest.raises(RuntimeError, match="what nobody thought of"):
+        built(videos, tmp_path / "set", open_tools=fail_badly, engine=engine)
+    with pytest.raises(AvganError, match="its worker died 4 times \\(exit code 3\\)"):
+        built(videos, tmp_path / "set", open_tools=die, engine=engine)
