@@ -361,13 +361,23 @@ def test_a_full_disk_is_no_fault_of_the_video(
 
 def test_a_missing_javascript_runtime_is_no_fault_of_the_video(tmp_path: Path) -> None:
     library = Library(Access(cache=tmp_path))
-    warning = "[youtube] No supported JavaScript runtime could be found. Only deno is enabled"
-    library._ydl.report_warning(warning)
-    assert library._ear.warnings
+    info = {"formats": [], "webpage_url": "https://www.youtube.com/watch?v=aqz-KE-bpKQ"}
+    with pytest.raises(FetchError):
+        library.choose(info, max_height_px=720)
+    library._ydl.get_info_extractor("Youtube").report_warning(
+        "No supported JavaScript runtime could be found. Only deno is enabled", only_once=True
+    )
     with pytest.raises(DataError, match="pip install deno") as caught:
-        library.choose({"formats": []}, max_height_px=720)
+        library.choose(info, max_height_px=720)
     assert not isinstance(caught.value, FetchError)
     assert "\n" not in str(caught.value)
+    with pytest.raises(FetchError):
+        library.choose(info | {"webpage_url": "https://example.org/"}, max_height_px=720)
+
+
+def test_an_unknown_javascript_runtime_is_refused(get: Fetch) -> None:
+    with pytest.raises(AvganError, match=r"java: .*choose one of deno, node, bun, quickjs"):
+        get("http://127.0.0.1:1/walk.mp4", js_runtime="java")
 
 
 def test_what_arrived_is_described_beside_it(

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from avgan.curation.sources.youtube import is_youtube
+from avgan.errors import AvganError
 from avgan.files import write_whole
 
 HOUR_S = 3600.0
@@ -25,14 +26,17 @@ def host_of(address: str) -> str:
     """The host that an address counts for, fit for the name of a folder; YouTube's are one."""
     if is_youtube(address):
         return "youtube.com"
-    parts = urlsplit(address)
-    return re.sub(r"[^A-Za-z0-9.-]", "_", parts.netloc.rpartition("@")[2]).lower() or "nowhere"
+    netloc = urlsplit(address).netloc.rpartition("@")[2].lower()
+    return re.sub(r"[^a-z0-9.-]", "_", netloc).strip(".") or "nowhere"
 
 
 def take_turn(
     folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time
 ) -> None:
-    """Wait until it is our turn at a host. `per_hour` 0: only where it asked to be left alone."""
+    """Wait until it is our turn at a host. `per_hour` 0: only where it asked to be left alone.
+
+    Raises AvganError where the folder cannot be written to.
+    """
     place = folder / host
     while True:
         start_s = max(clock(), _held_until(place))
@@ -61,16 +65,25 @@ def _held_until(place: Path) -> float:
 
 def _take_slot(place: Path, start_s: float, length_s: float) -> float:
     """Take the first free slot that begins at `start_s` or holds it; returns when it begins."""
-    place.mkdir(parents=True, exist_ok=True)
     slot = int(start_s // length_s)
-    _forget(place, slot)
-    while True:
-        try:
-            (place / f"{slot}.slot").touch(exist_ok=False)
-        except FileExistsError:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        _forget(place, slot)
+        while not _is_first(place / f"{slot}.slot"):
             slot += 1
-        else:
-            return slot * length_s
+    except OSError as error:
+        raise AvganError(
+            f"{place}: cannot be written ({error.strerror}); choose another place"
+        ) from None
+    return slot * length_s
+
+
+def _is_first(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _forget(place: Path, slot: int) -> None:

@@ -7,9 +7,9 @@ to `fetch`; all that goes wrong here comes out as FetchError or TryAgain.
 import errno
 import io
 import re
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from avgan.curation.failures import (
     told_by,
     wait_asked,
 )
+from avgan.curation.sources.youtube import is_youtube
 from avgan.errors import AvganError, DataError
 
 TIMEOUT_S = 30.0
+RUNTIMES = ("deno", "node", "bun", "quickjs")
+"""Of JavaScript, that yt-dlp knows. It runs scripts of YouTube's; only deno shuts them in."""
 _NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
 """What yt-dlp fetches itself. The rest it leaves to other programs."""
 
@@ -31,7 +34,8 @@ _OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionEr
 _LOST = re.compile(
     r"Got error: |Did not get any data|more expected|fragment \d+ not found|timed out|new connection"
 )
-_DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO})
+_DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT})
+_WRITING = re.compile(r"unable to (write data|open for writing)")
 
 Info = dict[str, Any]
 """What yt-dlp knows of a video."""
@@ -48,17 +52,17 @@ class Access:
     max_bytes: int | None = None
 
 
-@dataclass
 class _Ear:
-    """Takes down what yt-dlp would print."""
+    """Hears what yt-dlp would print."""
 
-    warnings: list[str] = field(default_factory=list)
+    misses_javascript = False
+    """Whether it ever missed a runtime: it says so once, and nothing will change while we run."""
 
     def debug(self, message: str) -> None:
         pass
 
     def warning(self, message: str) -> None:
-        self.warnings.append(message)
+        self.misses_javascript |= "JavaScript runtime" in message
 
     def error(self, message: str) -> None:
         pass  # is raised, too
@@ -77,10 +81,14 @@ class Library:
             raise AvganError(
                 "fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'"
             ) from None
+        if access.js_runtime not in RUNTIMES:
+            raise AvganError(
+                f"{access.js_runtime}: no JavaScript runtime that yt-dlp knows; choose one of {', '.join(RUNTIMES)}"
+            )
         self._errors: type[Exception] = yt_dlp.utils.YoutubeDLError
         self._ear = _Ear()
+        self._ydl: Any = yt_dlp.YoutubeDL(_options(access, self._ear))
         try:
-            self._ydl: Any = yt_dlp.YoutubeDL(_options(access, self._ear))
             self._ydl.cookiejar  # noqa: B018, read now: bad cookies are no fault of a video
         except self._errors:
             raise AvganError(
@@ -89,13 +97,12 @@ class Library:
 
     def look_up(self, address: str) -> Info:
         """What is behind an address, with its `formats`. Raises FetchError, TryAgain, or DataError for our set-up."""
-        self._ear.warnings.clear()
         try:
             info: Info | None = self._ydl.extract_info(address, download=False)
         except Exception as error:
             failure = self._failure(error)
             if getattr(failure, "reason", "") not in ("gone", "blocked"):
-                self._blame_set_up()
+                self._blame_set_up(address)
             raise failure from None
         if not info:
             raise FetchError("broken", "nothing was found behind the address")
@@ -106,7 +113,7 @@ class Library:
         try:
             return choose(info.get("formats") or [info], max_height_px=max_height_px)
         except FetchError:
-            self._blame_set_up()
+            self._blame_set_up(str(info.get("webpage_url")))
             raise
 
     def download(self, info: Info, chosen: Info, target: Path) -> None:
@@ -123,7 +130,7 @@ class Library:
         causes = _causes(error)
         names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
         for cause in causes:
-            if isinstance(cause, OSError) and cause.errno in _DISK:
+            if isinstance(cause, OSError) and (cause.errno in _DISK or _WRITING.search(str(error))):
                 return AvganError(
                     f"{cause.filename or 'a video'}: cannot be written ({cause.strerror}); "
                     "make room or choose another place"
@@ -144,19 +151,23 @@ class Library:
             return told_by(str(error))
         return FetchError("broken", f"yt-dlp failed ({type(error).__name__}: {one_line(error)})")
 
-    def _blame_set_up(self) -> None:
+    def _blame_set_up(self, address: str) -> None:
         """Raise DataError where YouTube would have needed a JavaScript runtime: that is no fault of the video."""
-        if any("JavaScript runtime" in warning for warning in self._ear.warnings):
+        if self._ear.misses_javascript and is_youtube(address):
             raise DataError(
-                "YouTube wants a JavaScript runtime beside yt-dlp, and none was found; install one (pip install deno), "
-                "or name another that is installed (node, bun, quickjs)"
+                "YouTube wants a JavaScript runtime beside yt-dlp, and none was found: pip install deno, or name "
+                f"another that is installed ({', '.join(RUNTIMES[1:])})"
             )
 
 
-@lru_cache(maxsize=1)
+_opened = threading.local()
+
+
 def library(access: Access) -> Library:
-    """The library of this process: to open it takes 0.15 s, and it keeps its connections."""
-    return Library(access)
+    """The library of this thread: to open one takes 0.15 s, and it keeps its connections."""
+    if getattr(_opened, "access", None) != access:
+        _opened.library, _opened.access = Library(access), access
+    return _opened.library
 
 
 def _options(access: Access, ear: _Ear) -> dict[str, Any]:

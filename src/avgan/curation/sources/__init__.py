@@ -12,8 +12,9 @@ from avgan.curation.sources.tau import TAU
 from avgan.curation.sources.youtube8m import YOUTUBE8M
 from avgan.errors import DataError
 
-# The first that takes something for its own has it: a folder of TAU or of lists is a folder too.
-SOURCES: dict[str, Source] = {source.name: source for source in (TAU, YOUTUBE8M, FOLDER, ADDRESSES)}
+# The first that takes something for its own has it: a folder of TAU or of lists is a folder too, and an address with a
+# question mark a pattern.
+SOURCES: dict[str, Source] = {source.name: source for source in (TAU, YOUTUBE8M, ADDRESSES, FOLDER)}
 
 __all__ = ["SOURCES", "Source", "find_all", "find_videos"]
 

@@ -8,6 +8,7 @@ Only the address is needed; names that public lists use for a column are known t
 """
 
 import csv
+import glob
 import json
 import math
 import re
@@ -40,7 +41,9 @@ Row = dict[str, str]
 
 
 def _matches(named: str) -> bool:
-    return named.startswith(("http://", "https://")) or Path(named).suffix.lower() in SUFFIXES
+    path = Path(named)
+    is_list = path.suffix.lower() in SUFFIXES and not path.is_dir() and not glob.has_magic(named)
+    return is_list or named.startswith(("http://", "https://"))
 
 
 def _find(named: str) -> list[Video]:

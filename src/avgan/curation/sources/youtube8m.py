@@ -27,7 +27,7 @@ from avgan.scenes import TABLE_1
 
 INDEX = "https://storage.googleapis.com/data.yt8m.org/2/j/i"
 """Of data.yt8m.org, over https."""
-SUFFIXES = (".txt", ".csv", ".js")
+SUFFIXES = (".txt", ".js")
 VOCABULARY = "vocabulary.csv"
 TIMEOUT_S = 30.0
 MOST_BYTES = 4096
@@ -112,8 +112,20 @@ def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
 
 
 def _matches(named: str) -> bool:
+    """A text of addresses may be called bus.txt, too."""
     path = Path(named)
-    return path.exists() and bool(_lists(path))
+    if not path.exists() or not _lists(path):
+        return False
+    return path.is_dir() or path.suffix.lower() == ".js" or _begins_with_id(path)
+
+
+def _begins_with_id(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            row = next(iter(_one_a_line(file)), [""])
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(_SHORT.fullmatch(row[0]) or youtube.ID.fullmatch(row[0]))
 
 
 def _find(named: str) -> list[Video]:
@@ -144,7 +156,9 @@ def _ids(path: Path) -> Iterator[tuple[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
         raise DataError(f"{path}: not a list that can be read ({reason}); get it anew") from None
-    rows = _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text)
+    rows = (
+        _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
+    )
     for number, row in enumerate(rows, 1):
         listed, *rest = row
         is_short = _SHORT.fullmatch(listed) is not None
@@ -168,9 +182,9 @@ def _published(path: Path, text: str) -> list[list[str]]:
     return [[str(listed)] for listed in ids]
 
 
-def _one_a_line(text: str) -> Iterable[list[str]]:
+def _one_a_line(lines: Iterable[str]) -> Iterable[list[str]]:
     """An id a line, and after it the one at YouTube where that is known."""
-    rows = (re.split(r"[\s,;]+", line.strip()) for line in text.splitlines())
+    rows = (re.split(r"[\s,;]+", line.strip()) for line in lines)
     return (row for row in rows if row[0] and not row[0].startswith("#"))
 
 
