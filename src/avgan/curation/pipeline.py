@@ -10,13 +10,13 @@ selection may be changed and the same command given again: nothing is cut anew.
 """
 
 import json
+import os
 import shutil
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,14 @@ class Outcome:
     """{split: {label: clips}}"""
     dropped: Mapping[str, int]
     """{reason: clips}"""
-    lost: Mapping[str, int]
-    """{reason: videos}"""
+    losses: Sequence[Loss]
     num_clips: int
     seconds: Mapping[str, float]
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """{reason: videos}"""
+        return Counter(loss.reason for loss in self.losses)
 
 
 def curate(
@@ -138,7 +142,7 @@ def plan(
             raise DataError(
                 f"{work.parent}: was begun with {_difference(before, stated)}; name another folder"
             )
-    given = {video.id: video for video in videos}
+    given = {video.id: _located(video) for video in videos}
     if len(given) < len(videos):
         twice = next(id for id, count in Counter(video.id for video in videos).items() if count > 1)
         raise DataError(f"{twice}: two videos have this id; give them different ones")
@@ -206,6 +210,14 @@ def _make(
         raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
 
 
+def _located(video: Video) -> Video:
+    """With paths that hold wherever a worker stands."""
+    path, sound_path = (
+        os.path.abspath(path) if path else "" for path in (video.path, video.sound_path)
+    )
+    return replace(video, path=path, sound_path=sound_path)
+
+
 def _moved(video: Video, to: Video | None) -> Video:
     """A video as planned, with the place where its file lies now."""
     return video if to is None else replace(video, path=to.path, sound_path=to.sound_path)
@@ -269,7 +281,7 @@ def _outcome(
         num_videos=len({video.id for unit in units for video in unit}),
         kept=kept,
         dropped=Counter(verdict.reason for verdict in verdicts if not verdict.is_kept),
-        lost=Counter(loss.reason for loss in found.losses),
+        losses=found.losses,
         num_clips=len(verdicts),
         seconds=found.seconds,
     )
@@ -291,16 +303,3 @@ def _alone(work: Path) -> Iterator[None]:
                 f"{work.parent}: another avgan is writing to it; wait for it, or name another folder"
             ) from None
         yield
-
-
-def engine_named(name: str, num_jobs: int | None) -> Engine:
-    """`local`: so many processes of this machine. `ray`: a cluster, see `engines.ray`."""
-    import os
-
-    if name == "ray":
-        from avgan.curation.engines.ray import make_on_cluster
-
-        return partial(make_on_cluster, num_jobs=num_jobs)
-    from avgan.curation.engines.local import make_in_processes
-
-    return partial(make_in_processes, num_jobs=num_jobs or os.cpu_count() or 1)

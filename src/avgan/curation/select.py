@@ -56,7 +56,7 @@ class Limits:
     """Root mean square against full scale."""
     max_silent: float = 0.5
     """Share of the clip that is silent."""
-    max_clipped: float = 0.1
+    max_clipped: float = 0.02
     """Share of samples on a plateau at full scale."""
     max_music: float = 0.5
     """Weight of music in [0, 1]."""

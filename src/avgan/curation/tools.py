@@ -17,6 +17,7 @@ from avgan.curation.record import Cut, Measures, Tags, Video
 from avgan.errors import DataError
 
 if TYPE_CHECKING:
+    from avgan.curation.fetch import FetchSettings
     from avgan.curation.taggers import Tagger
 
 Fetch = Callable[[Video, Path], Video]
@@ -67,12 +68,13 @@ class Settings:
         return {**asdict(self), "blur": sorted(self.blur), **files}
 
 
-def open_tools(settings: Settings, weights: Path, fetch: Fetch) -> Tools:
+def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | None" = None) -> Tools:
     """The tools that the settings ask for. `weights`: the folder of taggers' weights.
 
     Raises DataError where a tagger's weights are not there.
     """
     from avgan.curation.cut import cut
+    from avgan.curation.fetch import fetch, known_of
     from avgan.curation.measures import measure
     from avgan.curation.taggers import open_tagger
 
@@ -83,6 +85,9 @@ def open_tools(settings: Settings, weights: Path, fetch: Fetch) -> Tools:
             raise DataError(
                 f"{tagger.name}: is a tagger of {'pictures' if what else 'sounds'}; name another one"
             )
+
+    def fetch_video(video: Video, folder: Path) -> Video:
+        return known_of(video, fetch(video, folder, settings=fetching))
 
     def cut_video(video: Video) -> Iterable[Cut]:
         return cut(
@@ -104,7 +109,7 @@ def open_tools(settings: Settings, weights: Path, fetch: Fetch) -> Tools:
         if tagger is not None
     }
     return Tools(
-        fetch=fetch,
+        fetch=fetch_video,
         cut=cut_video,
         measure=measure,
         see=partial(_see, sees),

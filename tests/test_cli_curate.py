@@ -1,0 +1,139 @@
+"""`avgan curate` as people meet it: a folder of clips from a phone, and what is wrong said in one line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avgan import cli
+from avgan.data.manifest import Manifest
+
+sys.path.insert(0, str(Path(__file__).parent / "curation"))
+
+from films import drifting, film, hiss, hues
+
+pytest.importorskip("pyarrow")
+
+LABELS = ("kitchen", "street", "yard")
+Avgan = Callable[..., tuple[int, str, list[str]]]
+
+
+@pytest.fixture
+def avgan(capsys: pytest.CaptureFixture[str]) -> Avgan:
+    """Run a command in this process; returns status, output and lines of standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, list[str]]:
+        status = cli.main([*map(str, arguments)])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err.splitlines()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine films that move and sound; of a photograph, of silence, of noise that is no film, one each."""
+    root = tmp_path_factory.mktemp("phone")
+    for number in range(9):
+        film(
+            root / LABELS[number % 3] / f"{number}.mp4",
+            seconds=4.0,
+            fps=10.0,
+            pictures=drifting(hues(number), pixels_per_s=40),
+            sound=hiss(4.0, 32_000, seed=number),
+            rate_hz=32_000,
+        )
+    shown = {"seconds": 4.0, "fps": 10.0, "rate_hz": 32_000}
+    still = [hues(20)]
+    film(root / "yard" / "still.mp4", pictures=still, sound=hiss(4.0, 32_000, seed=20), **shown)  # type: ignore[arg-type]
+    mute = np.zeros(32_000, np.float32)
+    film(root / "yard" / "mute.mp4", pictures=drifting(hues(21)), sound=mute, **shown)  # type: ignore[arg-type]
+    (root / "yard" / "text.mp4").write_text("no film")
+    return root
+
+
+COMMON = ("--clip", 1, "--skip", 2, "--sounds", "none", "--jobs", 1)
+
+
+def test_a_folder_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    status, printed, said = avgan("curate", folder, "-o", out, *COMMON)
+    assert status == 0, said
+    assert printed == f"{out}\n"
+    text = "\n".join(said)
+    assert "22 clips of 12 videos" in text
+    assert "dropped silent 2, still 2" in text
+    assert "damaged" in text
+    assert "text" in text
+    assert f"next: avgan train --preset compact --data {out} -o RUN" in said[-1]
+    manifest = Manifest.load(out / "manifest.parquet")
+    kept = [clip for clip in manifest.clips if clip.status == "kept"]
+    assert len(kept) == 18
+    assert {clip.label for clip in kept} == set(LABELS)
+    assert {clip.split for clip in kept} == {"train", "validation", "test"}
+    made = json.loads((out / "card.json").read_text())["made"]
+    assert made["settings"]["clip_s"] == 1.0
+    assert str(tmp_path) not in (out / "card.json").read_text()
+    before = (out / "list.json").read_bytes()
+    assert avgan("curate", folder, "-o", out, *COMMON)[0] == 0
+    assert (out / "list.json").read_bytes() == before
+
+    tolerant = (
+        "--tolerate",
+        "still",
+        "--limit",
+        "min_level_db=-200",
+        "--limit",
+        "max_silent=1",
+        "--shares",
+        "1,0,1",
+    )
+    status, _, said = avgan("curate", folder, "-o", out, *COMMON, *tolerant, "--per-class", 4)
+    assert status == 0, said
+    kept = [clip for clip in Manifest.load(out / "manifest.parquet").clips if clip.status == "kept"]
+    assert {clip.split for clip in kept} == {"train", "test"}
+    assert len(kept) == 12
+
+    status, _, said = avgan("curate", folder, "-o", out, *COMMON, "--limit", "min_motion=1")
+    assert (status, said[-1]) == (
+        1,
+        f"avgan: {out}: no clip was kept; see index.html there, and --limit and --tolerate",
+    )
+    status, _, said = avgan("curate", folder, "-o", out, "--clip", 2, *COMMON[2:])
+    assert status == 1
+    assert said == [f"avgan: {out}: was begun with clip_s 1.0, not 2.0; name another folder"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["-o", "x"], 2, "name a folder of videos, a pattern in quotes, or a list of addresses"),
+        (["nowhere", "-o", "x"], 1, "nowhere: no such file or folder; name one of"),
+        (["{}", "-o", "x", "--clip", "0"], 2, "Invalid value"),
+        (["{}", "-o", "x", "--tolerate", "noise"], 2, "--tolerate noise: known are black, plain"),
+        (["{}", "-o", "x", "--limit", "motion=1"], 2, "--limit motion: known are min_brightness"),
+        (["{}", "-o", "x", "--limit", "min_motion=a"], 2, "--limit min_motion=a: 'a' is no number"),
+        (["{}", "-o", "x", "--shares", "0,1,1"], 2, "train needs a share"),
+        (["{}", "-o", "x", "--shares", "1,1,1,1"], 2, "at most three numbers"),
+        (["{}", "-o", "x", "--labels", "table-1"], 2, "name taggers with --scenes and --sounds"),
+        (["{}", "-o", "x", "--sounds", "bees"], 1, "bees: no such tagger; known are"),
+        (["{}", "-o", "x", "--weights", "x"], 1, "yamnet"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    avgan: Avgan,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got, printed, said = avgan("curate", *[text.format(folder) for text in arguments])
+    assert (got, printed, len(said)) == (status, "", 1), said
+    assert line in said[0]
