@@ -1,5 +1,6 @@
 """The networks are the published ones: names, sizes, and the function that plain formulas give."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from avgan.curation.taggers import cnn14, places365
+from avgan.curation.taggers import cnn14, open_tagger, places365
 from avgan.curation.taggers.weights import Published, check_published, read_weights
 from avgan.errors import DataError
 
@@ -212,8 +213,30 @@ def test_the_published_name_needs_the_published_bytes(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="published"):
         check_published(path, (known,))
-    import hashlib
-
     right = hashlib.md5(b"cut off", usedforsecurity=False).hexdigest()
     known = Published(filename=path.name, address="", bytes=7, md5=right)
     assert check_published(path, (known,)) == hashlib.sha256(b"cut off").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cnn10",
+        pytest.param("cnn14", marks=pytest.mark.slow),
+        pytest.param("vgg16-places365", marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_of_the_published_size_is_taken_as_it_is(name: str, tmp_path: Path) -> None:
+    """Random numbers, 20 to 540 MB of them, under the published names of layers."""
+    if name == "vgg16-places365":
+        files.write_places(tmp_path / "categories_places365.txt")
+        arrays = files.vgg16_arrays((64, 128, 256, 512, 512), 4096)
+        path = files.save_caffe(arrays, tmp_path / "vgg.caffemodel")
+        batch = [files.blobs(640, 360)]
+    else:
+        files.write_sounds(tmp_path / "class_labels_indices.csv", 527)
+        widths = (64, 128, 256, 512, 1024, 2048)[: 4 if name == "cnn10" else 6]
+        path = files.save_checkpoint(files.cnn_arrays(widths), tmp_path / "own.pth")
+        batch = [files.noise(1)]
+    tagger = open_tagger(f"{name}={path}")
+    assert tagger.tag(batch).shape == (1, len(tagger.labels))

@@ -10,6 +10,7 @@ A message is a row of fields: a key (number and kind of the field), then its val
 """
 
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,13 +23,17 @@ _OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
 
 
 def read_caffe(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a .caffemodel as `<layer>.weight` and `<layer>.bias`, float32; layers without weights are left out.
+    """Arrays of a .caffemodel as `<layer>.weight` and `<layer>.bias`, float32, read-only parts of the file.
+
+    Layers without weights are left out.
 
     Raises:
         DataError: it is no such file, or a damaged one.
     """
     try:
-        content = memoryview(path.read_bytes())
+        with path.open("rb") as file:
+            # mapped, not read: VGG16 has half a gigabyte, which the caller will hold once more
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         arrays = dict(_arrays(content))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
