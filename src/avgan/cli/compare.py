@@ -18,6 +18,7 @@ def compare(
     folds: str = "",
     budget: float | None = None,
     seed: int = 0,
+    vqvae_from: Path | None = None,
     answers: Annotated[tuple[str, ...], Parameter(name="--answers", negative=())] = (),
     against: str | None = None,
 ) -> int:
@@ -39,18 +40,16 @@ def compare(
         Minutes that each fit of each method may take; as long as it takes unless given.
     seed
         Of all that is random.
+    vqvae_from
+        A run whose VQ-VAE AVGAN takes over instead of training one, where it would train it alike: it hears no sound.
     answers
         NAME=FOLDER: answers that `avgan evaluate` wrote, taken as those of a method; may be given several times.
     against
         The method that all others are tested against, the best unless given.
     """
-    given = dict(name_and_folder(text) for text in answers)
-    if budget is not None and budget <= 0:
-        raise UsageError(f"--budget {budget:g}: give minutes above 0")
     with extra("train"):
         from avgan.evaluation.comparison.compare import compare
         from avgan.evaluation.comparison.table import plain
-
     with terminable():
         report = compare(
             protocol=protocol,
@@ -59,9 +58,10 @@ def compare(
             out=output,
             folds=names(folds),
             seed=seed,
-            budget_s=None if budget is None else 60 * budget,
+            budget_s=seconds(budget),
+            vqvae_from=vqvae_from,
             against=against,
-            given=given,
+            given=dict(map(name_and_folder, answers)),
             say=say,
             show=show_progress,
         )
@@ -69,6 +69,13 @@ def compare(
     print(plain(report))
     say(f"the table: {output / 'compare.html'}, compare.md, compare.json")
     return 1 if report["failed"] else 0
+
+
+def seconds(budget: float | None) -> float | None:
+    """Minutes as seconds."""
+    if budget is not None and budget <= 0:
+        raise UsageError(f"--budget {budget:g}: give minutes above 0")
+    return None if budget is None else 60 * budget
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -29,11 +29,17 @@ RESERVE = 0.9
 
 
 def shortened(
-    config: RunConfig, *, data: Path, sounds: Manifest | None, seconds: float
+    config: RunConfig,
+    *,
+    data: Path,
+    sounds: Manifest | None,
+    seconds: float,
+    finished: tuple[str, ...] = (),
 ) -> RunConfig:
     """The configuration with as many steps as there is time for, each stage with the same share of its own.
 
-    At least one step a stage, and never more than it has. Measuring is part of the time.
+    At least one step a stage, and never more than it has; those of stages that are `finished` elsewhere stay. Measuring
+    is part of the time.
     """
     began = time.monotonic()
     section = training_data.resolve(config.data, data)
@@ -44,7 +50,7 @@ def shortened(
         seed=config.loop.seed,
         sounds=sounds,
     )
-    fixed_s, stages_s = measure(config, loaded)
+    fixed_s, stages_s = measure(config, loaded, finished)
     left_s = seconds - (time.monotonic() - began)
     share = max(0.0, RESERVE * left_s - fixed_s) / max(sum(stages_s.values()), 1e-9)
     updates = {}
@@ -55,8 +61,10 @@ def shortened(
     return config.model_copy(update=updates)
 
 
-def measure(config: RunConfig, data: TrainingData) -> tuple[float, dict[str, float]]:
-    """Seconds that all preparations take, and those of all steps of each stage that has some."""
+def measure(
+    config: RunConfig, data: TrainingData, finished: tuple[str, ...]
+) -> tuple[float, dict[str, float]]:
+    """Seconds that all preparations take, and those of all steps of each stage that is to be trained."""
     fabric = launch(config)
     part, factor = excerpt(data)
     networks = build(config, len(data.labels)).to(fabric.device)
@@ -66,7 +74,7 @@ def measure(config: RunConfig, data: TrainingData) -> tuple[float, dict[str, flo
     fixed_s, stages_s = 0.0, {}
     for stage_type in STAGES:
         stage = stage_type(context)
-        if not stage.section.num_steps:
+        if stage.name in finished or not stage.section.num_steps:
             continue
         began = time.monotonic()
         stage.prepare()

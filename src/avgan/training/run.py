@@ -42,13 +42,14 @@ def train(
     data: Path,
     out: Path,
     start_from: Path | None = None,
+    vqvae_from: Path | None = None,
     sounds: Manifest | None = None,
 ) -> Path:
     """Train a run, or go on with the one in `out`. Returns `out`.
 
     `start_from` is another run whose finished stages and weights are taken over where their sizes agree, so that many
-    runs can share one VQ-VAE. `sounds`, where given, are all it may hear of the data. Under torchrun each process takes
-    its share of every batch.
+    runs can share one VQ-VAE; of `vqvae_from` nothing but the VQ-VAE is, which heard no sound. `sounds`, where given,
+    are all it may hear of the data. Under torchrun each process takes its share of every batch.
     """
     section = training_data.resolve(config.data, data)
     config = config.model_copy(update={"data": section})
@@ -65,7 +66,13 @@ def train(
     write_config(config, out)
     networks = build(config, len(loaded.labels))
     position, state = restore(
-        networks, config, out=out, start_from=start_from, data=data, sources=loaded.sources
+        networks,
+        config,
+        out=out,
+        start_from=start_from,
+        vqvae_from=vqvae_from,
+        data=data,
+        sources=loaded.sources,
     )
     if distributed.is_first():
         tell(loaded.describe())
@@ -218,6 +225,7 @@ def restore(
     *,
     out: Path,
     start_from: Path | None,
+    vqvae_from: Path | None = None,
     data: Path,
     sources: tuple[str, ...],
 ) -> tuple[Position, dict | None]:
@@ -230,6 +238,9 @@ def restore(
         networks.generator.trunk.load_pretrained(find_file(data, "yamnet"))
     if start_from is not None:
         return take_over(networks, config, start_from, sources=sources), None
+    if vqvae_from is not None:
+        take_over_vqvae(networks, config, vqvae_from)
+        return Position(NAMES[1], 0, NAMES[:1]), None
     return Position(NAMES[0], 0), None
 
 
@@ -245,13 +256,8 @@ def take_over(
 
     Raises CheckpointError when not even the VQ-VAE fits.
     """
-    theirs, other = checkpoint.load_networks(source)
+    theirs, other = take_over_vqvae(networks, config, source)
     finished = other.position.finished
-    if "vqvae" not in finished or other.config.networks.vqvae != config.networks.vqvae:
-        raise CheckpointError(
-            f"{source}: its VQ-VAE is unfinished or of another size; start from another run or from none"
-        )
-    networks.vqvae.load_state_dict(theirs.vqvae.state_dict())
     ours, same = config, other.config
     alike = (
         "imagination" in finished
@@ -271,6 +277,21 @@ def take_over(
     networks.generator.load_state_dict(theirs.generator.state_dict())
     networks.critic.load_state_dict(theirs.critic.state_dict())
     return Position(NAMES[2], 0, NAMES[:2])
+
+
+def take_over_vqvae(networks: AVGAN, config: RunConfig, source: Path) -> tuple[AVGAN, Checkpoint]:
+    """Take over the VQ-VAE of another run, whose networks and description are returned.
+
+    Raises CheckpointError where it does not fit.
+    """
+    theirs, other = checkpoint.load_networks(source)
+    fits = other.config.networks.vqvae == config.networks.vqvae
+    if "vqvae" not in other.position.finished or not fits:
+        raise CheckpointError(
+            f"{source}: its VQ-VAE is unfinished or of another size; start from another run or from none"
+        )
+    networks.vqvae.load_state_dict(theirs.vqvae.state_dict())
+    return theirs, other
 
 
 def heard_alike(config: RunConfig, other: Checkpoint, sources: tuple[str, ...]) -> bool:

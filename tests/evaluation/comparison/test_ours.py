@@ -10,6 +10,7 @@ import torch
 
 from avgan import checkpoint
 from avgan.config import override, preset
+from avgan.errors import CheckpointError, ConfigError
 from avgan.evaluation.comparison import contestants, ours
 from avgan.evaluation.comparison.answers import read_answers
 from avgan.evaluation.comparison.compare import compare
@@ -68,6 +69,7 @@ def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_p
         sounds=contestants.Sounds(protocol),
         pictures=None,
         data_sha256={},
+        vqvae_from=None,
         against=None,
         say=print,
         show=print,
@@ -104,18 +106,66 @@ def test_an_ablation_is_the_whole_method_but_for_what_it_says(tiny_videos: Path)
         assert ablation.asks in card.differs[0]
 
 
-def test_only_another_folds_run_gives_its_pictures(
+def test_a_vqvae_is_shared_where_it_would_be_trained_alike(
     tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """One of the same fold would give the trunk that a joint stage taught, one of another size does not fit."""
+    """It alone is: the trunk of the other run may have heard what this one is asked about."""
     protocol = read_protocol("folder", tiny_videos)
     config = tiny_config()
     run = tmp_path / "avgan-transfer" / "fold-1"
-    ours.train(config, data=tiny_videos, out=run, sounds=protocol.folds[0].train)
-    assert ours.other_run(tmp_path / "transfer-frozen" / "fold-2", config) == run
-    assert ours.other_run(tmp_path / "transfer-frozen" / "fold-1", config) is None
+    heard = protocol.folds[0].train
+    ours.train(config, data=tiny_videos, out=run, sounds=heard)
+    assert ours.other_run(run, config) is None
+    for fold in ("fold-1", "fold-2"):
+        assert ours.other_run(tmp_path / "transfer-frozen" / fold, config) == run
     other = override(config, {"networks.vqvae.num_codes": "5"})
     assert ours.other_run(tmp_path / "transfer-codes-5" / "fold-2", other) is None
+    longer = override(config, {"vqvae.num_steps": "99"})
+    assert not ours.trains_vqvae_alike(run, longer)
+
+    second = ours.train(
+        override(config, {"imagination.num_steps": "1", "classifier.num_steps": "1"}),
+        data=tiny_videos,
+        out=tmp_path / "second",
+        vqvae_from=run,
+        sounds=protocol.folds[1].train,
+    )
+    (networks, _), (others, _) = map(checkpoint.load_networks, (second, run))
+    theirs = others.vqvae.state_dict()
+    assert all(
+        torch.equal(value, theirs[name]) for name, value in networks.vqvae.state_dict().items()
+    )
+    trunk, taught = (one.generator.trunk.state_dict() for one in (networks, others))
+    assert any(not torch.equal(value, taught[name]) for name, value in trunk.items())
+
+
+@pytest.mark.usefixtures("tiny_preset")
+def test_with_a_budget_and_a_vqvae_the_rest_alone_is_shortened(
+    tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    protocol = read_protocol("folder", tiny_videos)
+    run = ours.train(
+        ours.configuration("avgan-compact", protocol, 0), data=tiny_videos, out=tmp_path / "run"
+    )
+    asked = {
+        "protocol": "folder",
+        "methods": ("avgan-compact",),
+        "data": tiny_videos,
+        "folds": ("1",),
+        "budget_s": 1e-3,
+        "out": tmp_path / "out",
+    }
+    report = compare(**asked, vqvae_from=run)
+    assert report["vqvae"].startswith(tiny_config().preset)
+    path = checkpoint.newest(tmp_path / "out" / "runs" / "avgan-compact" / "fold-1")
+    assert path is not None
+    shortened = checkpoint.read(path).config
+    assert shortened.classifier.num_steps == 1
+    assert shortened.vqvae.num_steps == tiny_config().vqvae.num_steps
+    with pytest.raises(ConfigError, match="vqvae"):
+        compare(**asked)
+    with pytest.raises(CheckpointError, match="no finished VQ-VAE"):
+        compare(**asked, vqvae_from=tiny_videos)
 
 
 def test_all_patches_of_a_recording_are_counted(tiny_config: Callable[..., Any]) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from avgan import checkpoint
 from avgan.baselines import METHODS
-from avgan.errors import AvganError, ConfigError, DataError, LeakageError
+from avgan.errors import AvganError, CheckpointError, ConfigError, DataError, LeakageError
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import (
     Answers,
@@ -38,6 +39,7 @@ from avgan.evaluation.comparison.contestants import (
 )
 from avgan.evaluation.comparison.folds import Fold, Protocol, read_protocol, select_folds
 from avgan.evaluation.comparison.table import HUMAN, build_report, write_table
+from avgan.evaluation.protocols import config_sha256
 
 ALL = "all"
 ABLATIONS = "ablations"
@@ -54,6 +56,7 @@ def compare(
     folds: Sequence[str] = (),
     seed: int = 0,
     budget_s: float | None = None,
+    vqvae_from: Path | None = None,
     against: str | None = None,
     given: Mapping[str, Path] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -61,8 +64,9 @@ def compare(
 ) -> dict[str, Any]:
     """Let methods learn and answer what is still to be done, and write the table into `out`. Returns its report.
 
-    `given`: name -> folder with answers of `avgan evaluate`, which are taken instead of training. A method that cannot
-    be run here is named in the report's `failed`, the others are run.
+    `vqvae_from`: a run whose VQ-VAE ours takes over where it is alike. `given`: name -> folder with answers of `avgan
+    evaluate`, which are taken instead of training. A method that cannot be run here is named in the report's `failed`,
+    the others are run.
 
     Raises ConfigError for names that are not known or other settings in `out`, DataError for missing data, LeakageError
     where a fold leaks.
@@ -73,7 +77,8 @@ def compare(
     chosen = select_folds(read, tuple(folds))
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
-    settings = Settings(protocol=protocol, seed=seed, budget_s=budget_s)
+    vqvae = None if vqvae_from is None else name_of_vqvae(vqvae_from)
+    settings = Settings(protocol=protocol, seed=seed, budget_s=budget_s, vqvae=vqvae)
     settle(settings, out)
     to_run = [name for name in wanted if name not in given and name != HUMAN]
     if against is not None and against not in {*to_run, *given, *stored_methods(out)}:
@@ -86,6 +91,7 @@ def compare(
         sounds=Sounds(read),
         pictures=find_pictures(read, data),
         data_sha256={fold.name: data_sha256(fold) for fold in read.folds},
+        vqvae_from=vqvae_from,
         against=against,
         say=say,
         show=show,
@@ -118,6 +124,15 @@ def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     if not wanted and not given:
         raise ConfigError(f"no method to compare: choose among {', '.join(known)}")
     return list(dict.fromkeys(wanted))
+
+
+def name_of_vqvae(run: Path) -> str:
+    """What to call a run's VQ-VAE: its preset and a hash of its settings. Raises CheckpointError where it has none."""
+    path = checkpoint.newest(run)
+    described = checkpoint.read(path) if path else None
+    if described is None or "vqvae" not in described.position.finished:
+        raise CheckpointError(f"{run}: holds no finished VQ-VAE; name the folder of a trained run")
+    return f"{described.config.preset} {config_sha256(described.config)[:12]}"
 
 
 def find_pictures(protocol: Protocol, data: Path) -> Pictures | None:

@@ -46,6 +46,8 @@ class Task:
     pictures: Pictures | None
     data_sha256: Mapping[str, str]
     """Of each fold."""
+    vqvae_from: Path | None
+    """A run whose VQ-VAE ours takes over."""
     against: str | None
     """The method that all others are tested against, where it is not the best."""
     say: Callable[[str], None] = field(repr=False)
@@ -100,6 +102,7 @@ def answer_with_ours(name: str, fold: Fold, task: Task) -> Answers:
         data=task.data,
         out=task.out,
         budget_s=task.settings.budget_s,
+        vqvae_from=task.vqvae_from,
         say=task.say,
     )
     return Answers(

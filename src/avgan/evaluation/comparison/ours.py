@@ -2,8 +2,8 @@
 
     OUT/runs/<method>/fold-<name>/    the run of each fold, as `avgan train` writes them
 
-The VQ-VAE never hears a sound, so folds share one where pictures have a data set of their own and nobody looks at the
-clock. With a budget each fit is a whole one, and all its stages are shortened alike.
+The VQ-VAE never hears a sound, so fits may share one: a given one, and where pictures have a data set of their own and
+nobody looks at the clock, the first that is trained. With a budget what is left to be trained is shortened alike.
 """
 
 import time
@@ -126,9 +126,12 @@ def fit_and_answer(
     data: Path,
     out: Path,
     budget_s: float | None,
+    vqvae_from: Path | None,
     say: Callable[[str], None],
 ) -> Fitted:
     """Train on one side of a fold, or go on with the run in `out`, and answer the other.
+
+    `vqvae_from` is a run whose VQ-VAE is taken over where this one's is to be trained alike.
 
     Raises LeakageError when a source of the test was trained on.
     """
@@ -139,17 +142,18 @@ def fit_and_answer(
     )
     wanted = config.classifier.num_steps
     resumed = checkpoint.newest(run) is not None
-    start_from = None
+    shared = vqvae_from if vqvae_from and trains_vqvae_alike(vqvae_from, config) else None
     if resumed:
         path = checkpoint.newest(run)
         assert path is not None
         config = checkpoint.read(path).config if budget_s is not None else config
     elif budget_s is not None:
-        config = shortened(config, data=data, sounds=heard, seconds=budget_s)
+        finished = ("vqvae",) if shared else ()
+        config = shortened(config, data=data, sounds=heard, seconds=budget_s, finished=finished)
         say(f"shortened to {config.classifier.num_steps} of {wanted} steps of the last stage")
-    elif protocol.images != heard.name:
-        start_from = other_run(run, config)
-    train(config, data=data, out=run, start_from=start_from, sounds=heard)
+    elif shared is None and protocol.images != heard.name:
+        shared = other_run(run, config)
+    train(config, data=data, out=run, vqvae_from=shared, sounds=heard)
     fitting_s = None if resumed else time.monotonic() - began
     networks, trained = checkpoint.load_networks(run)
     scored = score(networks, trained, fold.test, name=fold.name)
@@ -180,19 +184,19 @@ def epochs(config: RunConfig, num_steps: int, fold: Fold) -> int:
 
 
 def other_run(run: Path, config: RunConfig) -> Path | None:
-    """A run of another fold whose VQ-VAE was trained as this one's would be, of whichever method.
+    """A run beside this one, of whichever method and fold, whose VQ-VAE was trained as this one's would be."""
+    others = (other for other in sorted(run.parents[1].glob("*/fold-*")) if other != run)
+    return next((other for other in others if trains_vqvae_alike(other, config)), None)
 
-    One of the same fold has a trunk that was taught on the same recordings, which would be taken over as well.
-    """
-    for other in sorted(run.parents[1].glob("*/fold-*")):
-        path = checkpoint.newest(other) if other.name != run.name else None
-        if path is None:
-            continue
-        theirs = checkpoint.read(path)
-        alike = theirs.config.networks.vqvae == config.networks.vqvae
-        if alike and theirs.config.vqvae == config.vqvae and "vqvae" in theirs.position.finished:
-            return other
-    return None
+
+def trains_vqvae_alike(run: Path, config: RunConfig) -> bool:
+    """Whether a run has a finished VQ-VAE of the same kind, trained in the same way."""
+    path = checkpoint.newest(run)
+    if path is None:
+        return False
+    theirs = checkpoint.read(path)
+    alike = theirs.config.networks.vqvae == config.networks.vqvae
+    return alike and theirs.config.vqvae == config.vqvae and "vqvae" in theirs.position.finished
 
 
 def in_order(
