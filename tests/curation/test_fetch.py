@@ -15,8 +15,8 @@ from video_site import Page, Site, open_site
 
 from avgan.curation import fetch as fetching
 from avgan.curation.failures import FetchError, TryAgain, refused_with, told_by, wait_asked
-from avgan.curation.fetch import FetchSettings, fetch, files_of, known_of, report
-from avgan.curation.record import Loss, Video
+from avgan.curation.fetch import FetchSettings, fetch, files_of, known_of
+from avgan.curation.record import Video
 from avgan.curation.ytdlp import Access, Library, choose
 from avgan.errors import AvganError, DataError
 
@@ -390,18 +390,6 @@ def test_what_arrived_is_described_beside_it(
     assert (note["title"], note["address"]) == ("A walk", address)
     assert note["duration_s"] == pytest.approx(3.0, abs=0.1)
     assert known_of(Video(id="walk", address=address), path).title == "A walk"
-
-
-def test_a_report_says_what_is_gone_and_why() -> None:
-    losses = [
-        Loss(video_id=id, stage="acquire", reason=reason, detail=f"{id}!")
-        for id, reason in (("c", "gone"), ("b", "blocked"), ("a", "gone"))
-    ]
-    lines = report(losses).splitlines()
-    assert lines[0].startswith("# gone\t2\tit is no longer there")
-    assert lines[1].startswith("# blocked\t1\t")
-    assert lines[2:] == ["b\tblocked\tb!", "a\tgone\ta!", "c\tgone\tc!"]
-    assert report(reversed(losses)) == report(losses)
 
 
 def form(

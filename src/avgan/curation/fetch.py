@@ -9,8 +9,7 @@ What arrived is named in folder/<id>.json, which is written last.
 import json
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from urllib.parse import urlsplit
 
 import av
 
-from avgan.curation.failures import REASONS, WORTH_ANOTHER_DAY, FetchError, TryAgain
+from avgan.curation.failures import WORTH_ANOTHER_DAY, FetchError, TryAgain
 from avgan.curation.pace import Clock, Sleep, hold, host_of, take_turn
-from avgan.curation.record import Loss, Video
+from avgan.curation.record import Video
 from avgan.curation.sources import youtube, youtube8m
 from avgan.curation.ytdlp import Access, Info, library
 from avgan.errors import AvganError
@@ -33,7 +32,6 @@ __all__ = [
     "fetch",
     "files_of",
     "known_of",
-    "report",
 ]
 
 FORMAT = 1
@@ -257,18 +255,6 @@ def known_of(video: Video, path: Path) -> Video:
         title=video.title or note["title"],
         licence=video.licence or note["licence"],
     )
-
-
-def report(losses: Iterable[Loss]) -> str:
-    """What did not come and why: a line for each reason, then one for each video, both with tabs."""
-    losses = sorted(losses, key=lambda loss: (loss.reason, loss.video_id, loss.detail))
-    counts = Counter(loss.reason for loss in losses)
-    lines = [
-        f"# {reason}\t{counts[reason]}\t{REASONS.get(reason, '')}".rstrip()
-        for reason in sorted(counts, key=lambda reason: (-counts[reason], reason))
-    ]
-    lines += [f"{loss.video_id}\t{loss.reason}\t{loss.detail}" for loss in losses]
-    return "\n".join([*lines, ""])
 
 
 def _text(value: Any) -> str:

@@ -32,7 +32,7 @@ class Video:
     """The scene that its source says it shows; empty where nobody says."""
     start_s: float = 0.0
     end_s: float | None = None
-    """The stretch that is of interest; None: to the end. Where a source names its end, nothing is skipped as an intro."""
+    """The stretch that is of interest; None: to the end. Where it is named, there is no intro to skip."""
     source_id: str = ""
     """What belongs together in every split, such as a recording location; the video itself where empty."""
     place: str = ""
@@ -119,6 +119,8 @@ class Loss:
     stage: str
     """acquire or cut"""
     reason: str
-    """A word for statistics: gone, blocked, no sound, too short, damaged."""
+    """A word for statistics: too short, damaged, or one of `failures.REASONS`."""
     detail: str = ""
     """One line."""
+    address: str = ""
+    """Of the video, for whoever looks for it."""

@@ -240,7 +240,9 @@ class _Maker:
 
     def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
         line = " ".join(detail.split())
-        self.losses.append(Loss(video_id=video.id, stage=stage, reason=reason, detail=line))
+        self.losses.append(
+            Loss(video_id=video.id, stage=stage, reason=reason, detail=line, address=video.address)
+        )
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
