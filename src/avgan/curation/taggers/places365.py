@@ -195,7 +195,7 @@ def squeezenet(named: Path) -> NetworkTagger:
     with torch.device("meta"):
         network = SqueezeNet(len(arrays.get("conv10.bias", ())))
     fill(network, arrays, path)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on one core
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster
     facts = (SQUEEZENET_LICENCE, check_published(path, ()))
     return _tagger(
         "squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255
