@@ -1,0 +1,130 @@
+"""Units made by a cluster: the same bytes as here, also when an actor is killed or a machine is lost."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import fail, fail_badly, film_of_text, open_tools
+
+from avgan.curation.engines import Work, Worker
+from avgan.curation.engines.local import make_in_processes
+from avgan.curation.pipeline import Choice, curate
+from avgan.curation.record import Video
+from avgan.curation.tables import save_plan
+from avgan.curation.tools import Settings
+from avgan.errors import AvganError
+
+ray = pytest.importorskip("ray")
+
+from avgan.curation.engines import ray as engine  # noqa: E402 (where ray is not, there is nothing to test)
+
+
+def built(
+    videos: Sequence[Video], out: Path, engine: Any, open_tools: Any = open_tools
+) -> dict[str, bytes]:
+    curate(videos, out, settings=Settings(), choice=Choice(), open_tools=open_tools, engine=engine)
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith("work")}
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Video]:
+    return [
+        film_of_text(
+            tmp_path / "videos", f"film{n:02}", clips=3, noise=n, wait=0.05, label="abc"[n % 3]
+        )
+        for n in range(40)
+    ]
+
+
+def test_what_an_actor_says_becomes_what_it_means(tmp_path: Path) -> None:
+    save_plan(tmp_path / "plan.parquet", [[film_of_text(tmp_path, "one", clips=2)]], "")
+    row = {
+        name: column[0]
+        for name, column in engine.Actor(Work(tmp_path, "run", open_tools))({"number": [0]}).items()
+    }
+    assert engine.report_of(row).num_clips == 2
+    row = {
+        name: column[0]
+        for name, column in engine.Actor(Work(tmp_path, "run", fail))({"number": [0]}).items()
+    }
+    with pytest.raises(AvganError, match=r"^no weights here; get them$"):
+        engine.report_of(row)
+    row = {
+        name: column[0]
+        for name, column in engine.Actor(Work(tmp_path, "run", fail_badly))({"number": [0]}).items()
+    }
+    with pytest.raises(RuntimeError, match="what nobody thought of"):
+        engine.report_of(row)
+
+
+def test_no_cluster_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody there\nmany lines")
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(AvganError, match=r"no Ray cluster at 127.0.0.1:1 \(nobody there\)"):
+        list(engine.make_on_cluster(Work(tmp_path, "run", open_tools), [0], num_jobs=1))
+
+
+def test_nothing_to_do_starts_no_cluster(tmp_path: Path) -> None:
+    assert list(engine.make_on_cluster(Work(tmp_path, "run", open_tools), [], num_jobs=1)) == []
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bytes_also_when_an_actor_is_killed(
+    tmp_path: Path, videos: list[Video], fakes_are_found: None
+) -> None:
+    here = built(videos, tmp_path / "here", partial(make_in_processes, num_jobs=2))
+    for number in (3, 20):  # the first who cuts it is killed
+        path = Path(videos[number].path)
+        path.write_text(f"{path.read_text()} once={tmp_path}/killed{number}")
+    there = built(videos, tmp_path / "there", partial(engine.make_on_cluster, num_jobs=2))
+    assert len(list(tmp_path.glob("killed*"))) == 2
+    assert there == here
+    assert not ray.is_initialized()
+
+
+@pytest.fixture
+def fakes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Ray's processes, which start with an import path of their own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+
+
+@pytest.fixture
+def two_machines(fakes_are_found: None) -> Iterator[Any]:
+    """A cluster of two machines of two cores, both of them processes here."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+    )
+    cluster.add_node(num_cpus=2)
+    ray.init(cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_takes_nothing_along(
+    tmp_path: Path, videos: list[Video], two_machines: Any
+) -> None:
+    def losing(work: Work, numbers: Sequence[int]) -> Any:
+        (other,) = [node for node in two_machines.list_all_nodes() if not node.head]
+        for place, report in enumerate(engine.make_on_cluster(work, numbers, num_jobs=4)):
+            if place == 0:
+                two_machines.remove_node(other, allow_graceful=False)
+            yield report
+
+    def here(work: Work, numbers: Sequence[int]) -> Any:
+        worker = Worker(work)
+        yield from map(worker.make, numbers)
+
+    there = built(videos, tmp_path / "there", losing)
+    assert there["losses.json"] == b"[]\n"
+    assert there == built(videos, tmp_path / "here", here)
