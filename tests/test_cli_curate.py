@@ -14,6 +14,7 @@ from avgan.data.manifest import Manifest
 sys.path.insert(0, str(Path(__file__).parent / "curation"))
 
 from films import drifting, film, hiss, hues
+from video_site import Page, open_site
 
 pytest.importorskip("pyarrow")
 
@@ -137,3 +138,25 @@ def test_what_is_wrong_is_said_in_one_line(
     got, printed, said = avgan("curate", *[text.format(folder) for text in arguments])
     assert (got, printed, len(said)) == (status, "", 1), said
     assert line in said[0]
+
+
+def test_a_list_of_addresses_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("yt_dlp")
+    out = tmp_path / "set"
+    with open_site() as site:
+        lines = ["address,label,licence"]
+        for number, label in enumerate(LABELS):
+            page = Page((folder / label / f"{number}.mp4").read_bytes())
+            lines.append(f"{site.put(f'/{number}.mp4', page)},{label},CC BY")
+        lines.append(f"{site.address}/gone.mp4,yard,")
+        (tmp_path / "list.csv").write_text("\n".join(lines))
+        status, _, said = avgan(
+            "curate", tmp_path / "list.csv", "-o", out, *COMMON, "--per-hour", 0
+        )
+    assert status == 0, said
+    losses = json.loads((out / "losses.json").read_text())
+    assert [(loss["stage"], loss["reason"]) for loss in losses] == [("acquire", "gone")]
+    kept = [clip for clip in Manifest.load(out / "manifest.parquet").clips if clip.status == "kept"]
+    assert {(clip.label, clip.licence) for clip in kept} == {(label, "CC BY") for label in LABELS}
+    assert all(clip.address.startswith("http://127.0.0.1") for clip in kept)
+    assert list((out / "work" / "fetched").rglob("*.mp4")) == [], "what was cut is not kept"

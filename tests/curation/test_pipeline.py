@@ -279,6 +279,7 @@ def test_a_video_that_kills_its_worker_costs_no_other(tmp_path: Path, videos: li
     losses = json.loads((tmp_path / "set" / "losses.json").read_text())
     assert {loss["video_id"] for loss in losses} == {"gone", lethal.id}
     assert outcome.num_clips == 54 - 2
+    assert not list((tmp_path / "set" / "work").glob(".*")), "what the dead began is cleared away"
 
 
 def test_workers_that_cannot_work_say_why(tmp_path: Path, videos: list[Video]) -> None:

@@ -33,7 +33,9 @@ from avgan.errors import AvganError, DataError
 
 WORK = "work"
 VIDEOS_PER_UNIT = 8
-"""What is done again where a unit is broken off; and with more, fewer files lie about."""
+"""At most. More would lose more where a unit is broken off; fewer leave more files about."""
+UNITS_WANTED = 64
+"""At least, where there are as many videos: enough for all workers to have something to do."""
 DUPLICATE = "duplicate"
 
 Say = Callable[[str], None]
@@ -116,6 +118,7 @@ def curate(
         _clear(work)
         numbers = [number for number in range(len(units)) if not is_done(work, number)]
         _make(Work(work, uuid.uuid4().hex, open_tools), numbers, units, engine, say)
+        _clear(work)  # of workers that died
         found = collect(work, units)
         verdicts = decide(found.clips, choice)
         made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
@@ -154,7 +157,8 @@ def plan(
         for id, video in sorted(given.items())
         if id in again or id not in known or _moved(known[id], video) != video
     ]
-    units += [new[i : i + VIDEOS_PER_UNIT] for i in range(0, len(new), VIDEOS_PER_UNIT)]
+    size = max(1, min(VIDEOS_PER_UNIT, len(new) // UNITS_WANTED))
+    units += [new[i : i + size] for i in range(0, len(new), size)]
     if not units:
         raise DataError("there is no video; name a folder, a pattern or a list of videos")
     save_plan(path, units, stated)

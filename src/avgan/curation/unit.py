@@ -239,9 +239,15 @@ class _Maker:
         self._tar.addfile(info, io.BytesIO(content))
 
     def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
-        line = " ".join(detail.split())
+        """Note that nothing, or nothing more, comes of a video."""
         self.losses.append(
-            Loss(video_id=video.id, stage=stage, reason=reason, detail=line, address=video.address)
+            Loss(
+                video_id=video.id,
+                stage=stage,
+                reason=reason,
+                detail=" ".join(detail.split()),
+                address=video.address,
+            )
         )
 
     @contextmanager
