@@ -154,12 +154,24 @@ def _sound_frames(
     container: av.container.InputContainer, notes: list[str]
 ) -> Iterator[av.AudioFrame]:
     """The frames of the first sound track; packets that are damaged are left out, and noted."""
-    for packet in container.demux(container.streams.audio[0]):
+    for packet in packets(container, container.streams.audio[0]):
         try:
             yield from packet.decode()
         except av.error.FFmpegError:
             if DAMAGED not in notes:
                 notes.append(DAMAGED)
+
+
+def packets(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
+    """The packets of one track, to the end of the file."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            # A packet of a track that was not there at first, as where one broadcast follows another: PyAV (18.1)
+            # looks for that track in vain. It is one packet further now.
+            continue
 
 
 def frame_samples(frame: av.AudioFrame) -> Block:

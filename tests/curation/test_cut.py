@@ -1,6 +1,7 @@
 """Clips against videos of known truth: which frame, which sample, whatever the container, and in constant memory."""
 
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import soxr
 from films import counted, film, frame_times, hiss, read_count, read_ticks, tick_times
 
+from avgan.audio import read_audio
 from avgan.curation.cut import cut, picture_times
 from avgan.curation.record import SOUND_RATE_HZ, Cut
 from avgan.curation.tracks import CutError
@@ -251,6 +253,20 @@ def test_damage_in_the_middle_is_survived(tmp_path: Path) -> None:
     clips, _ = all_clips(path, clip_s=5)
     assert len(clips) >= 2
     assert all(clip.sound.shape == (160_000, 2) for clip in clips)
+
+
+def test_a_track_that_appears_on_the_way_is_no_obstacle(tmp_path: Path) -> None:
+    """As in a recorded broadcast, where a programme follows another."""
+    path = film(tmp_path / "a.ts", seconds=6, fps=10)
+    second = film(tmp_path / "b.ts", seconds=1, fps=10).read_bytes()
+    # Its sound gets another number, in the list of tracks and in each packet.
+    second = second.replace(b"\xe1\x01", b"\xe1\x05").replace(b"\x47\x41\x01", b"\x47\x41\x05")
+    path.write_bytes(path.read_bytes() + second)
+    clips, _ = all_clips(path, clip_s=1, skip_s=1)
+    assert len(clips) >= 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is damaged
+        assert len(read_audio(path)) >= 5.9 * 16_000
 
 
 def test_sound_in_a_file_of_its_own(tmp_path: Path) -> None:

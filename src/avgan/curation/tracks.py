@@ -14,7 +14,7 @@ from typing import Any, Literal
 import av
 
 from avgan.errors import AvganError
-from avgan.media import CONTAINERS, LENIENT, Calm, first_line, sound_codecs
+from avgan.media import CONTAINERS, LENIENT, Calm, first_line, packets, sound_codecs
 
 Kind = Literal["picture", "sound"]
 
@@ -85,10 +85,10 @@ class Track:
         yield from self._frames()
 
     def _frames(self) -> Iterator[Any]:
-        packets = self.container.demux(self.stream)
+        coming = packets(self.container, self.stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(coming, None)
             except (av.error.FFmpegError, ValueError):
                 self.damaged, packet = True, None
             if packet is None:
