@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -185,6 +186,30 @@ def test_one_who_is_asked_to_wait_makes_all_wait(
     assert patience.waits == [60.0]
     get(site.put("/walk.mp4", Page(films["walk"])), id="other")
     assert patience.waits == [60.0, 60.0], "the last refusal holds for the next video, too"
+
+
+def test_nobody_waits_for_months(site: Site, get: Fetch, patience: Patience) -> None:
+    page = Page(b"", statuses=[429] * 9, retry_after="9999999")
+    assert lost(get, site.put("/walk.mp4", page), attempts=2).reason == "blocked"
+    assert patience.waits == [3600.0]
+
+
+def test_a_site_that_wants_an_account_is_no_fault_of_the_video(
+    get: Fetch, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> Path:
+        raise told_by("[youtube] x: Sign in to confirm you’re not a bot. Use --cookies")
+
+    monkeypatch.setattr(fetching, "_fetch_once", refuse)
+    address = "https://www.youtube.com/watch?v=aqz-KE-bpKQ"
+    with pytest.raises(AvganError, match=r"youtube.com takes .*cookies of a browser") as caught:
+        get(address)
+    assert not isinstance(caught.value, FetchError)
+    assert patience.waits == []
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n")
+    assert lost(get, address, cookies=cookies, attempts=2).reason == "blocked"
+    assert patience.waits == [900.0]
 
 
 def test_a_busy_server_is_asked_again(
@@ -373,6 +398,15 @@ def test_a_missing_javascript_runtime_is_no_fault_of_the_video(tmp_path: Path) -
     assert "\n" not in str(caught.value)
     with pytest.raises(FetchError):
         library.choose(info | {"webpage_url": "https://example.org/"}, max_height_px=720)
+
+
+def test_a_missing_library_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yt_dlp", None)
+    with pytest.raises(AvganError, match=r"pip install 'avgan\[curate\]'") as caught:
+        fetch(Video(id="a", address="http://127.0.0.1:1/a.mp4"), tmp_path)
+    assert not isinstance(caught.value, FetchError)
 
 
 def test_an_unknown_javascript_runtime_is_refused(get: Fetch) -> None:

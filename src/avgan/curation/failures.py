@@ -57,7 +57,13 @@ class TryAgain(Exception):  # noqa: N818, nobody but `fetch` sees it
     """A failure that a later attempt may not meet; `reason` and `detail` if all of them do."""
 
     def __init__(
-        self, reason: str, detail: str, *, wait_s: float | None = None, host: bool = False
+        self,
+        reason: str,
+        detail: str,
+        *,
+        wait_s: float | None = None,
+        host: bool = False,
+        account: bool = False,
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -66,6 +72,8 @@ class TryAgain(Exception):  # noqa: N818, nobody but `fetch` sees it
         """What the server asks for; None where it does not say."""
         self.host = host
         """Whether it concerns all that is fetched from this host, and not this video alone."""
+        self.account = account
+        """Whether the site takes us for a robot, and wants to see an account."""
 
 
 def refused_with(status: int, *, wait_s: float | None = None) -> FetchError | TryAgain:
@@ -94,8 +102,10 @@ def told_by(message: str) -> FetchError | TryAgain:
     """What an error in words means; unknown ones are broken."""
     detail = one_line(message)
     if _BOT_CHECK.search(detail):
-        hint = "the site wants to see an account: give a cookies file, or fewer videos an hour"
-        return TryAgain("blocked", hint, wait_s=_BOT_WAIT_S, host=True)
+        hint = (
+            "the site takes us for a robot, though it sees an account: fetch fewer videos an hour"
+        )
+        return TryAgain("blocked", hint, wait_s=_BOT_WAIT_S, host=True, account=True)
     if _RATE_LIMITED.search(detail):
         return TryAgain("blocked", detail, wait_s=HOUR_S, host=True)
     for reason, words in _TELLING:

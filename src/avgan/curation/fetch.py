@@ -36,6 +36,7 @@ __all__ = [
 
 FORMAT = 1
 FIRST_WAIT_S = 2.0
+LONGEST_WAIT_S = 3600.0
 PROGRESS_BYTES = 1 << 20
 _OPEN = {
     "protocol_whitelist": "none",  # whatever the file names, nothing else is opened
@@ -111,10 +112,15 @@ def fetch(
                 _remove(folder, video.id)
             raise
         except TryAgain as problem:
+            if problem.account and settings.cookies is None:
+                raise AvganError(
+                    f"{host} takes this machine for a robot and gives nothing more without an account: export the "
+                    "cookies of a browser that is logged in there and name their file, or go on tomorrow, more slowly"
+                ) from None
             arrived = _num_bytes(folder, video.id)
             gets_on = arrived - longest >= PROGRESS_BYTES
             failed, longest = 1 if gets_on else failed + 1, max(longest, arrived)
-            wait_s = problem.wait_s or FIRST_WAIT_S * 2.0 ** (failed - 1)
+            wait_s = min(problem.wait_s or FIRST_WAIT_S * 2.0 ** (failed - 1), LONGEST_WAIT_S)
             if problem.host:
                 hold(shared / ".pace", host, wait_s, clock=clock)
             if failed >= settings.attempts:
