@@ -30,7 +30,7 @@ LIGHT = {"errors", "files", "download", "scenes", "media", "audio", "images", "r
 """What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
 
 HEAVY = {"torch", "lightning", "lightning_fabric", "tensorboard", "sklearn", "matplotlib", "pyarrow", "safetensors",
-         "onnx", "onnxscript", "librosa", "scipy"}  # fmt: skip
+         "onnx", "onnxscript", "librosa", "scipy", "yt_dlp", "cv2"}  # fmt: skip
 """Packages of the extras; those in `data` may use pyarrow, see `data_stays_free_of_torch`."""
 
 MAX_FILE_LINES = 400
