@@ -86,16 +86,10 @@ def fetch(
         AvganError: yt-dlp or what it needs is missing, the cookies or the folder cannot be used: no video will come.
     """
     settings = settings or FetchSettings()
-    if video.path:
-        if not Path(video.path).is_file():
-            raise FetchError("gone", f"{video.path}: no such file")
-        return Path(video.path)
-    if (known := _read_note(folder, video.id)) is not None:
-        return folder / known["files"][0]["name"]
+    if (path := _at_hand(video, folder)) is not None:
+        return path
     _check_address(video.address)
     _make(folder)
-    if (folder / f"{video.id}.json").exists():  # and yet something is missing or cut off
-        _remove(folder, video.id)
     shared = settings.shared or folder
     access = _access(shared, settings)
     address, failed, longest = video.address, 0, _num_bytes(folder, video.id)
@@ -113,10 +107,7 @@ def fetch(
             raise
         except TryAgain as problem:
             if problem.account and settings.cookies is None:
-                raise AvganError(
-                    f"{host} takes this machine for a robot and gives nothing more without an account: export the "
-                    "cookies of a browser that is logged in there and name their file, or go on tomorrow, more slowly"
-                ) from None
+                raise _wants_account(host) from None
             arrived = _num_bytes(folder, video.id)
             gets_on = arrived - longest >= PROGRESS_BYTES
             failed, longest = 1 if gets_on else failed + 1, max(longest, arrived)
@@ -129,6 +120,27 @@ def fetch(
             say(f"{video.id}: {problem.detail}; trying again in {wait_s:.0f} s")
             if not problem.host:
                 sleep(wait_s)
+
+
+def _at_hand(video: Video, folder: Path) -> Path | None:
+    """The file of a video that is one already, or was fetched before; None where there is none, or not all of it."""
+    if video.path:
+        if not Path(video.path).is_file():
+            raise FetchError("gone", f"{video.path}: no such file")
+        return Path(video.path)
+    note = _read_note(folder, video.id)
+    if note is not None:
+        return folder / str(note["files"][0]["name"])
+    if (folder / f"{video.id}.json").exists():  # and yet something is missing or cut off
+        _remove(folder, video.id)
+    return None
+
+
+def _wants_account(host: str) -> AvganError:
+    return AvganError(
+        f"{host} takes this machine for a robot and gives nothing more without an account: export the cookies of a "
+        "browser that is logged in there and name their file, or go on tomorrow, more slowly"
+    )
 
 
 def _check_address(address: str) -> None:
