@@ -2,9 +2,11 @@
 
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soxr
@@ -183,10 +185,34 @@ def test_a_gap_in_the_sound_moves_nothing_and_costs_the_clips_it_touches(tmp_pat
         assert heard * SOUND_RATE_HZ == pytest.approx(expected * SOUND_RATE_HZ, abs=0.6)
 
 
+def test_time_stamps_that_jump_by_hours_cost_neither_hours_nor_what_came_before(
+    tmp_path: Path,
+) -> None:
+    def later(packet: Any, time_s: float) -> bool:
+        ticks = round((36_000 if time_s >= 9 else 0) / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+        return True
+
+    in_order = {"bf": "0"}
+    whole = film(tmp_path / "whole.mkv", seconds=14, fps=10, size=(64, 48), stream_options=in_order)
+    jumped = tmp_path / "jumped.mkv"
+    _copy(whole, jumped, later)
+    clips, reason = all_clips(jumped, clip_s=1)
+    assert [clip.start_s for clip in clips] == [5, 6, 7, 8]
+    assert reason == "damaged"
+
+
 def _drop_sound(source: Path, target: Path, *, from_s: float, to_s: float) -> None:
     """Copy a film without some packets of its sound."""
-    import av
 
+    def stays(packet: Any, time_s: float) -> bool:
+        return packet.stream.type != "audio" or not from_s <= time_s < to_s
+
+    _copy(source, target, stays)
+
+
+def _copy(source: Path, target: Path, stays: Callable[[Any, float], bool]) -> None:
+    """Copy the packets that stay, of which `stays` is told the time."""
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
         first = {s.index: s.start_time for s in old.streams}
@@ -194,10 +220,9 @@ def _drop_sound(source: Path, target: Path, *, from_s: float, to_s: float) -> No
             if packet.dts is None:
                 continue
             time_s = float((packet.pts - first[packet.stream.index]) * packet.time_base)
-            if packet.stream.type == "audio" and from_s <= time_s < to_s:
-                continue
-            packet.stream = streams[packet.stream.index]
-            new.mux(packet)
+            if stays(packet, time_s):
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
 
 
 @pytest.mark.parametrize(
