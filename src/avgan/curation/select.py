@@ -58,10 +58,12 @@ class Limits:
     """Share of the clip that is silent."""
     max_clipped: float = 0.02
     """Share of samples on a plateau at full scale; of loud recordings 0.0003 at the worst."""
-    max_music: float = 0.5
-    """Weight of music in [0, 1]."""
+    max_music: float = 0.2
+    """Weight of music in [0, 1]. YAMNet's exceeds it in 2 of 200 clips of ESC-50, a siren and a bell, and in 7 of 8
+    where chords are laid over rain, engines and the like, half as loud; music that is softer yet it does not hear."""
     max_speech: float = 0.8
-    """Weight of speech in [0, 1]. Higher than that of music: people talk in a place, but rarely to the camera."""
+    """Weight of speech in [0, 1]; in ESC-50 0.41 in 99 of 100, at most 0.8 (laughter). Higher than that of music:
+    people talk in a place, but rarely to the camera."""
 
 
 def black(clip: Candidate, limits: Limits) -> str:
