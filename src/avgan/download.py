@@ -106,7 +106,8 @@ def _transfer(remote: Remote, partial: Path, say: Callable[[str], None]) -> None
             f"{remote.url}: holds more than the {remote.max_bytes:,} bytes allowed; see that it is the right file"
         ) from None
     except urllib.error.HTTPError as error:
-        _refused(error, remote, partial)
+        with error:  # the answer, whose connection stays open otherwise
+            _refused(error, remote, partial)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise _unwritable(partial, error) from error

@@ -68,6 +68,7 @@ def resolve(address: str) -> str:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             content = response.read(MOST_BYTES)
     except urllib.error.HTTPError as error:
+        error.close()
         problem = refused_with(error.code, wait_s=wait_asked(error.headers.get("Retry-After", "")))
         if isinstance(problem, TryAgain):
             raise problem from None
