@@ -32,7 +32,7 @@ class DataSection(Section):
     """Which sounds and pictures, how they are paired and which of them are kept away."""
 
     sounds: str = "auto"
-    """Data set of the sounds; `auto` takes what it finds: ESC-50, a TAU set, a curated one, or a folder for each label."""
+    """Data set of the sounds; `auto` takes what it finds: ESC-50, a TAU set, a curated one, a folder for each label."""
     images: str = "miniplaces"
     """Data set of the pictures; the same as `sounds` where one data set has both, as videos do."""
     pairs: Literal["matching", "shuffled"] = "matching"
