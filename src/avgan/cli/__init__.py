@@ -3,4 +3,15 @@
 from avgan.cli import compare, curate, data, live, models, recordings, runs, service, why
 from avgan.cli.app import main
 
-__all__ = ["compare", "curate", "data", "live", "main", "models", "recordings", "runs", "service", "why"]
+__all__ = [
+    "compare",
+    "curate",
+    "data",
+    "live",
+    "main",
+    "models",
+    "recordings",
+    "runs",
+    "service",
+    "why",
+]
