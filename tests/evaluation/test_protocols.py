@@ -115,6 +115,24 @@ def test_a_label_the_run_was_never_taught_is_named(
         score(networks, described, held_out(replace(folded, clips=clips), ("3",)), name="3")
 
 
+def test_what_a_data_set_leaves_for_a_test_is_scored_and_nothing_else(
+    trained: tuple[AVGAN, Checkpoint], folded: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, described = trained
+    monkeypatch.setattr(protocols, "load_finished", lambda run: (networks, described))
+
+    def parts(of_fold: dict[str, str]) -> Manifest:
+        clips = tuple(replace(clip, split=of_fold.get(clip.fold, "train")) for clip in folded.clips)
+        return replace(folded, clips=clips)
+
+    scored = protocols.score_test(Path("run"), parts({"3": "test"}))
+    assert scored.clip_ids == [clip.id for clip in folded.clips if clip.fold == "3"]
+    with pytest.raises(LeakageError):
+        protocols.score_test(Path("run"), parts({"2": "test"}))
+    with pytest.raises(DataError, match="holdout"):
+        protocols.score_test(Path("run"), parts({}))
+
+
 def test_a_checkpoint_remembers_what_it_was_trained_on(tiny_run: Path, tiny_videos: Path) -> None:
     _, described = checkpoint.load_networks(tiny_run)
     files = {path.relative_to(tiny_videos).as_posix() for path in tiny_videos.rglob("*.mp4")}

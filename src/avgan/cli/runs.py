@@ -72,9 +72,9 @@ def evaluate(
     run
         Folder of a run made by `avgan train`.
     protocol
-        What is scored: holdout (what the run kept away), esc50 (trains and scores the five official
-        folds), tau2019 or tau_av_2021 (the publisher's test part, by city), tau2019_cities (trains ten
-        runs, each without a city) or pictures (what it imagines).
+        What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 (trains
+        and scores the five official folds), tau2019 or tau_av_2021 (the publisher's test part, by city),
+        tau2019_cities (trains ten runs, each without a city) or pictures (what it imagines).
     data
         The folder that it was trained on.
     output

@@ -3,6 +3,7 @@
 - `esc50`: the official five folds. For each, generator and classifier are trained anew without it (the VQ-VAE has
   never heard a sound and is shared), then scored on it. A run that already holds a fold out serves as that fold.
 - `holdout`: the run itself, on the folds it held out, or on what it kept aside for validation.
+- `test`: the run itself on what its data set leaves for a test, as curated ones do.
 - `pictures`: what the run imagines for those folds, by a judge of scenes and for the eye (see `pictures`).
 - `tau2019`, `tau_av_2021`: the run itself on the publisher's test part, in cities it has heard and in others.
 - `tau2019_cities`: ten runs, each without a city, scored in it (see `tau` for all three).
@@ -41,7 +42,7 @@ from avgan.model import AVGAN
 from avgan.training.data import read_sounds
 from avgan.training.run import NAMES, train
 
-PROTOCOLS = ("esc50", "holdout", "pictures", "tau2019", "tau2019_cities", "tau_av_2021")
+PROTOCOLS = ("esc50", "holdout", "test", "pictures", "tau2019", "tau2019_cities", "tau_av_2021")
 ESC50_FOLDS = ("1", "2", "3", "4", "5")
 DATASET_OF = {
     "tau2019": "tau2019",
@@ -108,6 +109,8 @@ def evaluate(
         more = measure_folds(scored) if protocol == "esc50" else measure_tau(scored, sounds)
     elif protocol == "holdout":
         scored, more = [score_held_out(run, sounds)], {}
+    elif protocol == "test":
+        scored, more = [score_test(run, sounds)], {}
     else:
         scored, more = score_tau(run, sounds, frames=protocol == "tau_av_2021")
     report = summarise(protocol, described, scored, sounds) | more
@@ -254,6 +257,15 @@ def score_held_out(run: Path, sounds: Manifest) -> Scored:
             f"{run}: this run kept nothing aside; train with --set data.validation_fraction=0.2"
         )
     return score(networks, trained, test, name="validation")
+
+
+def score_test(run: Path, sounds: Manifest) -> Scored:
+    """Score a run on the part of its data set that is called test."""
+    networks, trained = load_finished(run)
+    test = sounds.select(lambda clip: clip.split == "test" and bool(clip.audio_path))
+    if not test.clips:
+        raise DataError(f"{sounds.root}: leaves nothing for a test; use --protocol holdout")
+    return score(networks, trained, test, name="test")
 
 
 def score_tau(run: Path, sounds: Manifest, *, frames: bool) -> tuple[list[Scored], dict[str, Any]]:
