@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from fakes import die, fail, fail_badly, film_of_text, open_tools
 
-from avgan.curation.division import Division
-from avgan.curation.duplicates import Likeness
+from avgan.curation.choosing.division import Division
+from avgan.curation.choosing.duplicates import Likeness
+from avgan.curation.choosing.select import Limits, Rules
 from avgan.curation.engines import Work, Worker
 from avgan.curation.engines.local import make_in_processes
 from avgan.curation.pipeline import Choice, Outcome, curate
 from avgan.curation.record import Video
-from avgan.curation.select import Limits, Rules
 from avgan.curation.tools import Settings
 from avgan.data.manifest import Manifest
 from avgan.errors import AvganError, DataError

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from avgan.cli.app import UsageError, app, extra, key_value, say, show_progress, terminable
 
 if TYPE_CHECKING:
-    from avgan.curation.division import Division
+    from avgan.curation.choosing.division import Division
     from avgan.curation.pipeline import Choice, Outcome
     from avgan.curation.tools import Settings, Tools
 
@@ -88,7 +88,7 @@ def curate(*source: str, order: Order) -> int:
         raise UsageError("name a folder of videos, a pattern in quotes, or a list of addresses")
     with extra("curate"):
         from avgan.curation.engines.named import engine_named
-        from avgan.curation.fetch import WORTH_ANOTHER_DAY
+        from avgan.curation.fetching.fetch import WORTH_ANOTHER_DAY
         from avgan.curation.pipeline import curate
         from avgan.curation.sources import find_all
 
@@ -130,9 +130,9 @@ def settings_of(order: Order) -> "Settings":
 
 def choice_of(order: Order) -> "Choice":
     """Which clips are kept."""
-    from avgan.curation.duplicates import Likeness
+    from avgan.curation.choosing.duplicates import Likeness
+    from avgan.curation.choosing.select import DEFECTS, Limits, Rules
     from avgan.curation.pipeline import DUPLICATE, Choice
-    from avgan.curation.select import DEFECTS, Limits, Rules
 
     known = (*DEFECTS, DUPLICATE)
     for defect in order.tolerate:
@@ -155,7 +155,7 @@ def choice_of(order: Order) -> "Choice":
 
 def division_of(order: Order) -> "Division":
     """How the clips are divided."""
-    from avgan.curation.division import SPLITS, Division
+    from avgan.curation.choosing.division import SPLITS, Division
 
     parts = order.shares.split(",")
     if len(parts) > len(SPLITS):
@@ -169,7 +169,7 @@ def division_of(order: Order) -> "Division":
 
 def opener(order: Order, settings: "Settings") -> "partial[Tools]":
     """Opens the tools of a worker, wherever it is."""
-    from avgan.curation.fetch import FetchSettings
+    from avgan.curation.fetching.fetch import FetchSettings
     from avgan.curation.tools import open_tools
 
     fetching = FetchSettings(

@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.division import Division, divide
-from avgan.curation.duplicates import Likeness, find_duplicates
+from avgan.curation.choosing.division import Division, divide
+from avgan.curation.choosing.duplicates import Likeness, find_duplicates
+from avgan.curation.choosing.select import Rules, Verdict, select
 from avgan.curation.engines import FACTS, PLAN, Engine, Work
 from avgan.curation.progress import Progress
 from avgan.curation.record import Candidate, Loss, Video
-from avgan.curation.select import Rules, Verdict, select
 from avgan.curation.tables import load_clips, load_plan, save_plan
 from avgan.curation.tools import Settings, Tools
 from avgan.curation.unit import CLIPS, LOSSES, MEDIA, folder_of, is_done, read_report
@@ -109,7 +109,7 @@ def curate(
     Raises:
         DataError: `out` was begun with other settings, or is being written to.
     """
-    from avgan.curation.write import write
+    from avgan.curation.writing.write import write
 
     work = out.absolute() / WORK
     work.mkdir(parents=True, exist_ok=True)

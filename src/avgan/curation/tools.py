@@ -17,7 +17,7 @@ from avgan.curation.record import Cut, Measures, Tags, Video
 from avgan.errors import DataError
 
 if TYPE_CHECKING:
-    from avgan.curation.fetch import FetchSettings
+    from avgan.curation.fetching.fetch import FetchSettings
     from avgan.curation.taggers import Tagger
 
 Fetch = Callable[[Video, Path], Video]
@@ -73,9 +73,9 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
 
     Raises DataError where a tagger's weights are not there.
     """
-    from avgan.curation.cut import cut
-    from avgan.curation.fetch import fetch, known_of
-    from avgan.curation.measures import measure
+    from avgan.curation.cutting.cut import cut
+    from avgan.curation.cutting.measures import measure
+    from avgan.curation.fetching.fetch import fetch, known_of
     from avgan.curation.taggers import open_tagger
 
     sees = open_tagger(settings.sees, weights) if settings.sees else None
@@ -141,7 +141,7 @@ def _hear(tagger: "Tagger | None", sounds: Sequence[np.ndarray]) -> list[Heard]:
 def _blur(what: Sequence[str], frame: np.ndarray) -> np.ndarray:
     if not what:
         return frame
-    from avgan.curation.privacy import blur
+    from avgan.curation.cutting.privacy import blur
 
     blurred: np.ndarray = blur(frame, what)
     return blurred

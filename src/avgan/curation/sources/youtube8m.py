@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from avgan.curation.failures import FetchError, TryAgain, refused_with, wait_asked
+from avgan.curation.fetching.failures import FetchError, TryAgain, refused_with, wait_asked
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube
 from avgan.curation.sources.source import Source, id_of

@@ -13,9 +13,9 @@ import soxr
 from films import counted, film, frame_times, hiss, read_count, read_ticks, tick_times
 
 from avgan.audio import read_audio
-from avgan.curation.cut import cut, picture_times
+from avgan.curation.cutting.cut import cut, picture_times
+from avgan.curation.cutting.tracks import CutError
 from avgan.curation.record import SOUND_RATE_HZ, Cut
-from avgan.curation.tracks import CutError
 
 
 def shown_at(time_s: float, times: list[float]) -> int:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from avgan import __version__
-from avgan.curation.card import Making, card_text, facts
-from avgan.curation.page import page
+from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import Candidate, Loss
-from avgan.curation.select import Verdict
+from avgan.curation.writing.card import Making, card_text, facts
+from avgan.curation.writing.page import page
 from avgan.data.datasets.curated import (
     CURATED,
     FORMAT,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import FRAME_WIDTH_PX, SOUND_RATE_HZ, Loss
-from avgan.curation.select import Verdict
 from avgan.runtime.drawing import plain
 
 SPLITS = ("train", "validation", "test")

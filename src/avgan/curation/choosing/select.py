@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from avgan.curation.choosing.spelling import AUDIOSET_SPELLING, PLACES365_SPELLING
 from avgan.curation.record import Candidate, Tags
-from avgan.curation.spelling import AUDIOSET_SPELLING, PLACES365_SPELLING
 from avgan.errors import ConfigError
 from avgan.scenes import TABLE_1, Table1Row
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from avgan.curation.bars import bar_share, find_bars
-from avgan.curation.hashes import look_hash, voice_hash
+from avgan.curation.cutting.bars import bar_share, find_bars
+from avgan.curation.cutting.hashes import look_hash, voice_hash
 from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
 SILENT_DB = -70.0

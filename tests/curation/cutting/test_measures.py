@@ -9,10 +9,10 @@ import pytest
 import soxr
 from films import drifting, film, hiss, hues
 
-from avgan.curation.bars import Bars, bar_share, find_bars
-from avgan.curation.cut import cut
-from avgan.curation.hashes import look_hash, num_different_bits, voice_hash
-from avgan.curation.measures import (
+from avgan.curation.cutting.bars import Bars, bar_share, find_bars
+from avgan.curation.cutting.cut import cut
+from avgan.curation.cutting.hashes import look_hash, num_different_bits, voice_hash
+from avgan.curation.cutting.measures import (
     clipped_share,
     level_db,
     luminance,

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import Candidate
-from avgan.curation.select import Verdict
 from avgan.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")

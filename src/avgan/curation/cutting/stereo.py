@@ -15,8 +15,8 @@ import numpy as np
 import soxr
 
 from avgan.audio import LARGEST, MAX_RATE_HZ, MIN_RATE_HZ
+from avgan.curation.cutting.tracks import Track
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.tracks import Track
 from avgan.media import BLOCK_SAMPLES, frame_samples
 
 GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a gap, or an overlap

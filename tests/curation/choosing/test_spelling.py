@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from avgan.curation.spelling import AUDIOSET_SPELLING, PLACES365_SPELLING, places, sounds
+from avgan.curation.choosing.spelling import AUDIOSET_SPELLING, PLACES365_SPELLING, places, sounds
 from avgan.curation.taggers.labels import read_labels, read_places
 from avgan.errors import DataError
 from avgan.scenes import TABLE_1

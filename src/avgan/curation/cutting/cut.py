@@ -18,10 +18,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from avgan.curation.bars import Bars, find_bars
+from avgan.curation.cutting.bars import Bars, find_bars
+from avgan.curation.cutting.stereo import Sounds
+from avgan.curation.cutting.tracks import CutError, Track, open_track
 from avgan.curation.record import FRAME_WIDTH_PX, Cut
-from avgan.curation.stereo import Sounds
-from avgan.curation.tracks import CutError, Track, open_track
 
 CLIP_LENGTHS_S = (10.0, 5.0, 1.0)
 """Of the paper: 10 s for DCASE, 5 s for ESC-50, 1 s besides. Any other is cut as well."""

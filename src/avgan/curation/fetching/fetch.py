@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import av
 
-from avgan.curation.failures import WORTH_ANOTHER_DAY, FetchError, TryAgain
-from avgan.curation.pace import Clock, Sleep, hold, host_of, take_turn
+from avgan.curation.fetching.failures import WORTH_ANOTHER_DAY, FetchError, TryAgain
+from avgan.curation.fetching.pace import Clock, Sleep, hold, host_of, take_turn
+from avgan.curation.fetching.ytdlp import Access, Info, library
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube, youtube8m
-from avgan.curation.ytdlp import Access, Info, library
 from avgan.errors import AvganError
 from avgan.files import write_whole
 

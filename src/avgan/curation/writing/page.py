@@ -15,9 +15,9 @@ from typing import Any
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.curation.card import balance, said
+from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import Candidate, Tags
-from avgan.curation.select import Verdict
+from avgan.curation.writing.card import balance, said
 from avgan.data.excerpt import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.failures import (
+from avgan.curation.fetching.failures import (
     FetchError,
     TryAgain,
     one_line,

@@ -1,0 +1,1 @@
+"""A video -> clips with their sound and pictures, and what is measured of them."""

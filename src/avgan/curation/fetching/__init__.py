@@ -1,0 +1,1 @@
+"""Videos behind addresses, brought here."""

@@ -1,0 +1,1 @@
+"""Clips that were kept -> shards, manifest, card and page."""
