@@ -19,12 +19,20 @@ THIN = "\u202f"
 """A narrow space at which no line is broken."""
 
 
-def assemble(*, title: str, heading: str, lead: str, sections: Sequence[str], note: str) -> str:
-    """The page around its sections; all but `title` is HTML already."""
-    script = page_file("evaluation.js")
+def assemble(
+    *,
+    title: str,
+    heading: str,
+    lead: str,
+    sections: Sequence[str],
+    note: str,
+    look: str = "evaluation",
+) -> str:
+    """The page around its sections; all but `title` is HTML already. `look` names its style and its script."""
+    script = page_file(f"{look}.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return Template(page_file("evaluation.html")).substitute(
-        style=page_file("report.css") + page_file("evaluation.css"),
+    return Template(page_file("sections.html")).substitute(
+        style=page_file("report.css") + page_file(f"{look}.css"),
         script=script,
         script_hash=f"sha256-{digest}",
         title=html.escape(title),

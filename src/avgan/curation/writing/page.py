@@ -3,13 +3,11 @@
 The page holds everything itself and asks no server for anything.
 """
 
-import base64
 import hashlib
 import html
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from PIL import Image
@@ -21,8 +19,8 @@ from avgan.curation.writing.card import balance, said
 from avgan.data.excerpt import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
-from avgan.evaluation.parts import whole_percent
-from avgan.report import data_uri, jpeg_uri, mp3, page_file
+from avgan.evaluation.parts import assemble, whole_percent
+from avgan.report import data_uri, jpeg_uri, mp3
 from avgan.runtime.drawing import plain
 from avgan.runtime.wording import clock
 
@@ -32,33 +30,31 @@ PER_SCENE = 6
 PER_REASON = 4
 MAX_CLIPS = 240  # each adds some 80 kB
 KINDS = ("train", "validation", "test")
+SPOKEN = '<p class="now" role="status" aria-live="polite"></p>'
+"""Where the script says what plays, for who does not see it."""
 
 Media = Mapping[str, Path]
 
 
 def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) -> str:
     """The page of a data set, `known` from `card.facts`; sounds and pictures are read from the units' tars."""
-    script = page_file("curation.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [
-        _counts_section(known),
-        *_scene_sections(known, verdicts, media),
-        _drop_out_section(known),
-        _dropped_section(verdicts, media),
-        _making_section(known),
-    ]
-    return Template(page_file("curation.html")).substitute(
-        style=page_file("report.css") + page_file("curation.css"),
-        script=script,
-        script_hash=f"sha256-{digest}",
-        title=html.escape(known["title"]),
+    return assemble(
+        title=known["title"],
         heading=_heading(known),
         lead="Press a picture to hear it. With the keyboard: <kbd>Tab</kbd> to a picture, <kbd>Space</kbd> plays, "
         "<kbd>←</kbd> <kbd>→</kbd> go on to the next.",
-        sections="\n".join(filter(None, sections)),
+        sections=[
+            _counts_section(known),
+            *_scene_sections(known, verdicts, media),
+            _drop_out_section(known),
+            _dropped_section(verdicts, media),
+            _making_section(known),
+            SPOKEN,
+        ],
         note=f"Shown are the first {HEARD_S:g} s of clips that were drawn by lot, the sound as models hear it: one "
         "channel, 16 kHz. The recordings belong to their authors: pass this page on only where their licences "
         f"allow. Hash of the list: <code>{html.escape(known['hash'])}</code>",
+        look="curation",
     )
 
 
