@@ -255,7 +255,10 @@ def explanation(report: dict[str, Any]) -> list[str]:
     """What the columns mean, a sentence each."""
     budget = report["budget_s"]
     limit = "each fit took its time" if budget is None else f"each fit had {budget / 60:g} min"
-    shared = f"AVGAN took over the VQ-VAE of {report['vqvae']}, whose training is not counted."
+    shared = (
+        f"AVGAN took over the VQ-VAE of {report['vqvae']} where it would have trained it alike; "
+        "its training is not counted."
+    )
     return [
         f"{report['title']}; seed {report['seed']}; {limit}; made with avgan {report['avgan']}.",
         *([shared] if report["vqvae"] else []),
