@@ -15,6 +15,7 @@ import * as why from "./why.js";
 const LONGEST_RECORDING_S = 600;
 const SHORTEST_RECORDING_S = 1;
 const HOP_S = 1;
+const SLACK_S = 0.1; // browsers decode some milliseconds more than a file holds
 const NO_ACCESS = 401;
 const WORTH_ANOTHER_TRY = [0, 408, 429, 500, 502, 503, 504]; // 0: no answer at all
 
@@ -74,7 +75,7 @@ async function analyse(file) {
   const opened = player.open(file);
   const seen = showSound(file, opened, signal);
   try {
-    const hop_s = (await opened) > window_s ? HOP_S : undefined; // one window needs no others beside it
+    const hop_s = (await opened) > window_s + SLACK_S ? HOP_S : undefined; // one window needs no others beside it
     const onSent = (share) => progress(share < 1 ? "Sending" : "Listening", share);
     const found = await api.classify(file, { hop_s, onSent, signal });
     answer.show(found);
