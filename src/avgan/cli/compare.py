@@ -31,7 +31,7 @@ def compare(
     data
         A folder for each label, or the folder that holds the data sets.
     output
-        Folder of the answers and of the table: compare.md, compare.html, compare.json.
+        Folder of the answers and of the table: compare.md, compare.html, compare.json, and a plot, compare.png.
     methods
         Names with commas between them, all, or ablations: AVGAN with one thing after the other taken away.
     folds
@@ -67,7 +67,7 @@ def compare(
         )
     show_progress("")
     print(plain(report))
-    say(f"the table: {output / 'compare.html'}, compare.md, compare.json")
+    say(f"the table: {output / 'compare.html'}, compare.md, compare.json, compare.png")
     return 1 if report["failed"] else 0
 
 

@@ -11,6 +11,7 @@ from avgan.baselines.rival import Card
 from avgan.data.manifest import Clip, Manifest
 from avgan.evaluation.comparison.answers import Answers, Settings
 from avgan.evaluation.comparison.folds import Protocol, divide
+from avgan.evaluation.comparison.plot import named
 from avgan.evaluation.comparison.table import (
     build_report,
     counted,
@@ -165,6 +166,7 @@ def test_a_comparison_without_answers_is_an_empty_table(protocol: Protocol, tmp_
         "compare.json",
         "compare.md",
         "compare.html",
+        "compare.png",
     }
 
 
@@ -188,3 +190,12 @@ def test_large_numbers_are_short(number: float | None, shown: str) -> None:
 )
 def test_probabilities_have_the_digits_that_matter(p: float, shown: str) -> None:
     assert p_cell(p) == shown
+
+
+def test_a_plot_names_methods_with_the_folds_that_are_missing(report: dict[str, Any]) -> None:
+    row = report["methods"][0]
+    assert named(row, len(row["by_fold"])) == row["title"]
+    assert named(row, len(row["by_fold"]) + 2).endswith(
+        f"{len(row['by_fold'])} of {len(row['by_fold']) + 2} folds"
+    )
+    assert named(row | {"by_fold": {}}, 5) == row["title"]  # people: nobody was asked

@@ -3,7 +3,7 @@
     OUT/settings.json                     protocol, seed and budget, which all answers share
         answers/<method>/fold-<name>.json written whole when a fold is done; a second call does the rest
         runs/                             of AVGAN itself, resumed within a fold
-        compare.json  compare.md  compare.html
+        compare.json  compare.md  compare.html  compare.png
 
 The table holds every method that has answers in OUT, so that calls for different methods, also at the same time, add
 up to one table.

@@ -15,7 +15,8 @@ from avgan.baselines.rival import Card
 from avgan.evaluation import metrics
 from avgan.evaluation.comparison.answers import Answers, Settings
 from avgan.evaluation.comparison.folds import Protocol
-from avgan.files import write_whole
+from avgan.evaluation.comparison.plot import plot
+from avgan.files import whole, write_whole
 
 HUMAN = "human"
 
@@ -167,10 +168,12 @@ def mean_of(folds: Sequence[Answers], value: Callable[[Answers], float | None]) 
 
 
 def write_table(report: dict[str, Any], out: Path) -> None:
-    """Write compare.json, compare.md and compare.html into `out`."""
+    """Write compare.json, compare.md, compare.html and the plot compare.png into `out`."""
     write_whole(out / "compare.json", json.dumps(report, indent=1) + "\n")
     write_whole(out / "compare.md", markdown(report))
     write_whole(out / "compare.html", page(report))
+    with whole(out / "compare.png") as unfinished:
+        plot(report, unfinished)
 
 
 def headings(report: dict[str, Any]) -> list[str]:
