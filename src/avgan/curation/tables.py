@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from avgan.curation.record import Candidate, Measures, Video
@@ -14,6 +15,9 @@ UNIT = "unit"
 """Column of a plan: the number of the unit that a video is in."""
 ROWS_PER_GROUP = 10_000
 """Of a plan: what a worker reads to find the few videos of its unit."""
+
+REPEATED = ("video_id", "source_id", "label", "address", "licence", "place")
+"""Columns of clips with the same text in many rows: kept once, all clips are in memory together."""
 
 
 def save_plan(path: Path, units: Iterable[Iterable[Video]], settings: str) -> Path:
@@ -51,7 +55,9 @@ def load_clips(path: Path) -> list[Candidate]:
 
 def _clip_of_row(row: dict[str, Any]) -> Candidate:
     for kind in ("scenes", "sounds"):
-        row[kind] = tuple((tag["name"], tag["weight"]) for tag in row[kind])
+        row[kind] = tuple((intern(tag["name"]), tag["weight"]) for tag in row[kind])
+    for name in REPEATED:
+        row[name] = intern(row[name])
     return Candidate(**{**row, "measures": Measures(**row["measures"])})
 
 
