@@ -31,6 +31,10 @@ ABLATIONS: dict[str, Ablation] = {
         "is it the right pictures that help, or any?",
         {"data.pairs": "shuffled"},
     ),
+    "strong-pairs": Ablation(
+        "are pictures of a place worth showing where the sound says little of it?",
+        {"data.pairs": "strong"},
+    ),
     "no-critic": Ablation(
         "what does the critic add to the reconstruction?",
         {"imagination.adversarial_weight": "0"},

@@ -35,8 +35,9 @@ class DataSection(Section):
     """Data set of the sounds; `auto` takes what it finds: ESC-50, a TAU set, a curated one, a folder for each label."""
     images: str = "miniplaces"
     """Data set of the pictures; the same as `sounds` where one data set has both, as videos do."""
-    pairs: Literal["matching", "shuffled"] = "matching"
-    """`shuffled` shows each sound what belongs to another one: the control that tells what pictures are worth."""
+    pairs: Literal["matching", "strong", "shuffled"] = "matching"
+    """`strong` shows sounds that say little of the place any picture; `shuffled` shows each sound what belongs to
+    another one: the control that tells what pictures are worth."""
     window_s: float = Field(5.0, gt=0)
     """Length of sound the generator hears."""
     held_out_folds: tuple[str, ...] = ()

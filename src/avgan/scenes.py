@@ -198,3 +198,10 @@ def scene_of_label(dataset: str) -> dict[str, str]:
         known = ", ".join(sorted(PLACES_OF_DATASET))
         raise DataError(f"{dataset}: its labels are not mapped to scenes; mapped are: {known}")
     return {label: place.scene for label, place in places.items()}
+
+
+def strong_labels(dataset: str) -> frozenset[str]:
+    """Labels of a data set that say well which place it is. Raises DataError as `scene_of_label`."""
+    scene_of_label(dataset)
+    places = PLACES_OF_DATASET[dataset]
+    return frozenset(label for label, place in places.items() if place.strength == "strong")

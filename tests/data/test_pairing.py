@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.pairing import pair_by_label, pair_synchronous, pair_within, shuffled
+from avgan.data.pairing import only_strong, pair_by_label, pair_synchronous, pair_within, shuffled
 from avgan.errors import DataError
 
 SOUNDS = tuple(
@@ -114,6 +114,18 @@ def test_the_control_keeps_the_choices_and_loses_their_tie_to_the_sounds() -> No
     assert all(
         (a == b).all() for a, b in zip(control.image_choices, again.image_choices, strict=True)
     )
+
+
+def test_weak_sounds_may_be_shown_anything_and_strong_ones_keep_their_place() -> None:
+    pairing = pair_by_label(SOUNDS, IMAGES, SCENES)
+    strong = {SOUNDS[0].label}
+    loosened = only_strong(pairing, strong)
+    assert 0 < sum(sound.label in strong for sound in SOUNDS) < len(SOUNDS)
+    for sound, before, after in zip(
+        SOUNDS, pairing.image_choices, loosened.image_choices, strict=True
+    ):
+        kept = before.tolist() if sound.label in strong else list(range(len(IMAGES)))
+        assert after.tolist() == kept
 
 
 def test_videos_beside_labels_without_any_are_paired_by_label() -> None:

@@ -188,3 +188,9 @@ def test_shuffled_pairs_show_the_same_pictures_to_other_sounds(mixed_folder: Pat
     assert sorted(choices[0]) == sorted(choices[1])
     assert "shuffled" in control.provenance["pairing"]
     assert "shuffled" not in matching.provenance["pairing"]
+
+
+def test_strong_pairs_need_a_map_that_says_which_they_are(mixed_folder: Path) -> None:
+    config = own(validation_fraction=0.1).model_copy(update={"pairs": "strong"})
+    with pytest.raises(DataError, match="not mapped to scenes"):
+        load(config, mixed_folder, sample_rate_hz=16_000, seed=0)

@@ -4,7 +4,7 @@ Two kinds: `synchronous` (sound and frame of one clip) and `by_label` (any sound
 any picture of its scene, where nobody recorded both). Every report names the kind.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -109,4 +109,14 @@ def shuffled(pairing: Pairing, seed: int) -> Pairing:
     """
     order = np.random.default_rng(seed).permutation(len(pairing.sounds))
     choices = tuple(pairing.image_choices[index] for index in order)
+    return replace(pairing, image_choices=choices)
+
+
+def only_strong(pairing: Pairing, strong_labels: Collection[str]) -> Pairing:
+    """Return the pairing with every picture allowed for sounds of which the label says little of the place."""
+    anything = np.arange(len(pairing.images))
+    choices = tuple(
+        own if sound.label in strong_labels else anything
+        for sound, own in zip(pairing.sounds, pairing.image_choices, strict=True)
+    )
     return replace(pairing, image_choices=choices)

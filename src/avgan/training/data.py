@@ -16,10 +16,11 @@ from avgan.data.datasets.curated import CURATED
 from avgan.data.datasets.folder import FOLDER
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.pairing import Pairing, pair_by_label, pair_within, shuffled
+from avgan.data.pairing import Pairing, only_strong, pair_by_label, pair_within, shuffled
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
 from avgan.scenes import scene_of_label as known_scenes
+from avgan.scenes import strong_labels
 
 HAS_BOTH = ("tau_av_2021", CURATED.name, FOLDER.name)
 """Data sets whose pictures are their own."""
@@ -121,6 +122,8 @@ def load(
         pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
     if config.pairs == "shuffled":
         pairing = shuffled(pairing, seed)
+    elif config.pairs == "strong":
+        pairing = only_strong(pairing, strong_labels(config.sounds))
     labels = tuple(sorted({clip.label for clip in pairing.sounds}))
     check_labels(labels, train, validation)
     index = {label: number for number, label in enumerate(labels)}
@@ -148,7 +151,9 @@ def load(
         provenance={
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
-            "pairing": pairing.kind if config.pairs == "matching" else f"{pairing.kind}, shuffled",
+            "pairing": pairing.kind
+            if config.pairs == "matching"
+            else f"{pairing.kind}, {config.pairs}",
         },
         sources=tuple(sorted({clip.source_id for clip in train.clips})),
         kept_aside=tuple(sorted({clip.source_id for clip in validation.clips})),
