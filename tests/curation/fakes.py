@@ -4,10 +4,13 @@ clips=3 noise=7        three clips of 0.1 s whose sound and picture follow from 
 wait=0.05              each takes so many seconds
 die                    whoever decodes it dies
     once=FILE              who decodes it first is killed, and leaves the file
+loop                   it is never decoded, and nothing else of Python runs meanwhile
+cut=FILE               what the real cutter makes of that file
 damaged                after its clips it raises
 """
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 from clips import GOOD
 
+from avgan.curation.cutting import cut as cutting
 from avgan.curation.record import Cut, Measures, Video
 from avgan.curation.tools import Heard, Tools
 from avgan.errors import DataError
@@ -53,6 +57,10 @@ def cut(video: Video) -> Iterator[Cut]:
     if "once" in said and not Path(said["once"]).exists():
         Path(said["once"]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if "loop" in said:
+        re.match("(a+)+$", "a" * 100 + "b")
+    if "cut" in said:
+        yield from cutting.cut(said["cut"], clip_s=1.0)
     rng = np.random.default_rng(int(said.get("noise", 0)))
     for number in range(int(said.get("clips", 1))):
         time.sleep(float(said.get("wait", 0)))
@@ -97,6 +105,10 @@ def open_tools() -> Tools:
         blur=lambda frame: frame,
         facts={"sees": {"name": "fake"}},
     )
+
+
+def open_impatient_tools() -> Tools:
+    return replace(open_tools(), patience_s=1.0)
 
 
 def fail() -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import die, fail, fail_badly, film_of_text, open_tools
+from fakes import die, fail, fail_badly, film_of_text, open_impatient_tools, open_tools
 
 from avgan.curation.choosing.division import Division
 from avgan.curation.choosing.duplicates import Likeness
@@ -280,6 +280,52 @@ def test_a_video_that_kills_its_worker_costs_no_other(tmp_path: Path, videos: li
     assert {loss["video_id"] for loss in losses} == {"gone", lethal.id}
     assert outcome.num_clips == 54 - 2
     assert not list((tmp_path / "set" / "work").glob(".*")), "what the dead began is cleared away"
+
+
+def with_endless(videos: Sequence[Video], folder: Path) -> list[Video]:
+    """The first five videos, of which two are now a loop in C and a pipe that nobody writes to."""
+    os.mkfifo(folder / "pipe")
+    film_of_text(folder / "videos", "film01", loop="")
+    film_of_text(folder / "videos", "film02", cut=folder / "pipe")
+    return list(videos[:5])
+
+
+def test_a_video_that_never_ends_costs_no_other(tmp_path: Path, videos: list[Video]) -> None:
+    outcome = built(
+        with_endless(videos, tmp_path),
+        tmp_path / "set",
+        open_tools=open_impatient_tools,
+        engine=partial(make_in_processes, num_jobs=2),
+    )
+    assert [(loss.video_id, loss.stage, loss.reason, loss.detail) for loss in outcome.losses] == [
+        ("film01", "cut", "too slow", "no clip within 1 s"),
+        ("film02", "cut", "too slow", "no clip within 1 s"),
+    ]
+    assert outcome.num_clips == 1 + 4 + 1
+    assert not list((tmp_path / "set" / "work" / "attempts").iterdir())
+
+
+@pytest.mark.slow
+def test_endless_videos_and_killed_workers_give_the_same_bytes(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    num_killed = 0
+
+    def murderous(work: Work, numbers: Sequence[int]) -> Any:
+        nonlocal num_killed
+        before = worker_ids()
+        for report in make_in_processes(work, numbers, num_jobs=2):
+            if num_killed < 2:
+                os.kill(max(worker_ids() - before), signal.SIGKILL)
+                num_killed += 1
+            yield report
+
+    films = with_endless(videos, tmp_path)
+    engine = partial(make_in_processes, num_jobs=2)
+    built(films, tmp_path / "whole", open_tools=open_impatient_tools, engine=engine)
+    built(films, tmp_path / "set", open_tools=open_impatient_tools, engine=murderous)
+    assert num_killed == 2
+    assert tree(tmp_path / "set") == tree(tmp_path / "whole")
 
 
 def test_workers_that_cannot_work_say_why(tmp_path: Path, videos: list[Video]) -> None:

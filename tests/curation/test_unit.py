@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,35 @@ def test_what_killed_is_said(tmp_path: Path, videos: list[Video]) -> None:
     losses = json.loads((folder / "losses.json").read_text())
     assert losses[0]["video_id"] == "one"
     assert losses[0]["detail"] == "whoever decodes it dies of it"
+
+
+def test_who_took_too_long_is_told_from_who_died(tmp_path: Path) -> None:
+    (tmp_path / "attempts").mkdir()
+    (tmp_path / "attempts" / "000000.trace").write_text("of another run")
+    for video in ("dies", "hangs"):
+        for number in range(MAX_DEATHS):
+            log = AttemptLog(tmp_path, 0, "run")
+            assert log.may_try(video)
+            with log.limited(60.0):
+                pass
+            if video == "hangs" and number == 1:  # as the watch leaves it
+                (tmp_path / "attempts" / "000000.trace").write_text("Timeout (0:02:00)!")
+    log = AttemptLog(tmp_path, 0, "run")
+    assert not log.may_try("dies")
+    assert not log.may_try("hangs")
+    assert not log.has_hung("dies")
+    assert log.has_hung("hangs")
+    log.close()
+    assert not list((tmp_path / "attempts").iterdir())
+
+
+def test_within_its_time_nobody_is_ended(tmp_path: Path) -> None:
+    log = AttemptLog(tmp_path, 0, "run")
+    assert log.may_try("slow")
+    for _ in range(4):
+        with log.limited(0.4):
+            time.sleep(0.2)
+    time.sleep(0.5)  # nor afterwards
 
 
 def test_sound_is_kept_to_the_bit_and_held_to_full_scale(rng: np.random.Generator) -> None:

@@ -24,6 +24,8 @@ Fetch = Callable[[Video, Path], Video]
 """A video as it is known once it is on a disk, with the path of its file. What is downloaded goes to the folder."""
 Heard = tuple[Tags, float, float]
 """The first sounds of a clip; the weight of music and of speech in it."""
+PATIENCE_S = 120.0
+"""Some 25 times what a core needs for 10 s of H.264 in 4K."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Tools:
     """B sounds (L, 2)."""
     blur: Callable[[np.ndarray], np.ndarray]
     """A frame as it may be shown."""
+    patience_s: float = PATIENCE_S
+    """How long `cut` may take for its next clip; of a video that takes longer time and again nothing is kept."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """For the data card: names, licences and hashes of the taggers."""
 
@@ -60,12 +64,16 @@ class Settings:
     """A tagger of pictures as `taggers.open_tagger` takes it; empty: none."""
     hears: str = ""
     """A tagger of sounds."""
+    patience_s: float = PATIENCE_S
+    """How long a video may take for its next clip."""
 
     def stated(self) -> dict[str, Any]:
-        """As JSON, without places on a machine: what units must have in common."""
+        """As JSON, without what is a machine's, its places and its speed: what units must have in common."""
         names = {kind: getattr(self, kind).partition("=")[0] for kind in ("sees", "hears")}
         files = {kind: Path(name).name for kind, name in names.items()}
-        return {**asdict(self), "blur": sorted(self.blur), **files}
+        stated = {**asdict(self), "blur": sorted(self.blur), **files}
+        del stated["patience_s"]
+        return stated
 
 
 def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | None" = None) -> Tools:
@@ -115,6 +123,7 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
         see=partial(_see, sees),
         hear=partial(_hear, hears),
         blur=partial(_blur, settings.blur),
+        patience_s=settings.patience_s,
         facts=facts,
     )
 

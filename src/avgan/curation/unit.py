@@ -9,6 +9,7 @@ It is made in a folder beside, which takes its name when all is in it: a unit is
 it again, on whichever machine, makes the same clips, media and losses.
 """
 
+import faulthandler
 import hashlib
 import io
 import json
@@ -69,31 +70,57 @@ def read_report(work: Path, number: int) -> Report:
 class AttemptLog:
     """Which video of a unit is being tried, on disk: whoever dies of it cannot tell.
 
-    A decoder in C may crash, or take more memory than there is. A video of which MAX_DEATHS workers of one run died is
-    left out. Deaths in another run do not count: then all was killed, by whoever wanted the machine.
+    A decoder in C may crash, take more memory than there is, or never come back. A video of which MAX_DEATHS workers of
+    one run died is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
+    Deaths in another run do not count: then all was killed, by whoever wanted the machine.
     """
 
     def __init__(self, work: Path, number: int, run: str) -> None:
         self._path = work / "attempts" / f"{number:06}.json"
+        self._trace = self._path.with_suffix(".trace")
         self._run = run
         self._deaths: dict[str, int] = {}
+        self._hung: set[str] = set()
         with suppress(OSError, ValueError):
             tree = json.loads(self._path.read_text(encoding="utf-8"))
             if tree["run"] == run:
-                self._deaths = tree["deaths"]
+                self._deaths, self._hung = tree["deaths"], set(tree["hung"])
                 self._deaths[tree["trying"]] = self._deaths.get(tree["trying"], 0) + 1
+                if self._trace.stat().st_size:
+                    self._hung.add(tree["trying"])
 
     def may_try(self, video_id: str) -> bool:
         """Whether to try a video; noted if so."""
         if self._deaths.get(video_id, 0) >= MAX_DEATHS:
             return False
-        tree = {"run": self._run, "deaths": self._deaths, "trying": video_id}
+        hung = sorted(self._hung)
+        tree = {"run": self._run, "deaths": self._deaths, "hung": hung, "trying": video_id}
+        self._trace.unlink(missing_ok=True)
         write_whole(self._path, json.dumps(tree))
         return True
 
+    def has_hung(self, video_id: str) -> bool:
+        """Whether a worker died of a video because it took too long."""
+        return video_id in self._hung
+
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """End this process where what is done within takes longer.
+
+        A loop in C lets no other thread of Python run, nor a signal handler. `faulthandler` waits in a thread that
+        needs neither, writes where everybody stood, which is how the next worker knows, and ends the process.
+        """
+        with self._trace.open("w") as trace:
+            faulthandler.dump_traceback_later(limit_s, exit=True, file=trace)
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+
     def close(self) -> None:
         """All of the unit was tried."""
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._trace):
+            path.unlink(missing_ok=True)
 
 
 def make_unit(
@@ -105,10 +132,12 @@ def make_unit(
     folder = work / f".{number:06}.{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        maker = _Maker(folder, work / "fetched", tools)
+        maker = _Maker(folder, work / "fetched", tools, log)
         for video in videos:
             if log.may_try(video.id):
                 maker.take(video)
+            elif log.has_hung(video.id):
+                maker.lose(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
             else:
                 maker.lose(video, "cut", "damaged", "whoever decodes it dies of it")
         report = maker.finish(number)
@@ -125,10 +154,11 @@ def make_unit(
 class _Maker:
     """A unit while it is made."""
 
-    def __init__(self, folder: Path, fetched: Path, tools: Tools) -> None:
+    def __init__(self, folder: Path, fetched: Path, tools: Tools, log: AttemptLog) -> None:
         self._folder = folder
         self._fetched = fetched
         self._tools = tools
+        self._log = log
         self._tar = tarfile.open(folder / MEDIA, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 (closed by `finish`)
         self._clips: list[Candidate] = []
         self._waiting: list[tuple[Video, Cut, Measures]] = []
@@ -146,7 +176,8 @@ class _Maker:
         cut: Cut | None = None
         while True:
             cut = None
-            with self._lost_at("cut", video), self._timed("cut"):
+            limited = self._log.limited(self._tools.patience_s)
+            with self._lost_at("cut", video), self._timed("cut"), limited:
                 cut = next(cuts, None)
             if cut is None:
                 break

@@ -1,6 +1,7 @@
 """Units made by processes of this machine.
 
-Processes rather than threads: decoders written in C crash on damaged videos, and then take their process with them.
+Processes rather than threads: decoders written in C crash on damaged videos, or never come back from them, and then
+take their process with them.
 Each process has a pipe of its own, so that the death of one disturbs no other. When this process dies, however it dies,
 its workers see their pipe close and end.
 """
