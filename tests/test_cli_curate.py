@@ -151,7 +151,7 @@ def test_a_list_of_addresses_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_
         lines.append(f"{site.address}/gone.mp4,yard,")
         (tmp_path / "list.csv").write_text("\n".join(lines))
         status, _, said = avgan(
-            "curate", tmp_path / "list.csv", "-o", out, *COMMON, "--per-hour", 0
+            "curate", tmp_path / "list.csv", "-o", out, *COMMON, "--per-hour", 0, "--tidy"
         )
     assert status == 0, said
     losses = json.loads((out / "losses.json").read_text())
@@ -160,3 +160,4 @@ def test_a_list_of_addresses_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_
     assert {(clip.label, clip.licence) for clip in kept} == {(label, "CC BY") for label in LABELS}
     assert all(clip.address.startswith("http://127.0.0.1") for clip in kept)
     assert list((out / "work" / "fetched").rglob("*.mp4")) == [], "what was cut is not kept"
+    assert list((out / "work").rglob("media.tar")) == [], "nor a second time"

@@ -168,6 +168,91 @@ def test_two_at_a_time_are_refused(tmp_path: Path, videos: list[Video]) -> None:
     built(videos, tmp_path / "set", engine=meanwhile)
 
 
+def media_in(out: Path) -> list[str]:
+    return sorted(path.parent.name for path in out.glob("work/*/media.tar"))
+
+
+def test_tidied_it_stays_the_same_and_may_be_run_again(tmp_path: Path, videos: list[Video]) -> None:
+    videos = videos[:9]
+    out, work = tmp_path / "set", tmp_path / "set" / "work"
+    built(videos, out)
+    before, facts = tree(out), {path.name for path in work.glob("0*/*")}
+    assert len(media_in(out)) == 9
+    outcome = built(videos, out, tidy=True)
+    assert media_in(out) == []
+    assert {path.name for path in work.glob("0*/*")} == facts - {"media.tar"}
+    for options in ({}, {"tidy": True}):
+        again = built(videos, out, **options)
+        assert (again.kept, again.dropped) == (outcome.kept, outcome.dropped)
+        assert tree(out) == before
+
+
+def test_tidied_what_needs_media_is_refused_and_leaves_all(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    out = tmp_path / "set"
+    built(videos[:9], out, tidy=True)
+    before = tree(out)
+    with pytest.raises(DataError, match="cannot be written anew: the media of 9 units are gone"):
+        built(videos[:9], out, choice=Choice(division=Division(per_class=1)))
+    with pytest.raises(DataError, match=r"nothing can be added: .* such as film09"):
+        built(videos, out)
+    assert tree(out) == before
+    built(videos[:9], out)  # nothing of the other videos was noted
+    assert tree(out) == before
+
+
+def test_nothing_is_removed_that_is_not_whole_elsewhere(
+    tmp_path: Path, videos: list[Video]
+) -> None:
+    out = tmp_path / "set"
+    built(videos[:5], out)
+    before = tree(out)
+    shard = sorted((out / "shards").iterdir())[0]
+    altered = bytearray(shard.read_bytes())
+    altered[700] ^= 1
+    shard.write_bytes(altered)
+    with pytest.raises(DataError, match=r"tar: is not as it was written.*delete it and list.json"):
+        built(videos[:5], out, tidy=True)
+    assert len(media_in(out)) == 5
+    shard.unlink()
+    (out / "list.json").unlink()
+    built(videos[:5], out, tidy=True)
+    assert (tree(out), media_in(out)) == (before, [])
+
+
+def test_killed_while_it_is_tidied(
+    tmp_path: Path, videos: list[Video], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, unlink, left = tmp_path / "set", Path.unlink, 0
+    built(videos[:5], out)
+    before = tree(out)
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if path.name == "media.tar":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", dying)
+    for num_left in (5, 4, 2):
+        left = len(media_in(out)) - num_left
+        with pytest.raises(KeyboardInterrupt):
+            built(videos[:5], out, tidy=True)
+        assert len(media_in(out)) == num_left
+        assert built(videos[:5], out).num_clips > 0
+        assert tree(out) == before
+        if num_left < 5:
+            with pytest.raises(DataError, match=f"the media of {5 - num_left} units are gone"):
+                built(videos[:5], out, title="Another")
+            assert tree(out) == before
+    monkeypatch.undo()
+    built(videos[:5], out, tidy=True)
+    assert (tree(out), media_in(out)) == (before, [])
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -183,7 +268,7 @@ if __name__ == "__main__":
     videos = [Video(id=path.stem, path=str(path), label="abc"[int(path.stem[4:]) % 3])
               for path in sorted(Path({videos!r}).glob("*.txt"))]
     curate(videos, Path(sys.argv[1]), settings=Settings(clip_s=1.0), choice=Choice(), open_tools=open_tools,
-           engine=partial(make_in_processes, num_jobs=2))
+           engine=partial(make_in_processes, num_jobs=2), tidy=sys.argv[1].endswith("tidy"))
 """
 
 
@@ -242,6 +327,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     rng = random.Random(5)
     for number in range(20):
         out = f"broken{number // 4}"  # four times each, at whatever stage it is by then
+        out += "tidy" if number // 4 % 2 else ""
         run.kill_after(out, spent_s * rng.random())
         if number % 4 == 3:
             assert run.finish(out) == expected

@@ -65,6 +65,9 @@ class Order:
     """For downloads: at most so many videos an hour of one site; 0: no limit."""
     retry: Annotated[bool, Parameter(negative=())] = False
     """Try again the downloads that were blocked or broke off before."""
+    tidy: Annotated[bool, Parameter(negative=())] = False
+    """When all is written and verified, remove the second copy of the media in DIR/work, half of the disk space. The
+    same command still finds all done; other limits or more videos need another folder then."""
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
     """How many videos are worked on at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
@@ -103,6 +106,7 @@ def curate(*source: str, order: Order) -> int:
             open_tools=opener(order, settings),
             engine=engine_named(order.engine, order.jobs),
             retry=WORTH_ANOTHER_DAY if order.retry else frozenset(),
+            tidy=order.tidy,
             say=show_progress,
             title=order.title,
         )

@@ -99,16 +99,19 @@ def curate(
     open_tools: Callable[[], Tools],
     engine: Engine,
     retry: frozenset[str] = frozenset(),
+    tidy: bool = False,
     say: Say = lambda line: None,
     title: str = "",
 ) -> Outcome:
     """Make a data set in `out`, or go on with it. Videos that were cut in an earlier run stay, named again or not.
 
-    `open_tools` is called by each worker. `retry`: reasons for which videos that were lost are tried again.
+    `open_tools` is called by each worker. `retry`: reasons for which videos that were lost are tried again. `tidy`:
+    when all is written, remove the media of the units; from then on neither choice nor videos may change.
 
     Raises:
-        DataError: `out` was begun with other settings, or is being written to.
+        DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
     """
+    from avgan.curation.writing import tidy as tidying
     from avgan.curation.writing.write import write
 
     work = out.absolute() / WORK
@@ -123,6 +126,8 @@ def curate(
         verdicts = decide(found.clips, choice)
         made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
         write(verdicts, found.losses, out, media=found.media, made=made, title=title)
+        if tidy:
+            tidying.tidy(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
     return _outcome(units, verdicts, found)
 
 
@@ -134,7 +139,8 @@ def plan(
     A video that is described otherwise than before is new; where its file lies does not matter. One that stands in
     several units counts in the last.
 
-    Raises DataError where the plan was made with other settings, or an id is given twice.
+    Raises DataError where the plan was made with other settings, an id is given twice, or there are new ones and the
+    media of the others were tidied away.
     """
     path = work / PLAN
     stated = json.dumps(settings.stated(), sort_keys=True)
@@ -157,6 +163,11 @@ def plan(
         for id, video in sorted(given.items())
         if id in again or id not in known or _moved(known[id], video) != video
     ]
+    if new and any(_is_tidied(work, number) for number in range(len(units))):
+        raise DataError(
+            f"{work.parent}: nothing can be added: the media of its clips are gone, as --tidy leaves them; "
+            f"name another folder for what is new, such as {new[0].id}"
+        )
     size = max(1, min(VIDEOS_PER_UNIT, len(new) // UNITS_WANTED))
     units += [new[i : i + size] for i in range(0, len(new), size)]
     if not units:
@@ -212,6 +223,10 @@ def _make(
         progress.close()
     if missing := [number for number in numbers if not is_done(work.folder, number)]:
         raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
+
+
+def _is_tidied(work: Path, number: int) -> bool:
+    return is_done(work, number) and not (folder_of(work, number) / MEDIA).is_file()
 
 
 def _located(video: Video) -> Video:

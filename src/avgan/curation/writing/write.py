@@ -81,7 +81,8 @@ def write(
     `made`: how it was made, as JSON; neither times nor places on a machine, or two runs would differ.
 
     Raises:
-        DataError: a kept clip has no split, no media, or other media than its checksums say.
+        DataError: a kept clip has no split, no media, or other media than its checksums say. Where media were tidied
+            away, what is there stays as it is.
     """
     verdicts = sorted(verdicts, key=lambda verdict: verdict.candidate.id)
     losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
@@ -96,6 +97,11 @@ def write(
     done = out / RECORDS / "done.json"
     if (out / LIST).is_file() and _read_json(done).get("task") == task:
         return out
+    if num_gone := sum(not path.is_file() for path in set(media.values())):
+        raise DataError(
+            f"{out}: cannot be written anew: the media of {num_gone} units are gone, as --tidy leaves them; "
+            "give the options of before, or name another folder"
+        )
     (out / LIST).unlink(missing_ok=True)
     _clear(out, shards)
     packed = {shard: pack(shard, media, out) for shard in shards}
