@@ -1,6 +1,7 @@
 """Units made by a cluster: the same bytes as here, also when an actor is killed or a machine is lost."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from avgan.curation.engines.local import make_in_processes
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.record import Video
 from avgan.curation.tables import save_plan
-from avgan.curation.tools import Settings
+from avgan.curation.tools import Settings, Tools
+from avgan.curation.unit import MAX_DEATHS, Report
 from avgan.errors import AvganError
 
 ray = pytest.importorskip("ray")
@@ -58,6 +60,52 @@ def test_what_an_actor_says_becomes_what_it_means(tmp_path: Path) -> None:
     }
     with pytest.raises(RuntimeError, match="what nobody thought of"):
         engine.report_of(row)
+
+
+def test_where_a_stream_breaks_another_makes_what_is_left(tmp_path: Path) -> None:
+    streams: list[tuple[str, list[int]]] = []
+
+    def two_at_a_time(work: Work, numbers: Sequence[int]) -> Any:
+        streams.append((work.run, list(numbers)))
+        yield from map(Report, numbers[:2])
+        if len(numbers) > 2:
+            raise ray.exceptions.RayActorError
+
+    work = Work(tmp_path, "run", open_tools)
+    reports = engine.go_on(two_at_a_time, work, [7, 8, 9, 10, 11])
+    assert [report.number for report in reports] == [7, 8, 9, 10, 11]
+    assert [numbers for _, numbers in streams] == [[7, 8, 9, 10, 11], [9, 10, 11], [11]]
+    assert len({run for run, _ in streams}) == 3  # whoever ended with one did not die of a video
+
+
+def test_a_cluster_that_only_breaks_is_given_up(tmp_path: Path) -> None:
+    def breaking(work: Work, numbers: Sequence[int]) -> Any:
+        raise ray.exceptions.ObjectLostError("", "", "")
+        yield
+
+    with pytest.raises(AvganError, match=r"broke off 5 times in a row \(ObjectLostError\)"):
+        list(engine.go_on(breaking, Work(tmp_path, "run", open_tools), [0, 1]))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the dying close nothing
+@pytest.mark.parametrize(("num_lost", "num_clips"), [(0, 0), (1, 2)])
+def test_deaths_before_a_machine_was_lost_are_no_videos_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_lost: int, num_clips: int
+) -> None:
+    def leave(video: Video) -> Any:
+        raise SystemExit
+
+    def open_deadly_tools() -> Tools:
+        return replace(open_tools(), cut=leave)
+
+    save_plan(tmp_path / "plan.parquet", [[film_of_text(tmp_path, "one", clips=2)]], "")
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(SystemExit):
+            engine.Actor(Work(tmp_path, "run", open_deadly_tools))({"number": [0]})
+    monkeypatch.setattr(engine, "num_lost", lambda: num_lost)
+    answer = engine.Actor(Work(tmp_path, "run", open_tools))({"number": [0]})
+    row = {name: column[0] for name, column in answer.items()}
+    assert engine.report_of(row).num_clips == num_clips
 
 
 def test_no_cluster_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 Ray Data hands the numbers of units to a pool of actors, each of which holds its taggers. Each machine needs avgan, the
 weights, the videos and the folder of the data set under the same paths. An actor or a machine that is lost takes
-nothing along: its units are begun again on those that are left, and those that were done are found done.
+nothing along: its units are begun again on those that are left, and those that were done are found done. Where the
+loss breaks Ray Data's own stream, another one makes what is left.
 """
 
 import json
@@ -10,12 +11,15 @@ import logging
 import os
 import traceback
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from avgan.curation.engines import Work, Worker
+from avgan.curation.engines import Engine, Work, Worker
 from avgan.curation.unit import Report
 from avgan.errors import AvganError
 
@@ -26,6 +30,8 @@ MAX_BLOCKS = 5_000
 """In which the numbers of units are handed out. What is lost in the middle of a block is begun again with its first
 unit; units of it that are done cost nothing."""
 ACTORS_AT_FIRST = 1
+MOST_BREAKS = 5
+"""Of Ray Data's stream, one after another, before a unit is made."""
 
 
 def make_on_cluster(
@@ -41,15 +47,43 @@ def make_on_cluster(
     if started_here:
         _start(num_jobs)
     try:
-        yield from _make(work, numbers, num_jobs or int(ray.cluster_resources().get("CPU", 1)))
+        yield from go_on(partial(_make, num_jobs=num_jobs), work, numbers)
     finally:
         if started_here:
             ray.shutdown()
 
 
-def _make(work: Work, numbers: Sequence[int], num_actors: int) -> Generator[Report, None, None]:
+def go_on(engine: Engine, work: Work, numbers: Sequence[int]) -> Generator[Report, None, None]:
+    """Make units with an engine that Ray's losses may break: what is left then is given to it again.
+
+    Raises AvganError where it breaks MOST_BREAKS times in a row and makes nothing.
+    """
+    left, num_breaks = dict.fromkeys(numbers), 0
+    for stream in count():
+        # The actors of a stream end with it: of that, no video is to blame.
+        fresh = replace(work, run=f"{work.run}.{stream}")
+        try:
+            for report in engine(fresh, list(left)):
+                left.pop(report.number, None)
+                num_breaks = 0
+                yield report
+            return
+        except RayError as error:
+            num_breaks += 1
+            if num_breaks == MOST_BREAKS:
+                raise AvganError(
+                    f"the Ray cluster broke off {num_breaks} times in a row ({type(error).__name__}); "
+                    "look at its machines, then run it again"
+                ) from error
+
+
+def _make(
+    work: Work, numbers: Sequence[int], *, num_jobs: int | None
+) -> Generator[Report, None, None]:
+    """In one stream of Ray Data."""
     import ray.data
 
+    num_actors = num_jobs or int(ray.cluster_resources().get("CPU", 1))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -72,7 +106,8 @@ class Actor:
         self._worker: Worker | None = None
         self._wrong = {"user": "", "own": ""}
         try:
-            self._worker = Worker(work)
+            # Deaths that came with the loss of a machine were no video's fault: after each they are counted afresh.
+            self._worker = Worker(replace(work, run=f"{work.run}.{num_lost()}"))
         except Exception as error:
             self._wrong = _told(error)
 
@@ -85,6 +120,11 @@ class Actor:
             except Exception as error:
                 wrong = _told(error)
         return {"made": [made], **{kind: [text] for kind, text in wrong.items()}}
+
+
+def num_lost() -> int:
+    """Machines that the cluster had and has no more."""
+    return sum(not node["Alive"] for node in ray.nodes()) if ray.is_initialized() else 0
 
 
 def report_of(row: dict[str, str]) -> Report:
