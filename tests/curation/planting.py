@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from films import drifting, film
 from PIL import Image
-from voices import RATE_HZ, SENTENCES, VOICES, music, over, recordings, speech
+from voices import RATE_HZ, SENTENCES, VOICES, can_speak, music, over, recordings, speech
 
 from avgan.audio import read_audio
 from avgan.curation.record import Video
@@ -64,12 +64,12 @@ class Material:
         return np.resize(sound / max(0.1, np.abs(sound).max()) * 0.5, round(SECONDS * RATE_HZ))
 
 
-def planted(data_root: Path, folder: Path, kinds: Sequence[str]) -> Iterator[tuple[Video, str]]:
-    """Films, and what is wrong with each: nothing with NUM_GOOD, each of `kinds` with NUM_EACH."""
+def planted(data_root: Path, folder: Path) -> Iterator[tuple[Video, str]]:
+    """Films, and what is wrong with each: nothing with NUM_GOOD; each defect with NUM_EACH, if speech can be had."""
     material = Material(data_root)
     labels = tuple(SCENES)
     made: list[tuple[str, np.ndarray, np.ndarray]] = []
-    turn = ("",) * (NUM_GOOD // NUM_EACH) + tuple(kinds)
+    turn = ("",) * (NUM_GOOD // NUM_EACH) + DEFECTS + DISAGREEING
     for number, wrong in enumerate(turn * NUM_EACH):
         label = labels[number % len(labels)]
         other = labels[(number + 1 + number % (len(labels) - 1)) % len(labels)]
@@ -79,6 +79,8 @@ def planted(data_root: Path, folder: Path, kinds: Sequence[str]) -> Iterator[tup
             picture = material.photograph(other if wrong == "wrong picture" else label)
             sound = material.recording(ELSEWHERE if wrong == "wrong sound" else SCENES[label][1])
         made.append((label, picture, sound))
+        if wrong == "speech" and not can_speak():
+            continue
         options: dict[str, Any] = {"pictures": drifting(picture, pixels_per_s=16), "sound": sound}
         options |= _defect(wrong, number, picture, sound)
         # A copy has a later name: the first by name is kept.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from planting import CLIP_S, DEFECTS, DISAGREEING, SKIP_S, planted
-from voices import can_speak, needs_speech
+from voices import needs_speech
 
 from avgan.curation.choosing.select import WRONG_LABEL, Labels, Rules
 from avgan.curation.engines import Work, Worker
@@ -30,10 +30,7 @@ def make_here(work: Work, numbers: Any) -> Any:
 def found(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Labels, Pairs]:
     """What each way to judge labels makes of the films. They are cut once."""
     folder = tmp_path_factory.mktemp("planted")
-    kinds = (*DEFECTS, *DISAGREEING)
-    if not can_speak():
-        kinds = tuple(kind for kind in kinds if kind != "speech")
-    truth = dict(planted(data_root, folder / "films", kinds))
+    truth = dict(planted(data_root, folder / "films"))
     wrong_of = {video.id: wrong for video, wrong in truth.items()}
     settings = Settings(clip_s=CLIP_S, skip_s=SKIP_S, sees="squeezenet-places365", hears="yamnet")
 
