@@ -112,7 +112,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[20_000, 80_000, 320_000])
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    print("| clips | units | step | processor s | µs a clip | peak MiB so far |\n|---|---|---|---|---|---|")
+    print(
+        "| clips | units | step | processor s | µs a clip | peak MiB so far |\n|---|---|---|---|---|---|"
+    )
     for num_clips in options.clips:
         with tempfile.TemporaryDirectory() as folder:
             num_units = write_units(Path(folder), videos_of(num_clips))

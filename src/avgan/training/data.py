@@ -120,10 +120,7 @@ def load(
         image_train, image_validation = divide_images(images)
         scene_of_label = known_scenes(config.sounds)
         pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
-    if config.pairs == "shuffled":
-        pairing = shuffled(pairing, seed)
-    elif config.pairs == "strong":
-        pairing = only_strong(pairing, strong_labels(config.sounds))
+    pairing = as_asked(pairing, config, seed)
     labels = tuple(sorted({clip.label for clip in pairing.sounds}))
     check_labels(labels, train, validation)
     index = {label: number for number, label in enumerate(labels)}
@@ -151,13 +148,20 @@ def load(
         provenance={
             "sounds": f"{sounds.name} {sounds.sha256()}",
             "images": f"{images.name} {images.sha256()}",
-            "pairing": pairing.kind
-            if config.pairs == "matching"
-            else f"{pairing.kind}, {config.pairs}",
+            "pairing": pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}"),
         },
         sources=tuple(sorted({clip.source_id for clip in train.clips})),
         kept_aside=tuple(sorted({clip.source_id for clip in validation.clips})),
     )
+
+
+def as_asked(pairing: Pairing, config: DataSection, seed: int) -> Pairing:
+    """The pairing itself, or one of the two that ask what it is worth."""
+    if config.pairs == "shuffled":
+        return shuffled(pairing, seed)
+    if config.pairs == "strong":
+        return only_strong(pairing, strong_labels(config.sounds))
+    return pairing
 
 
 def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest) -> None:
