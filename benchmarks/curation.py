@@ -131,7 +131,7 @@ def watch(command: list[str]) -> tuple[float, list[float]]:
 def stages_s(work: Path) -> dict[str, float]:
     """What the units say that each stage took, over all workers."""
     spent: dict[str, float] = defaultdict(float)
-    for path in work.glob("*/done.json"):
+    for path in work.glob("[0-9]*/done.json"):
         for stage, seconds in json.loads(path.read_text())["seconds"].items():
             spent[stage] += seconds
     return dict(spent)
@@ -172,7 +172,7 @@ def main() -> None:
     took_s, memory = watch(command)
     spent = stages_s(target / "work")
     num_clips = sum(
-        json.loads(path.read_text())["clips"] for path in (target / "work").glob("*/done.json")
+        json.loads(path.read_text())["clips"] for path in (target / "work").glob("[0-9]*/done.json")
     )
     print(
         f"\n{len(videos)} videos, {num_clips} clips, {options.jobs} jobs: {took_s:.0f} s, ", end=""

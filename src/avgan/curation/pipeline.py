@@ -2,7 +2,7 @@
 
     plan      which videos each unit of work is made of                      work/plan.parquet
     units     fetch, cut, measure, tag: an engine makes them, in any order   work/<number>/
-    select    each clip by itself, then near-duplicates, splits and quotas   in memory: a clip is about 1 kB
+    select    each clip by itself, then near-duplicates, splits and quotas   in memory: a clip is 3 kB
     write     shards, manifest, card, page, frozen list                      DIR
 
 What is there is not done again: a unit is whole or absent, and the same clips give the same data set. Limits of the
