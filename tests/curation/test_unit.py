@@ -174,13 +174,15 @@ def test_who_took_too_long_is_told_from_who_died(tmp_path: Path) -> None:
     assert not list((tmp_path / "attempts").iterdir())
 
 
+@pytest.mark.slow
 def test_within_its_time_nobody_is_ended(tmp_path: Path) -> None:
+    """A busy machine may stop for a second: the limit, which would end this very process, leaves it that."""
     log = AttemptLog(tmp_path, 0, "run")
     assert log.may_try("slow")
-    for _ in range(4):
-        with log.limited(0.4):
-            time.sleep(0.2)
-    time.sleep(0.5)  # nor afterwards
+    for _ in range(3):
+        with log.limited(3.0):
+            time.sleep(1.2)
+    time.sleep(3.2)  # nor afterwards
 
 
 def test_sound_is_kept_to_the_bit_and_held_to_full_scale(rng: np.random.Generator) -> None:
