@@ -21,13 +21,13 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from avgan.audio import read_audio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "curation"))
+from curation_cut import decode
 from films import drifting, film
 
 SIZE, SECONDS, FPS = (640, 360), 16.0, 25.0
@@ -75,16 +75,6 @@ def make_all(data: Path, folder: Path, num_videos: int, jobs: int) -> list[Path]
             print(f"\r{number} of {num_videos} videos", end="", file=sys.stderr)
     print(file=sys.stderr)
     return sorted(folder.glob("*/*.mp4"))
-
-
-def decode(path: Path) -> None:
-    """Every frame of picture and sound, and nothing else, with one thread."""
-    with av.open(str(path)) as container:
-        for stream in (container.streams.video[0], container.streams.audio[0]):
-            stream.codec_context.thread_count = 1
-        for packet in container.demux(video=0, audio=0):
-            for _ in packet.decode():
-                pass
 
 
 def decoding_s(videos: list[Path]) -> float:
