@@ -43,3 +43,9 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+def to_disk(path: Path) -> None:
+    """Not only to the system's memory: whoever relies on the file may outlive a loss of power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

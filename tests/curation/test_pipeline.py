@@ -339,22 +339,26 @@ def worker_ids() -> set[int]:
     return set(map(int, children.read_text().split()))
 
 
-def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, videos: list[Video]) -> None:
-    built(videos, tmp_path / "whole")
+class Murderous:
+    """An engine of two workers of which one is killed after each of the first reports, until two are."""
+
     num_killed = 0
 
-    def murderous(work: Work, numbers: Sequence[int]) -> Any:
-        nonlocal num_killed
+    def __call__(self, work: Work, numbers: Sequence[int]) -> Any:
         before = worker_ids()
         for report in make_in_processes(work, numbers, num_jobs=2):
-            if num_killed < 2:
+            if self.num_killed < 2:
                 for process in sorted(worker_ids() - before)[-1:]:
                     os.kill(process, signal.SIGKILL)
-                    num_killed += 1
+                    self.num_killed += 1
             yield report
 
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, videos: list[Video]) -> None:
+    built(videos, tmp_path / "whole")
+    murderous = Murderous()
     built(videos, tmp_path / "set", engine=murderous)
-    assert num_killed == 2
+    assert murderous.num_killed == 2
     assert tree(tmp_path / "set") == tree(tmp_path / "whole")
 
 
@@ -395,22 +399,12 @@ def test_a_video_that_never_ends_costs_no_other(tmp_path: Path, videos: list[Vid
 def test_endless_videos_and_killed_workers_give_the_same_bytes(
     tmp_path: Path, videos: list[Video]
 ) -> None:
-    num_killed = 0
-
-    def murderous(work: Work, numbers: Sequence[int]) -> Any:
-        nonlocal num_killed
-        before = worker_ids()
-        for report in make_in_processes(work, numbers, num_jobs=2):
-            if num_killed < 2:
-                os.kill(max(worker_ids() - before), signal.SIGKILL)
-                num_killed += 1
-            yield report
-
+    murderous = Murderous()
     films = with_endless(videos, tmp_path)
     engine = partial(make_in_processes, num_jobs=2)
     built(films, tmp_path / "whole", open_tools=open_impatient_tools, engine=engine)
     built(films, tmp_path / "set", open_tools=open_impatient_tools, engine=murderous)
-    assert num_killed == 2
+    assert murderous.num_killed == 2
     assert tree(tmp_path / "set") == tree(tmp_path / "whole")
 
 

@@ -13,7 +13,6 @@ import faulthandler
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 import time
@@ -33,7 +32,7 @@ from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures,
 from avgan.curation.tables import save_clips
 from avgan.curation.tools import Tools
 from avgan.errors import AvganError
-from avgan.files import write_whole
+from avgan.files import to_disk, write_whole
 
 MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
 CLIPS_PER_BATCH = 16
@@ -259,9 +258,9 @@ class _Maker:
         seconds = {stage: round(spent, 3) for stage, spent in sorted(self._seconds.items())}
         done = {"clips": len(self._clips), "losses": len(self.losses), "seconds": seconds}
         for name in (MEDIA, CLIPS, LOSSES):
-            _to_disk(self._folder / name)
+            to_disk(self._folder / name)
         write_whole(self._folder / DONE, json.dumps(done) + "\n")
-        _to_disk(self._folder / DONE)
+        to_disk(self._folder / DONE)
         return Report(number, len(self._clips), len(self.losses), seconds)
 
     def _add(self, name: str, content: bytes) -> None:
@@ -304,9 +303,3 @@ def jpeg(frame: np.ndarray) -> bytes:
     options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": "4:2:0"}
     Image.fromarray(frame).save(buffer, "JPEG", **options)
     return buffer.getvalue()
-
-
-def _to_disk(path: Path) -> None:
-    """Not only to the system's memory: a marker must not outlive what it vouches for."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

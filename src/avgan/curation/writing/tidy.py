@@ -4,12 +4,12 @@ What is known of the clips stays, so that the same command finds all done. What 
 selection or more videos, is refused before anything is touched (`write`, `pipeline.plan`).
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from avgan.data.datasets.curated import LIST, SHARDS, read_list, seal_of, sha256_of
 from avgan.errors import DataError
+from avgan.files import to_disk
 
 
 def tidy(out: Path, media: Iterable[Path]) -> None:
@@ -34,13 +34,7 @@ def tidy(out: Path, media: Iterable[Path]) -> None:
             raise DataError(
                 f"{path}: is not as it was written, so no media were removed; delete it and {LIST}, and run again"
             )
-        _to_disk(path)
-    _to_disk(out / LIST)
+        to_disk(path)
+    to_disk(out / LIST)
     for path in there:
         path.unlink()
-
-
-def _to_disk(path: Path) -> None:
-    """Not only to the system's memory: it is the only copy from now on."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
