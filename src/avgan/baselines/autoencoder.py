@@ -11,7 +11,7 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from avgan.baselines import probes
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import (
     Recipe,
     band_statistics,
@@ -144,8 +144,9 @@ class AutoencoderRival:
         self._network.eval()
         rows = []
         for start in range(0, len(inputs), BLOCK):
-            codes = self._network.encoder(torch.from_numpy(inputs[start : start + BLOCK, None]))
-            rows.append(torch.cat([codes.mean(3), codes.amax(3)], 1).flatten(1).numpy())
+            block = fitting.on_device(torch.from_numpy(inputs[start : start + BLOCK, None]))
+            codes = self._network.encoder(block)
+            rows.append(torch.cat([codes.mean(3), codes.amax(3)], 1).flatten(1).cpu().numpy())
         return np.concatenate(rows)
 
 

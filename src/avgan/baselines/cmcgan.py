@@ -142,7 +142,7 @@ class Cycle(nn.Module):
 
     def forward(self, sound: Tensor, picture: Tensor) -> Ways:
         def noise() -> Tensor:
-            return torch.randn(len(sound), NOISE)
+            return torch.randn(len(sound), NOISE, device=sound.device)
 
         heard, seen = self.hear(sound), self.look(picture)
         imagined, sung = self.draw(heard, noise()), self.sing(seen, noise())
@@ -176,10 +176,11 @@ class CycleTrainer:
     """Cycle and critic in training, step by step."""
 
     def __init__(self, sounds: Tensor, targets: np.ndarray) -> None:
+        place = fitting.device()
         self.cycle, self.critic = Cycle(), Critic()
         for network in (self.cycle, self.critic):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.sounds, self.targets = sounds, torch.from_numpy(targets)
+            network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.sounds, self.targets = sounds.to(place), torch.from_numpy(targets).to(place)
         self.optimisers = [
             torch.optim.Adam(network.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
             for network in (self.cycle, self.critic)
@@ -188,10 +189,11 @@ class CycleTrainer:
     def step(self, items: np.ndarray, pictures: Tensor, rng: np.random.Generator) -> None:
         """One turn of the critic and one of the cycle on items (B,) and their pictures (B, 3, 64, 64)."""
         torch.manual_seed(int(rng.integers(2**62)))
-        sounds = self.sounds[items]
-        other = torch.from_numpy(rng.permutation(len(items)))
-        mismatched = (self.targets[items][other] != self.targets[items]).float()
-        cast = torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16())
+        chosen, pictures = fitting.on_device(torch.from_numpy(items)), fitting.on_device(pictures)
+        sounds, targets = self.sounds[chosen], self.targets[chosen]
+        other = fitting.on_device(torch.from_numpy(rng.permutation(len(items))))
+        mismatched = (targets[other] != targets).float()
+        cast = fitting.in_fast_precision()
         with cast:
             ways = self.cycle(sounds, pictures)
             generated = ways.picture_of_sound.detach(), ways.sound_of_picture.detach()
@@ -235,8 +237,10 @@ def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.
         if budget.seconds is not None:
             trial, items = copy.deepcopy(trainer), np.arange(len(clips))[:BATCH]
             trial.step(items, drawn[0][items], np.random.default_rng(0))
+            fitting.finish_steps()
             began = time.monotonic()
             trial.step(items, drawn[0][items], np.random.default_rng(0))
+            fitting.finish_steps()
             num_epochs = budget.plan(NUM_EPOCHS, (time.monotonic() - began) * num_batches)
         budget.num_wanted = NUM_EPOCHS
         for epoch in budget.epochs(num_epochs):
@@ -251,6 +255,7 @@ def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.
                 mirror = rng.random() < 0.5
                 shown = pictures[items]
                 trainer.step(items, shown.flip(3) if mirror else shown, rng)
+            fitting.finish_steps()
     return trainer.cycle.eval()
 
 
@@ -321,8 +326,9 @@ class CMCGAN:
             raise DataError("it was taught without pictures and imagines none; give it pictures")
         sounds = self._standardised(self._hear(clips))
         noise = torch.randn(len(clips), NOISE, generator=torch.Generator().manual_seed(0))
+        place = fitting.device()
         parts = [
-            self._cycle.draw(self._cycle.hear(part), its_noise)
+            self._cycle.draw(self._cycle.hear(part.to(place)), its_noise.to(place)).cpu()
             for part, its_noise in zip(sounds.split(BATCH), noise.split(BATCH), strict=True)
         ]
         pixels = (torch.cat(parts) * 127.5 + 127.5).round().clamp(0, 255)

@@ -5,6 +5,8 @@ Decisions:
 - a fit with a budget times a few steps on a copy first, plans its epochs and fits the whole schedule into them. It
   plans anew after an epoch where the machine has turned out slower than that;
 - everything random comes from the generator given; torch's own, which dropout uses, is seeded from it at each step;
+- what is drawn is prepared on the host; a step moves it to the device and waits for nothing. The host waits once after
+  an epoch, for only then the clock says how long it took;
 - processors that multiply matrices of bfloat16 in hardware compute convolutions and products so, with channels last,
   which is about three times as fast there. All others compute in single precision.
 
@@ -95,7 +97,7 @@ def fit_network(
     """Train a network from inputs to logits (B, N) on the items 0 to M - 1 with `targets` (M,), in place."""
     network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = functional.one_hot(torch.from_numpy(targets).long(), num_labels).float()
-    trainer = _Trainer(network, draw, labels, recipe)
+    trainer = _Trainer(network, draw, labels.to(device()), recipe)
     num_epochs = recipe.num_epochs
     if budget.seconds is not None:
         num_epochs = budget.plan(recipe.num_epochs, trainer.seconds_of_epoch(budget.seconds_left))
@@ -103,6 +105,7 @@ def fit_network(
     with torch.random.fork_rng():
         while epoch < num_epochs:
             trainer.epoch(num_epochs - epoch, budget, rng)
+            finish_steps()
             epoch += 1
             pace = (time.monotonic() - began) / epoch
             if pace * (num_epochs - epoch) > SLACK * budget.seconds_left:
@@ -124,7 +127,7 @@ def predict_network(
     with torch.inference_mode():
         for start in range(0, num_items, batch_size):
             items = np.arange(start, min(start + batch_size, num_items))
-            logits = _logits(network, draw(items, None))
+            logits = _logits(network, on_device(draw(items, None)))
             rows.append(logits.double().softmax(1).cpu().numpy())
     return np.concatenate(rows)
 
@@ -166,15 +169,31 @@ def rolled(inputs: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def device() -> torch.device:
-    """Where networks are trained."""
+    """Where the networks of all rivals are trained and answer. Ask each time: it is the one place that decides."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the device multiplies matrices of bfloat16 in hardware."""
+def on_device(tensor: Tensor) -> Tensor:
+    """A tensor of the host on the device. The host does not wait for the copy, nor for the steps before it."""
     if device().type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+        return tensor.pin_memory().to(device(), non_blocking=True)  # of other memory it would wait
+    return tensor.to(device())
+
+
+def in_fast_precision() -> torch.autocast:
+    """A context for convolutions and products in bfloat16, where the device multiplies matrices of it in hardware."""
+    kind = device().type
+    fast = {
+        "cuda": torch.cuda.is_bf16_supported,
+        "cpu": getattr(torch.cpu, "_is_amx_tile_supported", bool),
+    }.get(kind, bool)
+    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast()))
+
+
+def finish_steps() -> None:
+    """Wait until the device has done what it was given: a clock read before tells of the host alone."""
+    if device().type == "cuda":
+        torch.cuda.synchronize()
 
 
 class _Trainer:
@@ -199,6 +218,7 @@ class _Trainer:
             while len(seconds) < 1 + TIMED_STEPS:
                 began = time.monotonic()
                 trial.step(items, rng)
+                finish_steps()
                 seconds.append(time.monotonic() - began)
                 if len(seconds) > 1 and sum(seconds) > TIMING_SHARE * seconds_left:
                     break
@@ -222,11 +242,14 @@ class _Trainer:
     def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
         self.network.train()
         torch.manual_seed(int(rng.integers(2**62)))
-        inputs, labels = self.draw(items, rng), self.labels[torch.from_numpy(items)]
+        inputs, labels = (
+            on_device(self.draw(items, rng)),
+            self.labels[on_device(torch.from_numpy(items))],
+        )
         if self.recipe.mixup_alpha:
             inputs, labels = _mixed(inputs, labels, self.recipe.mixup_alpha, rng)
         logits = _logits(self.network, inputs)
-        loss = self.recipe.loss(logits, labels.to(logits.device))
+        loss = self.recipe.loss(logits, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -248,7 +271,7 @@ class _Trainer:
         items = np.array_split(np.arange(len(self.labels)), self.num_batches)
         with torch.no_grad():
             for index in np.linspace(0, len(items) - 1, min(len(items), STATISTICS_BATCHES)):
-                _logits(self.network, self.draw(items[round(index)], None))
+                _logits(self.network, on_device(self.draw(items[round(index)], None)))
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
 
@@ -263,11 +286,10 @@ class _Trainer:
 
 
 def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """(B, C, F, T) -> (B, N) in single precision, computed in what is fastest here."""
-    inputs = inputs.to(device())
+    """(B, C, F, T) on the device -> (B, N) in single precision, computed in what is fastest here."""
     if inputs.dim() == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device().type, torch.bfloat16, enabled=multiplies_bfloat16()):
+    with in_fast_precision():
         logits: Tensor = network(inputs)
     return logits.float()
 
@@ -277,8 +299,8 @@ def _mixed(
 ) -> tuple[Tensor, Tensor]:
     """Each item with some of another one of the batch, and its labels (B, N) likewise (Zhang 2018)."""
     share = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
-    mostly = torch.from_numpy(np.maximum(share, 1 - share))
-    other = torch.from_numpy(rng.permutation(len(inputs)))
+    mostly = on_device(torch.from_numpy(np.maximum(share, 1 - share)))
+    other = on_device(torch.from_numpy(rng.permutation(len(inputs))))
     shaped = mostly.reshape(-1, *[1] * (inputs.dim() - 1))
     return (
         inputs * shaped + inputs[other] * (1 - shaped),

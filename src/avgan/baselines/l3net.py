@@ -14,13 +14,12 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from avgan.baselines import probes
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import (
     Recipe,
     cost_of,
-    device,
     fit_network,
-    multiplies_bfloat16,
+    in_fast_precision,
     one_cycle,
     seeded,
 )
@@ -153,6 +152,7 @@ class L3NetRival:
         pictures = np.stack([clips.draw(rng) for _ in range(NUM_PICTURES)])
         with seeded(rng):
             self._network = L3Net(pictures.shape[-1])
+        self._network.to(fitting.device())
         for_network = budget
         if budget.seconds is not None:
             kept = SHARE_OF_CLASSIFIER * budget.seconds + self._seconds_to_hear(samples)
@@ -199,8 +199,8 @@ class L3NetRival:
         rows = []
         for start in range(0, len(samples), BLOCK):
             block = samples[start : start + BLOCK, : num_seconds * RATE_HZ].reshape(-1, RATE_HZ)
-            sounds = torch.from_numpy(block / np.float32(INT16_PEAK)).to(device())
-            with torch.autocast(device().type, torch.bfloat16, enabled=multiplies_bfloat16()):
+            sounds = fitting.on_device(torch.from_numpy(block / np.float32(INT16_PEAK)))
+            with in_fast_precision():
                 vectors = self._network.hear(sounds).float()
             rows.append(vectors.unflatten(0, (-1, num_seconds)).mean(1).cpu().numpy())
         return np.concatenate(rows)

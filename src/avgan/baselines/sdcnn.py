@@ -134,10 +134,11 @@ class GANTrainer:
     """Maker and examiner in training, step by step."""
 
     def __init__(self, fbanks: Tensor, targets: np.ndarray, num_labels: int) -> None:
-        self.fbanks, self.targets = fbanks, torch.from_numpy(targets).long()
+        place = fitting.device()
+        self.fbanks, self.targets = fbanks.to(place), torch.from_numpy(targets).long().to(place)
         self.maker, self.examiner = Maker(num_labels), Examiner(num_labels)
         for network in (self.maker, self.examiner):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimisers = [
             torch.optim.Adam(network.parameters(), GAN_RATE, betas=(0.5, 0.999))
             for network in (self.maker, self.examiner)
@@ -146,14 +147,15 @@ class GANTrainer:
     def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
         """One turn of the examiner and one of the maker on items (B,)."""
         torch.manual_seed(int(rng.integers(2**62)))
-        real, labels = self.fbanks[items], self.targets[items]
-        with torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16()):
-            made = self.maker(torch.randn(len(items), NOISE), labels)
+        chosen = fitting.on_device(torch.from_numpy(items))
+        real, labels = self.fbanks[chosen], self.targets[chosen]
+        with fitting.in_fast_precision():
+            made = self.maker(torch.randn(len(items), NOISE, device=real.device), labels)
             judged = self.examiner(real), self.examiner(made.detach())
             loss = verdict(judged[0], labels, real=True) + verdict(judged[1], labels, real=False)
         self._update(1, loss)
         self.examiner.requires_grad_(False)  # it only judges now
-        with torch.autocast("cpu", torch.bfloat16, enabled=fitting.multiplies_bfloat16()):
+        with fitting.in_fast_precision():
             loss = verdict(self.examiner(made), labels, real=True)
         self._update(0, loss)
         self.examiner.requires_grad_(True)
@@ -181,8 +183,10 @@ def train_gan(fbanks: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Ge
         if budget.seconds is not None:
             trial, items = copy.deepcopy(trainer), np.arange(len(clips))[:BATCH]
             trial.step(items, np.random.default_rng(0))
+            fitting.finish_steps()
             began = time.monotonic()
             trial.step(items, np.random.default_rng(0))
+            fitting.finish_steps()
             num_epochs = budget.plan(GAN_EPOCHS, (time.monotonic() - began) * num_batches)
         budget.num_wanted = GAN_EPOCHS
         for epoch in budget.epochs(num_epochs):
@@ -191,6 +195,7 @@ def train_gan(fbanks: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Ge
                 if budget.seconds_left <= 0:
                     return trainer.maker.eval()
                 trainer.step(items, rng)
+            fitting.finish_steps()
     return trainer.maker.eval()
 
 
@@ -201,15 +206,10 @@ def invent(
     """FBanks (K, 1, 64, 128) with labels (K,) that the network is sure of, at most one for each of targets (M,)."""
     labels = np.repeat(targets, TRIES)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    noise = torch.randn(len(labels), NOISE, generator=generator)
-    made = torch.cat(
-        [
-            RANGE * maker(part, torch.from_numpy(its_labels).long())
-            for part, its_labels in zip(
-                noise.split(BATCH), np.split(labels, range(BATCH, len(labels), BATCH)), strict=True
-            )
-        ]
-    )
+    noise = torch.randn(len(labels), NOISE, generator=generator).to(fitting.device())
+    wanted = torch.from_numpy(labels).long().to(fitting.device())
+    parts = zip(noise.split(BATCH), wanted.split(BATCH), strict=True)
+    made = torch.cat([RANGE * maker(*part) for part in parts]).cpu()
     answers = fitting.predict_network(network, lambda items, _: made[items], len(made))
     sure = answers[np.arange(len(labels)), labels].reshape(-1, TRIES)
     best = sure.argmax(1)

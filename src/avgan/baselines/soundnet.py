@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from avgan.baselines import probes
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import (
     Recipe,
     cost_of,
@@ -247,6 +247,7 @@ class Transferred:
         """Load the weights and learn from the windows of all clips. Raises DataError where there are no weights."""
         self._network = SoundNet(self._shape, clips.num_labels).eval()
         self._network.load_weights(self._find(clips.folder), self._shape.num_transferred)
+        self._network.to(fitting.device())
         windows = self._windows(clips)
         machine = LinearSVC(C=0.01, random_state=int(rng.integers(2**31)))
         num_windows = windows.shape[1]
@@ -288,8 +289,8 @@ class Transferred:
         samples = read_samples(clips, self._shape)
         rows = []
         for start in range(0, len(samples), BLOCK):
-            block = as_input(samples[start : start + BLOCK], TRANSFER_SCALE)
-            heard = self._network.hear(block, self._shape.num_transferred)[:, :, 0].numpy()
+            block = fitting.on_device(as_input(samples[start : start + BLOCK], TRANSFER_SCALE))
+            heard = self._network.hear(block, self._shape.num_transferred)[:, :, 0].cpu().numpy()
             second = -(-heard.shape[2] * RATE_HZ // samples.shape[1])
             windows = sliding_window_view(heard, second, axis=2)
             rows.append(windows.transpose(0, 2, 1, 3).reshape(len(heard), windows.shape[2], -1))
