@@ -155,7 +155,7 @@ def test_an_untrained_block_of_facn_changes_nothing() -> None:
 def test_kumars_network_scores_each_1_5_seconds() -> None:
     network = kumar.SegmentCNN(50).eval()
     for num_steps, num_segments in ((128, 1), (431, 5)):
-        inner = network.layers[:-1](torch.zeros(1, 1, 128, num_steps))
+        inner = network.trunk(torch.zeros(1, 1, 128, num_steps))
         assert inner.shape == (1, 1024, 1, num_segments)
 
 

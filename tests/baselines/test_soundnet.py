@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from avgan.baselines import soundnet
+from avgan.baselines import published, soundnet
 from avgan.baselines.rival import Budget, Clips
 from avgan.errors import DataError
 
@@ -114,4 +114,4 @@ def test_other_weights_are_refused(easy_clips: Callable[..., Clips], tmp_path: P
     with pytest.raises(DataError, match="cannot be read"):
         fit()
     with pytest.raises(DataError, match="pickle"):
-        soundnet.read_arrays(tmp_path / "sound8.npy")
+        published.read_arrays(tmp_path / "sound8.npy")

@@ -3,6 +3,7 @@
 import librosa
 import numpy as np
 import pytest
+import torch
 
 from avgan.baselines import spectra
 from avgan.features import FrontEndConfig
@@ -26,9 +27,11 @@ def settings(**changes) -> FrontEndConfig:
     return FrontEndConfig(**(given | changes))
 
 
-def librosa_mel(waveform: np.ndarray, **options) -> np.ndarray:
+def librosa_mel(
+    waveform: np.ndarray, *, pad_mode: str = "constant", **options: float
+) -> np.ndarray:
     return librosa.feature.melspectrogram(
-        y=waveform.astype(np.float64), sr=RATE_HZ, n_fft=1024, pad_mode="constant", **options
+        y=waveform.astype(np.float64), sr=RATE_HZ, n_fft=1024, pad_mode=pad_mode, **options
     )
 
 
@@ -48,6 +51,26 @@ def test_log_mels_are_librosas(waveforms: np.ndarray, changes: dict, options: di
     np.testing.assert_allclose(ours, np.stack(theirs), atol=2e-3)
 
 
+def test_mirrored_ends_are_librosas_of_then(waveforms: np.ndarray) -> None:
+    ours = spectra.log_mels(waveforms, settings(), mirrored=True)
+    options = {"n_mels": 60, "hop_length": 512}
+    theirs = [
+        librosa.power_to_db(librosa_mel(row, pad_mode="reflect", **options), top_db=None)
+        for row in waveforms
+    ]
+    np.testing.assert_allclose(ours, np.stack(theirs), atol=2e-3)
+    silent = spectra.log_mels(waveforms, settings())
+    assert np.abs(ours - silent)[..., [0, -1]].max() > 0.5
+    np.testing.assert_allclose(ours[..., 2:-2], silent[..., 2:-2], atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 40])
+def test_also_a_sound_shorter_than_its_mirror_is_mirrored(length: int) -> None:
+    sound = np.arange(length, dtype=np.float32)[None]
+    mirrored = spectra.mirrored_ends(torch.from_numpy(sound), 7).numpy()
+    np.testing.assert_array_equal(mirrored, np.pad(sound, ((0, 0), (7, 7)), mode="reflect"))
+
+
 def test_natural_logarithms_are_decibels_by_another_number(waveforms: np.ndarray) -> None:
     decibels = spectra.log_mels(waveforms, settings())
     nepers = spectra.log_mels(waveforms, settings(compression="log"))
@@ -64,7 +87,7 @@ def test_many_clips_are_heard_as_one_by_one(rng: np.random.Generator) -> None:
 def test_energy_spectra_are_librosas(waveforms: np.ndarray) -> None:
     ours = spectra.energy_spectra(waveforms, n_fft=512, hop_length=256)
     theirs = librosa.stft(
-        waveforms.astype(np.float64), n_fft=512, hop_length=256, pad_mode="constant"
+        waveforms.astype(np.float64), n_fft=512, hop_length=256, pad_mode="reflect"
     )
     np.testing.assert_allclose(ours, np.abs(theirs) ** 2, rtol=1e-4, atol=1e-6)
 

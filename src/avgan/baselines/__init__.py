@@ -21,6 +21,7 @@ METHODS: dict[str, str] = {
     "facn": "facn:facn",
     "ccnn-style": "ccnn:ccnn",
     "kumar": "kumar:kumar",
+    "kumar-pretrained": "kumar:pretrained",
     "sdcnn-style": "sdcnn:sdcnn",
     "cmcgan-style": "cmcgan:cmcgan",
 }

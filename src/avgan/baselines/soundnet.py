@@ -7,19 +7,17 @@ first needs the published weights, which nobody may ship: a file that a user has
 Shapes: M clips, B batch, L samples, C channels, T time steps, N labels. Waveforms go through as pictures of height 1.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from safetensors.numpy import load_file
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes
+from avgan.baselines import fitting, probes, published
 from avgan.baselines.fitting import (
     Recipe,
     cost_of,
@@ -31,7 +29,6 @@ from avgan.baselines.fitting import (
 )
 from avgan.baselines.rival import Budget, Card, Clips, Cost
 from avgan.data.loading import INT16_PEAK
-from avgan.errors import DataError
 
 RATE_HZ = 22_050
 FULL_SCALE = 256.0
@@ -39,7 +36,7 @@ FULL_SCALE = 256.0
 TRANSFER_SCALE = 512.0
 """The authors' script for ESC-50 takes 2^-22."""
 BLOCK = 32
-ENDINGS = ("safetensors", "npz")
+ENDINGS = ("safetensors", "npz", "pth")
 
 
 @dataclass(frozen=True)
@@ -108,20 +105,20 @@ class SoundNet(nn.Module):
         return hidden
 
     def load_weights(self, path: Path, num_layers: int) -> None:
-        """Fill the first layers from a .safetensors or .npz file; anything else that it holds is left alone.
+        """Fill the first layers from a file that `published.read_arrays` reads; what else it holds is left alone.
 
         Names count from 1: `conv1.weight` (width, width before, kernel), `conv1.bias`, `norm1.weight`, `norm1.bias`,
         `norm1.running_mean`, `norm1.running_var`, and so on. Further axes of length 1 are ignored.
 
         Raises DataError where something is missing, has another shape, or the file could run code (a pickle).
         """
-        arrays = read_arrays(path)
+        values = {}
         for number, layer in enumerate(self.layers[:num_layers], start=1):
-            assert isinstance(layer, nn.Sequential)
-            for part, name in zip(layer, (f"conv{number}", f"norm{number}"), strict=False):
-                for key, value in part.state_dict().items():
-                    if key != "num_batches_tracked":
-                        _fill(value, arrays, f"{name}.{key}", path)
+            for name, value in layer.state_dict().items():
+                part, key = name.split(".")  # 0: the convolution, 1: the norm
+                if key != "num_batches_tracked":
+                    values[f"{('conv', 'norm')[int(part)]}{number}.{key}"] = value
+        published.fill(values, published.read_arrays(path), path)
 
 
 def _block(num_in: int, layer: Layer) -> nn.Sequential:
@@ -143,32 +140,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
-    """The named arrays of a .safetensors or .npz file. Raises DataError where it is neither."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-    except Exception as error:  # each reader has its own errors
-        raise DataError(f"{path}: cannot be read ({error}); convert the weights anew") from error
-    raise DataError(
-        f"{path}: not .safetensors or .npz; a dictionary in a .npy file is a pickle, which could run "
-        "code: convert it where you trust it"
-    )
-
-
-def _fill(value: Tensor, arrays: Mapping[str, np.ndarray], name: str, path: Path) -> None:
-    shape = tuple(value.squeeze().shape)
-    if name not in arrays:
-        raise DataError(f"{path}: has no {name!r}; is it a network of the other depth?")
-    array = np.array(arrays[name], np.float32)
-    if array.squeeze().shape != shape:
-        raise DataError(f"{path}: {name!r} has the shape {array.shape}, not {shape}")
-    value.copy_(torch.from_numpy(array).reshape(value.shape))
 
 
 def repeated(waveforms: np.ndarray, num_samples: int) -> np.ndarray:
@@ -246,7 +217,10 @@ class Transferred:
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Load the weights and learn from the windows of all clips. Raises DataError where there are no weights."""
         self._network = SoundNet(self._shape, clips.num_labels).eval()
-        self._network.load_weights(self._find(clips.folder), self._shape.num_transferred)
+        path = published.find_weights(
+            self.card.name, clips.folder, [f"{self._filename}.{end}" for end in ENDINGS], ADVICE
+        )
+        self._network.load_weights(path, self._shape.num_transferred)
         self._network.to(fitting.device())
         windows = self._windows(clips)
         machine = LinearSVC(C=0.01, random_state=int(rng.integers(2**31)))
@@ -273,16 +247,6 @@ class Transferred:
         """Of the layers that are used, and of the machine on all windows of a clip."""
         return self._cost
 
-    def _find(self, folder: Path | None) -> Path:
-        places = [] if folder is None else [folder, folder / "soundnet", folder / "weights"]
-        for path in (place / f"{self._filename}.{end}" for place in places for end in ENDINGS):
-            if path.is_file():
-                return path
-        raise DataError(
-            f"{self.card.name}: no {self._filename}.safetensors in {folder or 'any folder'}; its authors' weights "
-            "may not be passed on: convert a copy of your own, names conv1.weight, norm1.running_mean and so on"
-        )
-
     @torch.inference_mode()
     def _windows(self, clips: Clips) -> np.ndarray:
         """(M, windows, C * steps of one second): windows of a tenth of the clip, one step apart."""
@@ -306,8 +270,9 @@ FOLLOWS = (
     "Adam 0.001",
 )
 DIFFERS = (
-    "how the authors trained on ESC-50 alone is not told: here 100 epochs in batches of 32, a rate that rises and "
-    "falls, clips that begin at a random moment, the mean over the head's time steps",
+    "100 epochs in batches of 32, a rate that rises and falls, clips that begin at a random moment, the mean over the "
+    "steps of the head for two million videos; of training on ESC-50 the authors publish a recipe for fine-tuning "
+    "only: 50 epochs in batches of 256, a constant rate, a new head of kernel 4 that sees the 5 s at once",
     "convolutions in bfloat16 where the processor has it",
 )
 
@@ -330,6 +295,10 @@ def five() -> FromScratch:
     return FromScratch(card, FIVE)
 
 
+ADVICE = (
+    "its authors' weights may not be passed on: convert a copy of your own, names conv1.weight, norm1.running_mean "
+    "and so on"
+)
 TRANSFER_FOLLOWS = (
     "the authors' weights, which a user brings; clips repeated to 10 s",
     "linear support vector machine, C 0.01, on windows of 1 s; a clip's score is the mean of its windows'",

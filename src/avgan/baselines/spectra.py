@@ -20,24 +20,43 @@ BLOCK = 16
 """Clips transformed at once: spectra of a whole data set would not fit into memory."""
 
 
-def log_mels(waveforms: np.ndarray, settings: FrontEndConfig) -> np.ndarray:
-    """Waveforms (M, L) at the rate of the settings -> log-mel (M, F, T) float32, in dB or natural logarithms."""
+def log_mels(
+    waveforms: np.ndarray, settings: FrontEndConfig, *, mirrored: bool = False
+) -> np.ndarray:
+    """Waveforms (M, L) at the rate of the settings -> log-mel (M, F, T) float32, in dB or natural logarithms.
+
+    Where `mirrored` the sound goes on mirrored at its ends, as librosa had it when the rivals were published; else in
+    silence.
+    """
+    if mirrored:
+        front_end = LogMel(settings.model_copy(update={"centre": False}))
+        return _in_blocks(
+            waveforms, lambda block: front_end(mirrored_ends(block, settings.n_fft // 2))[:, 0]
+        )
     front_end = LogMel(settings)
     return _in_blocks(waveforms, lambda block: front_end(block)[:, 0])
 
 
+def mirrored_ends(waveforms: Tensor, num_samples: int) -> Tensor:
+    """(M, L) -> (M, L + 2 * num_samples): mirrored at the first and the last sample, as often as it takes."""
+    length = waveforms.shape[-1]
+    places = torch.arange(-num_samples, length + num_samples)
+    period = max(1, 2 * (length - 1))
+    places = places.remainder(period)
+    return waveforms[..., torch.minimum(places, period - places).clamp(max=length - 1)]
+
+
 def energy_spectra(waveforms: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
-    """Waveforms (M, L) -> |STFT|^2 (M, K, T) float32 with Hann windows, ends padded with silence. Large: mind M."""
+    """Waveforms (M, L) -> |STFT|^2 (M, K, T) float32 with Hann windows, mirrored at the ends. Large: mind M."""
     window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
 
     def transform(block: Tensor) -> Tensor:
         spectrum = torch.stft(
-            block.double(),
+            mirrored_ends(block.double(), n_fft // 2),
             n_fft,
             hop_length,
             window=window,
-            center=True,
-            pad_mode="constant",
+            center=False,
             return_complex=True,
         )
         return spectrum.abs().square()
