@@ -1,6 +1,7 @@
 """SDCNN-style: it learns, invents what its filter believes, and keeps its budget."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from avgan.baselines import sdcnn
 from avgan.baselines.rival import Budget, Clips
 from avgan.baselines.sdcnn import NOISE, SDCNN, SURE, TRIES, Maker, invent, verdict
+from avgan.errors import DataError
 
 
 def clips(num: int = 48, *, length_s: float = 1.0, seed: int = 0) -> Clips:
@@ -83,6 +85,44 @@ def test_one_clip_of_another_length_is_answered(
     rival = fitted(num=12)
     assert rival.predict(clips(1, length_s=length_s)).shape == (1, 3)
     assert rival.cost().num_macs > 0
+
+
+def of_labels(every: Clips, *labels: int) -> Clips:
+    return every.select(np.flatnonzero(np.isin(every.targets, labels)))
+
+
+def test_it_learns_from_further_recordings_too(short: None) -> None:
+    test, known = clips(15, seed=1), of_labels(clips(24), 0, 1)
+    rivals = sdcnn.sdcnn_with_more(), sdcnn.sdcnn()
+    extra = of_labels(clips(24, seed=7), 1, 2)
+    for rival in rivals:
+        rival.fit(replace(known, extra=extra), budget=Budget(), rng=np.random.default_rng(0))
+    taught, untaught = (rival.predict(test).argmax(1) == test.targets for rival in rivals)
+    only_there = test.targets == 2  # a label that stands in the further set alone
+    assert taught[only_there].mean() > 0.7
+    assert taught.mean() > 0.8
+    assert not untaught[only_there].any()
+    assert rivals[0].card.name == "sdcnn-av"
+
+
+def test_further_recordings_of_other_labels_are_refused() -> None:
+    known = clips(6)
+
+    def fit(extra: Clips | None) -> None:
+        rival = sdcnn.sdcnn_with_more()
+        rival.fit(replace(known, extra=extra), budget=Budget(), rng=np.random.default_rng(0))
+
+    for nothing in (None, clips(6).select(np.array([], int))):
+        with pytest.raises(DataError, match="sdcnn-av: learns from a further set"):
+            fit(nothing)
+    for other in (replace(clips(6), num_labels=4), replace(clips(6), targets=np.full(6, -1))):
+        with pytest.raises(DataError, match="other labels than the protocol"):
+            fit(other)
+
+
+def test_a_selection_keeps_the_further_recordings() -> None:
+    extra = clips(6)
+    assert replace(clips(9), extra=extra).select(np.array([2])).extra is extra
 
 
 class Suspicious(nn.Module):

@@ -23,6 +23,7 @@ METHODS: dict[str, str] = {
     "kumar": "kumar:kumar",
     "kumar-pretrained": "kumar:pretrained",
     "sdcnn-style": "sdcnn:sdcnn",
+    "sdcnn-av": "sdcnn:sdcnn_with_more",
     "cmcgan-style": "cmcgan:cmcgan",
 }
 """Name on the command line -> "module:function" that makes a new, untrained rival."""

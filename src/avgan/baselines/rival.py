@@ -60,12 +60,14 @@ class Clips:
     """Where the data sets lie, and downloaded weights beside them."""
     read_rows: Callable[[int, np.ndarray], np.ndarray] | None = field(default=None, repr=False)
     """As `read`, for the clips with some numbers (K,) only; where it is given, a selection reads no more than it is."""
+    extra: "Clips | None" = field(default=None, repr=False)
+    """Further recordings with the same label numbers, from another data set, for methods that learn from them too."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, indices: np.ndarray) -> "Clips":
-        """The clips with these numbers (K,), in that order."""
+        """The clips with these numbers (K,), in that order; `extra` stays what it is."""
         draw, read_rows = self.draw, self.read_rows or self._read_all
         return Clips(
             tuple(self.ids[index] for index in indices),
@@ -77,6 +79,7 @@ class Clips:
             None if draw is None else lambda rng: draw(rng)[indices],
             self.folder,
             lambda rate_hz, rows: read_rows(rate_hz, indices[rows]),
+            self.extra,
         )
 
     def _read_all(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
