@@ -56,6 +56,8 @@ class OtherDevice(TorchFunctionMode):
         self.device = torch.device(name)
         self.num_reads = 0
         """How often the host has waited for a value: `.item()`, `.cpu()`, `if tensor`, `nonzero`, a boolean index."""
+        self.num_operations = 0
+        """How many have run on the device."""
         self.inside = False
         """Whether a call on tensors of the device, or a backward pass, is running."""
 
@@ -183,6 +185,7 @@ class _Operations(TorchDispatchMode):
                         f"cpu (a CPU tensor {shape})"
                     )
         mask = packet in INDEXING and any(t.dtype == torch.bool for t in _tensors(args[1]))
+        self.other.num_operations += here
         self.other.num_reads += here and (packet in READS or mask)
         result = operation(*args, **kwargs)
         if packet in CROSSING:

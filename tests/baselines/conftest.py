@@ -1,5 +1,6 @@
 """Clips that anybody can tell apart: tones, noise and clicks."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from avgan.baselines.rival import Clips
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for other_device.py
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
 

@@ -6,15 +6,32 @@ The fits are short ones; that a rival learns is shown in its own tests.
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from avgan.baselines import METHODS, make
+from avgan.baselines import (
+    METHODS,
+    cmcgan,
+    cnn9,
+    facn,
+    fitting,
+    kumar,
+    l3net,
+    make,
+    piczak,
+    sdcnn,
+    soundnet,
+)
 from avgan.baselines.rival import Budget, Clips, Rival
 from avgan.errors import ConfigError, DataError
+from other_device import OtherDevice
 
 NUM_EPOCHS = 2
 SECONDS = 2.0
@@ -53,8 +70,8 @@ def fit(name: str, clips: Clips, *, seconds: float = 1e6, seed: int = 5) -> Riva
 
 
 def asked(clips: Clips) -> Clips:
-    """As a comparison asks: without targets and pictures."""
-    return replace(clips, targets=np.full(len(clips), -1), draw=None)
+    """As a comparison asks: without targets, pictures and further recordings."""
+    return replace(clips, targets=np.full(len(clips), -1), draw=None, extra=None)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -76,6 +93,108 @@ def test_a_name_that_is_none_is_answered_with_those_there_are() -> None:
         make("nobody")
 
 
+WITHOUT_NETWORK = {"svm-mfcc", "forest-mfcc", "knn-mfcc"}
+ON_THE_HOST = {"yamnet-probe"}
+"""Hears each clip once and trains nothing."""
+ON_A_DEVICE = [name for name in METHODS if name not in WITHOUT_NETWORK | ON_THE_HOST]
+
+
+@pytest.fixture
+def toy(easy_clips: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clips:
+    """All that any rival asks for, and networks so narrow that a fit takes a second."""
+    narrow = (8, 12, 16)
+    thin = {
+        name: replace(shape, layers=tuple(replace(layer, width=8) for layer in shape.layers))
+        for name, shape in (("FIVE", soundnet.FIVE), ("EIGHT", soundnet.EIGHT))
+    }
+    for place, name, value in (
+        (facn, "WIDTHS", narrow), (cnn9, "WIDTHS", (*narrow, 24)), (l3net, "WIDTHS", (*narrow, 24)),
+        (sdcnn, "WIDTHS", (*narrow, 24)), (sdcnn, "GAN_WIDTHS", (*narrow, 24)), (sdcnn, "SURE", 0.0),
+        (cmcgan, "WIDTHS", (*narrow, 24)), (piczak, "NUM_HIDDEN", 50),
+        (kumar, "WIDTHS", tuple((width,) for width in (4, 4, 8, 8, 12, 12))), (kumar, "WIDTH", 24),
+        *((soundnet, name, shape) for name, shape in thin.items()),
+    ):  # fmt: skip
+        monkeypatch.setattr(place, name, value)
+    for number, shape in ((5, thin["FIVE"]), (8, thin["EIGHT"])):
+        layers = soundnet.SoundNet(shape, 3).layers.state_dict()
+        arrays = {of_soundnet(name): value for name, value in layers.items()}
+        save_file(arrays, tmp_path / f"soundnet{number}.safetensors")
+    layers = kumar.trunk().state_dict()
+    arrays = {kumar._published_name(name): value for name, value in layers.items()}
+    save_file(arrays, tmp_path / "kumar.safetensors")
+    known = easy_clips(2, seconds=0.5, seed=1, pictures=True, folder=tmp_path)
+    return replace(known, extra=easy_clips(1, seconds=0.5, seed=3))
+
+
+def of_soundnet(name: str) -> str:
+    """`0.1.weight` -> `norm1.weight`."""
+    layer, part, key = name.split(".")
+    return f"{('conv', 'norm')[int(part)]}{int(layer) + 1}.{key}"
+
+
+def watch_steps(
+    monkeypatch: pytest.MonkeyPatch, within: Callable[[Callable[[], None]], None]
+) -> None:
+    """Let `within` run every step of every training."""
+    for trainer in (fitting._Trainer, sdcnn.GANTrainer, cmcgan.CycleTrainer):
+
+        def step(self: Any, *arguments: Any, usual: Callable = trainer.step) -> None:
+            within(lambda: usual(self, *arguments))
+
+        monkeypatch.setattr(trainer, "step", step)
+
+
+@pytest.mark.usefixtures("few_epochs")
+@pytest.mark.parametrize("name", ON_A_DEVICE)
+def test_what_a_network_learns_on_another_device_is_what_it_learns_on_the_cpu(
+    name: str, toy: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "in_fast_precision", nullcontext)
+    expected = trained(name, toy)
+    with OtherDevice() as other:
+        monkeypatch.setattr(fitting, "device", lambda: other.device)
+
+        def within(step: Callable[[], None]) -> None:
+            ran, read = other.num_operations, other.num_reads
+            step()
+            assert other.num_operations > ran + 10, "a step leaves the device idle"
+            assert other.num_reads == read, "a step waits for the device"
+
+        watch_steps(monkeypatch, within)
+        answers = trained(name, toy)
+        assert other.num_operations > 10
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.usefixtures("few_epochs")
+@pytest.mark.parametrize("name", ON_A_DEVICE)
+def test_a_network_learns_on_cuda(name: str, toy: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    def within(step: Callable[[], None]) -> None:
+        allocated = torch.cuda.memory_stats()["allocation.all.allocated"]
+        torch.cuda.set_sync_debug_mode("error")  # a step that waits for the device raises
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.cuda.memory_stats()["allocation.all.allocated"] > allocated
+
+    watch_steps(monkeypatch, within)
+    answers = trained(name, toy)
+    np.testing.assert_allclose(answers.sum(1), 1.0, atol=1e-6)
+
+
+def trained(name: str, clips: Clips) -> np.ndarray:
+    """What a rival answers for the clips it has learnt from; DataError is no excuse here."""
+    rival = make(name)
+    rival.fit(clips, budget=Budget(1e6), rng=np.random.default_rng(5))
+    if isinstance(rival, cmcgan.CMCGAN):
+        assert rival.imagine(asked(clips)).shape == (len(clips), 3, 64, 64)
+    assert rival.cost().num_macs > 0
+    return rival.predict(asked(clips))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_epochs")
 @pytest.mark.parametrize("name", METHODS)
@@ -83,6 +202,7 @@ def test_answers_are_probabilities_that_the_seed_alone_decides(
     name: str, easy_clips: Make, folder: Path
 ) -> None:
     known = easy_clips(8, seed=1, pictures=True, folder=folder)
+    known = replace(known, extra=easy_clips(4, seed=4))
     test = easy_clips(3, seed=2, folder=folder)
     rival = fit(name, known)
     first = rival.predict(asked(test))
@@ -108,6 +228,7 @@ def test_answers_are_probabilities_that_the_seed_alone_decides(
 @pytest.mark.parametrize("name", METHODS)
 def test_a_budget_is_kept(name: str, easy_clips: Make, folder: Path) -> None:
     known = easy_clips(8, seed=1, pictures=True, folder=folder)
+    known = replace(known, extra=easy_clips(4, seed=4))
 
     def time_of(seconds: float) -> float:
         began = time.monotonic()

@@ -19,7 +19,6 @@ from avgan.baselines.fitting import (
     Recipe,
     cost_of,
     fit_network,
-    in_fast_precision,
     one_cycle,
     seeded,
 )
@@ -200,7 +199,7 @@ class L3NetRival:
         for start in range(0, len(samples), BLOCK):
             block = samples[start : start + BLOCK, : num_seconds * RATE_HZ].reshape(-1, RATE_HZ)
             sounds = fitting.on_device(torch.from_numpy(block / np.float32(INT16_PEAK)))
-            with in_fast_precision():
+            with fitting.in_fast_precision():
                 vectors = self._network.hear(sounds).float()
             rows.append(vectors.unflatten(0, (-1, num_seconds)).mean(1).cpu().numpy())
         return np.concatenate(rows)
