@@ -48,6 +48,20 @@ def test_the_same_seed_gives_the_same_answers(easy_clips: Callable[..., Clips]) 
     np.testing.assert_array_equal(*answers)
 
 
+def test_a_short_clip_is_lengthened_and_answered_the_same_each_time(
+    easy_clips: Callable[..., Clips],
+) -> None:
+    short = easy_clips(3, seconds=0.3)
+    assert autoencoder.hear(short).shape == (9, 64, autoencoder.SHORTEST)
+    answers = []
+    for _ in range(3):
+        rival = brisk(2)
+        rival.fit(short, budget=Budget(), rng=np.random.default_rng(5))
+        answers.append(rival.predict(short))
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
 def test_a_budget_is_kept(easy_clips: Callable[..., Clips]) -> None:
     began, budget = time.monotonic(), Budget(2.0)
     rival = brisk(10_000)
