@@ -19,14 +19,15 @@ import numpy as np
 import soxr
 
 from avgan.errors import AudioError
-from avgan.media import BLOCK_SAMPLES, Block, decode, first_line, to_float
+from avgan.media import BLOCK_SAMPLES, DAMAGED, SILENT_PEAK, Block, first_line, to_float
+from avgan.media.channels import Mixer
+from avgan.media.decoding import decode
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = (
     1_000,
     10_000_000,
 )  # outside: kilohertz were given, or the header is damaged
-SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
@@ -117,7 +118,8 @@ class Level:
 class AudioStream:
     """A recording that is read while one iterates over it: blocks (L,) float32, mono, one rate.
 
-    `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz.
+    `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz. `track`: which
+    sound track of a file is heard, from 1; None: the default one, or another where that is silent.
     After the iteration `level` knows the samples and `warnings` what to distrust. Iterate once.
 
     Raises AudioError, on construction where the source cannot be opened, later where it cannot be
@@ -126,15 +128,19 @@ class AudioStream:
 
     def __init__(
         self,
-        source: AudioSource | Iterator[Block],
+        source: AudioSource | Iterator[tuple[np.ndarray, float]],
         *,
         rate_hz: float | None = None,
         target_rate_hz: int = SAMPLE_RATE_HZ,
+        track: int | None = None,
     ) -> None:
         self.name = source_name(source)
         self.level = Level()
         self._notes: list[str] = []
+        is_live = isinstance(source, Iterator) and not hasattr(source, "read")
+        self._mixer = Mixer(waits=not is_live)
         self._target_rate_hz = target_rate_hz
+        self._blocks: Iterator[Block]
         if isinstance(source, np.ndarray):
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
@@ -144,15 +150,17 @@ class AudioStream:
                 f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
                 "the samples as an array"
             )
-        elif isinstance(source, Iterator) and not hasattr(source, "read"):
-            self._blocks = source
+        elif is_live:
+            live = cast("Iterator[tuple[np.ndarray, float]]", source)
+            self._blocks = (Block(*block) for block in live)
         else:
             file = cast("str | os.PathLike[str] | bytes | BinaryIO", source)
-            self._blocks = decode(_open(file, self.name), self.name, self._notes)
+            self._blocks = decode(_open(file, self.name), self.name, self._notes, track=track)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         num_heard = 0
-        for block in _resample(self._mono_blocks(), self._target_rate_hz):
+        mono = self._mixer.mix(self._own_blocks())
+        for block in _resample(mono, self._target_rate_hz):
             num_heard += len(block)
             yield block
         if not num_heard:  # none that lasts as long as one of ours, where the rate is high
@@ -164,15 +172,20 @@ class AudioStream:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self._notes, *self.level.warnings)
+        return (*self._notes, *self._mixer.notes, *self.level.warnings)
 
-    def _mono_blocks(self) -> Iterator[Block]:
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something could not be decoded, of what was read so far."""
+        return DAMAGED in self._notes
+
+    def _own_blocks(self) -> Iterator[Block]:
         # Given away: a stream that held its own generator would be a cycle, and a file that is left
         # in the middle would stay open until the garbage collector finds it.
         blocks, self._blocks = self._blocks, iter(())
-        for samples, rate_hz in blocks:
-            _check_rate(rate_hz, self.name)
-            yield _to_mono(self.level.add(samples, rate_hz)), rate_hz
+        for block in blocks:
+            _check_rate(block.rate_hz, self.name)
+            yield block._replace(samples=self.level.add(block.samples, block.rate_hz))
 
 
 def read_audio(
@@ -191,8 +204,9 @@ def read_audio(
     samples = bytearray()  # grows in place: a list of blocks would be held twice when joined
     for block in stream:
         samples += block.tobytes()
-    if stream.level.num_not_finite or stream._notes:
-        warnings.warn(f"{stream.name}: {stream.warnings[0]}", stacklevel=2)
+    if stream.level.num_not_finite or stream.is_damaged:
+        reason = DAMAGED if stream.is_damaged else stream.level.warnings[0]
+        warnings.warn(f"{stream.name}: {reason}", stacklevel=2)
     return np.frombuffer(samples, dtype=np.float32)
 
 
@@ -249,7 +263,7 @@ def fit(
     return np.pad(waveform, (0, missing))
 
 
-def source_name(source: AudioSource | Iterator[Block]) -> str:
+def source_name(source: AudioSource | Iterator[tuple[np.ndarray, float]]) -> str:
     """What to call a source in a message: its path, or what it is."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
@@ -305,22 +319,12 @@ def _array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
     elif samples.shape[0] < samples.shape[1]:
         samples = samples.T
     starts = range(0, len(samples), BLOCK_SAMPLES)
-    return ((to_float(samples[i : i + BLOCK_SAMPLES]), rate_hz) for i in starts)
+    return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), rate_hz) for i in starts)
 
 
-def _to_mono(samples: np.ndarray) -> np.ndarray:
-    """The mean over channels (L, C) -> (L,); twenty times as fast as numpy's, which is made for long rows."""
-    num_channels = samples.shape[1]
-    if num_channels == 1:
-        return samples[:, 0]
-    mono = samples[:, 0] + samples[:, 1]
-    for channel in range(2, num_channels):
-        mono += samples[:, channel]
-    mono /= np.float32(num_channels)
-    return mono
-
-
-def _resample(blocks: Iterable[Block], target_rate_hz: int) -> Iterator[np.ndarray]:
+def _resample(
+    blocks: Iterable[tuple[np.ndarray, float]], target_rate_hz: int
+) -> Iterator[np.ndarray]:
     """Bring mono blocks to one rate; a recording whose rate changes on the way is done in parts."""
     for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
         if rate_hz == target_rate_hz:
