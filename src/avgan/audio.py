@@ -31,6 +31,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = (
 CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
+MIN_HOP_S = 0.01  # of windows of seconds each; below it a minute takes hours
 LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
@@ -172,7 +173,12 @@ class AudioStream:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self._notes, *self._mixer.notes, *self.level.warnings)
+        return (*self.notes, *self.level.warnings)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen, left out or filled, of what was read so far."""
+        return (*self._notes, *self._mixer.notes)
 
     @property
     def is_damaged(self) -> bool:
@@ -193,6 +199,7 @@ def read_audio(
     *,
     rate_hz: float | None = None,
     target_rate_hz: int = SAMPLE_RATE_HZ,
+    track: int | None = None,
 ) -> np.ndarray:
     """Read a whole recording: (L,) float32, mono, at `target_rate_hz`, in about [-1, 1].
 
@@ -200,7 +207,7 @@ def read_audio(
     of float or of integers at full scale, whose rate `rate_hz` must say. Warns (UserWarning) where
     samples are not finite or the file is damaged. Raises AudioError where there is no sound to be had.
     """
-    stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_rate_hz)
+    stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_rate_hz, track=track)
     samples = bytearray()  # grows in place: a list of blocks would be held twice when joined
     for block in stream:
         samples += block.tobytes()
@@ -215,6 +222,16 @@ def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> 
     level = Level()
     level.add(waveform[:, None], rate_hz)
     return level.warnings
+
+
+def check_hop(hop_s: float | None) -> None:
+    """Raise AudioError for a hop that is no time, or so short that a minute has thousands of windows."""
+    if hop_s is None:
+        return
+    if isinstance(hop_s, bool) or not isinstance(hop_s, (int, float, np.number)):
+        raise AudioError(f"hop_s {hop_s!r}: pass a number of seconds, or None")
+    if not MIN_HOP_S <= hop_s < float("inf"):
+        raise AudioError(f"hop_s {hop_s:g}: pass {MIN_HOP_S:g} s or more, or None")
 
 
 def windows(

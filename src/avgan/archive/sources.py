@@ -23,10 +23,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is to be heard: its name in answers and messages, and where it is read from, once or again."""
+    """What is to be heard: its name in answers and messages, and where it is read from, once or again.
+
+    `track`: which of several sound tracks, from 1; None: the default one.
+    """
 
     name: str
     source: AudioSource
+    track: int | None = None
 
 
 def find_all(paths: Iterable[str], *, complain: Say) -> tuple[list[Recording], int]:

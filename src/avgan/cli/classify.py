@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
@@ -54,6 +54,8 @@ class Wish:
     """How many recordings are heard at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
     """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
+    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Which sound track of a video is heard, from 1: the default one, unless given."""
     model: Bundle = None
     """Model bundle, or the name of an installed one."""
 
@@ -79,6 +81,7 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     from avgan.runtime import load
 
     recordings, num_missing = find(path, wish.listed)
+    recordings = [replace(recording, track=wish.track) for recording in recordings]
     # Either recordings are heard side by side, or parts of the only one.
     model = load(wish.model, num_threads=wish.jobs if len(recordings) == 1 else 1)
     format = wish.format or "table"
@@ -263,8 +266,9 @@ def made_with(model: "Model", wish: Wish) -> str:
     card = model.card
     checksum = next(iter(card.sha256.values()), "")[:12]
     hop = "" if wish.hop is None else f", hop {wish.hop:g} s"
+    track = "" if wish.track is None else f", track {wish.track}"
     return (
-        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}, "
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}{track}, "
         f"top {wish.top}"
     )
 

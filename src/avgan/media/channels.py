@@ -15,6 +15,7 @@ Shapes: L samples, C channels.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -49,17 +50,25 @@ class _Facts:
     @classmethod
     def of(cls, samples: np.ndarray) -> "_Facts":
         """Of samples (L, C)."""
-        size = max(len(samples), 1)
-        mean = np.ones(len(samples), np.float32) @ samples / size
-        # Without the mean: an offset is no sound.
-        covariance = samples.T @ samples / size - np.outer(mean, mean)
-        power = covariance.diagonal().clip(0)
+        columns = np.ascontiguousarray(samples[_looked_at(len(samples))].T)
+        columns -= columns.mean(1, keepdims=True)  # an offset is no sound
+        # Not by matrix product, whose threads a decoder with bounded memory cannot start.
+        power = np.einsum("cl,cl->c", columns, columns) / max(columns.shape[1], 1)
         loudest = float(power.max(initial=0))
         dead = power < max(loudest * DEAD_SHARE, SILENT_POWER)
         reference = int(np.argmin(dead))  # the first that is not
-        scale = np.sqrt(np.maximum(power * power[reference], 1e-30))
-        turned = (covariance[reference] < REVERSED * scale) & ~dead
+        shared = np.einsum("cl,l->c", columns, columns[reference]) / max(columns.shape[1], 1)
+        turned = (shared < REVERSED * np.sqrt(power * power[reference])) & ~dead
         return cls(loudest >= SILENT_POWER, dead, turned)
+
+
+@lru_cache(maxsize=16)
+def _looked_at(num_samples: int) -> np.ndarray:
+    """The places in a block from which its facts are told: one in four, uneven, so that no tone falls between them."""
+    places = np.arange(0, num_samples, 4)
+    return np.minimum(
+        places + np.random.default_rng(0).integers(0, 4, len(places)), num_samples - 1
+    )
 
 
 class Mixer:
@@ -199,14 +208,16 @@ def is_known(layout: tuple[str, ...]) -> bool:
 def weighted(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Samples (L, C) and weights (C,) -> (L,); equal weights give the mean, to the last bit the same as ever."""
     num_channels = samples.shape[1]
-    if np.any(weights != np.float32(1 / num_channels)):
-        mixed: np.ndarray = samples @ weights
-        return mixed
-    # Twenty times as fast as numpy's mean, which is made for long rows.
-    mono: np.ndarray = samples[:, 0] + samples[:, 1]
-    for channel in range(2, num_channels):
-        mono += samples[:, channel]
-    mono /= np.float32(num_channels)
+    # Column by column: twenty times as fast as numpy's mean, which is made for long rows.
+    if (weights == np.float32(1 / num_channels)).all():
+        mono: np.ndarray = samples[:, 0] + samples[:, 1]
+        for channel in range(2, num_channels):
+            mono += samples[:, channel]
+        mono /= np.float32(num_channels)
+        return mono
+    mono = np.zeros(len(samples), np.float32)
+    for channel in np.flatnonzero(weights).tolist():
+        mono += weights[channel] * samples[:, channel]
     return mono
 
 

@@ -48,7 +48,8 @@ class Hearing:
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         rate_hz = self._model.card.sample_rate_hz
-        stream = AudioStream(self._recording.source, target_rate_hz=rate_hz)
+        source, track = self._recording.source, self._recording.track
+        stream = AudioStream(source, target_rate_hz=rate_hz, track=track)
         self._listening = self._model.listen(stream, hop_s=self._task.hop_s)
         yield from self._listening
 

@@ -119,10 +119,11 @@ class _Cluster:
             else os.path.abspath(str(source))
             for recording in group
         ]
-        names = [recording.name for recording in group]
-        return self._remote.remote(
-            str(bundle.path.absolute()), checksum, self._task, names, sources
-        )
+        moved = [
+            replace(recording, source=source)
+            for recording, source in zip(group, sources, strict=True)
+        ]
+        return self._remote.remote(str(bundle.path.absolute()), checksum, self._task, moved)
 
     def fetch(self, answers: ray.ObjectRef, group: Sequence[Recording]) -> Iterator[Heard]:
         """The answers for a group, as if they had been heard here."""
@@ -143,17 +144,12 @@ class _Cluster:
             yield one
 
 
-def _hear_group(
-    bundle: str, checksum: str, task: Task, names: list[str], sources: list[str | bytes]
-) -> list[Heard]:
+def _hear_group(bundle: str, checksum: str, task: Task, recordings: list[Recording]) -> list[Heard]:
     """Runs on a worker."""
     model = _model(bundle)
     if model.card.sha256.get(MODEL_FILE, "") != checksum:
         raise BundleError(f"{bundle}: another model on {os.uname().nodename}; copy it there")
-    return [
-        _hear(model, task, Recording(name, source))
-        for name, source in zip(names, sources, strict=True)
-    ]
+    return [_hear(model, task, recording) for recording in recordings]
 
 
 def _hear(model: Model, task: Task, recording: Recording) -> Heard:

@@ -77,6 +77,8 @@ class Explanation:
     codes: np.ndarray
     """(16, 16) int64, the window's own code map."""
     draw: Draw
+    warnings: tuple[str, ...] = ()
+    """Reasons to distrust it, and what was chosen in the file, of as much as was read of it."""
 
     @property
     def words(self) -> str:
@@ -98,6 +100,7 @@ class Explanation:
             "label": self.label,
             "probability": rounded(self.probability),
             "words": self.words,
+            "warnings": list(self.warnings),
             "stretch": stretch,
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "times_s": [round(time, 4) for time in self.times_s.tolist()],
@@ -131,7 +134,11 @@ class Explainer:
         self._occlusion = Occlusion(model.network, model.card)
 
     def explain(
-        self, source: AudioSource | AudioStream, rate_hz: float | None, start_s: float | None
+        self,
+        source: AudioSource | AudioStream,
+        rate_hz: float | None,
+        start_s: float | None,
+        track: int | None = None,
     ) -> Explanation:
         """See `Model.explain`."""
         card = self._model.card
@@ -140,11 +147,13 @@ class Explainer:
                 raise ValueError("a stream can be read once: pass start_s")
             if not isinstance(source, np.ndarray) and hasattr(source, "read"):
                 source = source.read()  # a file object, too
-            start_s = surest(self._model.classify(source, rate_hz))
+            start_s = surest(self._model.classify(source, rate_hz, track=track))
         if not isinstance(source, AudioStream):
-            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=card.sample_rate_hz)
+            target_hz = card.sample_rate_hz
+            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_hz, track=track)
         sound = _excerpt(source, start_s, card.window_s, card.sample_rate_hz)
-        return self._explain(sound, start_s, source.name)
+        explained = self._explain(sound, start_s, source.name)
+        return replace(explained, warnings=source.notes)
 
     def _explain(self, sound: np.ndarray, start_s: float, path: str) -> Explanation:
         """Explain a window (L,), which is filled up where it is too short."""
