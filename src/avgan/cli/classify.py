@@ -80,14 +80,18 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     from avgan.archive.formats import WRITERS, Layout, table_widths
     from avgan.runtime import load
 
-    recordings, num_missing = find(path, wish.listed)
+    passed_over: Counter[str] = Counter()
+    recordings, num_missing = find(path, wish.listed, passed_over)
     recordings = [replace(recording, track=wish.track) for recording in recordings]
     # Either recordings are heard side by side, or parts of the only one.
     model = load(wish.model, num_threads=wish.jobs if len(recordings) == 1 else 1)
     format = wish.format or "table"
     if wish.output is not None:
         layout = Layout(wish.unit, wish.top, made_with(model, wish))
-        return resume(wish, model, recordings, layout, num_missing)
+        try:
+            return resume(wish, model, recordings, layout, num_missing)
+        finally:
+            tell(passed_over)
     if format == "audacity" and len(recordings) > 1:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
@@ -95,7 +99,16 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     outcome = run(wish, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
     if outcome.failed and len(recordings) > 1:
         say(summary(outcome.failed, len(recordings)))
+    tell(passed_over)
     return 0 if outcome.is_good and not num_missing else 1
+
+
+def tell(passed_over: Counter[str]) -> None:
+    """Say what in folders was not heard, and why, if there is any."""
+    from avgan.archive.sources import told
+
+    if passed_over:
+        say(told(passed_over))
 
 
 def check(paths: Sequence[str], wish: Wish) -> None:
@@ -117,8 +130,10 @@ def check(paths: Sequence[str], wish: Wish) -> None:
         raise UsageError(f"--output {wish.output} is written as {written}: leave --format out")
 
 
-def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], int]:
-    """The recordings that are named and listed, and how many folders hold none."""
+def find(
+    paths: Sequence[str], listed: str | None, passed_over: Counter[str] | None = None
+) -> tuple[list["Recording"], int]:
+    """The recordings that are named and listed, and how many folders hold none; counts what is passed over."""
     from avgan.archive.sources import Recording, find_all
 
     recordings: list[Recording] = []
@@ -127,11 +142,11 @@ def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], i
         if path == STDIN:
             recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
         else:
-            found, num_empty = find_all([path], complain=say)
+            found, num_empty = find_all([path], complain=say, passed_over=passed_over)
             recordings += found
             num_missing += num_empty
     if listed is not None:
-        found, num_empty = find_all(read_listed(listed), complain=say)
+        found, num_empty = find_all(read_listed(listed), complain=say, passed_over=passed_over)
         recordings += found
         num_missing += num_empty
     return recordings, num_missing
