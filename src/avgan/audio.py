@@ -146,6 +146,9 @@ class AudioStream:
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
             self._blocks = _array_blocks(source, rate_hz)
+        elif isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
+            kind = type(source).__name__
+            raise AudioError(f"a {kind}: pass it as an array, np.asarray(...), with its rate_hz")
         elif rate_hz is not None:
             raise AudioError(
                 f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
@@ -311,6 +314,10 @@ def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> Binar
                 f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
                 "binary mode, or an array"
             )
+        if not content and _was_read(source):
+            raise AudioError(
+                f"{name}: was read to its end before, nothing is left; rewind it with seek(0)"
+            )
         file = io.BytesIO(content)
     if not file.seekable():
         with file:
@@ -321,22 +328,46 @@ def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> Binar
     return file
 
 
+def _was_read(source: BinaryIO) -> bool:
+    """Whether a file object stands behind something that it holds."""
+    try:
+        return source.seekable() and source.tell() > 0
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
 def _array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
     """Blocks (L, C) of an array (L,), (L, C) or (C, L); channels are the smaller axis."""
+    if np.ma.is_masked(samples):
+        raise AudioError("an array with masked samples: fill them first, such as with .filled(0)")
+    samples = np.asarray(samples)
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
+        raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
     if samples.ndim not in (1, 2):
         raise AudioError(
             f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
         )
-    if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE_TYPES:
+    dtype = samples.dtype.newbyteorder("=")
+    if dtype.kind != "f" and dtype not in _FULL_SCALE_TYPES:
         raise AudioError(
             f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
+        )
+    if not samples.size:
+        raise AudioError(f"an array of shape {samples.shape}: holds no sound (0 samples)")
+    if dtype == np.int32 and 0 < _largest(samples) <= 1 << 15:
+        raise AudioError(
+            "an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16"
         )
     if samples.ndim == 1:
         samples = samples[:, None]
     elif samples.shape[0] < samples.shape[1]:
         samples = samples.T
     starts = range(0, len(samples), BLOCK_SAMPLES)
-    return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), rate_hz) for i in starts)
+    return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
+
+
+def _largest(samples: np.ndarray) -> int:
+    return max(int(samples.max()), -int(samples.min()))
 
 
 def _resample(

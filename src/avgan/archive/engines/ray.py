@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import ray
 
 from avgan.archive.engines import Answer, Hearing, Task
@@ -20,7 +19,7 @@ from avgan.archive.sources import Recording
 from avgan.errors import AvganError, BundleError
 from avgan.runtime.bundle import MODEL_FILE
 from avgan.runtime.model import Model, load
-from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.prediction import Prediction, WindowPrediction, drawn_elsewhere
 
 MAX_GROUP = 16
 """Recordings in a task: handing one over costs about as much as hearing a second of sound."""
@@ -157,7 +156,7 @@ def _hear(model: Model, task: Task, recording: Recording) -> Heard:
     windows: list[WindowPrediction] = []
     try:
         windows.extend(hearing)
-        prediction = replace(hearing.conclude(), draw=_not_here)
+        prediction = replace(hearing.conclude(), draw=drawn_elsewhere)
         return Heard(windows, prediction, ("", ""))
     except Exception as error:
         kind = AvganError if isinstance(error, AvganError) else type(error)
@@ -169,7 +168,3 @@ def _hear(model: Model, task: Task, recording: Recording) -> Heard:
 def _model(bundle: str) -> Model:
     """The model of a worker, which hears many groups."""
     return load(Path(bundle), num_threads=1)
-
-
-def _not_here(codes: np.ndarray) -> np.ndarray:
-    raise RuntimeError("pictures are drawn where the answers are")

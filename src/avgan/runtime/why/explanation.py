@@ -3,21 +3,22 @@
 Shapes: F mel bands, T time steps, L samples, N labels.
 """
 
+import io
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from avgan.audio import AudioSource, AudioStream, fit
 from avgan.errors import AudioError
-from avgan.files import write_whole
 from avgan.runtime.axes import band_edges, step_times
 from avgan.runtime.bundle import Card
 from avgan.runtime.hearing import HeardWindow
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, rounded
+from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, rounded, write_picture
 from avgan.runtime.why.occlusion import Occlusion, Parts
 
 if TYPE_CHECKING:
@@ -115,8 +116,9 @@ class Explanation:
         return draw(self)
 
     def save_picture(self, path: str | Path) -> Path:
-        """Write `png` to a file, whole or not at all."""
-        return write_whole(path, self.png())
+        """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
+        with Image.open(io.BytesIO(self.png()), formats=("PNG",)) as image:
+            return write_picture(np.asarray(image.convert("RGB")), path)
 
     def __repr__(self) -> str:
         return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"
