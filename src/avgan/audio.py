@@ -6,22 +6,24 @@ needs no more memory than one of a minute where the caller takes it window by wi
 Shapes: L samples, C channels, W samples in a window.
 """
 
-import io
 import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import soxr
 
 from avgan.errors import AudioError
-from avgan.media import BLOCK_SAMPLES, DAMAGED, SILENT_PEAK, Block, first_line, to_float
+from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
+from avgan.media import DAMAGED, SILENT_PEAK, Block
 from avgan.media.channels import Mixer
 from avgan.media.decoding import decode
+from avgan.media.opening import array_blocks, open_source
+from avgan.media.origin import made_at
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = (
@@ -35,7 +37,6 @@ MIN_HOP_S = 0.01  # of windows of seconds each; below it a minute takes hours
 LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
-_FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +128,8 @@ class AudioStream:
     decoded or holds no sound.
     """
 
+    _source: str | os.PathLike[str] | bytes | None = None
+
     def __init__(
         self,
         source: AudioSource | Iterator[tuple[np.ndarray, float]],
@@ -136,6 +139,7 @@ class AudioStream:
         track: int | None = None,
     ) -> None:
         self.name = source_name(source)
+        self._source = source if isinstance(source, str | os.PathLike | bytes) else None
         self.level = Level()
         self._notes: list[str] = []
         is_live = isinstance(source, Iterator) and not hasattr(source, "read")
@@ -145,7 +149,7 @@ class AudioStream:
         if isinstance(source, np.ndarray):
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
-            self._blocks = _array_blocks(source, rate_hz)
+            self._blocks = array_blocks(source, rate_hz)
         elif isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
             kind = type(source).__name__
             raise AudioError(f"a {kind}: pass it as an array, np.asarray(...), with its rate_hz")
@@ -159,7 +163,7 @@ class AudioStream:
             self._blocks = (Block(*block) for block in live)
         else:
             file = cast("str | os.PathLike[str] | bytes | BinaryIO", source)
-            self._blocks = decode(_open(file, self.name), self.name, self._notes, track=track)
+            self._blocks = decode(open_source(file, self.name), self.name, self._notes, track=track)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         num_heard = 0
@@ -187,6 +191,11 @@ class AudioStream:
     def is_damaged(self) -> bool:
         """Whether something could not be decoded, of what was read so far."""
         return DAMAGED in self._notes
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        """When the recording began, where its file or its name says so."""
+        return made_at(self._source)
 
     def _own_blocks(self) -> Iterator[Block]:
         # Given away: a stream that held its own generator would be a cycle, and a file that is left
@@ -291,83 +300,6 @@ def source_name(source: AudioSource | Iterator[tuple[np.ndarray, float]]) -> str
         return "the array"
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "the recording"
-
-
-def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
-    """Open a source as a seekable binary file; one that cannot seek (a pipe) is read into memory."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        file: BinaryIO = io.BytesIO(source)
-    elif isinstance(source, str | os.PathLike):
-        if Path(source).is_dir():
-            raise AudioError(f"{name}: is a folder; name a sound file in it")
-        try:
-            file = open(source, "rb")  # noqa: SIM115 (closed by the one who decodes)
-        except FileNotFoundError:
-            raise AudioError(f"{name}: no such file; check the path") from None
-        except (OSError, ValueError) as error:
-            raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
-    else:
-        # The caller's file stays open, and is read from where it stands.
-        content = source.read() if hasattr(source, "read") else None
-        if not isinstance(content, bytes):
-            raise AudioError(
-                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
-                "binary mode, or an array"
-            )
-        if not content and _was_read(source):
-            raise AudioError(
-                f"{name}: was read to its end before, nothing is left; rewind it with seek(0)"
-            )
-        file = io.BytesIO(content)
-    if not file.seekable():
-        with file:
-            file = io.BytesIO(file.read())
-    if file.seek(0, os.SEEK_END) == 0:
-        file.close()
-        raise AudioError(f"{name}: the file is empty; record or copy it again")
-    return file
-
-
-def _was_read(source: BinaryIO) -> bool:
-    """Whether a file object stands behind something that it holds."""
-    try:
-        return source.seekable() and source.tell() > 0
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-def _array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
-    """Blocks (L, C) of an array (L,), (L, C) or (C, L); channels are the smaller axis."""
-    if np.ma.is_masked(samples):
-        raise AudioError("an array with masked samples: fill them first, such as with .filled(0)")
-    samples = np.asarray(samples)
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
-        raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
-    if samples.ndim not in (1, 2):
-        raise AudioError(
-            f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
-        )
-    dtype = samples.dtype.newbyteorder("=")
-    if dtype.kind != "f" and dtype not in _FULL_SCALE_TYPES:
-        raise AudioError(
-            f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
-        )
-    if not samples.size:
-        raise AudioError(f"an array of shape {samples.shape}: holds no sound (0 samples)")
-    if dtype == np.int32 and 0 < _largest(samples) <= 1 << 15:
-        raise AudioError(
-            "an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16"
-        )
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    elif samples.shape[0] < samples.shape[1]:
-        samples = samples.T
-    starts = range(0, len(samples), BLOCK_SAMPLES)
-    return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
-
-
-def _largest(samples: np.ndarray) -> int:
-    return max(int(samples.max()), -int(samples.min()))
 
 
 def _resample(

@@ -8,11 +8,14 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from avgan.audio import AudioSource
 from avgan.errors import AudioError, AvganError, DataError
 from avgan.media.kinds import SUFFIXES, looks_like_sound
+from avgan.media.origin import in_name, made_at
 
 PATH_COLUMNS = ("path", "audio_path")  # the second in the manifests of `avgan.data`
 
@@ -29,6 +32,11 @@ class Recording:
     name: str
     source: AudioSource
     track: int | None = None
+
+    @cached_property
+    def recorded_at(self) -> datetime | None:
+        """When it began, where its file or its name says so."""
+        return made_at(self.source) or in_name(self.name)
 
 
 def find_all(

@@ -1,6 +1,7 @@
 """`avgan classify`: one recording, one of a day, or an archive of them."""
 
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -203,8 +204,8 @@ def run(
         sinks.append(Report(wish.report, model.card))
     checksum = wish.output is not None or wish.format in WITH_CHECKSUMS
     engine = choose_engine(wish, model, Task(wish.hop, checksum), len(recordings))
-    # What is written to a file holds the notes too, and ten thousand lines of them hide what failed.
-    note = _nothing if wish.output is not None else say
+    # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
+    note = _nothing if wish.output is not None or wish.format in (None, "table") else say
     with terminable():
         return classify_all(engine, recordings, sinks, complain=say, note=note)
 
@@ -240,11 +241,12 @@ def resume(
         full_disk_is_said(wish.output),
         Output(wish.output, layout.made_with, retry=wish.retry) as output,
     ):
-        unique = {recording.name: recording for recording in recordings}
+        # A file is the same by another path to it; a link beside it is a recording of its own.
+        unique = {os.path.abspath(recording.name): recording for recording in recordings}
         left = [
             recording
-            for name, recording in unique.items()
-            if name not in output.done or name == STDIN
+            for recording in unique.values()
+            if recording.name == STDIN or not output.has(recording.name)
         ]
         if output.done:
             say(f"{wish.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
@@ -253,7 +255,8 @@ def resume(
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
-        outcome = run(wish, model, left, [writer], names=unique)
+        names = [recording.name for recording in unique.values()]
+        outcome = run(wish, model, left, [writer], names=names)
     if outcome.failed:
         say(summary(outcome.failed, len(left)))
     if output.num_failed:

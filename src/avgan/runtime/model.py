@@ -192,16 +192,17 @@ class _Tally:
         for index, probability in enumerate(scenes):
             if index not in self._surest or probability > self._surest[index][0]:
                 self._surest[index] = (float(probability), codes)
-        sound = self._card.labels[int(probabilities.argmax())]
+        loudest = int(probabilities.argmax())
         named = self._card.label_kind == "sound" and not reason
         return WindowPrediction(
             start_s=window.start_s,
             end_s=window.end_s,
             scene=UNKNOWN if reason else self._scenes[best],
-            sound=sound if named else None,
+            sound=self._card.labels[loudest] if named else None,
             probability=float(scenes[best]),
             reason=reason,
             codes=codes,
+            sound_probability=float(probabilities[loudest]) if named else None,
         )
 
     def conclude(
@@ -233,6 +234,7 @@ class _Tally:
             path=stream.name,
             draw=model.network.draw,
             calibration=model.card.calibration,
+            recorded_at=stream.recorded_at,
         )
 
 

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class WindowPrediction:
     probability: float
     reason: str = ""
     codes: np.ndarray | None = field(default=None, repr=False, compare=False)  # (16, 16) uint16
+    sound_probability: float | None = None  # of `sound`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -62,6 +64,8 @@ class Prediction:
     path: str = field(default="")
     draw: Draw
     calibration: Calibration | None = None
+    recorded_at: datetime | None = None
+    """When the recording began, where its file or its name says so; with a time zone where that is known."""
 
     @property
     def known(self) -> bool:
@@ -105,6 +109,7 @@ class Prediction:
             "sound": self.sound,
             "probability": rounded(self.probability),
             "reason": self.reason,
+            "recorded_at": self.recorded_at.isoformat() if self.recorded_at else None,
             "duration_s": rounded(self.duration_s),
             "rate_hz": rounded(self.rate_hz),
             "sha256": self.sha256,
@@ -179,8 +184,13 @@ def window_to_dict(window: WindowPrediction) -> dict[str, Any]:
         "scene": window.scene,
         "sound": window.sound,
         "probability": rounded(window.probability),
+        "sound_probability": rounded_or_none(window.sound_probability),
         "reason": window.reason,
     }
+
+
+def rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else rounded(value)
 
 
 def rounded(value: float) -> float:

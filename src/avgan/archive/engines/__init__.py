@@ -57,7 +57,10 @@ class Hearing:
         assert self._listening is not None, "conclude before the first window"
         prediction = self._listening.conclude()
         checksum = sha256(self._recording) if self._task.checksum else ""
-        return replace(prediction, path=self._recording.name, sha256=checksum)
+        recording = self._recording
+        return replace(
+            prediction, path=recording.name, sha256=checksum, recorded_at=recording.recorded_at
+        )
 
 
 def sha256(recording: Recording) -> str:
