@@ -1,6 +1,6 @@
 """The bytes of a file that nobody vouches for -> blocks of samples, or one line that says why not.
 
-Which decoder reads what: libsndfile mono and stereo of WAV, AIFF, AU, W64, FLAC and Ogg; FFmpeg all else, for it knows
+Which decoder reads what: libsndfile mono and stereo of WAV, AIFF, AU, FLAC and Ogg; FFmpeg all else, for it knows
 time stamps, tracks, what each channel is, and WAV files whose header says too little.
 
 Shapes: L samples, C channels.
@@ -35,9 +35,9 @@ UNFINISHED = (
 UNREAD_SHARE = 0.02  # of a file that nobody reads: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 
-# First bytes of what libsndfile reads: WAV, AIFF, AU, W64, FLAC, Ogg. It knows more, but takes noise for some of it
-# (HTK, MPEG) and complains about the rest on standard error itself.
-_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"riff", b"fLaC", b"OggS")
+# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
+# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
+_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
 def decode(

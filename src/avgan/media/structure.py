@@ -47,11 +47,14 @@ def part_at(file: BinaryIO, start: int) -> Part:
     if magic == b"OggS":
         return _ogg(file, start, size)
     if magic == b"\x1aE\xdf\xa3":
-        return Part(start, _matroska_end(file, start, size))
+        end = _matroska_end(file, start, size)
+        return Part(start, min(end, size), is_cut=end > size)
+    if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
+        return Part(start, size, is_cut=_mp3_end(file, start) > size)
     if _read(file, start + 4, 4) == b"ftyp":
         return _mp4(file, start, size)
     end = _caf_end(file, start, size) if magic == b"caff" else _stated_end(file, start)
-    if start < end < size and _read(file, end, 4) == magic:
+    if start < end < size and _read(file, end, 4) == magic != b"Crea":
         return Part(start, end)
     return Part(start, size, is_cut=end > size)
 
@@ -84,10 +87,20 @@ def _stated_end(file: BinaryIO, start: int) -> int:
     if head[:4] == b".snd":
         offset, stated = struct.unpack(">II", head[4:12])
         return start + offset + stated if stated < STREAMED else 0
+    if head[:8] == b"Creative":
+        return _voc_end(file, start)
     if head[:4] == b"riff":
         stated = struct.unpack("<Q", head[16:24])[0]
         return start + stated if stated < 1 << 62 else 0
     return 0
+
+
+def _voc_end(file: BinaryIO, start: int) -> int:
+    """Where a VOC file ends by its blocks."""
+    at = start + int.from_bytes(_read(file, start + 20, 2), "little")
+    while len(head := _read(file, at, 4)) == 4 and head[0]:
+        at += 4 + int.from_bytes(head[1:], "little")
+    return at
 
 
 def _caf_end(file: BinaryIO, start: int, size: int) -> int:
@@ -104,8 +117,9 @@ def _caf_end(file: BinaryIO, start: int, size: int) -> int:
 def _wav(file: BinaryIO, start: int, size: int) -> Part:
     """A WAV file, by its chunks. What follows the sound is chunks, another file, padding, or more sound."""
     order = ">" if _read(file, start, 4) == b"RIFX" else "<"
-    if _read(file, start + 8, 4) != b"WAVE":
-        return Part(start, size)  # AVI, of which FFmpeg knows more
+    if _read(file, start + 8, 4) != b"WAVE":  # AVI, of which FFmpeg knows more
+        end = start + 8 + int.from_bytes(_read(file, start + 4, 4), "little")
+        return Part(start, size, is_cut=size < end < start + STREAMED, is_known=True)
     large = 0
     at = start + 12
     while len(head := _read(file, at, 8)) == 8:
@@ -222,7 +236,7 @@ def _mp4(file: BinaryIO, start: int, size: int) -> Part:
 
 
 def _matroska_end(file: BinaryIO, start: int, size: int) -> int:
-    """Where the one segment of a Matroska file ends, if another file follows it there; else the end of the file."""
+    """Where the one segment of a Matroska file says that it ends, if that is missing or another file begins there."""
     at = start
     for expected in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):
         head = _read(file, at, 12)
@@ -233,4 +247,24 @@ def _matroska_end(file: BinaryIO, start: int, size: int) -> int:
         if length == (1 << 7 * width) - 1:  # a stream, whose length nobody knew
             return size
         at += 4 + width + length
-    return at if _read(file, at, 4) == b"\x1aE\xdf\xa3" else size
+    return at if at > size or _read(file, at, 4) == b"\x1aE\xdf\xa3" else size
+
+
+def _mp3_end(file: BinaryIO, start: int) -> int:
+    """Where an MP3 file ends by its Xing header, less a frame of slack; 0 where there is none."""
+    head = _read(file, start, 10)
+    at = start
+    if head[:3] == b"ID3" and len(head) == 10:
+        at += 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+    frame = _read(file, at, 2_048)
+    for mark in (b"Xing", b"Info"):
+        place = frame.find(mark, 0, 64)
+        if place < 0:
+            continue
+        flags = int.from_bytes(frame[place + 4 : place + 8], "big")
+        sizes = place + 8 + 4 * (flags & 1)
+        if flags & 2:
+            return at + int.from_bytes(frame[sizes : sizes + 4], "big") - REST_BYTES // 2
+    return 0

@@ -34,7 +34,30 @@ MOST_SILENCE_S = (
     86_400.0  # of a day: beyond it the time stamps are wrong, and filling would never end
 )
 LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
-TOLD_S = 1.0  # shorter gaps move no answer
+TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
+TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
+
+STATES_LENGTH = {
+    "mov",
+    "matroska",
+    "flv",
+    "avi",
+    "asf",
+    "mxf",
+    "tta",
+    "wv",
+    "ape",
+    "tak",
+    "voc",
+    "caf",
+}
+CHECKED_CODECS = {
+    "flac",
+    "tak",
+    "tta",
+    "wavpack",
+}  # of no loss: where the checksum is wrong there is noise
+LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
 
 # What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
 # a headerless format that it would accept only with a rate. PyAV: ValueError too, for a codec unknown.
@@ -72,8 +95,9 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
     if len(tracks) == 1:
         return 0
     order = sorted(range(len(tracks)), key=lambda number: _rank(tracks[number]))
+    at = file.tell()  # of the container that is open, which does not know of the others
     best = next((number for number in order if _has_sound(file, number)), order[0])
-    file.seek(0)
+    file.seek(at)
     why = "the first"
     if best != order[0]:
         why = f"number {best + 1}, for number {order[0] + 1} is silent"
@@ -110,7 +134,10 @@ def track_blocks(container: Any, number: int, notes: list[str]) -> Iterator[Bloc
     for other in container.streams:
         if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
             other.discard = av.stream.Discard.all
+    if stream.codec_context.name in CHECKED_CODECS:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     clock = _Clock(notes)
+    stated_s = _stated_end_s(container, stream)
     frames = timed(_sound_frames(container, stream, notes), zero_of(container, notes))
     for time_s, frame in frames:
         samples, rate_hz = frame_samples(frame)
@@ -119,13 +146,30 @@ def track_blocks(container: Any, number: int, notes: list[str]) -> Iterator[Bloc
             yield Block(np.zeros((num_silent, samples.shape[1]), np.float32), rate_hz, layout)
         yield Block(samples, rate_hz, layout)
     clock.tell()
+    if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
+        note_once(notes, DAMAGED)
+
+
+def _stated_end_s(container: Any, stream: Any) -> float:
+    """When a track ends by the file's own header; 0 where the header does not say, and what FFmpeg says is a guess."""
+    if container.format.name.split(",")[0] not in STATES_LENGTH:
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    # That of the whole file: pictures may go on for longer than the sound.
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
 def _sound_frames(container: Any, stream: Any, notes: list[str]) -> Iterator[Any]:
     """The frames of a track; packets that are damaged are left out, and noted."""
     for packet in packets(container, stream):
+        if packet.is_corrupt:
+            note_once(notes, DAMAGED)
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    note_once(notes, DAMAGED)
+                yield frame
         except av.error.FFmpegError:
             note_once(notes, DAMAGED)
 
@@ -160,7 +204,7 @@ class _Clock:
 
     def __init__(self, notes: list[str]) -> None:
         self._notes = notes
-        self._at_s = 0.0
+        self.at_s = 0.0
         self._shift_s = 0.0
         self._silent_s = 0.0
         self._lead_s = 0.0  # of it, before the first sample
@@ -168,30 +212,28 @@ class _Clock:
 
     def place(self, time_s: float, num_samples: int, rate_hz: float) -> Iterator[int]:
         """Take a frame into account; gives how many samples of silence come before it, in pieces."""
-        missing_s = time_s + self._shift_s - self._at_s
+        missing_s = time_s + self._shift_s - self.at_s
         if missing_s < -RESET_S or self._silent_s + missing_s > MOST_SILENCE_S:
             self._shift_s -= missing_s
             note_once(
                 self._notes, "its time stamps jump: from there on times count on by the sound"
             )
         elif missing_s > GAP_S:
-            if not self._at_s:
+            if not self.at_s:
                 self._lead_s = missing_s
             elif self._silent_s == self._lead_s:
-                self._first_s = self._at_s
+                self._first_s = self.at_s
             self._silent_s += missing_s
             missing = round(missing_s * rate_hz)
-            self._at_s += missing / rate_hz
+            self.at_s += missing / rate_hz
             while missing > 0:
                 yield min(missing, BLOCK_SAMPLES)
                 missing -= BLOCK_SAMPLES
-        self._at_s += num_samples / rate_hz
+        self.at_s += num_samples / rate_hz
 
     def tell(self) -> None:
         """Note the silence, at the end."""
-        if self._silent_s < TOLD_S:
-            return
-        if self._lead_s:
+        if self._lead_s >= TOLD_LEAD_S:
             note_once(
                 self._notes,
                 f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
