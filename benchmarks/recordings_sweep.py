@@ -2,10 +2,10 @@
 
     python benchmarks/recordings_sweep.py [--only WORD] [--show]
 
-Makes some 300 recordings of known sounds with the ffmpeg program: containers by codecs by channels, time stamps that
-start late, have holes or begin anew, files that are joined, cut off, damaged in the middle or have a wrong header, and
-several tracks. A sound is a tone in bursts, so that when it is heard, how loud and at what pitch tells what was lost.
-Prints a Markdown table: right; noted (something is missing, and a note says so); wrong. Exit status 1 where one is wrong.
+Makes some 500 recordings of known sounds with the ffmpeg program: containers by codecs by channels, time stamps that
+start late or have holes, files that are joined, cut off, damaged in the middle or have a wrong header, and several
+tracks. A sound is a tone in bursts: when it is heard, how loud and at what pitch tells what was lost. Prints a Markdown
+table: right; noted (something is missing, and a note says so); wrong. Exit status 1 where one is wrong.
 """
 
 import argparse
@@ -66,7 +66,15 @@ class Found:
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-y", "-nostdin", *map(str, arguments)]  # fmt: skip
+    command = [
+        "ffmpeg",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-y",
+        "-nostdin",
+        *map(str, arguments),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ffmpeg")
@@ -132,18 +140,42 @@ def judge(case: Case, path: Path) -> Found:
 
 # What can be in what, and what the encoder needs.
 CODECS: dict[str, list[tuple[str, ...]]] = {
-    "wav": [("pcm_s16le",), ("pcm_s24le",), ("pcm_f32le",), ("pcm_u8",), ("pcm_f64le",), ("adpcm_ms",), ("pcm_alaw",), ("pcm_mulaw",)],
-    "w64": [("pcm_s16le",), ("pcm_f32le",)], "aiff": [("pcm_s16be",), ("pcm_s24be",)], "au": [("pcm_s16be",)],
-    "caf": [("pcm_s16le",), ("alac",)], "flac": [("flac",)], "wv": [("wavpack",)], "tta": [("tta",)], "voc": [("pcm_s16le",)],
-    "mp3": [("libmp3lame",), ("libmp3lame", "-q:a", "4"), ("libmp3lame", "-write_xing", "0")], "mp2": [("mp2",)],
-    "aac": [("aac",)], "ac3": [("ac3",)], "eac3": [("eac3",)], "dts": [("dca", "-strict", "-2")],
-    "ogg": [("libvorbis",), ("flac",), ("libopus",)], "opus": [("libopus",)],
-    "m4a": [("aac",), ("alac",)], "mp4": [("aac",), ("ac3",), ("libmp3lame",)], "mov": [("pcm_s16le",), ("aac",)],
-    "3gp": [("aac",)], "mkv": [("aac",), ("libopus",), ("libvorbis",), ("flac",), ("pcm_s16le",), ("ac3",)],
-    "mka": [("libvorbis",), ("flac",)], "webm": [("libopus",), ("libvorbis",)], "ts": [("aac",), ("mp2",), ("ac3",)],
-    "mpg": [("mp2",)], "flv": [("libmp3lame",), ("aac",)], "avi": [("libmp3lame",), ("pcm_s16le",), ("ac3",), ("aac",)],
-    "wma": [("wmav2",)], "wmv": [("wmav2",)], "nut": [("pcm_s16le",), ("flac",)], "mxf": [("pcm_s16le",)],
-}  # fmt: skip
+    suffix: [tuple(codec.split()) for codec in codecs.split(", ")]
+    for suffix, codecs in {
+        "wav": "pcm_s16le, pcm_s24le, pcm_f32le, pcm_u8, pcm_f64le, adpcm_ms, pcm_alaw, pcm_mulaw",
+        "w64": "pcm_s16le, pcm_f32le",
+        "aiff": "pcm_s16be, pcm_s24be",
+        "au": "pcm_s16be",
+        "caf": "pcm_s16le, alac",
+        "flac": "flac",
+        "wv": "wavpack",
+        "tta": "tta",
+        "voc": "pcm_s16le",
+        "mp3": "libmp3lame, libmp3lame -q:a 4, libmp3lame -write_xing 0",
+        "mp2": "mp2",
+        "aac": "aac",
+        "ac3": "ac3",
+        "eac3": "eac3",
+        "dts": "dca -strict -2",
+        "ogg": "libvorbis, flac, libopus",
+        "opus": "libopus",
+        "m4a": "aac, alac",
+        "mp4": "aac, ac3, libmp3lame",
+        "mov": "pcm_s16le, aac",
+        "3gp": "aac",
+        "mkv": "aac, libopus, libvorbis, flac, pcm_s16le, ac3",
+        "mka": "libvorbis, flac",
+        "webm": "libopus, libvorbis",
+        "ts": "aac, mp2, ac3",
+        "mpg": "mp2",
+        "flv": "libmp3lame, aac",
+        "avi": "libmp3lame, pcm_s16le, ac3, aac",
+        "wma": "wmav2",
+        "wmv": "wmav2",
+        "nut": "pcm_s16le, flac",
+        "mxf": "pcm_s16le",
+    }.items()
+}
 ENDLESS = {"mp2", "aac", "ac3", "eac3", "dts", "ts", "mpg", "nut"}
 """Frames after frames: a file that is cut off between two is one like any other."""
 VIDEO_CODEC = {
@@ -170,9 +202,19 @@ def encoded(
     def make(folder: Path) -> Path:
         path = folder / f"a.{suffix}"
         picture = ["-f", "lavfi", "-i", PICTURE.format(picture_s)] if picture_s else []
-        sound = ["-itsoffset", str(offset_s), "-f", "lavfi", "-i", source or tone(rate_hz=48_000 if suffix == "mxf" else 44_100)]  # fmt: skip
+        sound = [
+            "-itsoffset",
+            str(offset_s),
+            "-f",
+            "lavfi",
+            "-i",
+            source or tone(rate_hz=48_000 if suffix == "mxf" else 44_100),
+        ]
         number = 1 if picture_s else 0
-        maps = (["-map", "0:v", "-c:v", VIDEO_CODEC.get(suffix, "mpeg4")] if picture_s else []) + ["-map", f"{number}:a"]  # fmt: skip
+        maps = (["-map", "0:v", "-c:v", VIDEO_CODEC.get(suffix, "mpeg4")] if picture_s else []) + [
+            "-map",
+            f"{number}:a",
+        ]
         ffmpeg(*picture, *sound, *maps, "-af", filters, "-c:a", *codec, *_container(suffix), path)
         return path
 
@@ -194,17 +236,26 @@ def plain() -> Iterator[Case]:
                 name = f"{suffix} {codec[0]} {layout}"
                 if suffix == "mxf":
                     filters += ",aresample=48000"
-                yield Case("plain", name, encoded(suffix, codec, filters=filters, picture_s=6.0 if suffix == "mxf" else 0.0))  # fmt: skip
+                yield Case(
+                    "plain",
+                    name,
+                    encoded(
+                        suffix, codec, filters=filters, picture_s=6.0 if suffix == "mxf" else 0.0
+                    ),
+                )
 
 
 SURROUND = {
     "centre": ("pan=5.1|FC=c0", 1.0),
-    "centre and noise": ("pan=5.1|FL=0.003*c0|FR=0.003*c0|FC=c0|LFE=c0|BL=0.003*c0|BR=0.003*c0", 1.0),
+    "centre and noise": (
+        "pan=5.1|FL=0.003*c0|FR=0.003*c0|FC=c0|LFE=c0|BL=0.003*c0|BR=0.003*c0",
+        1.0,
+    ),
     "fronts": ("pan=5.1|FL=c0|FR=c0", 1.0),
     "left only": ("pan=5.1|FL=c0", 1.0),
     "back left only": ("pan=5.1|BL=c0", 1.0),
     "LFE loud": ("pan=5.1|FC=0.5*c0|LFE=c0", 0.5),
-}  # fmt: skip
+}
 
 
 def channels() -> Iterator[Case]:
@@ -217,16 +268,46 @@ def channels() -> Iterator[Case]:
         "half right": ("pan=stereo|c0=c0|c1=0.5*c0", 0.75),
     }
     for name, (filters, gain) in stereo.items():
-        for suffix, codec in (("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame"), ("m4a", "aac"), ("ogg", "libvorbis"), ("opus", "libopus")):  # fmt: skip
-            yield Case("channels", f"{name} {suffix}", encoded(suffix, (codec,), filters=filters), gain=gain)  # fmt: skip
+        for suffix, codec in (
+            ("wav", "pcm_s16le"),
+            ("flac", "flac"),
+            ("mp3", "libmp3lame"),
+            ("m4a", "aac"),
+            ("ogg", "libvorbis"),
+            ("opus", "libopus"),
+        ):
+            yield Case(
+                "channels",
+                f"{name} {suffix}",
+                encoded(suffix, (codec,), filters=filters),
+                gain=gain,
+            )
     for name, (filters, gain) in SURROUND.items():
-        for suffix, codec in (("wav", "pcm_s16le"), ("flac", "flac"), ("m4a", "aac"), ("ac3", "ac3"), ("ogg", "libvorbis"), ("mkv", "libopus")):  # fmt: skip
+        for suffix, codec in (
+            ("wav", "pcm_s16le"),
+            ("flac", "flac"),
+            ("m4a", "aac"),
+            ("ac3", "ac3"),
+            ("ogg", "libvorbis"),
+            ("mkv", "libopus"),
+        ):
             if suffix == "ac3" and name == "LFE loud":
                 continue  # its encoder filters the low channel
-            yield Case("channels", f"5.1 {name} {suffix}", encoded(suffix, (codec,), filters=filters), gain=gain, must_note="6 channels")  # fmt: skip
+            yield Case(
+                "channels",
+                f"5.1 {name} {suffix}",
+                encoded(suffix, (codec,), filters=filters),
+                gain=gain,
+                must_note="6 channels",
+            )
     for live in range(8):
         filters = f"pan=8c|c{live}=c0"
-        yield Case("channels", f"eight, {live + 1} live", encoded("wav", ("pcm_s24le",), filters=filters), must_note="left out")  # fmt: skip
+        yield Case(
+            "channels",
+            f"eight, {live + 1} live",
+            encoded("wav", ("pcm_s24le",), filters=filters),
+            must_note="left out",
+        )
 
 
 TIMED = ("mp4", "mov", "mkv", "webm", "ts", "mpg", "flv", "nut", "wmv")
@@ -239,20 +320,54 @@ def times() -> Iterator[Case]:
             for late_s in (2.0, 20.0):
                 moved = tuple((begin + late_s, end + late_s) for begin, end in BURSTS_S)
                 make = encoded(suffix, codec, offset_s=late_s, picture_s=late_s + 6)
-                yield Case("times", f"late {late_s:g} s {suffix} {codec[0]}", make, moved, must_note="begins")  # fmt: skip
+                yield Case(
+                    "times",
+                    f"late {late_s:g} s {suffix} {codec[0]}",
+                    make,
+                    moved,
+                    must_note="begins",
+                )
             holed = (BURSTS_S[0], (BURSTS_S[1][0] + 8, BURSTS_S[1][1] + 8))
             if (suffix, codec) == ("mov", ("pcm_s16le",)):
                 continue  # FFmpeg writes no hole into it
             filters = "asetpts='PTS+if(gte(T,2),8/TB,0)'"
-            yield Case("times", f"hole {suffix} {codec[0]}", encoded(suffix, codec, filters=filters, picture_s=14), holed, must_note="holes")  # fmt: skip
+            yield Case(
+                "times",
+                f"hole {suffix} {codec[0]}",
+                encoded(suffix, codec, filters=filters, picture_s=14),
+                holed,
+                must_note="holes",
+            )
     for suffix in ("m4a", "mka"):
         moved = tuple((begin + 20, end + 20) for begin, end in BURSTS_S)
-        yield Case("times", f"late, no picture {suffix}", encoded(suffix, CODECS[suffix][0], offset_s=20), moved)  # fmt: skip
+        yield Case(
+            "times",
+            f"late, no picture {suffix}",
+            encoded(suffix, CODECS[suffix][0], offset_s=20),
+            moved,
+        )
 
 
 def joined() -> Iterator[Case]:
     """Files laid end to end."""
-    for suffix in ("ogg", "opus", "flac", "wav", "mp3", "aac", "ac3", "ts", "aiff", "mp2", "mkv", "mp4", "au", "caf", "w64", "wv"):  # fmt: skip
+    for suffix in (
+        "ogg",
+        "opus",
+        "flac",
+        "wav",
+        "mp3",
+        "aac",
+        "ac3",
+        "ts",
+        "aiff",
+        "mp2",
+        "mkv",
+        "mp4",
+        "au",
+        "caf",
+        "w64",
+        "wv",
+    ):
         for codec in CODECS[suffix]:
 
             def make(folder: Path, suffix: str = suffix, codec: tuple[str, ...] = codec) -> Path:
@@ -273,7 +388,12 @@ def damaged() -> Iterator[Case]:
         for codec in codecs:
             for share in (0.4, 0.8):
 
-                def cut(folder: Path, suffix: str = suffix, codec: tuple[str, ...] = codec, share: float = share) -> Path:  # fmt: skip
+                def cut(
+                    folder: Path,
+                    suffix: str = suffix,
+                    codec: tuple[str, ...] = codec,
+                    share: float = share,
+                ) -> Path:
                     path = encoded(suffix, codec, picture_s=6.0 if suffix == "mxf" else 0.0)(folder)
                     content = path.read_bytes()
                     path.write_bytes(content[: int(share * len(content))])
@@ -312,22 +432,39 @@ def headers() -> Iterator[Case]:
             yield Case("headers", f"{codec} states {stated:,}", make, must_note="end of the file")
 
 
+@dataclass(frozen=True)
+class TwoTracks:
+    """Makes a file with two sound tracks of different pitch."""
+
+    suffix: str
+    codec: str
+    is_first_silent: bool = False
+    is_second_default: bool = False
+
+    def __call__(self, folder: Path) -> Path:
+        path = folder / f"a.{self.suffix}"
+        first = "volume=0" if self.is_first_silent else "anull"
+        graph = f"[0:a]{first}[a];[1:a]anull[b]"
+        options = ["-map", "[a]", "-map", "[b]", "-c:a", self.codec]
+        if self.is_second_default:
+            options += ["-disposition:a:0", "0", "-disposition:a:1", "default"]
+        inputs = ["-f", "lavfi", "-i", tone(), "-f", "lavfi", "-i", tone(OTHER_HZ)]
+        ffmpeg(*inputs, "-filter_complex", graph, *options, path)
+        return path
+
+
 def tracks() -> Iterator[Case]:
     """Two sound tracks, of which one is right."""
-    inputs = ["-f", "lavfi", "-i", tone(), "-f", "lavfi", "-i", tone(OTHER_HZ)]
-    for suffix, codec in (("mkv", "flac"), ("mp4", "aac"), ("ts", "aac"), ("mov", "pcm_s16le"), ("ogg", "libvorbis")):  # fmt: skip
-
-        def make(folder: Path, *, graph: str, options: tuple[str, ...] = (), suffix: str = suffix, codec: str = codec) -> Path:  # fmt: skip
-            path = folder / f"a.{suffix}"
-            ffmpeg(*inputs, "-filter_complex", graph, "-map", "[a]", "-map", "[b]", "-c:a", codec, *options, path)  # fmt: skip
-            return path
-
-        both, first_silent = "[0:a]anull[a];[1:a]anull[b]", "[0:a]volume=0[a];[1:a]anull[b]"
-        second_default = ("-disposition:a:0", "0", "-disposition:a:1", "default")
-        yield Case("tracks", f"{suffix} the first", lambda folder, make=make, both=both: make(folder, graph=both), must_note="2 sound tracks")  # fmt: skip
-        yield Case("tracks", f"{suffix} the first is silent", lambda folder, make=make, g=first_silent: make(folder, graph=g), pitch_hz=OTHER_HZ, must_note="2 sound tracks")  # fmt: skip
-        if suffix in ("mkv", "mp4", "mov"):
-            yield Case("tracks", f"{suffix} the second is the default", lambda folder, make=make, both=both, o=second_default: make(folder, graph=both, options=o), pitch_hz=OTHER_HZ, must_note="2 sound tracks")  # fmt: skip
+    makes = "mkv flac, mp4 aac, ts aac, mov pcm_s16le, ogg libvorbis"
+    for suffix, codec in (make.split() for make in makes.split(", ")):
+        first = TwoTracks(suffix, codec)
+        silent = TwoTracks(suffix, codec, is_first_silent=True)
+        second = TwoTracks(suffix, codec, is_second_default=True)
+        note = "2 sound tracks"
+        yield Case("tracks", f"{suffix} the first", first, must_note=note)
+        yield Case("tracks", f"{suffix} silent first", silent, pitch_hz=OTHER_HZ, must_note=note)
+        if suffix in ("mkv", "mp4", "mov"):  # the others mark none
+            yield Case("tracks", f"{suffix} second", second, pitch_hz=OTHER_HZ, must_note=note)
 
 
 KINDS = (plain, channels, times, joined, damaged, headers, tracks)
