@@ -306,7 +306,7 @@ def channels() -> Iterator[Case]:
             "channels",
             f"eight, {live + 1} live",
             encoded("wav", ("pcm_s24le",), filters=filters),
-            must_note="left out",
+            must_note="heard alone",
         )
 
 

@@ -46,11 +46,13 @@ class _Facts:
     is_audible: bool
     dead: np.ndarray
     reversed: np.ndarray
+    is_plain: bool
+    """Whether there is nothing to choose: no channel is dead, none is reversed."""
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "_Facts":
         """Of samples (L, C)."""
-        columns = np.ascontiguousarray(samples[_looked_at(len(samples))].T)
+        columns = samples.take(_looked_at(len(samples)), 0).T.copy()
         columns -= columns.mean(1, keepdims=True)  # an offset is no sound
         # Not by matrix product, whose threads a decoder with bounded memory cannot start.
         power = np.einsum("cl,cl->c", columns, columns) / max(columns.shape[1], 1)
@@ -59,7 +61,8 @@ class _Facts:
         reference = int(np.argmin(dead))  # the first that is not
         shared = np.einsum("cl,l->c", columns, columns[reference]) / max(columns.shape[1], 1)
         turned = (shared < REVERSED * np.sqrt(power * power[reference])) & ~dead
-        return cls(loudest >= SILENT_POWER, dead, turned)
+        is_plain = not (dead.any() or turned.any())
+        return cls(loudest >= SILENT_POWER, dead, turned, is_plain)
 
 
 @lru_cache(maxsize=16)
@@ -90,7 +93,12 @@ class Mixer:
             found.append(
                 f"{len(layout)} channels ({' '.join(layout)}): the centre counts in full{low}"
             )
-        if self._left_out:
+        live = set(range(self._num_channels)) - self._left_out
+        if self._left_out and live and len(live) < len(self._left_out):
+            found.append(
+                f"{_channels(live, self._num_channels)}: heard alone, for no other holds sound"
+            )
+        elif self._left_out:
             found.append(
                 f"{_channels(self._left_out, self._num_channels)}: left out where there is no sound in it"
             )
@@ -117,13 +125,15 @@ class Mixer:
         if stretch is not None:
             yield from stretch.finish()
 
-    def note(self, out: np.ndarray, turned: np.ndarray, layout: tuple[str, ...]) -> None:
+    def note(self, out: np.ndarray, turned: np.ndarray) -> None:
         """Take down which channels (C,) were left out and turned round."""
         self._num_channels = len(out)
         self._left_out.update(np.flatnonzero(out).tolist())
         self._turned.update(np.flatnonzero(turned).tolist())
-        if layout:
-            self._layouts[layout] = None
+
+    def note_layout(self, layout: tuple[str, ...]) -> None:
+        """Take down that channels were mixed by their places."""
+        self._layouts[layout] = None
 
 
 class _Stretch:
@@ -140,8 +150,9 @@ class _Stretch:
         self._heard_s = 0.0
         self._dead_s = np.zeros(num_channels)
         self._reversed_s = np.zeros(num_channels)
-        self._chosen = _Choice(np.zeros(num_channels, bool), np.zeros(num_channels, bool))
-        self._weights: np.ndarray | None = None
+        none = np.zeros(num_channels, bool)
+        self._weights = self._plain = weights_of(self._layout, none, none)
+        self._has_begun = False
 
     def add(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         """Take a block; gives what need not be held."""
@@ -167,35 +178,36 @@ class _Stretch:
             self._reversed_s = self._reversed_s * left + seconds * facts.reversed
 
     def _mixed(self, samples: np.ndarray, facts: _Facts) -> np.ndarray:
+        before = self._weights
         if facts.is_audible and (self._mixer.waits or self._heard_s >= LOOK_S):
-            needed_s = MOST * self._heard_s
-            self._chosen = _Choice(
-                facts.dead & (self._dead_s >= needed_s),
-                facts.reversed & (self._reversed_s >= needed_s),
-            )
-            self._mixer.note(self._chosen.out, self._chosen.turned, self._layout)
-        weights = self._chosen.weights(self._layout)
-        mono = weighted(samples, weights)
-        before, self._weights = self._weights, weights
-        if before is not None and not np.array_equal(before, weights):
+            self._weights = self._plain if facts.is_plain else self._chosen(facts)
+            if self._layout:
+                self._mixer.note_layout(self._layout)
+        mono = weighted(samples, self._weights)
+        if self._has_begun and self._weights is not before:
             start = samples[:FADE_SAMPLES]
             share = np.linspace(0, 1, len(start), dtype=np.float32)
-            mono[: len(start)] += (1 - share) * (weighted(start, before) - mono[: len(start)])
+            if not np.array_equal(before, self._weights):
+                mono[: len(start)] += (1 - share) * (weighted(start, before) - mono[: len(start)])
+        self._has_begun = True
         return mono
 
+    def _chosen(self, facts: _Facts) -> np.ndarray:
+        """The weights (C,) by what was heard so far and what this block shows."""
+        needed_s = MOST * self._heard_s
+        out = facts.dead & (self._dead_s >= needed_s)
+        turned = facts.reversed & (self._reversed_s >= needed_s)
+        if not (out.any() or turned.any()):
+            return self._plain
+        self._mixer.note(out, turned)
+        return weights_of(self._layout, out, turned)
 
-@dataclass(frozen=True, eq=False)
-class _Choice:
-    """Channels (C,) that are left out, and that are turned round."""
 
-    out: np.ndarray
-    turned: np.ndarray
-
-    def weights(self, layout: tuple[str, ...]) -> np.ndarray:
-        """(C,) float32: what each counts."""
-        live = ~self.out
-        found = _of_layout(layout, live) if layout else live / max(live.sum(), 1)
-        return np.where(self.turned, -found, found).astype(np.float32)
+def weights_of(layout: tuple[str, ...], out: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """What each channel counts (C,) float32, where some are left `out` and some `turned` round."""
+    live = ~out
+    found = _of_layout(layout, live) if layout else live / max(live.sum(), 1)
+    return np.where(turned, -found, found).astype(np.float32)
 
 
 def is_known(layout: tuple[str, ...]) -> bool:
