@@ -67,11 +67,11 @@ class _Facts:
 
 @lru_cache(maxsize=16)
 def _looked_at(num_samples: int) -> np.ndarray:
-    """The places in a block from which its facts are told: one in four, uneven, so that no tone falls between them."""
-    numbers = np.arange(-(-num_samples // 4), dtype=np.uint64)
+    """The places in a block from which its facts are told: one in eight, uneven, so that no tone falls between them."""
+    numbers = np.arange(-(-num_samples // 8), dtype=np.uint64)
     # Fibonacci hashing (Knuth): as uneven as chance, without a generator, whose modules are loaded late.
-    uneven = (numbers * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(62)
-    return np.minimum(4 * numbers + uneven, num_samples - 1).astype(np.intp)
+    uneven = (numbers * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(61)
+    return np.minimum(8 * numbers + uneven, num_samples - 1).astype(np.intp)
 
 
 class Mixer:

@@ -10,6 +10,7 @@ from typing import Protocol
 from avgan.archive.sources import Recording
 from avgan.audio import AudioStream
 from avgan.errors import AudioError
+from avgan.media.origin import in_name
 from avgan.runtime.model import Listening, Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 
@@ -57,10 +58,9 @@ class Hearing:
         assert self._listening is not None, "conclude before the first window"
         prediction = self._listening.conclude()
         checksum = sha256(self._recording) if self._task.checksum else ""
-        recording = self._recording
-        return replace(
-            prediction, path=recording.name, sha256=checksum, recorded_at=recording.recorded_at
-        )
+        name = self._recording.name
+        began = prediction.recorded_at or in_name(name)
+        return replace(prediction, path=name, sha256=checksum, recorded_at=began)
 
 
 def sha256(recording: Recording) -> str:
