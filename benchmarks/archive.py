@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from avgan.archive.sources import SUFFIXES
 from avgan.demo import write_recordings
+from avgan.media.kinds import SUFFIXES
 from avgan.runtime.bundle import find_bundle
 
 NUM_ROUNDS = 3

@@ -23,8 +23,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from avgan.archive.sources import SUFFIXES
 from avgan.demo import write_recordings
+from avgan.media.kinds import SUFFIXES
 from avgan.runtime.bundle import find_bundle
 
 RATE_HZ = 48_000

@@ -14,7 +14,6 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan import media
 from avgan.audio import (
     BLOCK_SAMPLES,
     AudioStream,
@@ -24,6 +23,7 @@ from avgan.audio import (
     windows,
 )
 from avgan.errors import AudioError
+from avgan.media import decoding
 
 SOUNDFILE_FORMATS = [
     ("a.wav", "PCM_U8"),
@@ -217,8 +217,8 @@ def test_a_title_that_is_no_text_is_no_reason_to_refuse(
     content = file.getvalue()
     title = b"LIST" + struct.pack("<I", 18) + b"INFOINAM" + struct.pack("<I", 6) + b"Caf\xe9\xff\0"
     content = content[:12] + title + content[12:]
-    blocks = list(media._decode_with_av(io.BytesIO(content), "a.wav", []))
-    assert sum(len(samples) for samples, _ in blocks) == len(make_tone())
+    blocks = list(decoding._decode_with_av(io.BytesIO(content), decoding._Job("a.wav", [])))
+    assert sum(len(block.samples) for block in blocks) == len(make_tone())
 
 
 def test_things_that_are_no_recording(tmp_path: Path) -> None:

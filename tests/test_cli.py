@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from avgan import cli
 from avgan.errors import AvganError
@@ -20,6 +22,20 @@ def test_imagine(run: Run, tone_wav: Path, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert result.stdout.startswith("a b.png: ")
     assert read_image(tmp_path / "a b.png", size_px=384).shape == (3, 384, 384)
+
+
+def test_imagine_says_why_there_is_no_answer(run: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
+    result = run("imagine", tmp_path / "silent.wav", "-o", "a.png", model=True)
+    assert result.stdout == "a.png: unknown (silent)\n"  # and no probability of a guess
+
+
+def test_a_track_is_chosen_in_every_command(run: Run, tone_wav: Path, tmp_path: Path) -> None:
+    for command in (["classify"], ["imagine", "-o", "a.png"], ["explain"]):
+        assert run(*command, tone_wav, "--track", "1", model=True).returncode == 0
+        result = run(*command, tone_wav, "--track", "2", model=True)
+        assert result.returncode == 1
+        assert "has no sound track 2" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_the_bytes_do_not_depend_on_the_jobs(avgan: Avgan, archive: Path, more: 
         printed = avgan("classify", ".", "--format", "jsonl", "--jobs", jobs, *more)
         avgan("classify", ".", "-o", f"{number}.jsonl", "--jobs", jobs, *more)
         assert (archive / f"{number}.jsonl").read_text() == printed[1]
-        found.append(printed)
+        found.append(printed[:2])  # what is passed over are the files of the rounds before, too
     assert found[0] == found[1] == found[2]
     name = os.path.join("day 2", "ü 8.wav")
     _, alone, _ = avgan("classify", name, "--format", "jsonl", *more)
@@ -141,7 +141,7 @@ def test_only_the_rest_is_done(avgan: Avgan, archive: Path) -> None:
     assert avgan(*everything, "--retry")[0] == 0
     assert avgan(*everything)[0] == 0
     rows = (archive / "out/rows.csv").read_text().splitlines()
-    assert len(rows) == 1 + 10 + 1
+    assert len(rows) == 1 + 10  # those of the failure are gone
     status, _, lines = avgan(*everything, "--top", "1")
     assert status == 1
     assert len(lines) == 1

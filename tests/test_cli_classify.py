@@ -70,7 +70,7 @@ def write_odd_inputs(folder: Path, tone: np.ndarray) -> dict[str, tuple[Path, st
         "some nan": (write("some-nan.wav", some_nan, RATE_HZ, "FLOAT"), "not numbers"),
         "studio": (write("studio.wav", np.tile(tone[:, None], 8), 96_000, "PCM_24"), "shorter"),
         "1 ms": (write("1ms.wav", tone[:16], RATE_HZ, "PCM_16"), "shorter than 1 s"),
-        "truncated": (part, ""),
+        "truncated": (part, "damaged"),
         "name": (write("Straße am Meer 海 '\"$.wav", tone, RATE_HZ, "PCM_16"), ""),
     }
 
@@ -128,7 +128,8 @@ def test_formats_and_outputs(run: Run, tone_wav: Path, tmp_path: Path) -> None:
         rows = run(*over_time, *more, model=True).stdout
         assert len(list(csv.DictReader(io.StringIO(rows)))) == expected
     labels = run("classify", tone_wav, "--format", "audacity", model=True).stdout
-    assert labels == f"0.000000\t2.000000\t{from_json['scene']}\n"
+    heard = f"{from_json['scene']}: {from_json['sound']}"
+    assert labels == f"0.000000\t2.000000\t{heard}\n"
     result = run(
         "classify", tmp_path, "--images", "new/pictures", "--report", "new/page.html", "--top", "1",
         "--format", "jsonl", model=True,

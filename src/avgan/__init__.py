@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
 
         return AvganError
     raise AttributeError(f"module 'avgan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

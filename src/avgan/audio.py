@@ -6,34 +6,37 @@ needs no more memory than one of a minute where the caller takes it window by wi
 Shapes: L samples, C channels, W samples in a window.
 """
 
-import io
 import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import soxr
 
 from avgan.errors import AudioError
-from avgan.media import BLOCK_SAMPLES, Block, decode, first_line, to_float
+from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
+from avgan.media import DAMAGED, SILENT_PEAK, Block
+from avgan.media.channels import Mixer
+from avgan.media.decoding import decode
+from avgan.media.opening import array_blocks, open_source
+from avgan.media.origin import made_at
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = (
     1_000,
     10_000_000,
 )  # outside: kilohertz were given, or the header is damaged
-SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
+MIN_HOP_S = 0.01  # of windows of seconds each; below it a minute takes hours
 LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
-_FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,42 +120,55 @@ class Level:
 class AudioStream:
     """A recording that is read while one iterates over it: blocks (L,) float32, mono, one rate.
 
-    `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz.
+    `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz. `track`: which
+    sound track of a file is heard, from 1; None: the default one, or another where that is silent.
     After the iteration `level` knows the samples and `warnings` what to distrust. Iterate once.
 
     Raises AudioError, on construction where the source cannot be opened, later where it cannot be
     decoded or holds no sound.
     """
 
+    _source: str | os.PathLike[str] | bytes | None = None
+
     def __init__(
         self,
-        source: AudioSource | Iterator[Block],
+        source: AudioSource | Iterator[tuple[np.ndarray, float]],
         *,
         rate_hz: float | None = None,
         target_rate_hz: int = SAMPLE_RATE_HZ,
+        track: int | None = None,
     ) -> None:
         self.name = source_name(source)
+        self._source = source if isinstance(source, str | os.PathLike | bytes) else None
         self.level = Level()
         self._notes: list[str] = []
+        is_live = isinstance(source, Iterator) and not hasattr(source, "read")
+        self._mixer = Mixer(waits=not is_live)
         self._target_rate_hz = target_rate_hz
+        self._blocks: Iterator[Block]
         if isinstance(source, np.ndarray):
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
-            self._blocks = _array_blocks(source, rate_hz)
+            self._blocks = array_blocks(source, rate_hz)
+        elif isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
+            kind = type(source).__name__
+            raise AudioError(f"a {kind}: pass it as an array, np.asarray(...), with its rate_hz")
         elif rate_hz is not None:
             raise AudioError(
                 f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
                 "the samples as an array"
             )
-        elif isinstance(source, Iterator) and not hasattr(source, "read"):
-            self._blocks = source
+        elif is_live:
+            live = cast("Iterator[tuple[np.ndarray, float]]", source)
+            self._blocks = (Block(*block) for block in live)
         else:
             file = cast("str | os.PathLike[str] | bytes | BinaryIO", source)
-            self._blocks = decode(_open(file, self.name), self.name, self._notes)
+            self._blocks = decode(open_source(file, self.name), self.name, self._notes, track=track)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         num_heard = 0
-        for block in _resample(self._mono_blocks(), self._target_rate_hz):
+        mono = self._mixer.mix(self._own_blocks())
+        for block in _resample(mono, self._target_rate_hz):
             num_heard += len(block)
             yield block
         if not num_heard:  # none that lasts as long as one of ours, where the rate is high
@@ -164,15 +180,30 @@ class AudioStream:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self._notes, *self.level.warnings)
+        return (*self.notes, *self.level.warnings)
 
-    def _mono_blocks(self) -> Iterator[Block]:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen, left out or filled, of what was read so far."""
+        return (*self._notes, *self._mixer.notes)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something could not be decoded, of what was read so far."""
+        return DAMAGED in self._notes
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        """When the recording began, where its file or its name says so."""
+        return made_at(self._source)
+
+    def _own_blocks(self) -> Iterator[Block]:
         # Given away: a stream that held its own generator would be a cycle, and a file that is left
         # in the middle would stay open until the garbage collector finds it.
         blocks, self._blocks = self._blocks, iter(())
-        for samples, rate_hz in blocks:
-            _check_rate(rate_hz, self.name)
-            yield _to_mono(self.level.add(samples, rate_hz)), rate_hz
+        for block in blocks:
+            _check_rate(block.rate_hz, self.name)
+            yield block._replace(samples=self.level.add(block.samples, block.rate_hz))
 
 
 def read_audio(
@@ -180,6 +211,7 @@ def read_audio(
     *,
     rate_hz: float | None = None,
     target_rate_hz: int = SAMPLE_RATE_HZ,
+    track: int | None = None,
 ) -> np.ndarray:
     """Read a whole recording: (L,) float32, mono, at `target_rate_hz`, in about [-1, 1].
 
@@ -187,12 +219,13 @@ def read_audio(
     of float or of integers at full scale, whose rate `rate_hz` must say. Warns (UserWarning) where
     samples are not finite or the file is damaged. Raises AudioError where there is no sound to be had.
     """
-    stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_rate_hz)
+    stream = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_rate_hz, track=track)
     samples = bytearray()  # grows in place: a list of blocks would be held twice when joined
     for block in stream:
         samples += block.tobytes()
-    if stream.level.num_not_finite or stream._notes:
-        warnings.warn(f"{stream.name}: {stream.warnings[0]}", stacklevel=2)
+    if stream.level.num_not_finite or stream.is_damaged:
+        reason = DAMAGED if stream.is_damaged else stream.level.warnings[0]
+        warnings.warn(f"{stream.name}: {reason}", stacklevel=2)
     return np.frombuffer(samples, dtype=np.float32)
 
 
@@ -201,6 +234,16 @@ def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> 
     level = Level()
     level.add(waveform[:, None], rate_hz)
     return level.warnings
+
+
+def check_hop(hop_s: float | None) -> None:
+    """Raise AudioError for a hop that is no time, or so short that a minute has thousands of windows."""
+    if hop_s is None:
+        return
+    if isinstance(hop_s, bool) or not isinstance(hop_s, (int, float, np.number)):
+        raise AudioError(f"hop_s {hop_s!r}: pass a number of seconds, or None")
+    if not MIN_HOP_S <= hop_s < float("inf"):
+        raise AudioError(f"hop_s {hop_s:g}: pass {MIN_HOP_S:g} s or more, or None")
 
 
 def windows(
@@ -249,7 +292,7 @@ def fit(
     return np.pad(waveform, (0, missing))
 
 
-def source_name(source: AudioSource | Iterator[Block]) -> str:
+def source_name(source: AudioSource | Iterator[tuple[np.ndarray, float]]) -> str:
     """What to call a source in a message: its path, or what it is."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
@@ -259,68 +302,9 @@ def source_name(source: AudioSource | Iterator[Block]) -> str:
     return name if isinstance(name, str) else "the recording"
 
 
-def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
-    """Open a source as a seekable binary file; one that cannot seek (a pipe) is read into memory."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        file: BinaryIO = io.BytesIO(source)
-    elif isinstance(source, str | os.PathLike):
-        if Path(source).is_dir():
-            raise AudioError(f"{name}: is a folder; name a sound file in it")
-        try:
-            file = open(source, "rb")  # noqa: SIM115 (closed by the one who decodes)
-        except FileNotFoundError:
-            raise AudioError(f"{name}: no such file; check the path") from None
-        except (OSError, ValueError) as error:
-            raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
-    else:
-        # The caller's file stays open, and is read from where it stands.
-        content = source.read() if hasattr(source, "read") else None
-        if not isinstance(content, bytes):
-            raise AudioError(
-                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
-                "binary mode, or an array"
-            )
-        file = io.BytesIO(content)
-    if not file.seekable():
-        with file:
-            file = io.BytesIO(file.read())
-    if file.seek(0, os.SEEK_END) == 0:
-        file.close()
-        raise AudioError(f"{name}: the file is empty; record or copy it again")
-    return file
-
-
-def _array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
-    """Blocks (L, C) of an array (L,), (L, C) or (C, L); channels are the smaller axis."""
-    if samples.ndim not in (1, 2):
-        raise AudioError(
-            f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
-        )
-    if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE_TYPES:
-        raise AudioError(
-            f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
-        )
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    elif samples.shape[0] < samples.shape[1]:
-        samples = samples.T
-    starts = range(0, len(samples), BLOCK_SAMPLES)
-    return ((to_float(samples[i : i + BLOCK_SAMPLES]), rate_hz) for i in starts)
-
-
-def _to_mono(samples: np.ndarray) -> np.ndarray:
-    """The mean over channels (L, C) -> (L,); twenty times as fast as numpy's, which is made for long rows."""
-    num_channels = samples.shape[1]
-    if num_channels == 1:
-        return samples[:, 0]
-    mono = samples[:, 0] + samples[:, 1]
-    for channel in range(2, num_channels):
-        mono += samples[:, channel]
-    mono /= np.float32(num_channels)
-    return mono
-
-
-def _resample(blocks: Iterable[Block], target_rate_hz: int) -> Iterator[np.ndarray]:
+def _resample(
+    blocks: Iterable[tuple[np.ndarray, float]], target_rate_hz: int
+) -> Iterator[np.ndarray]:
     """Bring mono blocks to one rate; a recording whose rate changes on the way is done in parts."""
     for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
         if rate_hz == target_rate_hz:

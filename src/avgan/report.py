@@ -30,6 +30,7 @@ from avgan.runtime.bundle import Card
 from avgan.runtime.drawing import Colour, colours, dimmed, enlarged, plain
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment
+from avgan.runtime.unknown import SILENT
 from avgan.runtime.wording import clock, percent
 
 EXCERPT_S = 10
@@ -69,12 +70,12 @@ class Report(Sink):
         self._card = card
         self._num_articles = 0
         self._articles: IO[bytes] | None = None
-        self._source: AudioSource = b""
+        self._recording = Recording("", b"")
         self._windows = Thinning()
         self._num_stretches = 0
 
     def begin(self, recording: Recording) -> None:
-        self._source = recording.source
+        self._recording = recording
         self._windows = Thinning()
         self._num_stretches = 0
 
@@ -87,7 +88,7 @@ class Report(Sink):
     def end(self, prediction: Prediction) -> None:
         """Add a recording, which is read again for the sound that the page plays."""
         over_time = timeline(self._windows, self._num_stretches, prediction)
-        heard = _heard(self._source, prediction) if self._num_articles < MAX_PLAYERS else ""
+        heard = _heard(self._recording, prediction) if self._num_articles < MAX_PLAYERS else ""
         text = _article(prediction, heard, over_time)
         with _spooling():
             # Closed with the report; without a name, so that nothing stays where the work is killed.
@@ -137,10 +138,10 @@ def page_file(name: str) -> str:
     return (resources.files("avgan") / "page" / name).read_text(encoding="utf-8")
 
 
-def read_excerpt(source: AudioSource) -> np.ndarray:
+def read_excerpt(source: AudioSource, track: int | None = None) -> np.ndarray:
     """The first 10 s of a recording (L,), without reading the rest."""
     blocks: list[np.ndarray] = []
-    for block in AudioStream(source):
+    for block in AudioStream(source, track=track):
         blocks.append(block)
         if sum(map(len, blocks)) >= EXCERPT_S * SAMPLE_RATE_HZ:
             break
@@ -192,6 +193,9 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
     reason = html.escape(prediction.reason)
     notes = "".join(f"<li>{html.escape(warning)}</li>" for warning in prediction.warnings)
     guess = "" if known else "best guesses, not an answer"
+    # Where nothing was heard a guess is not even that: it is what the model makes of zeros.
+    heard_any = prediction.reason != SILENT
+    bars = _bars("Scenes", prediction.scenes, guess) + _bars("Sounds", prediction.sounds, guess)
     return f"""<article{"" if known else ' class="unknown"'}>
 <figure class="imagined">
 <img src="{shown}" width="256" height="256" alt="{alt}">
@@ -202,10 +206,7 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
 {"" if known else f'<p class="reason">Not answered: {reason}.</p>'}
 <p class="file">{html.escape(prediction.path)} <span>{clock(prediction.duration_s)}</span></p>
 {f'<ul class="notes" aria-label="Warnings">{notes}</ul>' if notes else ""}
-<div class="bars">
-{_bars("Scenes", prediction.scenes, guess)}
-{_bars("Sounds", prediction.sounds, guess)}
-</div>
+{f'<div class="bars">{bars}</div>' if heard_any else ""}
 </div>
 {heard}
 {over_time}
@@ -213,10 +214,10 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
 """
 
 
-def _heard(source: AudioSource, prediction: Prediction) -> str:
+def _heard(recording: Recording, prediction: Prediction) -> str:
     """The beginning of a recording to be seen and played; nothing where it cannot be read a second time."""
     try:
-        waveform = read_excerpt(source)
+        waveform = read_excerpt(recording.source, recording.track)
     except AudioError:
         return ""
     excerpt_s = len(waveform) / SAMPLE_RATE_HZ

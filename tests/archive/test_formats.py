@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from avgan.archive.formats import CSV_COLUMNS, WRITERS, Layout, Unit
 from avgan.archive.sources import Recording
 from avgan.runtime import Prediction, WindowPrediction
-from avgan.runtime.timeline import segments
+from avgan.runtime.timeline import Segment, segments
 from avgan.runtime.wording import clock, percent
 
 NAME = 'a "b", ü.wav'
@@ -21,9 +22,12 @@ WIDTHS = (24, 8, 9)
 
 def window(start_s: float, scene: str, reason: str = "") -> WindowPrediction:
     sound = None if reason else f"{scene}_sound"
-    return WindowPrediction(start_s, start_s + 5, scene, sound, 0.71234567, reason)
+    return WindowPrediction(
+        start_s, start_s + 5, scene, sound, 0.71234567, reason, None, sound and 0.6
+    )
 
 
+NOTES = [["note:", "the", "recording", "is", each] for each in ("silent", "clipped")]
 WINDOWS = [window(0, "coast"), window(1, "coast"), window(2, "unknown", "silent")]
 
 
@@ -86,9 +90,18 @@ def test_json_lines_and_csv_hold_the_same(prediction: Prediction, count: int, un
         assert list(cells) == list(CSV_COLUMNS)
         for key in ("path", "scene", "sound", "reason", "sha256", "made_with"):
             assert cells[key] == (row.get(key) or "")
-        for key in ("start_s", "end_s", "probability", "duration_s", "rate_hz"):
-            if key in row:
+        for key in (
+            "start_s",
+            "end_s",
+            "probability",
+            "sound_probability",
+            "duration_s",
+            "rate_hz",
+        ):
+            if row.get(key) is not None:
                 assert float(cells[key]) == row[key]
+        if row["reason"]:  # of no answer nothing is sure
+            assert (row["probability"], cells["probability"]) == (None, "")
         assert cells["warnings"] == "; ".join(row.get("warnings", ()))
 
 
@@ -139,7 +152,7 @@ def test_rows_come_as_soon_as_they_are_sure() -> None:
 
 def test_label_track(prediction: Prediction) -> None:
     assert written("audacity", [prediction], "segment") == (
-        "0.000000\t4.000000\tcoast\n4.000000\t7.000000\tunknown (silent)\n"
+        "0.000000\t4.000000\tcoast: coast_sound\n4.000000\t7.000000\tunknown (silent)\n"
     )
     assert written("audacity", [prediction], "window").count("\n") == 3
 
@@ -154,7 +167,10 @@ def test_table_is_aligned_and_takes_scene_models(prediction: Prediction) -> None
         ["coast", "71"], ["coast", "71"], ["unknown"],
     ]  # fmt: skip
     remarks = lines[0].index("remarks")
-    assert [line[remarks:] for line in lines[1:]] == ["or forest 29 %"] * 2 + ["silent"]
+    notes = "; note: the recording is silent; note: the recording is clipped"
+    assert [line[remarks:] for line in lines[1:]] == [
+        f"or forest 29 %{notes}", f"or forest 29 %{notes}", "silent; note: the recording is clipped",
+    ]  # fmt: skip
     assert written("table", []) == ""
 
 
@@ -165,9 +181,11 @@ def test_table_over_time(prediction: Prediction) -> None:
         ["time", "scene", "sound", "remarks"],
         ["0:00-0:04", "coast", "71", "%", "coast_sound"],
         ["0:04-0:07", "unknown", "silent"],
+        *NOTES,
         ["a", '"b",', "ü.wav"],
         ["0:00-0:04", "coast", "71", "%", "coast_sound"],
         ["0:04-0:07", "unknown", "silent"],
+        *NOTES,
     ]
     assert len({line.index("coast") for line in lines if " coast " in line}) == 1
 
@@ -190,3 +208,38 @@ def test_percent_and_clock() -> None:
     assert [clock(t) for t in (0, 5.25, 59.99, 65, 3_600, 86_399.5)] == [
         "0:00", "0:05.2", "1:00", "1:05", "1:00:00", "23:59:59.5",
     ]  # fmt: skip
+
+
+BEGAN = "20240501_235958"
+
+
+def test_the_time_of_day_stands_in_rows_and_tables(prediction: Prediction) -> None:
+    named = dataclasses.replace(
+        prediction, path=f"{BEGAN}.wav", warnings=(), recorded_at=datetime(2024, 5, 1, 23, 59, 58)
+    )
+    assert rows_of(written("jsonl", [named]))[0]["recorded_at"] == "2024-05-01T23:59:58"
+    rows = rows_of(written("jsonl", [named], "window"))
+    assert [row["recorded_at"] for row in rows] == [
+        "2024-05-01T23:59:58", "2024-05-01T23:59:59", "2024-05-02T00:00:00",
+    ]  # fmt: skip
+    flat = list(csv.DictReader(io.StringIO(written("csv", [named], "window"))))
+    assert [row["recorded_at"] for row in flat] == [row["recorded_at"] for row in rows]
+    assert "recorded 2024-05-01 23:59:58" in written("table", [named])
+    lines = written("table", [named], "window").splitlines()
+    assert lines[0] == f"{BEGAN}.wav  recorded 2024-05-01 23:59:58"
+    assert lines[1].split()[:3] == ["time", "clock", "scene"]
+    assert [line.split()[1] for line in lines[2:]] == ["23:59:58", "23:59:59", "00:00:00"]
+    assert len({line.index(" coast ") for line in lines if " coast " in line}) == 1
+    assert rows_of(written("jsonl", [prediction]))[0]["recorded_at"] is None
+
+
+def test_a_long_timeline_ends_with_how_long_each_scene_lasts(prediction: Prediction) -> None:
+    file = io.StringIO()
+    writer = WRITERS["table"](file, Layout("segment", widths=WIDTHS))
+    writer.begin(Recording("a", b""))
+    for number in range(12):
+        scene, reason = ("coast", "") if number % 3 else ("unknown", "silent")
+        writer.segment(Segment(number * 60, number * 60 + 60, scene, None, 0.9, reason, 1))
+    writer.end(dataclasses.replace(prediction, warnings=()))
+    assert file.getvalue().splitlines()[-1] == "  in all: coast 8.0 min, unknown 4.0 min"
+    assert "in all" not in written("table", [prediction], "segment")

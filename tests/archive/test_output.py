@@ -85,6 +85,36 @@ def test_what_failed_is_done_unless_it_is_tried_again(tmp_path: Path, suffix: st
         assert output.done == set(NAMES)
         assert output.num_failed == 0
     assert write(path, "recording", retry=True) == []
+    assert b"gone" not in path.read_bytes()  # of one recording there are not two answers
+
+
+@pytest.mark.parametrize("unit", ["recording", "segment"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_retry_that_was_cut_off_leaves_one_answer_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, unit: Unit
+) -> None:
+    path = tmp_path / f"rows{suffix}"
+    write(path, unit)
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "_drop_superseded", lambda self: None)
+        write(path, unit, retry=True)
+    assert b"gone" in path.read_bytes()
+    write(path, unit)
+    assert b"gone" not in path.read_bytes()
+    with Output(path, MADE) as output:
+        assert output.done == set(NAMES)
+
+
+def test_a_recording_is_the_same_by_another_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "rows.jsonl", "recording")
+    with Output(tmp_path / "rows.jsonl", MADE) as output:
+        assert output.has("a.wav")
+        assert output.has("./a.wav")
+        assert output.has(str(tmp_path / "x" / ".." / "a.wav"))
+        assert not output.has(str(tmp_path / "x" / "a.wav"))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -2,9 +2,14 @@
 
 import json
 import os
+import shutil
+import subprocess
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from avgan.archive.sources import (
     expand,
@@ -13,8 +18,11 @@ from avgan.archive.sources import (
     paths_of,
     read_list,
     read_manifest,
+    told,
 )
+from avgan.audio import read_audio
 from avgan.errors import AudioError, DataError
+from avgan.media.kinds import is_sound
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -101,3 +109,94 @@ def test_manifests_that_are_none(
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=reason):
         read_manifest(tmp_path / name)
+
+
+def sound(path: Path) -> Path:
+    soundfile.write(path, np.zeros(160), 16_000, format="WAV")
+    return path
+
+
+def test_what_is_passed_over_is_counted_by_reason(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.txt", "c.txt", "d.jpg", "nothing", ".DS_Store", ".git/config")
+    (tmp_path / "b.txt").write_text("a list")
+    (tmp_path / "c.txt").write_text("another")
+    (tmp_path / "d.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(9_000))
+    (tmp_path / "notes").write_text("no sound")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "never was")
+    os.mkfifo(tmp_path / "pipe.wav")
+    counts: Counter[str] = Counter()
+    assert [path.name for path in find_recordings(tmp_path, counts)] == ["a.wav"]
+    assert counts == {
+        ".txt": 2, ".jpg": 1, "empty": 1, "hidden": 2, "without an ending": 1, "links to nothing": 1,
+        "no files": 1,
+    }  # fmt: skip
+    assert told(counts).startswith("9 files passed over: 2 .txt, 2 hidden, ")
+    counts.clear()
+    recordings, _ = find_all([str(tmp_path / "*")], complain=print, passed_over=counts)
+    assert [Path(recording.name).name for recording in recordings] == ["a.wav"]
+    assert counts[".txt"] == 2
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    (tmp_path / "archive" / "deep").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    sound(tmp_path / "archive" / "a.wav")
+    sound(tmp_path / "other" / "b.wav")
+    (tmp_path / "archive" / "linked").symlink_to("../other")
+    (tmp_path / "archive" / "twice").symlink_to("../other")
+    (tmp_path / "archive" / "deep" / "up").symlink_to("..")
+    (tmp_path / "archive" / "c.wav").symlink_to("a.wav")  # a name of its own
+    counts: Counter[str] = Counter()
+    found = find_recordings(tmp_path / "archive", counts)
+    names = [path.relative_to(tmp_path / "archive").as_posix() for path in found]
+    assert names == ["a.wav", "c.wav", "linked/b.wav"]
+    assert counts == {"folders that were searched already": 2}
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_whatever_is_heard_by_its_name_is_heard_in_a_folder(tmp_path: Path) -> None:
+    plain = "wv tta voc eac3 aac mp3 mp2 ac3 caf mka m4a wma au aiff w64 nut avi opus flac"
+    made: dict[str, list[str]] = {suffix: [] for suffix in plain.split()} | {
+        "dts": ["-strict", "-2"],
+        "ts": ["-c:a", "aac"],
+        "flv": ["-ar", "44100"],
+        "spx": ["-c:a", "libvorbis", "-f", "ogg"],
+        "rf64": ["-f", "wav", "-rf64", "always"],
+        "mpg": ["-c:a", "mp2"],
+        "3gp": ["-c:a", "aac"],
+    }
+    for suffix, options in made.items():
+        command = [
+            "ffmpeg",
+            "-loglevel",
+            "error",
+            "-nostdin",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=duration=2:sample_rate=48000",
+        ]
+        path = tmp_path / f"a.{suffix}"
+        subprocess.run([*command, *options, str(path)], check=True)
+        shutil.copy(path, tmp_path / f"{suffix} without an ending")
+    counts: Counter[str] = Counter()
+    found = find_recordings(tmp_path, counts)
+    assert len(found) == 2 * len(made), set(tmp_path.iterdir()) - set(found)
+    assert not counts
+    for path in found:
+        assert len(read_audio(path)) > 31_000, path
+
+
+def test_noise_is_no_recording(rng: np.random.Generator) -> None:
+    heads = [rng.bytes(8_192) for _ in range(300)]
+    heads += [
+        b"\xff\xfe" + "a text of Windows\n".encode("utf-16-le") * 200,
+        b"\xff\xfb" + bytes(8_000),
+    ]
+    heads += [
+        b"\0\0\0\x18ftypheic" + bytes(99),
+        b"RIFF\0\0\0\0WEBPVP8 ",
+        b"%PDF-1.7",
+        b"import {x} from 'y';\n" * 99,
+    ]
+    assert not any(map(is_sound, heads))

@@ -6,24 +6,28 @@ only (its duration, checksum, warnings) stands in its last row, which so says th
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TextIO
 
 from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
 from avgan.runtime.bundle import Card
-from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, rounded
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, rounded, rounded_or_none
 from avgan.runtime.timeline import Segment
 from avgan.runtime.wording import clock, percent
 
 CSV_COLUMNS = (
-    "path", "start_s", "end_s", "scene", "probability", "sound", "sound_probability", "reason",
+    "path", "start_s", "end_s", "recorded_at", "scene", "probability", "sound", "sound_probability", "reason",
     "warnings", "duration_s", "rate_hz", "sha256", "error", "made_with",
 )  # fmt: skip
 
 PERCENT_WIDTH = len("100 %")
 TIMES_WIDTH = len("  23:59:59.5-23:59:59.5")
+CLOCK_WIDTH = len("  04:30:00")
+LONG_LINES = 8  # of a timeline, beyond which one no longer sees how long each scene lasts in all
 MAX_NAME_WIDTH = 60
 
 Unit = Literal["recording", "segment", "window"]
@@ -50,14 +54,14 @@ class RowWriter(Sink):
     def __init__(self, file: TextIO, layout: Layout) -> None:
         self._file = file
         self._layout = layout
-        self._name = ""
+        self._recording = Recording("", b"")
         self._held: Row | None = None  # the latest row of a timeline: it may be the last
 
     def write(self, row: Row) -> None:
         raise NotImplementedError
 
     def begin(self, recording: Recording) -> None:
-        self._name = recording.name
+        self._recording = recording
         self._held = None
 
     def window(self, window: WindowPrediction) -> None:
@@ -75,6 +79,8 @@ class RowWriter(Sink):
         if self._layout.unit == "recording":
             for key in ("scenes", "sounds"):
                 facts[key] = dict(list(facts[key].items())[: self._layout.top])
+            if prediction.reason:  # of no answer nothing is sure; the guesses are in `scenes`
+                facts["probability"] = None
             self.write(facts | made_with)
         else:
             assert self._held is not None, "a recording that ended has a window"
@@ -86,19 +92,21 @@ class RowWriter(Sink):
         if self._held is not None:
             self.write(self._held)
         made_with = {"made_with": self._layout.made_with} if self._layout.made_with else {}
-        self.write({"path": self._name, "error": reason} | made_with)
+        self.write({"path": self._recording.name, "error": reason} | made_with)
         self._file.flush()
 
     def _hold(self, span: WindowPrediction | Segment) -> None:
         if self._held is not None:
             self.write(self._held)
         self._held = {
-            "path": self._name,
+            "path": self._recording.name,
             "start_s": rounded(span.start_s),
             "end_s": rounded(span.end_s),
+            "recorded_at": _moment(self._recording, span.start_s),
             "scene": span.scene,
             "sound": span.sound,
-            "probability": rounded(span.probability),
+            "probability": None if span.reason else rounded(span.probability),
+            "sound_probability": rounded_or_none(span.sound_probability),
             "reason": span.reason,
         }
 
@@ -136,7 +144,7 @@ class CSVWriter(RowWriter):
 
     def write(self, row: Row) -> None:
         flat = {"start_s": 0, "end_s": row["duration_s"]} if "scenes" in row else {}
-        if row.get("sound") and "sounds" in row:
+        if row.get("sound") in row.get("sounds", ()):
             flat["sound_probability"] = row["sounds"][row["sound"]]
         warnings = {"warnings": "; ".join(row["warnings"])} if "warnings" in row else {}
         self._rows.writerow(flat | row | warnings)
@@ -152,42 +160,72 @@ class TableWriter(Sink):
         self._heading: tuple[str, ...] = ("recording", "scene", "", "sound", "", "remarks")
         if layout.unit != "recording":
             self._heading = ("time", "scene", "", "sound", "remarks")
+        self._recording = Recording("", b"")
+        self._totals_s: defaultdict[str, float] = defaultdict(float)
+        self._num_lines = 0
 
     def begin(self, recording: Recording) -> None:
+        self._recording = recording
+        self._totals_s.clear()
+        self._num_lines = 0
         if self._layout.unit != "recording":
-            self._file.write(_printable(recording.name) + "\n")
+            began = recording.recorded_at
+            when = f"  recorded {began.isoformat(' ')}" if began else ""
+            self._file.write(_printable(recording.name) + when + "\n")
 
     def window(self, window: WindowPrediction) -> None:
         if self._layout.unit == "window":
             self._write_span(window)
 
     def segment(self, segment: Segment) -> None:
+        self._totals_s[segment.scene] += segment.end_s - segment.start_s
         if self._layout.unit == "segment":
             self._write_span(segment)
 
     def end(self, prediction: Prediction) -> None:
+        notes = [note for note in prediction.warnings if not _says(note, prediction.reason)]
         if self._layout.unit != "recording":
+            if self._num_lines > LONG_LINES:
+                self._file.write(f"  in all: {self._summary()}\n")
+            self._file.writelines(f"  note: {_printable(note)}\n" for note in notes)
             return
         scene, certainty = _answer(prediction)
         sound = prediction.sound
         others = list(prediction.scenes.items())[1 : self._layout.top]
         guesses = ", ".join(f"{name} {percent(value)}" for name, value in others)
+        remarks = [prediction.reason or (f"or {guesses}" if guesses else "")]
+        if prediction.recorded_at:
+            remarks.append(f"recorded {prediction.recorded_at.isoformat(' ')}")
+        remarks += [f"note: {note}" for note in notes]
         self._write_line(
             prediction.path,
             scene,
             certainty,
             sound or "",
             percent(prediction.sounds[sound]) if sound else "",
-            prediction.reason or (f"or {guesses}" if guesses else ""),
+            "; ".join(remark for remark in remarks if remark),
         )
 
+    def _summary(self) -> str:
+        """How many minutes each scene lasts, the longest first."""
+        ranked = sorted(self._totals_s.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{scene} {seconds / 60:.1f} min" for scene, seconds in ranked)
+
     def _write_span(self, span: WindowPrediction | Segment) -> None:
+        self._num_lines += 1
         scene, certainty = _answer(span)
-        times = f"{clock(span.start_s)}-{clock(span.end_s)}"
-        self._write_line(f"  {times}", scene, certainty, span.sound or "", span.reason)
+        times = f"  {clock(span.start_s)}-{clock(span.end_s)}"
+        began = self._recording.recorded_at
+        if began:
+            at = began + timedelta(seconds=span.start_s)
+            times = f"{times.ljust(TIMES_WIDTH)}  {at:%H:%M:%S}"
+        self._write_line(times, scene, certainty, span.sound or "", span.reason)
 
     def _write_line(self, *cells: str) -> None:
         if self._heading:
+            if self._layout.unit != "recording" and self._recording.recorded_at:
+                time = "time".ljust(TIMES_WIDTH) + "  clock"
+                self._heading = (time, *self._heading[1:])
             self._file.write(self._aligned(self._heading, "2") + "\n")
             self._heading = ()
         self._file.write(self._aligned(cells, "1") + "\n")
@@ -198,7 +236,8 @@ class TableWriter(Sink):
         name, scene, sound = self._layout.widths
         widths: tuple[int, ...] = (name, scene, PERCENT_WIDTH, sound, PERCENT_WIDTH, 0)
         if self._layout.unit != "recording":
-            widths = (TIMES_WIDTH, scene, PERCENT_WIDTH, sound, 0)
+            times = TIMES_WIDTH + (CLOCK_WIDTH if self._recording.recorded_at else 0)
+            widths = (times, scene, PERCENT_WIDTH, sound, 0)
         padded = [_printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)]
         if self._has_colours:
             padded[1] = f"\x1b[{style}m{padded[1]}\x1b[0m"
@@ -221,8 +260,9 @@ class LabelWriter(Sink):
             self._write(segment)
 
     def _write(self, span: WindowPrediction | Segment) -> None:
-        label = f"{span.scene} ({span.reason})" if span.reason else span.scene
-        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{label}\n")
+        heard = f": {span.sound}" if span.sound and span.sound != span.scene else ""
+        label = f"{span.scene} ({span.reason})" if span.reason else span.scene + heard
+        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{_printable(label)}\n")
 
 
 WRITERS: dict[str, Callable[[TextIO, Layout], Sink]] = {
@@ -241,6 +281,17 @@ def table_widths(names: Iterable[str], card: Card) -> tuple[int, int, int]:
     scene_width = max(map(len, (UNKNOWN, *card.scenes)))
     sound_width = max(map(len, card.labels)) if card.label_kind == "sound" else len("sound")
     return max(name_width, len("recording")), scene_width, sound_width
+
+
+def _moment(recording: Recording, time_s: float) -> str | None:
+    """The time of day at a time in a recording, where it is known."""
+    began = recording.recorded_at
+    return (began + timedelta(seconds=rounded(time_s))).isoformat() if began else None
+
+
+def _says(note: str, reason: str) -> bool:
+    """Whether a note says no more than the reason beside it: "the recording is silent"."""
+    return bool(reason) and note.endswith(f" is {reason}")
 
 
 def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO, TextIO
 
 from avgan.archive.formats import CSV_COLUMNS
 from avgan.errors import AvganError
+from avgan.files import whole
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Which endings have rows that can be told apart, and how those are written."""
@@ -20,7 +22,7 @@ class Output:
     """The file, opened as new or to go on with it; `file` is where rows follow.
 
     `done`: the recordings whose rows it holds whole. `num_failed`: how many of them could not be heard; with `retry`
-    they are not done, and what is written of them later holds.
+    they are not done. Where a recording has rows later in the file, those of its failure are removed in the end.
 
     Raises AvganError where it holds anything else, or rows made with another version, model or settings.
     """
@@ -30,6 +32,7 @@ class Output:
         self.format = FORMATS[path.suffix.lower()]
         self.done: set[str] = set()
         self.num_failed = 0
+        self._places: set[str] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         content = open(path, "a+b")  # noqa: SIM115 (closed with `file`)
         try:
@@ -47,7 +50,56 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        try:
+            self.file.flush()
+            self._drop_superseded()
+        finally:
+            self.file.close()
+
+    def has(self, name: str) -> bool:
+        """Whether a recording is done, under this path or another of the same file."""
+        return name in self.done or os.path.abspath(name) in self._places
+
+    def _drop_superseded(self) -> None:
+        """Write the file anew without rows of a failure that later rows of the same recording have made good."""
+        with open(self.path, "rb") as content:
+            spans = sorted(self._failures(content)[1])
+            if not spans:
+                return
+            # Where there is no room for it, the later rows hold all the same.
+            with (
+                suppress(OSError, AvganError),
+                whole(self.path) as temporary,
+                temporary.open("wb") as new,
+            ):
+                at = 0
+                for start, end in [*spans, (content.seek(0, os.SEEK_END), 0)]:
+                    content.seek(at)
+                    copy_bytes(content, new, start - at)
+                    at = end
+
+    def _failures(
+        self, content: BinaryIO
+    ) -> tuple[dict[str, tuple[int, int]], list[tuple[int, int]]]:
+        """Where the rows stand of recordings that failed, by place; and of those that were heard, or failed, again."""
+        failed: dict[str, tuple[int, int]] = {}
+        superseded = []
+        end = 0
+        content.seek(0)
+        for at, row in self._rows(content):
+            if row is None:
+                end = at
+            elif row.get("made_with"):
+                place = os.path.abspath(row["path"])
+                if place in failed:
+                    superseded.append(failed.pop(place))
+                if row.get("error"):
+                    failed[place] = (end, at)
+                end = at
+        return failed, superseded
+
+    def _rows(self, content: BinaryIO) -> "Iterator[tuple[int, Row | None]]":
+        return (_csv_rows if self.format == "csv" else _json_rows)(content, self.path)
 
     def _read(self, content: BinaryIO, made_with: str, retry: bool) -> int:
         """Note what is done; returns where the last recording that is complete ends."""
@@ -56,9 +108,9 @@ class Output:
         if not expected.startswith(begins):
             raise AvganError(f"{self.path}: holds something else than rows of avgan; {_ELSEWHERE}")
         content.seek(0)
-        failed: set[str] = set()
+        failed: dict[str, str] = {}
         end = 0
-        for at, row in (_csv_rows if self.format == "csv" else _json_rows)(content, self.path):
+        for at, row in self._rows(content):
             if row is None:  # the names of the columns
                 end = at
             elif row.get("made_with"):  # stands in the last row of a recording
@@ -67,16 +119,22 @@ class Output:
                         f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
                         + _ELSEWHERE
                     )
-                (failed.add if row.get("error") else failed.discard)(row["path"])
+                place = os.path.abspath(row["path"])
+                failed.pop(place, None)
+                if row.get("error"):
+                    failed[place] = row["path"]
                 self.done.add(row["path"])
+                self._places.add(place)
                 end = at
         if retry:
-            self.done -= failed
+            self.done -= set(failed.values())
+            self._places -= set(failed)
         else:
             self.num_failed = len(failed)
         return end
 
 
+PIECE_BYTES = 1 << 20
 _ELSEWHERE = "name another file"
 Row = dict[str, Any]
 
@@ -119,6 +177,13 @@ def _csv_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row | None]]
             yield end, None
         else:
             yield end, dict(zip(CSV_COLUMNS, cells, strict=False))
+
+
+def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
+    """Copy so many bytes, in pieces."""
+    while size > 0 and (piece := source.read(min(size, PIECE_BYTES))):
+        target.write(piece)
+        size -= len(piece)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

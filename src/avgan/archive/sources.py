@@ -4,18 +4,19 @@ import csv
 import glob
 import json
 import os
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from avgan.audio import AudioSource
 from avgan.errors import AudioError, AvganError, DataError
+from avgan.media.kinds import SUFFIXES, looks_like_sound
+from avgan.media.origin import in_name, made_at
 
-SUFFIXES = frozenset({
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b",
-    ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave", ".wma",
-    ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
-})  # fmt: skip
 PATH_COLUMNS = ("path", "audio_path")  # the second in the manifests of `avgan.data`
 
 Say = Callable[[str], None]
@@ -23,20 +24,35 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is to be heard: its name in answers and messages, and where it is read from, once or again."""
+    """What is to be heard: its name in answers and messages, and where it is read from, once or again.
+
+    `track`: which of several sound tracks, from 1; None: the default one.
+    """
 
     name: str
     source: AudioSource
+    track: int | None = None
+
+    @cached_property
+    def recorded_at(self) -> datetime | None:
+        """When it began, where its file or its name says so."""
+        return made_at(self.source) or in_name(self.name)
 
 
-def find_all(paths: Iterable[str], *, complain: Say) -> tuple[list[Recording], int]:
-    """The recordings that paths, folders and patterns name, in their order; and how many folders hold none."""
+def find_all(
+    paths: Iterable[str], *, complain: Say, passed_over: Counter[str] | None = None
+) -> tuple[list[Recording], int]:
+    """The recordings that paths, folders and patterns name, in their order; and how many folders hold none.
+
+    `passed_over` counts what is left out of folders and patterns, by reason: ".txt", "empty", "hidden".
+    """
     recordings: list[Recording] = []
     num_failed = 0
+    left_out: Counter[str] = Counter() if passed_over is None else passed_over
     for path in paths:
-        for named in expand(path):
+        for named in expand(path, left_out):
             try:
-                found = map(str, find_recordings(named))
+                found = map(str, find_recordings(named, left_out))
             except AvganError as error:
                 complain(str(error))
                 num_failed += 1
@@ -45,19 +61,17 @@ def find_all(paths: Iterable[str], *, complain: Say) -> tuple[list[Recording], i
     return recordings, num_failed
 
 
-def find_recordings(path: str | Path) -> list[Path]:
+def find_recordings(path: str | Path, passed_over: Counter[str] | None = None) -> list[Path]:
     """The recordings and videos in a folder and those below it, by name; a file is itself.
 
-    Raises AudioError for a folder that holds none.
+    Links are followed, a folder is entered once. What has the ending of no recording is looked into. `passed_over`
+    counts the rest by reason. Raises AudioError for a folder that holds none.
     """
     path = Path(path)
     if not path.is_dir():
         return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if _is_recording(file) and not file.name.startswith(".") and file.is_file()
-    )
+    left_out: Counter[str] = Counter() if passed_over is None else passed_over
+    found = sorted(_walk(path, left_out))
     if not found:
         raise AudioError(
             f"{path}: no recording in this folder; name one that holds sounds or videos"
@@ -65,15 +79,74 @@ def find_recordings(path: str | Path) -> list[Path]:
     return found
 
 
-def expand(pattern: str) -> Sequence[str]:
+def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        passed_over["folders that cannot be read"] += 1
+
+    entered = {os.path.realpath(folder)}
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=refused):
+        inside = []
+        for each in sorted(folders):
+            place = os.path.realpath(os.path.join(name, each))
+            if each.startswith("."):
+                passed_over["hidden"] += 1
+            elif place in entered:
+                passed_over["folders that were searched already"] += 1
+            else:
+                entered.add(place)
+                inside.append(each)
+        folders[:] = inside
+        for each in files:
+            file = Path(name, each)
+            reason = _why_none(file)
+            if reason:
+                passed_over[reason] += 1
+            else:
+                yield file
+
+
+def _why_none(file: Path) -> str:
+    """Why a file in a folder is not taken for a recording; nothing where it is."""
+    if file.name.startswith("."):
+        return "hidden"
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "no files"  # pipes, sockets, devices
+        if file.suffix.lower() in SUFFIXES:
+            return ""  # one that is empty is told by its name
+        if not status.st_size:
+            return "empty"
+        if looks_like_sound(file):
+            return ""
+    except FileNotFoundError:
+        return "links to nothing"
+    except OSError:
+        return "that cannot be read"
+    return file.suffix.lower() or "without an ending"
+
+
+def told(passed_over: Counter[str]) -> str:
+    """One line about what was passed over: "62 files passed over: 52 .txt, 7 .jpg, 3 empty"."""
+    total = passed_over.total()
+    files = "file" if total == 1 else "files"
+    ranked = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in ranked)
+    return f"{total:,} {files} passed over: {reasons}"
+
+
+def expand(pattern: str, passed_over: Counter[str] | None = None) -> Sequence[str]:
     """The files and folders that match "night/**/*.wav"; a name of something, or of nothing, is itself.
 
-    Of what matches, text files and the like are left out where there are recordings too.
+    Of what matches, text files and the like are left out where there are recordings too, and counted.
     """
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         return [pattern]
     found = sorted(glob.glob(pattern, recursive=True))
-    recordings = [name for name in found if _is_recording(Path(name)) or os.path.isdir(name)]
+    reasons = {name: "" if os.path.isdir(name) else _why_none(Path(name)) for name in found}
+    recordings = [name for name in found if not reasons[name]]
+    if recordings and passed_over is not None:
+        passed_over.update(reason for reason in reasons.values() if reason)
     return recordings or found or [pattern]
 
 
@@ -119,7 +192,3 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, str | Non
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number} is no JSON object; write one a line")
         yield row
-
-
-def _is_recording(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES

@@ -1,11 +1,12 @@
 """`avgan classify`: one recording, one of a day, or an archive of them."""
 
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
@@ -54,6 +55,8 @@ class Wish:
     """How many recordings are heard at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
     """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
+    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Which sound track of a video is heard, from 1: the default one, unless given."""
     model: Bundle = None
     """Model bundle, or the name of an installed one."""
 
@@ -78,13 +81,18 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     from avgan.archive.formats import WRITERS, Layout, table_widths
     from avgan.runtime import load
 
-    recordings, num_missing = find(path, wish.listed)
+    passed_over: Counter[str] = Counter()
+    recordings, num_missing = find(path, wish.listed, passed_over)
+    recordings = [replace(recording, track=wish.track) for recording in recordings]
     # Either recordings are heard side by side, or parts of the only one.
     model = load(wish.model, num_threads=wish.jobs if len(recordings) == 1 else 1)
     format = wish.format or "table"
     if wish.output is not None:
         layout = Layout(wish.unit, wish.top, made_with(model, wish))
-        return resume(wish, model, recordings, layout, num_missing)
+        try:
+            return resume(wish, model, recordings, layout, num_missing)
+        finally:
+            tell(passed_over)
     if format == "audacity" and len(recordings) > 1:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
@@ -92,7 +100,16 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     outcome = run(wish, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
     if outcome.failed and len(recordings) > 1:
         say(summary(outcome.failed, len(recordings)))
+    tell(passed_over)
     return 0 if outcome.is_good and not num_missing else 1
+
+
+def tell(passed_over: Counter[str]) -> None:
+    """Say what in folders was not heard, and why, if there is any."""
+    from avgan.archive.sources import told
+
+    if passed_over:
+        say(told(passed_over))
 
 
 def check(paths: Sequence[str], wish: Wish) -> None:
@@ -114,8 +131,10 @@ def check(paths: Sequence[str], wish: Wish) -> None:
         raise UsageError(f"--output {wish.output} is written as {written}: leave --format out")
 
 
-def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], int]:
-    """The recordings that are named and listed, and how many folders hold none."""
+def find(
+    paths: Sequence[str], listed: str | None, passed_over: Counter[str] | None = None
+) -> tuple[list["Recording"], int]:
+    """The recordings that are named and listed, and how many folders hold none; counts what is passed over."""
     from avgan.archive.sources import Recording, find_all
 
     recordings: list[Recording] = []
@@ -124,11 +143,11 @@ def find(paths: Sequence[str], listed: str | None) -> tuple[list["Recording"], i
         if path == STDIN:
             recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
         else:
-            found, num_empty = find_all([path], complain=say)
+            found, num_empty = find_all([path], complain=say, passed_over=passed_over)
             recordings += found
             num_missing += num_empty
     if listed is not None:
-        found, num_empty = find_all(read_listed(listed), complain=say)
+        found, num_empty = find_all(read_listed(listed), complain=say, passed_over=passed_over)
         recordings += found
         num_missing += num_empty
     return recordings, num_missing
@@ -185,8 +204,8 @@ def run(
         sinks.append(Report(wish.report, model.card))
     checksum = wish.output is not None or wish.format in WITH_CHECKSUMS
     engine = choose_engine(wish, model, Task(wish.hop, checksum), len(recordings))
-    # What is written to a file holds the notes too, and ten thousand lines of them hide what failed.
-    note = _nothing if wish.output is not None else say
+    # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
+    note = _nothing if wish.output is not None or wish.format in (None, "table") else say
     with terminable():
         return classify_all(engine, recordings, sinks, complain=say, note=note)
 
@@ -222,11 +241,12 @@ def resume(
         full_disk_is_said(wish.output),
         Output(wish.output, layout.made_with, retry=wish.retry) as output,
     ):
-        unique = {recording.name: recording for recording in recordings}
+        # A file is the same by another path to it; a link beside it is a recording of its own.
+        unique = {os.path.abspath(recording.name): recording for recording in recordings}
         left = [
             recording
-            for name, recording in unique.items()
-            if name not in output.done or name == STDIN
+            for recording in unique.values()
+            if recording.name == STDIN or not output.has(recording.name)
         ]
         if output.done:
             say(f"{wish.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
@@ -235,7 +255,8 @@ def resume(
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
-        outcome = run(wish, model, left, [writer], names=unique)
+        names = [recording.name for recording in unique.values()]
+        outcome = run(wish, model, left, [writer], names=names)
     if outcome.failed:
         say(summary(outcome.failed, len(left)))
     if output.num_failed:
@@ -263,8 +284,9 @@ def made_with(model: "Model", wish: Wish) -> str:
     card = model.card
     checksum = next(iter(card.sha256.values()), "")[:12]
     hop = "" if wish.hop is None else f", hop {wish.hop:g} s"
+    track = "" if wish.track is None else f", track {wish.track}"
     return (
-        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}, "
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}{track}, "
         f"top {wish.top}"
     )
 

@@ -18,6 +18,7 @@ def imagine(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     scale: Annotated[int, Parameter(validator=Number(gte=1, lte=32))] = 4,
+    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     model: Bundle = None,
 ) -> None:
     """Draw the place where a recording was made.
@@ -30,15 +31,20 @@ def imagine(
         The PNG file to write.
     scale
         The picture's size in units of 128 pixels.
+    track
+        Which sound track of a video is heard, from 1: the default one, unless given.
     model
         Model bundle, or the name of an installed one.
     """
     from avgan.runtime import load
     from avgan.runtime.wording import percent
 
-    prediction = load(model).classify(sys.stdin.buffer.read() if path == STDIN else path)
+    source = sys.stdin.buffer.read() if path == STDIN else path
+    prediction = load(model).classify(source, track=track)
     prediction.save_picture(output, scale)
-    print(f"{output}: {prediction.scene} ({percent(prediction.probability)})")
+    # Of what is unknown the probability is of a guess, which is not told here.
+    said = prediction.reason or percent(prediction.probability)
+    print(f"{output}: {prediction.scene} ({said})")
     for warning in prediction.warnings:
         say(f"{path}: note: {warning}")
 

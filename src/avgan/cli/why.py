@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import STDIN, Bundle, app
+from avgan.cli.app import STDIN, Bundle, app, say
 
 if TYPE_CHECKING:
     from avgan.runtime.why.explanation import Explanation
@@ -22,6 +22,7 @@ def explain(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     start: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     format: Literal["text", "json"] = "text",
+    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     model: Bundle = None,
 ) -> None:
     """Say why a recording was answered as it was: what in the sound made the answer, what it looks like.
@@ -36,13 +37,15 @@ def explain(
         Where the part of a long recording begins that is explained, in seconds; the surest unless given.
     format
         A few lines, or everything as JSON.
+    track
+        Which sound track of a video is heard, from 1: the default one, unless given.
     model
         Model bundle, or the name of an installed one.
     """
     from avgan.runtime import load
 
     explained = load(model).explain(
-        sys.stdin.buffer.read() if path == STDIN else path, start_s=start
+        sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track
     )
     if output is not None:
         explained.save_picture(output)
@@ -50,6 +53,8 @@ def explain(
         print(json.dumps(explained.to_dict() | {"path": path}))
     else:
         print("\n".join(lines(path, explained)))
+        for warning in explained.warnings:
+            say(f"{path}: note: {warning}")
 
 
 def lines(name: str, explained: "Explanation") -> list[str]:

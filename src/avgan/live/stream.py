@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from avgan.audio import AudioStream, Block
+from avgan.audio import AudioStream
 from avgan.errors import AudioError, AvganError
 from avgan.runtime.prediction import WindowPrediction
 
@@ -180,7 +180,7 @@ class LiveSource:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Block:
+    def __next__(self) -> tuple[np.ndarray, float]:
         with self._changed:
             started_s = time.monotonic()
             while not self._waiting:

@@ -50,7 +50,8 @@ class Album(Sink):
         self._write_pictures(folder, prediction)
         write_strip(folder / STRIP, windows, duration_s, draw=draw)
         try:
-            write_film(folder / FILM, windows, duration_s, draw=draw, source=self._recording.source)
+            source, track = self._recording.source, self._recording.track
+            write_film(folder / FILM, windows, duration_s, draw=draw, source=source, track=track)
         except AudioError:  # a pipe, which cannot be read again
             write_film(folder / FILM, windows, duration_s, draw=draw)
 

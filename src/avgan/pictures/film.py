@@ -79,17 +79,19 @@ def write_film(
     *,
     draw: Draw,
     source: AudioSource | None = None,
+    track: int | None = None,
 ) -> Path:
     """Write the film of a recording, whole or not at all.
 
-    `source` is read again for the sound, if the film is as long as the recording. Raises AvganError where the film
-    cannot be written, AudioError where the source cannot be read again.
+    `source`, of which `track` is heard, is read again for the sound if the film is as long as the recording. Raises
+    AvganError where the film cannot be written, AudioError where the source cannot be read again.
     """
     path = Path(path)
     cut = Cut.of(windows, duration_s)
     with whole(path) as temporary:
         try:
-            _encode(temporary, cut, draw, source if cut.speed == 1 else None)
+            sound = None if source is None or cut.speed != 1 else _sound(source, track)
+            _encode(temporary, cut, draw, sound)
         except av.error.FFmpegError as error:  # of which some are OSError, and some are not
             raise OSError(error.errno, error.strerror) from None
     return path
@@ -159,7 +161,11 @@ def _draw_time(sheet: Image.Image, ribbon: Image.Image, time_s: float, duration_
     pen.rectangle((left - 1, top - 3, left + 1, top + RIBBON_PX + 2), INK)
 
 
-def _encode(path: Path, cut: Cut, draw: Draw, source: AudioSource | None) -> None:
+def _sound(source: AudioSource, track: int | None) -> AudioStream:
+    return AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
+
+
+def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
     with av.open(
         str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}
@@ -216,10 +222,10 @@ def _add_sound(container: av.container.OutputContainer) -> av.AudioStream:
     return stream
 
 
-def _sound_packets(stream: av.AudioStream, source: AudioSource) -> Iterator[av.Packet]:
+def _sound_packets(stream: av.AudioStream, source: AudioStream) -> Iterator[av.Packet]:
     """The sound of a recording, mono."""
     at = 0
-    for samples in AudioStream(source, target_rate_hz=SOUND_RATE_HZ):
+    for samples in source:
         if len(samples):
             block = av.AudioFrame.from_ndarray(
                 samples.clip(-1, 1)[None], format="fltp", layout="mono"

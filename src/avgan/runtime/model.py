@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avgan.audio import AudioSource, AudioStream
+from avgan.audio import AudioSource, AudioStream, check_hop
 from avgan.runtime.bundle import Bundle, Card, find_bundle
 from avgan.runtime.hearing import HeardWindow, hear_windows
 from avgan.runtime.neighbours import Neighbours
@@ -45,15 +45,21 @@ class Model:
         return f"Model({self.card.name!r}, version={self.card.version!r})"
 
     def classify(
-        self, source: AudioSource, rate_hz: float | None = None, *, hop_s: float | None = None
+        self,
+        source: AudioSource,
+        rate_hz: float | None = None,
+        *,
+        hop_s: float | None = None,
+        track: int | None = None,
     ) -> Prediction:
         """Say which scene a recording is, and draw it.
 
         `source`: see `avgan.audio.read_audio`; an array needs `rate_hz`. A recording longer than the
         model's window is heard window by window, one every `hop_s` (None: side by side), and never
-        held in memory as a whole. Raises AudioError where there is no sound to be had.
+        held in memory as a whole. `track`: which sound track of a video, from 1; None: the default one. Raises
+        AudioError where there is no sound to be had.
         """
-        listening = self.listen(source, rate_hz, hop_s=hop_s)
+        listening = self.listen(source, rate_hz, hop_s=hop_s, track=track)
         windows = tuple(listening)
         return listening.conclude(windows)
 
@@ -63,9 +69,10 @@ class Model:
         rate_hz: float | None = None,
         *,
         hop_s: float | None = None,
+        track: int | None = None,
     ) -> list[Prediction]:
         """Classify several recordings. Stops at the first that cannot be read, with its AudioError."""
-        return [self.classify(source, rate_hz, hop_s=hop_s) for source in sources]
+        return [self.classify(source, rate_hz, hop_s=hop_s, track=track) for source in sources]
 
     def explain(
         self,
@@ -73,13 +80,14 @@ class Model:
         rate_hz: float | None = None,
         *,
         start_s: float | None = None,
+        track: int | None = None,
     ) -> Explanation:
         """Say why a recording was answered as it was: which part of the sound made the answer, what it looks like.
 
         One window is explained, the one that begins at `start_s`; None: the one surest of the recording's answer.
         Raises AudioError as `classify` does, and where the recording ends before `start_s`.
         """
-        return self._explainer.explain(source, rate_hz, start_s)
+        return self._explainer.explain(source, rate_hz, start_s, track)
 
     @cached_property
     def neighbours(self) -> Neighbours | None:
@@ -97,14 +105,17 @@ class Model:
         *,
         hop_s: float | None = None,
         live: bool = False,
+        track: int | None = None,
     ) -> "Listening":
         """Classify a recording window by window, in constant memory however long it is: iterate over what is returned.
 
         `live`: answer each window as soon as it has been heard, rather than in batches. Raises AudioError as
         `classify` does.
         """
+        check_hop(hop_s)
         if not isinstance(source, AudioStream):
-            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=self.card.sample_rate_hz)
+            target_hz = self.card.sample_rate_hz
+            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_hz, track=track)
         return Listening(self, source, hop_s, live)
 
 
@@ -181,16 +192,17 @@ class _Tally:
         for index, probability in enumerate(scenes):
             if index not in self._surest or probability > self._surest[index][0]:
                 self._surest[index] = (float(probability), codes)
-        sound = self._card.labels[int(probabilities.argmax())]
+        loudest = int(probabilities.argmax())
         named = self._card.label_kind == "sound" and not reason
         return WindowPrediction(
             start_s=window.start_s,
             end_s=window.end_s,
             scene=UNKNOWN if reason else self._scenes[best],
-            sound=sound if named else None,
+            sound=self._card.labels[loudest] if named else None,
             probability=float(scenes[best]),
             reason=reason,
             codes=codes,
+            sound_probability=float(probabilities[loudest]) if named else None,
         )
 
     def conclude(
@@ -222,6 +234,7 @@ class _Tally:
             path=stream.name,
             draw=model.network.draw,
             calibration=model.card.calibration,
+            recorded_at=stream.recorded_at,
         )
 
 

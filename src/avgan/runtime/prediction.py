@@ -1,19 +1,27 @@
 """What was heard in a recording, and how the place is imagined to look."""
 
+import io
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from avgan.errors import BundleError
-from avgan.images import png_bytes, to_png
+from avgan.errors import BundleError, ImageError
+from avgan.files import write_whole
+from avgan.images import png_bytes
 from avgan.runtime.bundle import Calibration
 
 UNKNOWN = "unknown"
 """The scene of what cannot be answered; `reason` says why."""
+
+PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+PICTURE_QUALITY = 92  # of JPEG and WebP: no artefact to be seen, a tenth of the size
 
 Draw = Callable[[np.ndarray], np.ndarray]
 """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""
@@ -30,6 +38,7 @@ class WindowPrediction:
     probability: float
     reason: str = ""
     codes: np.ndarray | None = field(default=None, repr=False, compare=False)  # (16, 16) uint16
+    sound_probability: float | None = None  # of `sound`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -55,6 +64,8 @@ class Prediction:
     path: str = field(default="")
     draw: Draw
     calibration: Calibration | None = None
+    recorded_at: datetime | None = None
+    """When the recording began, where its file or its name says so; with a time zone where that is known."""
 
     @property
     def known(self) -> bool:
@@ -84,8 +95,11 @@ class Prediction:
         return picture
 
     def save_picture(self, path: str | Path, scale: int = 1) -> Path:
-        """Write the picture as a PNG of 128 * scale pixels a side."""
-        return to_png(self.picture, path, scale)
+        """Write the picture, 128 * scale pixels a side, as PNG, JPEG or WebP by the ending of the path.
+
+        Raises ImageError for another ending.
+        """
+        return write_picture(self.picture, path, scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the picture, as JSON can hold it."""
@@ -95,6 +109,7 @@ class Prediction:
             "sound": self.sound,
             "probability": rounded(self.probability),
             "reason": self.reason,
+            "recorded_at": self.recorded_at.isoformat() if self.recorded_at else None,
             "duration_s": rounded(self.duration_s),
             "rate_hz": rounded(self.rate_hz),
             "sha256": self.sha256,
@@ -104,6 +119,27 @@ class Prediction:
             "windows": [window_to_dict(window) for window in self.windows],
             "codes": self.codes.tolist(),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: the picture, drawn, in place of the network that draws."""
+        state = dict(self.__dict__)
+        if self.draw is not drawn_elsewhere:
+            state["picture"] = self.picture
+        return state | {
+            "draw": drawn_elsewhere,
+            "scenes": dict(self.scenes),
+            "sounds": dict(self.sounds),
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Prediction":
+        """A copy that draws with the same network."""
+        copied = {
+            name: value if name in ("draw", "calibration") else deepcopy(value, memo)
+            for name, value in self.__dict__.items()
+        }
+        twin = object.__new__(type(self))
+        twin.__dict__.update(copied)
+        return twin
 
     def __repr__(self) -> str:
         heard = f", sound={self.sound!r}" if self.sound else ""
@@ -115,6 +151,31 @@ class Prediction:
         return png_bytes(self.picture, scale=2)
 
 
+def drawn_elsewhere(codes: np.ndarray) -> np.ndarray:
+    """Stands for the network in a prediction that came from another process. Raises BundleError."""
+    raise BundleError(
+        "this prediction came from another process and holds its own picture only; load the model there to draw others"
+    )
+
+
+def write_picture(picture: np.ndarray, path: str | Path, scale: int = 1) -> Path:
+    """Write a picture (H, W, 3) uint8, enlarged, in the format that the ending names; whole or not at all.
+
+    Raises ImageError for an ending of no picture.
+    """
+    format = PICTURE_FORMATS.get(Path(path).suffix.lower())
+    if format is None:
+        endings = ", ".join(PICTURE_FORMATS)
+        raise ImageError(f"{path}: no ending of a picture; name it with one of {endings}")
+    content = png_bytes(picture, scale=scale)
+    if format != "PNG":
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            image.convert("RGB").save(buffer, format, quality=PICTURE_QUALITY)
+        content = buffer.getvalue()
+    return write_whole(path, content)
+
+
 def window_to_dict(window: WindowPrediction) -> dict[str, Any]:
     """A window's answer, as JSON can hold it."""
     return {
@@ -123,8 +184,13 @@ def window_to_dict(window: WindowPrediction) -> dict[str, Any]:
         "scene": window.scene,
         "sound": window.sound,
         "probability": rounded(window.probability),
+        "sound_probability": rounded_or_none(window.sound_probability),
         "reason": window.reason,
     }
+
+
+def rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else rounded(value)
 
 
 def rounded(value: float) -> float:

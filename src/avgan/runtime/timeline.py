@@ -1,6 +1,6 @@
 """Scenes over time: neighbouring windows with the same answer are one segment."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,7 +11,10 @@ from avgan.runtime.prediction import WindowPrediction
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one scene; `probability` is the mean over its windows, `codes` (16, 16) those of the surest."""
+    """A stretch of one scene; `probability` is the mean over its windows, `codes` (16, 16) those of the surest.
+
+    `sound` is the one heard in most of them, `sound_probability` the mean over those.
+    """
 
     start_s: float
     end_s: float
@@ -21,6 +24,7 @@ class Segment:
     reason: str
     num_windows: int
     codes: np.ndarray | None = field(default=None, repr=False, compare=False)
+    sound_probability: float | None = None
 
 
 def segments(windows: Iterable[WindowPrediction]) -> Iterator[Segment]:
@@ -51,6 +55,7 @@ class _Stretch:
         self._total = 0.0
         self._num_windows = 0
         self._sounds: Counter[str] = Counter()
+        self._sound_totals: defaultdict[str, float] = defaultdict(float)
         self._reasons: Counter[str] = Counter()
 
     def add(self, window: WindowPrediction) -> None:
@@ -61,19 +66,23 @@ class _Stretch:
             self._surest = window
         if window.sound:
             self._sounds[window.sound] += 1
+            self._sound_totals[window.sound] += window.sound_probability or 0.0
         if window.reason:
             self._reasons[window.reason] += 1
 
     def segment(self, end_s: float) -> Segment:
+        sound = _most_common(self._sounds) or None
+        total = self._sound_totals[sound] if sound else 0.0
         return Segment(
             start_s=self._start_s,
             end_s=end_s,
             scene=self.last.scene,
-            sound=_most_common(self._sounds) or None,
+            sound=sound,
             probability=self._total / self._num_windows,
             reason=_most_common(self._reasons),
             num_windows=self._num_windows,
             codes=self._surest.codes,
+            sound_probability=total / self._sounds[sound] if sound and total else None,
         )
 
 

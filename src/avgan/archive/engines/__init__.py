@@ -10,6 +10,7 @@ from typing import Protocol
 from avgan.archive.sources import Recording
 from avgan.audio import AudioStream
 from avgan.errors import AudioError
+from avgan.media.origin import in_name
 from avgan.runtime.model import Listening, Model
 from avgan.runtime.prediction import Prediction, WindowPrediction
 
@@ -48,7 +49,8 @@ class Hearing:
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         rate_hz = self._model.card.sample_rate_hz
-        stream = AudioStream(self._recording.source, target_rate_hz=rate_hz)
+        source, track = self._recording.source, self._recording.track
+        stream = AudioStream(source, target_rate_hz=rate_hz, track=track)
         self._listening = self._model.listen(stream, hop_s=self._task.hop_s)
         yield from self._listening
 
@@ -56,7 +58,9 @@ class Hearing:
         assert self._listening is not None, "conclude before the first window"
         prediction = self._listening.conclude()
         checksum = sha256(self._recording) if self._task.checksum else ""
-        return replace(prediction, path=self._recording.name, sha256=checksum)
+        name = self._recording.name
+        began = prediction.recorded_at or in_name(name)
+        return replace(prediction, path=name, sha256=checksum, recorded_at=began)
 
 
 def sha256(recording: Recording) -> str:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import ray
 
 from avgan.archive.engines import Answer, Hearing, Task
@@ -20,7 +19,7 @@ from avgan.archive.sources import Recording
 from avgan.errors import AvganError, BundleError
 from avgan.runtime.bundle import MODEL_FILE
 from avgan.runtime.model import Model, load
-from avgan.runtime.prediction import Prediction, WindowPrediction
+from avgan.runtime.prediction import Prediction, WindowPrediction, drawn_elsewhere
 
 MAX_GROUP = 16
 """Recordings in a task: handing one over costs about as much as hearing a second of sound."""
@@ -119,10 +118,11 @@ class _Cluster:
             else os.path.abspath(str(source))
             for recording in group
         ]
-        names = [recording.name for recording in group]
-        return self._remote.remote(
-            str(bundle.path.absolute()), checksum, self._task, names, sources
-        )
+        moved = [
+            replace(recording, source=source)
+            for recording, source in zip(group, sources, strict=True)
+        ]
+        return self._remote.remote(str(bundle.path.absolute()), checksum, self._task, moved)
 
     def fetch(self, answers: ray.ObjectRef, group: Sequence[Recording]) -> Iterator[Heard]:
         """The answers for a group, as if they had been heard here."""
@@ -143,17 +143,12 @@ class _Cluster:
             yield one
 
 
-def _hear_group(
-    bundle: str, checksum: str, task: Task, names: list[str], sources: list[str | bytes]
-) -> list[Heard]:
+def _hear_group(bundle: str, checksum: str, task: Task, recordings: list[Recording]) -> list[Heard]:
     """Runs on a worker."""
     model = _model(bundle)
     if model.card.sha256.get(MODEL_FILE, "") != checksum:
         raise BundleError(f"{bundle}: another model on {os.uname().nodename}; copy it there")
-    return [
-        _hear(model, task, Recording(name, source))
-        for name, source in zip(names, sources, strict=True)
-    ]
+    return [_hear(model, task, recording) for recording in recordings]
 
 
 def _hear(model: Model, task: Task, recording: Recording) -> Heard:
@@ -161,7 +156,7 @@ def _hear(model: Model, task: Task, recording: Recording) -> Heard:
     windows: list[WindowPrediction] = []
     try:
         windows.extend(hearing)
-        prediction = replace(hearing.conclude(), draw=_not_here)
+        prediction = replace(hearing.conclude(), draw=drawn_elsewhere)
         return Heard(windows, prediction, ("", ""))
     except Exception as error:
         kind = AvganError if isinstance(error, AvganError) else type(error)
@@ -173,7 +168,3 @@ def _hear(model: Model, task: Task, recording: Recording) -> Heard:
 def _model(bundle: str) -> Model:
     """The model of a worker, which hears many groups."""
     return load(Path(bundle), num_threads=1)
-
-
-def _not_here(codes: np.ndarray) -> np.ndarray:
-    raise RuntimeError("pictures are drawn where the answers are")

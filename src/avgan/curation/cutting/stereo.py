@@ -9,7 +9,6 @@ Shapes: L samples, C channels.
 from collections import deque
 from collections.abc import Iterator
 from math import gcd
-from typing import Any
 
 import numpy as np
 import soxr
@@ -17,9 +16,9 @@ import soxr
 from avgan.audio import LARGEST, MAX_RATE_HZ, MIN_RATE_HZ
 from avgan.curation.cutting.tracks import Track
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.media import BLOCK_SAMPLES, frame_samples
+from avgan.media import BLOCK_SAMPLES, channel_names, frame_samples
+from avgan.media.tracks import timed
 
-GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a gap, or an overlap
 LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
 
 Timed = tuple[float, int, np.ndarray]
@@ -85,16 +84,13 @@ def to_stereo(samples: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
 
 def _stereo(track: Track, zero_s: float, begin_s: float) -> Iterator[Timed]:
     """What is needed of a track, as it was decoded, with times counted in samples."""
-    due_s = 0.0  # where the frame before it ends
-    counted = begun = False
-    for frame in track.frames(begin_s + zero_s):
+    begun = False
+    for time_s, frame in timed(track.frames(begin_s + zero_s), zero_s):
         rate_hz = frame.sample_rate
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or not frame.samples:
             track.damaged = True
             continue
-        said_s = due_s if frame.time is None else frame.time - zero_s
-        time_s = due_s if counted and abs(said_s - due_s) <= GAP_S else said_s
-        due_s, counted = time_s + frame.samples / rate_hz, True
+        due_s = time_s + frame.samples / rate_hz
         if due_s < begin_s - LEAD_S:
             continue
         early = 0 if begun else _samples_before_grid(time_s, rate_hz, begin_s)
@@ -104,7 +100,7 @@ def _stereo(track: Track, zero_s: float, begin_s: float) -> Iterator[Timed]:
         samples, _ = frame_samples(frame)
         if not np.abs(samples).max() <= LARGEST:
             samples = np.where(np.abs(samples) <= LARGEST, samples, np.float32(0))
-        stereo = to_stereo(samples[early:], _channel_names(frame))
+        stereo = to_stereo(samples[early:], channel_names(frame))
         yield time_s + early / rate_hz, rate_hz, stereo
 
 
@@ -116,10 +112,6 @@ def _samples_before_grid(time_s: float, rate_hz: int, begin_s: float) -> int:
     period = rate_hz // gcd(rate_hz, SOUND_RATE_HZ)
     early = -round(time_s * rate_hz) % period
     return early if time_s + early / rate_hz <= begin_s - LEAD_S / 2 else 0
-
-
-def _channel_names(frame: Any) -> tuple[str, ...]:
-    return tuple(channel.name for channel in frame.layout.channels)
 
 
 def _resampled(frames: Iterator[Timed]) -> Iterator[Placed]:

@@ -15,10 +15,15 @@ from avgan.data.datasets.declaration import Dataset
 from avgan.data.excerpt import NO_PLAYLISTS
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
+from avgan.media.kinds import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
-RECORDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus"})
-VIDEOS = frozenset({".mp4", ".webm", ".mov", ".mkv"})
+RECORDINGS = SOUND_SUFFIXES
+VIDEOS = VIDEO_SUFFIXES | {".ts"}  # which in a folder of recordings is no program
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})
+_BY_SOUNDFILE = frozenset({
+    ".aif", ".aifc", ".aiff", ".au", ".bwf", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",
+    ".wav", ".wave",
+})  # fmt: skip
 
 WINDOW_S = 10.0
 MIN_REST_S = 1.0  # a shorter rest at the end of a file makes no clip, unless it is all there is
@@ -94,10 +99,12 @@ def _inspect(path: Path) -> tuple[float, bool, bool]:
     """Duration in s, whether there is sound, whether there are frames; from the header alone."""
     is_video = path.suffix.lower() in VIDEOS
     try:
-        if not is_video and path.suffix.lower() != ".m4a":
+        if path.suffix.lower() in _BY_SOUNDFILE:
             return soundfile.info(path).duration, True, False
         with path.open("rb") as file, av.open(file, mode="r", options=NO_PLAYLISTS) as container:
             duration_s = (container.duration or 0) / av.time_base
+            if not is_video and container.streams.audio:
+                duration_s = _counted_s(container)
             has_sound = bool(container.streams.audio)
             has_picture = is_video and bool(container.streams.video)
     except (soundfile.SoundFileError, av.FFmpegError) as error:
@@ -108,6 +115,16 @@ def _inspect(path: Path) -> tuple[float, bool, bool]:
     return duration_s, has_sound, has_picture
 
 
+def _counted_s(container: av.container.InputContainer) -> float:
+    """How long a recording is by its packets: what AAC, AMR or DTS say of themselves is a guess."""
+    ends = [
+        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        for packet in container.demux(container.streams.audio[0])
+        if packet.pts is not None and packet.time_base is not None
+    ]
+    return max(ends, default=0.0)
+
+
 def _matches(root: Path) -> bool:
     return root.is_dir() and next(_media(root), None) is not None
 
@@ -116,8 +133,8 @@ FOLDER = Dataset(
     name="folder",
     title="A folder of one's own, DIR/label/file",
     story="""\
-One folder for each label. Videos (mp4, webm, mov, mkv) give synchronous pairs of sound and frame;
-recordings (wav, flac, ogg, mp3, m4a, opus) with pictures (jpg, png) under the same labels give
+One folder for each label. Videos (mp4, webm, mov, mkv, avi ...) give synchronous pairs of sound and frame;
+recordings (wav, flac, ogg, mp3, m4a, opus, aiff, wma ...) with pictures (jpg, png) under the same labels give
 pairs by label; recordings alone train a classifier. No file may give clips to both sides of a
 split, so label folders need several files each.
 """,

@@ -3,21 +3,22 @@
 Shapes: F mel bands, T time steps, L samples, N labels.
 """
 
+import io
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from avgan.audio import AudioSource, AudioStream, fit
 from avgan.errors import AudioError
-from avgan.files import write_whole
 from avgan.runtime.axes import band_edges, step_times
 from avgan.runtime.bundle import Card
 from avgan.runtime.hearing import HeardWindow
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, rounded
+from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, rounded, write_picture
 from avgan.runtime.why.occlusion import Occlusion, Parts
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Explanation:
     codes: np.ndarray
     """(16, 16) int64, the window's own code map."""
     draw: Draw
+    warnings: tuple[str, ...] = ()
+    """Reasons to distrust it, and what was chosen in the file, of as much as was read of it."""
 
     @property
     def words(self) -> str:
@@ -98,6 +101,7 @@ class Explanation:
             "label": self.label,
             "probability": rounded(self.probability),
             "words": self.words,
+            "warnings": list(self.warnings),
             "stretch": stretch,
             "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
             "times_s": [round(time, 4) for time in self.times_s.tolist()],
@@ -112,8 +116,9 @@ class Explanation:
         return draw(self)
 
     def save_picture(self, path: str | Path) -> Path:
-        """Write `png` to a file, whole or not at all."""
-        return write_whole(path, self.png())
+        """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
+        with Image.open(io.BytesIO(self.png()), formats=("PNG",)) as image:
+            return write_picture(np.asarray(image.convert("RGB")), path)
 
     def __repr__(self) -> str:
         return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"
@@ -131,7 +136,11 @@ class Explainer:
         self._occlusion = Occlusion(model.network, model.card)
 
     def explain(
-        self, source: AudioSource | AudioStream, rate_hz: float | None, start_s: float | None
+        self,
+        source: AudioSource | AudioStream,
+        rate_hz: float | None,
+        start_s: float | None,
+        track: int | None = None,
     ) -> Explanation:
         """See `Model.explain`."""
         card = self._model.card
@@ -140,11 +149,13 @@ class Explainer:
                 raise ValueError("a stream can be read once: pass start_s")
             if not isinstance(source, np.ndarray) and hasattr(source, "read"):
                 source = source.read()  # a file object, too
-            start_s = surest(self._model.classify(source, rate_hz))
+            start_s = surest(self._model.classify(source, rate_hz, track=track))
         if not isinstance(source, AudioStream):
-            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=card.sample_rate_hz)
+            target_hz = card.sample_rate_hz
+            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_hz, track=track)
         sound = _excerpt(source, start_s, card.window_s, card.sample_rate_hz)
-        return self._explain(sound, start_s, source.name)
+        explained = self._explain(sound, start_s, source.name)
+        return replace(explained, warnings=source.notes)
 
     def _explain(self, sound: np.ndarray, start_s: float, path: str) -> Explanation:
         """Explain a window (L,), which is filled up where it is too short."""

@@ -33,14 +33,15 @@ export function wait(name) {
 /** Show an answer: the name, or `unknown` with its reason; scenes and sounds {name: probability} from the first. */
 export function show({ scene, sound, probability, reason, scenes = {}, sounds = {}, warnings = [], picture }) {
   const known = scene !== UNKNOWN;
+  const heardAny = reason !== "silent"; // of silence there is nothing to guess from
   find("answer").textContent = title(scene);
   find("sure").replaceChildren(...(known ? sureness(probability, sound) : []));
   find("sure").hidden = !known;
   say(find("reason"), known ? "" : `No answer: ${reason.replace(/\.$/, "")}.`);
   find("rankings").replaceChildren(
-    ...(known ? [] : [make("p", { text: "What it would have guessed:" })]),
-    ...ranking("Scenes", scenes),
-    ...ranking("Sounds", sounds),
+    ...(known || !heardAny ? [] : [make("p", { text: "What it would have guessed:" })]),
+    ...ranking("Scenes", heardAny ? scenes : {}),
+    ...ranking("Sounds", heardAny ? sounds : {}),
   );
   find("warnings").replaceChildren(...warnings.map((text) => make("li", { text: sentence(text) })));
   find("warnings").hidden = !warnings.length;

@@ -1,4 +1,4 @@
-"""The bytes of a file that nobody vouches for -> blocks of samples, or one line that says why not.
+"""What the decoders of sound have in common: containers, codecs, files as C reads them, frames -> samples.
 
 libsndfile reads what it is fastest at; FFmpeg (PyAV) reads the rest, held to containers and codecs of sound. Both are
 written in C and have their defects: whoever decodes for strangers does it in a process of its own (`avgan.web`).
@@ -6,31 +6,28 @@ written in C and have their defects: whoever decodes for strangers does it in a 
 Shapes: L samples, C channels.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
-import soundfile
-
-from avgan.errors import AudioError
 
 BLOCK_SAMPLES = 32_768  # what is lost before a damage in a file is less than a block
 BLOCK_VALUES = 4 * BLOCK_SAMPLES  # with many channels a block is shorter: it is held several times
+SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 
-Block = tuple[np.ndarray, float]  # samples (L, C) float32 and their rate in Hz
 
-# What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
-# a headerless format that it would accept only with a rate. PyAV: ValueError too, for a codec unknown.
-_DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError, ValueError)
+class Block(NamedTuple):
+    """Samples (L, C) float32, their rate in Hz, and what FFmpeg calls their channels, where that is known."""
 
-# First bytes of what libsndfile reads: WAV, AIFF, AU, W64, FLAC, Ogg. It knows more, but takes noise for some of it
-# (HTK, MPEG) and complains about the rest on standard error itself.
-_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"riff", b"fLaC", b"OggS")
+    samples: np.ndarray
+    rate_hz: float
+    layout: tuple[str, ...] = ()
+
 
 # Containers that FFmpeg may take a file for. Without this it would also follow playlists, read text as terminal
 # pictures, and much else that is no recording.
@@ -46,34 +43,10 @@ LENIENT: dict[str, Any] = (
 )
 
 
-def decode(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
-    """Decode an open, seekable file, and close it; what came before a damage in it is kept, and noted in `notes`.
-
-    Raises AudioError, which calls the file `name`, where there is nothing to be had.
-    """
-    reason = ""
-    with file:
-        magic = file.read(4) if file.seek(0) == 0 else b""
-        both = (_decode_with_soundfile, _decode_with_av)
-        for decoder in both if magic in _SOUNDFILE_MAGIC else both[1:]:
-            num_blocks = 0
-            try:
-                file.seek(0)
-                for block in decoder(file, name, notes):
-                    num_blocks += 1
-                    yield block
-            except _DECODE_ERRORS as error:
-                if num_blocks == 0:
-                    reason = first_line(error)
-                    continue
-                notes.append(DAMAGED)
-            if num_blocks:
-                return
-    if reason:
-        raise AudioError(
-            f"{name}: not a sound file that can be decoded ({reason}); convert it to WAV, "
-            "FLAC or Ogg and try again"
-        )
+def note_once(notes: list[str], text: str) -> None:
+    """Add a note, if it is not there already."""
+    if text not in notes:
+        notes.append(text)
 
 
 def to_float(samples: np.ndarray) -> np.ndarray:
@@ -113,27 +86,39 @@ class Calm:
             return -1
 
 
-def _decode_with_soundfile(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
-    with soundfile.SoundFile(Calm(file)) as sound:
-        size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // sound.channels))
-        while len(block := sound.read(size, dtype="float32", always_2d=True)):
-            yield block, sound.samplerate
+class Slice(io.RawIOBase):
+    """The bytes of a file from `start` to `stop`, as a file of its own. Closing it leaves that file open."""
 
+    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+        self._file = file
+        self._start, self._size = start, stop - start
+        self._at = 0
 
-def _decode_with_av(file: BinaryIO, name: str, notes: list[str]) -> Iterator[Block]:
-    """Decode the first sound track of what FFmpeg may read."""
-    options = {
-        "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": sound_codecs(),  # the pictures of a video are not looked at
-    }
-    source: Any = Calm(file)
-    with av.open(source, "r", container_options=options, **LENIENT) as container:
-        if not container.streams.audio:
-            raise AudioError(f"{name}: has no sound track; choose a recording with sound")
-        blocks = map(frame_samples, _sound_frames(container, notes))
-        for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
-            yield from ((samples, rate_hz) for samples in _joined(block[0] for block in group))
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = (0, self._at, self._size)[whence] if whence in (0, 1, 2) else -offset - 1
+        if base + offset < 0:
+            return -1
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        content = b""
+        if self._at < self._size:
+            self._file.seek(self._start + self._at)
+            content = self._file.read(min(len(view), self._size - self._at))
+        view[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 @cache
@@ -150,18 +135,6 @@ def sound_codecs() -> str:
     return ",".join(found)
 
 
-def _sound_frames(
-    container: av.container.InputContainer, notes: list[str]
-) -> Iterator[av.AudioFrame]:
-    """The frames of the first sound track; packets that are damaged are left out, and noted."""
-    for packet in packets(container, container.streams.audio[0]):
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            if DAMAGED not in notes:
-                notes.append(DAMAGED)
-
-
 def packets(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
     """The packets of one track, to the end of the file."""
     while True:
@@ -174,7 +147,12 @@ def packets(container: av.container.InputContainer, stream: Any) -> Iterator[Any
             continue
 
 
-def frame_samples(frame: av.AudioFrame) -> Block:
+def channel_names(frame: Any) -> tuple[str, ...]:
+    """FFmpeg's names of a frame's channels: FL, FR, FC, LFE ..."""
+    return tuple(channel.name for channel in frame.layout.channels)
+
+
+def frame_samples(frame: av.AudioFrame) -> tuple[np.ndarray, float]:
     """The samples of a frame as (L, C) float32, whatever its format."""
     num_channels, rate_hz = frame.layout.nb_channels, frame.sample_rate
     if frame.format.is_planar and num_channels > MAX_PLANES:
@@ -185,19 +163,3 @@ def frame_samples(frame: av.AudioFrame) -> Block:
     samples = frame.to_ndarray()  # planar (C, L), packed (1, L * C)
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, num_channels)
     return to_float(samples), rate_hz
-
-
-def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Join small blocks (L, C) to larger ones: each step that follows has a cost per block."""
-    held: list[np.ndarray] = []
-    num_values = 0
-    for block in blocks:
-        channels = block.shape[1]
-        full = num_values >= min(BLOCK_SAMPLES * channels, BLOCK_VALUES)
-        if held and (full or channels != held[0].shape[1]):
-            yield np.concatenate(held)
-            held, num_values = [], 0
-        held.append(block)
-        num_values += block.size
-    if held:
-        yield np.concatenate(held)

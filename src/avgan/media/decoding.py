@@ -1,0 +1,182 @@
+"""The bytes of a file that nobody vouches for -> blocks of samples, or one line that says why not.
+
+Which decoder reads what: libsndfile mono and stereo of WAV, AIFF, AU, FLAC and Ogg; FFmpeg all else, for it knows
+time stamps, tracks, what each channel is, and WAV files whose header says too little.
+
+Shapes: L samples, C channels.
+"""
+
+import itertools
+import os
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from avgan.errors import AudioError
+from avgan.media import (
+    BLOCK_SAMPLES,
+    BLOCK_VALUES,
+    DAMAGED,
+    Block,
+    Calm,
+    Slice,
+    first_line,
+    note_once,
+)
+from avgan.media.structure import REST_BYTES, Part, next_start, part_at
+from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
+
+UNFINISHED = (
+    "its header does not say how long it is, or says too little: heard to the end of the file"
+)
+UNREAD_SHARE = 0.02  # of a file that nobody reads: more than tags
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
+
+# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
+# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
+_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
+
+
+def decode(
+    file: BinaryIO, name: str, notes: list[str], *, track: int | None = None
+) -> Iterator[Block]:
+    """Decode an open, seekable file, and close it; what came before a damage in it is kept, and noted in `notes`.
+
+    `track`: the number of the sound track, from 1; None: the one marked as default, or the first that is not silent.
+    Times are the file's own: where it says that there is no sound, silence is given. Files joined end to end are
+    given one after the other. Raises AudioError, which calls the file `name`, where there is nothing to be had.
+    """
+    with file:
+        start: int | None = 0
+        while start is not None:
+            part = part_at(file, start)
+            whole = start == 0 and part.stop == file.seek(0, os.SEEK_END)
+            source: Any = Calm(file) if whole else Slice(file, part.start, part.stop)
+            try:
+                end = yield from _decode_part(source, part, _Job(name, notes, track))
+            except AudioError:
+                if start == 0:
+                    raise
+                note_once(notes, DAMAGED)
+                end = part.stop
+            start = _following(file, part, end, notes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is decoded: its name in messages, where notes go, which track is wanted."""
+
+    name: str
+    notes: list[str]
+    track: int | None = None
+    ignore_length: bool = False
+
+
+def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, int]:
+    """Decode with the first decoder that can; returns how far it has read."""
+    source.seek(0)
+    by_both = source.read(4) in _SOUNDFILE_MAGIC
+    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.says_less
+    # Of more channels than two it matters which is which, and FFmpeg says it.
+    decoders = [_decode_plain] * plain + [_decode_with_av] + [_decode_with_soundfile] * by_both
+    reason = ""
+    for decoder in decoders:
+        num_blocks = 0
+        try:
+            source.seek(0)
+            for block in decoder(source, replace(job, ignore_length=part.says_less)):
+                num_blocks += 1
+                yield block
+        except DECODE_ERRORS as error:
+            if num_blocks == 0:
+                reason = reason or first_line(error)
+                continue
+            note_once(job.notes, DAMAGED)
+        if num_blocks:
+            break
+    else:
+        if reason:
+            raise AudioError(
+                f"{job.name}: not a sound file that can be decoded ({reason}); convert it to WAV, "
+                "FLAC or Ogg and try again"
+            )
+    if part.is_cut:
+        note_once(job.notes, DAMAGED)
+    if part.says_less or part.is_streamed:
+        note_once(job.notes, UNFINISHED)
+    end: int = source.tell() if decoder is not _decode_with_av else part.stop - part.start
+    return end
+
+
+def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | None:
+    """Where the next of several files begins that were joined; what lies behind the last and was not read is noted."""
+    size = file.seek(0, os.SEEK_END)
+    if part.stop < size:
+        return part.stop
+    left = size - part.start - end
+    if left <= REST_BYTES or part.says_less or part.is_known:
+        return None
+    found = next_start(file, part.start + max(end, 1), size)
+    if found is not None and found > part.start:
+        return found
+    if left > UNREAD_SHARE * size:
+        note_once(
+            notes, f"{left / size:.0%} of the file lie behind the end that it states: not heard"
+        )
+    return None
+
+
+def _decode_plain(file: Any, job: _Job) -> Iterator[Block]:
+    """Mono and stereo by libsndfile, which is the fastest."""
+    return _decode_with_soundfile(file, job, most_channels=2)
+
+
+def _decode_with_soundfile(
+    file: Any, job: _Job, most_channels: int | None = None
+) -> Iterator[Block]:
+    with soundfile.SoundFile(file) as sound:
+        if most_channels is not None and sound.channels > most_channels:
+            raise ValueError("more channels")
+        size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // sound.channels))
+        num_read = 0
+        while len(block := sound.read(size, dtype="float32", always_2d=True)):
+            num_read += len(block)
+            yield Block(block, sound.samplerate)
+        if num_read < sound.frames < UNKNOWN_FRAMES:
+            note_once(job.notes, DAMAGED)
+
+
+def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
+    """Decode a sound track of what FFmpeg may read."""
+    with open_sound(file, ignore_length=job.ignore_length) as container:
+        number = choose_track(file, container, job.name, job.notes, job.track)
+        if container.streams.audio[number].codec_context is None:
+            raise ValueError("a codec that is not known")
+        for key, group in itertools.groupby(track_blocks(container, number, job.notes), _kind):
+            rate_hz, _, layout = key
+            yield from (
+                Block(samples, rate_hz, layout) for samples in _joined(block[0] for block in group)
+            )
+
+
+def _kind(block: Block) -> tuple[float, int, tuple[str, ...]]:
+    return block.rate_hz, block.samples.shape[1], block.layout
+
+
+def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Join small blocks (L, C) to larger ones: each step that follows has a cost per block."""
+    held: list[np.ndarray] = []
+    num_values = 0
+    for block in blocks:
+        channels = block.shape[1]
+        full = num_values >= min(BLOCK_SAMPLES * channels, BLOCK_VALUES)
+        if held and (full or channels != held[0].shape[1]):
+            yield np.concatenate(held)
+            held, num_values = [], 0
+        held.append(block)
+        num_values += block.size
+    if held:
+        yield np.concatenate(held)

@@ -1,0 +1,270 @@
+"""Where sound lies in a file, by its headers: parts joined end to end, ends that are missing, sizes that are wrong.
+
+Decoders believe the first header they meet. Recorders that lose power, streams that are saved, and files that are
+joined with `cat` have headers that say less than there is, or several of them. Nothing is decoded here.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+STREAMED = 0x7FFF_0000
+"""A size from here on is what programs write that do not know it yet: 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF."""
+REST_BYTES = 4_096
+"""What lies behind the stated end and is shorter is a tag or padding, not sound."""
+SEARCH_BYTES = 1 << 20
+BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
+MAGICS = (b"fLaC", b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
+PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
+FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
+
+
+@dataclass(frozen=True)
+class Part:
+    """The stretch of a file, in bytes, that decoders take for a file of its own."""
+
+    start: int
+    stop: int
+    is_cut: bool = False
+    """Whether it ends before the end that it states."""
+    says_less: bool = False
+    """Whether its header states an end where sound goes on (WAV)."""
+    is_streamed: bool = False
+    """Whether its header was written before its length was known (WAV)."""
+    num_tracks: int = 1
+    """Streams side by side (Ogg)."""
+    is_known: bool = False
+    """Whether all of it was looked through, so that what no decoder reads is no sound."""
+
+
+def part_at(file: BinaryIO, start: int) -> Part:
+    """The part that begins at a byte, to the end of the file where nothing says otherwise."""
+    size = file.seek(0, 2)
+    magic = _read(file, start, 4)
+    if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+        return _wav(file, start, size)
+    if magic == b"OggS":
+        return _ogg(file, start, size)
+    if magic == b"\x1aE\xdf\xa3":
+        end = _matroska_end(file, start, size)
+        return Part(start, min(end, size), is_cut=end > size)
+    if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
+        return Part(start, size, is_cut=_mp3_end(file, start) > size)
+    if _read(file, start + 4, 4) == b"ftyp":
+        return _mp4(file, start, size)
+    end = _caf_end(file, start, size) if magic == b"caff" else _stated_end(file, start)
+    if start < end < size and _read(file, end, 4) == magic != b"Crea":
+        return Part(start, end)
+    return Part(start, size, is_cut=end > size)
+
+
+def next_start(file: BinaryIO, begin: int, stop: int) -> int | None:
+    """Where a file of a known kind begins behind `begin`, or as little before it as decoders read ahead."""
+    at = max(begin - BACK_BYTES, 0)
+    while at < stop:
+        content = _read(file, at, SEARCH_BYTES)
+        found = [place for magic in MAGICS if (place := content.find(magic)) >= 0]
+        if found:
+            return at + min(found)
+        at += max(len(content) - 3, 1)
+    return None
+
+
+def _read(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _stated_end(file: BinaryIO, start: int) -> int:
+    """Where an AIFF, AU, W64 or VOC file says that it ends; 0 where it does not."""
+    head = _read(file, start, 24)
+    if len(head) < 24:
+        return 0
+    if head[:4] == b"FORM":
+        stated = struct.unpack(">I", head[4:8])[0]
+        return start + 8 + stated if stated < STREAMED else 0
+    if head[:4] == b".snd":
+        offset, stated = struct.unpack(">II", head[4:12])
+        return start + offset + stated if stated < STREAMED else 0
+    if head[:8] == b"Creative":
+        return _voc_end(file, start)
+    if head[:4] == b"riff":
+        stated = struct.unpack("<Q", head[16:24])[0]
+        return start + stated if stated < 1 << 62 else 0
+    return 0
+
+
+def _voc_end(file: BinaryIO, start: int) -> int:
+    """Where a VOC file ends by its blocks."""
+    at = start + int.from_bytes(_read(file, start + 20, 2), "little")
+    while len(head := _read(file, at, 4)) == 4 and head[0]:
+        at += 4 + int.from_bytes(head[1:], "little")
+    return at
+
+
+def _caf_end(file: BinaryIO, start: int, size: int) -> int:
+    """Where a CAF file ends by its chunks; 0 where the last is of unknown length."""
+    at = start + 8
+    while at < size and (head := _read(file, at, 12))[:4] != b"caff":
+        length = int.from_bytes(head[4:], "big", signed=True)
+        if len(head) < 12 or length < 0:
+            return 0
+        at += 12 + length
+    return at
+
+
+def _wav(file: BinaryIO, start: int, size: int) -> Part:
+    """A WAV file, by its chunks. What follows the sound is chunks, another file, padding, or more sound."""
+    order = ">" if _read(file, start, 4) == b"RIFX" else "<"
+    if _read(file, start + 8, 4) != b"WAVE":  # AVI, of which FFmpeg knows more
+        end = start + 8 + int.from_bytes(_read(file, start + 4, 4), "little")
+        return Part(start, size, is_cut=size < end < start + STREAMED, is_known=True)
+    large = 0
+    at = start + 12
+    while len(head := _read(file, at, 8)) == 8:
+        name, length = head[:4], struct.unpack(order + "I", head[4:])[0]
+        if name == b"ds64":
+            large = struct.unpack("<Q", _read(file, at + 16, 8).ljust(8, b"\0"))[0]
+        if name == b"data":
+            # 0 as well is the size of a file that nobody closed.
+            unknown = length >= STREAMED or length == 0
+            stated = large or length if length == 0xFFFF_FFFF else length
+            return _wav_data(file, start, at + 8, stated, size, unknown=unknown and not large)
+        at += 8 + length + length % 2
+    return Part(start, size)
+
+
+def _wav_data(
+    file: BinaryIO, start: int, data: int, length: int, size: int, *, unknown: bool
+) -> Part:
+    end = data + length
+    if end > size:
+        return Part(start, size, is_cut=not unknown, is_streamed=unknown, is_known=True)
+    end += length % 2
+    if end >= size:
+        return Part(start, size, is_known=True)
+    if length == 0:
+        return Part(start, size, says_less=True, is_streamed=True)
+    following = _read(file, end, 12)
+    if following[:4] in (b"RIFF", b"RF64", b"RIFX") and following[8:] == b"WAVE":
+        return Part(start, end)
+    if _are_chunks(file, end, size) or size - end < REST_BYTES or _is_padding(file, end, size):
+        return Part(start, size, is_known=True)
+    return Part(start, size, says_less=True)
+
+
+def _are_chunks(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether a chunk begins here, by its name and its length, or a tag of another kind."""
+    head = _read(file, at, 8)
+    if head[:3] in (b"ID3", b"TAG") or head == b"APETAGEX":
+        return True
+    name, length = head[:4], int.from_bytes(head[4:8], "little")
+    return name.isascii() and name.decode().isprintable() and at + 8 + length <= size + 1
+
+
+def _is_padding(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether there are zeros only, as far as three looks tell: a recorder reserves space before it needs it."""
+    places = (at, (at + size) // 2, size - REST_BYTES)
+    return not any(any(_read(file, max(place, at), REST_BYTES)) for place in places)
+
+
+def _ogg(file: BinaryIO, start: int, size: int) -> Part:
+    """One link of a chain: its streams begin together, and the next link begins where others do."""
+    open_streams: set[int] = set()
+    counts: dict[int, int] = {}
+    num_tracks, at, is_whole, has_begun = 0, start, True, False
+    for at, flags, serial, number in _ogg_pages(file, start, size):
+        if flags & FIRST:
+            if has_begun:
+                return Part(start, at, bool(open_streams) or not is_whole, num_tracks=num_tracks)
+            num_tracks += 1
+            open_streams.add(serial)
+        else:
+            has_begun = True
+        # A page that is missing leaves a hole in the numbers.
+        is_whole &= counts.get(serial, number - 1) == number - 1
+        counts[serial] = number
+        if flags & LAST:
+            open_streams.discard(serial)
+    return Part(start, size, bool(open_streams) or not is_whole, num_tracks=num_tracks)
+
+
+def _ogg_pages(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Place, flags, serial number and count of each page that is whole; what is damaged is stepped over."""
+    at = start
+    while at + PAGE_BYTES <= size:
+        head = _read(file, at, PAGE_BYTES + 255)
+        if head[:4] != b"OggS":
+            found = next_page(file, at + 1, size)
+            if found is None:
+                return
+            at = found
+            continue
+        flags, serial, number, num_segments = head[5], *struct.unpack("<II", head[14:22]), head[26]
+        stop = at + PAGE_BYTES + num_segments + sum(head[PAGE_BYTES : PAGE_BYTES + num_segments])
+        if stop > size:
+            return
+        yield at, flags, serial, number
+        at = stop
+
+
+def next_page(file: BinaryIO, at: int, size: int) -> int | None:
+    """Where an Ogg page begins, at `at` or behind it."""
+    while at < size:
+        content = _read(file, at, BACK_BYTES)
+        found = content.find(b"OggS")
+        if found >= 0:
+            return at + found
+        at += max(len(content) - 3, 1)
+    return None
+
+
+def _mp4(file: BinaryIO, start: int, size: int) -> Part:
+    """An MP4 or MOV file, by its boxes; another `ftyp` is the beginning of another file."""
+    at = start
+    while len(head := _read(file, at, 16)) >= 8:
+        length = struct.unpack(">I", head[:4])[0]
+        if length == 1 and len(head) == 16:
+            length = struct.unpack(">Q", head[8:])[0]
+        if at > start and head[4:8] == b"ftyp":
+            return Part(start, at)
+        if length < 8:  # 0: to the end of the file
+            return Part(start, size)
+        at += length
+    return Part(start, size, is_cut=at > size)
+
+
+def _matroska_end(file: BinaryIO, start: int, size: int) -> int:
+    """Where the one segment of a Matroska file says that it ends, if that is missing or another file begins there."""
+    at = start
+    for expected in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):
+        head = _read(file, at, 12)
+        if head[:4] != expected or len(head) < 12 or not head[4]:
+            return size
+        width = 9 - head[4].bit_length()
+        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
+        if length == (1 << 7 * width) - 1:  # a stream, whose length nobody knew
+            return size
+        at += 4 + width + length
+    return at if at > size or _read(file, at, 4) == b"\x1aE\xdf\xa3" else size
+
+
+def _mp3_end(file: BinaryIO, start: int) -> int:
+    """Where an MP3 file ends by its Xing header, less a frame of slack; 0 where there is none."""
+    head = _read(file, start, 10)
+    at = start
+    if head[:3] == b"ID3" and len(head) == 10:
+        at += 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+    frame = _read(file, at, 2_048)
+    for mark in (b"Xing", b"Info"):
+        place = frame.find(mark, 0, 64)
+        if place < 0:
+            continue
+        flags = int.from_bytes(frame[place + 4 : place + 8], "big")
+        sizes = place + 8 + 4 * (flags & 1)
+        if flags & 2:
+            return at + int.from_bytes(frame[sizes : sizes + 4], "big") - REST_BYTES // 2
+    return 0

@@ -1,0 +1,247 @@
+"""The sound tracks of a file, through FFmpeg: which one is heard, and its samples on the file's own clock.
+
+Where time stamps leave a hole, silence is given; where they jump back, nothing is dropped and the clock goes on.
+
+Shapes: L samples, C channels.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import av
+import numpy as np
+import soundfile
+
+from avgan.errors import AudioError
+from avgan.media import (
+    BLOCK_SAMPLES,
+    CONTAINERS,
+    DAMAGED,
+    LENIENT,
+    SILENT_PEAK,
+    Block,
+    channel_names,
+    frame_samples,
+    note_once,
+    packets,
+    sound_codecs,
+)
+
+GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a gap, or an overlap
+RESET_S = 1.0  # a jump back beyond what buffers of a recorder explain: another clock follows
+MOST_SILENCE_S = (
+    86_400.0  # of a day: beyond it the time stamps are wrong, and filling would never end
+)
+LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
+TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
+TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
+
+STATES_LENGTH = {
+    "mov",
+    "matroska",
+    "flv",
+    "avi",
+    "asf",
+    "mxf",
+    "tta",
+    "wv",
+    "ape",
+    "tak",
+    "voc",
+    "caf",
+}
+CHECKED_CODECS = {
+    "flac",
+    "tak",
+    "tta",
+    "wavpack",
+}  # of no loss: where the checksum is wrong there is noise
+LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
+
+# What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
+# a headerless format that it would accept only with a rate. PyAV: ValueError too, for a codec unknown.
+DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError, ValueError)
+
+
+@contextmanager
+def open_sound(file: Any, *, ignore_length: bool = False) -> Iterator[Any]:
+    """Open a file with FFmpeg for its sound."""
+    options = {
+        "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
+        "format_whitelist": CONTAINERS,
+        "codec_whitelist": sound_codecs(),  # the pictures of a video are not looked at
+    }
+    if ignore_length:
+        options["ignore_length"] = "1"
+    with av.open(file, "r", container_options=options, **LENIENT) as container:
+        yield container
+
+
+def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted: int | None) -> int:
+    """Which of the sound tracks is heard, counted from 0; where there are several, a note says which.
+
+    Raises AudioError where there is none, or not the one that is wanted.
+    """
+    tracks = container.streams.audio
+    if not tracks:
+        raise AudioError(f"{name}: has no sound track; choose a recording with sound")
+    if wanted is not None:
+        if not 1 <= wanted <= len(tracks):
+            raise AudioError(
+                f"{name}: has no sound track {wanted}; choose one from 1 to {len(tracks)}"
+            )
+        return wanted - 1
+    if len(tracks) == 1:
+        return 0
+    order = sorted(range(len(tracks)), key=lambda number: _rank(tracks[number]))
+    at = file.tell()  # of the container that is open, which does not know of the others
+    best = next((number for number in order if _has_sound(file, number)), order[0])
+    file.seek(at)
+    why = "the first"
+    if best != order[0]:
+        why = f"number {best + 1}, for number {order[0] + 1} is silent"
+    elif tracks[best].disposition & av.stream.Disposition.default:
+        why = f"number {best + 1}, which is the default one"
+    others = ", ".join(str(number + 1) for number in range(len(tracks)) if number != best)
+    note_once(notes, f"{len(tracks)} sound tracks: heard {why}; --track takes another ({others})")
+    return best
+
+
+def _rank(track: Any) -> tuple[bool, bool]:
+    """Sorts the default track before the others, and what is spoken over the sound behind them."""
+    kinds = av.stream.Disposition
+    spoken = kinds.comment | kinds.visual_impaired | kinds.karaoke
+    return not track.disposition & kinds.default, bool(track.disposition & spoken)
+
+
+def _has_sound(file: Any, number: int) -> bool:
+    """Whether a track has a sample that is not silent; it is read as far as to the first."""
+    file.seek(0)
+    try:
+        with open_sound(file) as container:
+            blocks = track_blocks(container, number, [])
+            return any(
+                float(np.abs(block.samples).max(initial=0)) >= SILENT_PEAK for block in blocks
+            )
+    except DECODE_ERRORS:
+        return False
+
+
+def track_blocks(container: Any, number: int, notes: list[str]) -> Iterator[Block]:
+    """The samples of a track frame by frame, with silence where its time stamps leave a hole."""
+    stream = container.streams.audio[number]
+    for other in container.streams:
+        if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
+            other.discard = av.stream.Discard.all
+    if stream.codec_context.name in CHECKED_CODECS:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    clock = _Clock(notes)
+    stated_s = _stated_end_s(container, stream)
+    frames = timed(_sound_frames(container, stream, notes), zero_of(container, notes))
+    for time_s, frame in frames:
+        samples, rate_hz = frame_samples(frame)
+        layout = channel_names(frame)
+        for num_silent in clock.place(time_s, len(samples), rate_hz):
+            yield Block(np.zeros((num_silent, samples.shape[1]), np.float32), rate_hz, layout)
+        yield Block(samples, rate_hz, layout)
+    clock.tell()
+    if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
+        note_once(notes, DAMAGED)
+
+
+def _stated_end_s(container: Any, stream: Any) -> float:
+    """When a track ends by the file's own header; 0 where the header does not say, and what FFmpeg says is a guess."""
+    if container.format.name.split(",")[0] not in STATES_LENGTH:
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    # That of the whole file: pictures may go on for longer than the sound.
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+
+
+def _sound_frames(container: Any, stream: Any, notes: list[str]) -> Iterator[Any]:
+    """The frames of a track; packets that are damaged are left out, and noted."""
+    for packet in packets(container, stream):
+        if packet.is_corrupt:
+            note_once(notes, DAMAGED)
+        try:
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    note_once(notes, DAMAGED)
+                yield frame
+        except av.error.FFmpegError:
+            note_once(notes, DAMAGED)
+
+
+def zero_of(container: Any, notes: list[str]) -> float:
+    """The time stamp, in seconds, at which a file's clock begins.
+
+    MP4, MOV and Matroska count from 0, and a track that starts later starts later. Other containers, such as MPEG-TS,
+    count from anywhere, and so does what was cut out of a stream that is long under way.
+    """
+    start_s = (container.start_time or 0) / av.time_base
+    counts_from_0 = container.format.name.startswith(("mov,", "matroska,"))
+    if counts_from_0 and 0 <= start_s <= LATEST_START_S:
+        return 0.0
+    if counts_from_0 and start_s > 0:
+        note_once(notes, f"its time stamps begin at {start_s:.0f} s: times count from there")
+    return start_s
+
+
+def timed(frames: Iterable[Any], zero_s: float) -> Iterator[tuple[float, Any]]:
+    """Frames with their times on the file's clock; they follow each other where stamps say so but for rounding."""
+    due_s: float | None = None  # where the frame before ends
+    for frame in frames:
+        said_s = due_s or 0.0 if frame.time is None else frame.time - zero_s
+        time_s = due_s if due_s is not None and abs(said_s - due_s) <= GAP_S else said_s
+        due_s = time_s + frame.samples / max(frame.sample_rate, 1)
+        yield time_s, frame
+
+
+class _Clock:
+    """Where sound stands in what is given, beside where its time stamps say; holes are silence, nothing is dropped."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+        self.at_s = 0.0
+        self._shift_s = 0.0
+        self._silent_s = 0.0
+        self._lead_s = 0.0  # of it, before the first sample
+        self._first_s = 0.0
+
+    def place(self, time_s: float, num_samples: int, rate_hz: float) -> Iterator[int]:
+        """Take a frame into account; gives how many samples of silence come before it, in pieces."""
+        missing_s = time_s + self._shift_s - self.at_s
+        if missing_s < -RESET_S or self._silent_s + missing_s > MOST_SILENCE_S:
+            self._shift_s -= missing_s
+            note_once(
+                self._notes, "its time stamps jump: from there on times count on by the sound"
+            )
+        elif missing_s > GAP_S:
+            if not self.at_s:
+                self._lead_s = missing_s
+            elif self._silent_s == self._lead_s:
+                self._first_s = self.at_s
+            self._silent_s += missing_s
+            missing = round(missing_s * rate_hz)
+            self.at_s += missing / rate_hz
+            while missing > 0:
+                yield min(missing, BLOCK_SAMPLES)
+                missing -= BLOCK_SAMPLES
+        self.at_s += num_samples / rate_hz
+
+    def tell(self) -> None:
+        """Note the silence, at the end."""
+        if self._lead_s >= TOLD_LEAD_S:
+            note_once(
+                self._notes,
+                f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
+            )
+        holes_s = self._silent_s - self._lead_s
+        if holes_s >= TOLD_S:
+            note_once(
+                self._notes,
+                f"its sound has holes of {holes_s:.1f} s in all, the first after {self._first_s:.1f} s: "
+                "silence stands there",
+            )
