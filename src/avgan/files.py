@@ -1,9 +1,12 @@
 """Writing a file whole or not at all."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from avgan.errors import AvganError
@@ -43,6 +46,19 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a file to read. Raises OSError, also for a pipe or a device, which is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return open(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "a pipe or device, no file", str(path))
 
 
 def to_disk(path: Path) -> None:

@@ -17,6 +17,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from avgan.errors import BundleError
+from avgan.files import open_regular
 
 CARD_FILE = "card.json"
 MAX_BYTES = 1 << 30
@@ -92,15 +93,12 @@ def checksum(path: Path) -> str:
 
 
 def _open_regular(path: Path, most: int = MAX_BYTES) -> BufferedReader:
-    """A file, opened; a pipe is not waited for. Raises BundleError where it is too large, or none."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    found = os.fstat(handle)
-    if stat.S_ISREG(found.st_mode) and found.st_size <= most:
-        return open(handle, "rb")
-    os.close(handle)
-    if stat.S_ISREG(found.st_mode):
+    """A file, opened. Raises BundleError where it is larger than `most`, OSError where it is no file."""
+    file = open_regular(path)
+    if os.fstat(file.fileno()).st_size > most:
+        file.close()
         raise BundleError(f"{path}: larger than {most:,} bytes, the most it may be in a bundle")
-    raise BundleError(f"{path}: neither a folder nor a file (a pipe or device); name a bundle")
+    return file
 
 
 def _read_in_folder(folder: Path, name: str) -> bytes:
