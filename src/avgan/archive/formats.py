@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 
 from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
+from avgan.errors import printable
 from avgan.runtime.bundle import Card
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, rounded
 from avgan.runtime.timeline import Segment
@@ -139,7 +140,14 @@ class CSVWriter(RowWriter):
         if row.get("sound") and "sounds" in row:
             flat["sound_probability"] = row["sounds"][row["sound"]]
         warnings = {"warnings": "; ".join(row["warnings"])} if "warnings" in row else {}
-        self._rows.writerow(flat | row | warnings)
+        cells = {key: to_cell(cell) if isinstance(cell, str) else cell
+                 for key, cell in (flat | row | warnings).items()}  # fmt: skip
+        if self._file.isatty():
+            cells = {
+                key: printable(cell) if isinstance(cell, str) else cell
+                for key, cell in cells.items()
+            }
+        self._rows.writerow(cells)
 
 
 class TableWriter(Sink):
@@ -155,7 +163,7 @@ class TableWriter(Sink):
 
     def begin(self, recording: Recording) -> None:
         if self._layout.unit != "recording":
-            self._file.write(_printable(recording.name) + "\n")
+            self._file.write(printable(recording.name) + "\n")
 
     def window(self, window: WindowPrediction) -> None:
         if self._layout.unit == "window":
@@ -199,7 +207,7 @@ class TableWriter(Sink):
         widths: tuple[int, ...] = (name, scene, PERCENT_WIDTH, sound, PERCENT_WIDTH, 0)
         if self._layout.unit != "recording":
             widths = (TIMES_WIDTH, scene, PERCENT_WIDTH, sound, 0)
-        padded = [_printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        padded = [printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)]
         if self._has_colours:
             padded[1] = f"\x1b[{style}m{padded[1]}\x1b[0m"
         return "  ".join(padded).rstrip()
@@ -222,7 +230,7 @@ class LabelWriter(Sink):
 
     def _write(self, span: WindowPrediction | Segment) -> None:
         label = f"{span.scene} ({span.reason})" if span.reason else span.scene
-        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{label}\n")
+        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{printable(label)}\n")
 
 
 WRITERS: dict[str, Callable[[TextIO, Layout], Sink]] = {
@@ -248,6 +256,15 @@ def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:
     return span.scene, "" if span.reason else percent(span.probability)
 
 
-def _printable(text: str) -> str:
-    """A name without what would move the cursor or change colours."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+_FORMULA = tuple("=+-@\t\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def to_cell(text: str) -> str:
+    """A text as a cell of CSV, which no spreadsheet computes: with an apostrophe before what begins like a formula."""
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text of a cell (see `to_cell`)."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from cyclopts import App, Parameter
 
 from avgan.cli.app import UsageError, app, say, show_progress
+from avgan.errors import printable
 
 if TYPE_CHECKING:
     from avgan.runtime.bundle import Bundle
@@ -91,7 +92,7 @@ def write_cards(file: TextIO, bundles: Sequence["Bundle"], *, as_json: bool) -> 
         return
     for line in (line for bundle in bundles for line in _described(bundle)):
         # A card comes from anybody, and a terminal obeys some characters.
-        file.write("".join(c if c.isprintable() else "?" for c in line).rstrip() + "\n")
+        file.write(printable(line).rstrip() + "\n")
 
 
 def _origin(bundle: "Bundle") -> str:

@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
 from avgan.cli.classify import Screen, Wish, run
+from avgan.errors import printable
 
 
 @app.command
@@ -38,7 +39,7 @@ def imagine(
 
     prediction = load(model).classify(sys.stdin.buffer.read() if path == STDIN else path)
     prediction.save_picture(output, scale)
-    print(f"{output}: {prediction.scene} ({percent(prediction.probability)})")
+    print(f"{output}: {printable(prediction.scene)} ({percent(prediction.probability)})")
     for warning in prediction.warnings:
         say(f"{path}: note: {warning}")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from avgan.cli.app import UsageError, app, extra, key_value, say
+from avgan.errors import printable
 
 
 @app.command
@@ -95,7 +96,8 @@ def evaluate(
         run, protocol=protocol, data=data, out=output, start_from=start_from, rival=rival
     )
     whole = json.dumps(report, indent=2)
-    print(whole if format == "json" else summary(report, output or run / protocol))
+    told = summary(report, output or run / protocol)
+    print(whole if format == "json" else "\n".join(map(printable, told.split("\n"))))
 
 
 @app.command

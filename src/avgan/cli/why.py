@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app
+from avgan.errors import printable
 
 if TYPE_CHECKING:
     from avgan.runtime.why.explanation import Explanation
@@ -49,7 +50,7 @@ def explain(
     if format == "json":
         print(json.dumps(explained.to_dict() | {"path": path}))
     else:
-        print("\n".join(lines(path, explained)))
+        print("\n".join(map(printable, lines(path, explained))))
 
 
 def lines(name: str, explained: "Explanation") -> list[str]:

@@ -216,8 +216,8 @@ def find_bundle(path: str | Path | None = None) -> Bundle:
     found = installed()
     if path is not None:
         found = [bundle for bundle in found if bundle.card.name == str(path)]
-        added = model_folder(str(path))
-        if not found and added is not None and added.exists():
+        added = None if found else model_folder(str(path))
+        if added is not None and added.exists():
             return open_bundle(added)
     if not found and path is None:
         raise BundleError("this installation holds no model; pass a bundle with --model")

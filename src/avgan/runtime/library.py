@@ -28,8 +28,13 @@ Say = Callable[[str], None]
 
 def added(complain: Say) -> list[Bundle]:
     """The bundles that were added, by name; one that cannot be read is complained of in a line."""
-    found = []
-    for folder in sorted((home() / "models").glob("*")):
+    found: list[Bundle] = []
+    try:
+        folders = sorted((home() / "models").glob("*"))
+    except BundleError as error:
+        complain(str(error))
+        return found
+    for folder in folders:
         try:
             found.append(open_bundle(folder))
         except BundleError as error:

@@ -54,7 +54,9 @@ _tried: set[str] = set()
 
 def try_foreign(bundle: Bundle) -> None:
     """Try a bundle, unless it came with avgan, was tried when it was added, or before. Raises BundleError."""
-    known = (Path(str(resources.files("avgan"))) / "bundles", home() / "models")
+    known = [Path(str(resources.files("avgan"))) / "bundles"]
+    with contextlib.suppress(BundleError):  # of a user without a home
+        known.append(home() / "models")
     place = bundle.path.resolve()
     if not any(place.is_relative_to(folder.resolve()) for folder in known):
         try_bundle(bundle)
