@@ -96,9 +96,10 @@ def write_cards(file: TextIO, bundles: Sequence["Bundle"], *, as_json: bool) -> 
 
 
 def _origin(bundle: "Bundle") -> str:
-    from avgan.runtime.home import home
+    from avgan.runtime.bundle import installed
 
-    return "added" if bundle.path.is_relative_to(home()) else "shipped"
+    is_shipped = any(bundle.path == shipped.path for shipped in installed())
+    return "shipped" if is_shipped else "added"
 
 
 def _described(bundle: "Bundle") -> list[str]:

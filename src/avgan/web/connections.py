@@ -74,8 +74,10 @@ class Line:
 
     def rank(self, now_s: float) -> int:
         """How little it does: 3 nothing goes out, 2 asks nothing or says goodbye, 1 sends something, 0 is worked on."""
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        if self.transport.get_write_buffer_size():
             return 3
+        if self.transport.is_closing():  # and all is sent: it is about to be no more
+            return 0
         if isinstance(self.protocol, WebSocketsSansIOProtocol):
             return 2 if self.protocol.close_sent else 0
         cycle = self.protocol.cycle
@@ -131,7 +133,9 @@ class Connections:
         counts = Counter(line.address for line in lines)
 
         def worth(line: Line) -> tuple[int, int, float]:
-            return line.rank(now_s), counts[line.address], -line.idle_s
+            rank = line.rank(now_s)
+            since_s = line.stalled_s or now_s if rank == 3 else line.idle_s
+            return rank, counts[line.address], now_s - since_s
 
         others = [line for line in lines if line is not newest and line.rank(now_s)]
         self._let_go(max(others, key=worth, default=newest))
