@@ -25,8 +25,8 @@ def whole(path: str | Path) -> Iterator[Path]:
 
     So that no reader sees half a file. Folders that are missing are made. What is there is respected: a link is
     followed and stays, a file keeps its mode (and, where it can, its owner), a new one gets what the umask leaves, a
-    pipe or a device is written to and never replaced. Siblings left by whoever was killed are removed. Raises AvganError
-    where the place cannot be written, also while it is being written to.
+    pipe or a device is written to and never replaced. Siblings left by whoever was killed are removed. Raises
+    AvganError where the place cannot be written, also while it is being written to.
     """
     path = Path(path)
     try:
