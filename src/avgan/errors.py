@@ -41,10 +41,5 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        sign
-        if sign.isprintable() or "\ud800" <= sign <= "\udfff"
-        else " "
-        if sign.isspace()
-        else "?"
-        for sign in text
+        sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else "?" for sign in text
     )

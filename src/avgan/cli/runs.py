@@ -95,9 +95,11 @@ def evaluate(
     report = evaluate(
         run, protocol=protocol, data=data, out=output, start_from=start_from, rival=rival
     )
-    whole = json.dumps(report, indent=2)
-    told = summary(report, output or run / protocol)
-    print(whole if format == "json" else "\n".join(map(printable, told.split("\n"))))
+    if format == "json":
+        print(json.dumps(report, indent=2))
+    else:
+        told = summary(report, output or run / protocol)
+        print("\n".join(map(printable, told.split("\n"))))
 
 
 @app.command
