@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avgan.download import ATTEMPTS, BLOCK_BYTES, Remote, _refuse_downgrade, download
+from avgan.download import ATTEMPTS, BLOCK_BYTES, Remote, _Redirects, _refuse_downgrade, download
 from avgan.errors import DataError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
@@ -223,3 +224,15 @@ def test_nobody_is_led_away_from_https_without_a_checksum() -> None:
     _refuse_downgrade(remote, "https://mirror.example.org/a.zip")
     _refuse_downgrade(replace(remote, sha256="0" * 64), "http://example.org/a.zip")
     _refuse_downgrade(replace(remote, url="http://a"), "http://b")
+
+
+def test_no_station_on_the_way_is_without_https() -> None:
+    """https -> http -> https: the last alone would not tell."""
+    remote = Remote(url="https://example.org/a.zip", filename="a.zip")
+    request = urllib.request.Request(remote.url)
+    led = (request, None, 302, "Found", {}, "http://example.org/b.zip")
+    with pytest.raises(DataError, match="not https"):
+        _Redirects(remote).redirect_request(*led)
+    relative = (request, None, 302, "Found", {}, "https://example.org/b.zip")
+    assert _Redirects(remote).redirect_request(*relative) is not None
+    assert _Redirects(replace(remote, sha256="0" * 64)).redirect_request(*led) is not None

@@ -1,6 +1,8 @@
 """Any picture or frame in, (3, 128, 128) uint8 out, upright; and sheets of them."""
 
 import io
+import os
+import resource
 import struct
 from pathlib import Path
 
@@ -149,6 +151,82 @@ def test_things_that_are_no_video(tmp_path: Path, tone_wav: Path) -> None:
         with pytest.raises(ImageError) as caught:
             read_frame(path, 0.0)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%!PS\n", b"\xc5\xd0\xd3\xc6"])
+def test_a_picture_never_runs_as_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    """Pillow would give PostScript to the Ghostscript that it finds, whatever the file is called."""
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(first + b"%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loop\n%%EOF\n")
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        with pytest.raises(ImageError, match="unknown format"):
+            read_image(source)
+    assert not ran.exists()
+
+
+def test_only_what_a_picture_may_be_is_opened(tmp_path: Path) -> None:
+    for kind in ("EPS", "PDF", "ICO", "PCX", "TGA"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(buffer, kind)
+        with pytest.raises(ImageError, match="unknown format"):
+            read_image(buffer.getvalue())
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16), "red").save(buffer, kind)
+        assert read_image(buffer.getvalue())[0].min() > 250, kind
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (8_100, 8_000)).save(buffer, "PNG")
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match="8100 x 8000 pixels; the most is 64,000,000"):
+        read_image(buffer.getvalue())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 20_000
+
+
+def written(path: Path, codec: str, width: int, height: int) -> Path:
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=1, width=width, height=height)
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "rgb24"
+        pixels = np.zeros((height, width, 3), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_frame_of_too_many_pixels_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a.avi", "mjpeg", 640, 480)
+    read_frame(path, 0.0)
+    monkeypatch.setattr("avgan.images.MAX_FRAME_PIXELS", 640 * 400)
+    with pytest.raises(ImageError, match="640 x 480 pixels"):
+        read_frame(path, 0.0)
+
+
+def test_only_known_containers_and_codecs_are_read(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"format that is not read|not found"):
+        read_frame(written(tmp_path / "a.avi", "png", 64, 48), 0.0)
+    for name, text in (("a.m3u8", "#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"),
+                       ("a.txt", "plain text " * 99), ("a.concat", "ffconcat version 1.0\nfile x\n")):  # fmt: skip
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ImageError):
+            read_frame(tmp_path / name, 0.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    for read in (read_image, lambda path: read_frame(path, 0.0)):
+        with pytest.raises(ImageError, match="pipe or device"):
+            read(tmp_path / "a.jpg")
 
 
 def test_png_round_trip_and_scale(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -5,16 +5,19 @@ import http.client
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from avgan.errors import DataError
 
 ATTEMPTS = 5
 TIMEOUT_S = 60.0
+LEAST_BYTES_S = 1_000
+"""What comes more slowly for a minute is asked for anew."""
 BLOCK_BYTES = 1 << 20
 REPORT_S = 10.0
 USER_AGENT = "avgan (https://pypi.org/project/avgan)"  # some hosts refuse Python's own
@@ -95,7 +98,8 @@ def _transfer(remote: Remote, partial: Path, say: Callable[[str], None]) -> None
         headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(remote.url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        opener = urllib.request.build_opener(_Redirects(remote))
+        with opener.open(request, timeout=TIMEOUT_S) as response:
             _refuse_downgrade(remote, response.url)
             resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
             with partial.open("ab" if resumed else "wb") as file:
@@ -128,6 +132,17 @@ def _refused(error: urllib.error.HTTPError, remote: Remote, partial: Path) -> No
     ) from error
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Looks at every station on the way, and not at the last alone."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        _refuse_downgrade(self._remote, urllib.parse.urljoin(arguments[0].full_url, arguments[-1]))
+        return super().redirect_request(*arguments)
+
+
 def _refuse_downgrade(remote: Remote, url: str) -> None:
     """Refuse to be led from https to http, where no checksum would tell that the file was changed on the way."""
     known = remote.sha256 or remote.md5 or not remote.url.startswith("https:")
@@ -140,9 +155,15 @@ def _copy(
 ) -> None:
     left = response.length  # None where the server does not say
     total = file.tell() + left if left is not None else remote.bytes
-    said = time.monotonic()
+    said = since_s = time.monotonic()
+    num_since = 0
     _refuse_too_large(total, remote)
-    while block := response.read(BLOCK_BYTES):
+    while block := response.read1(BLOCK_BYTES):
+        num_since += len(block)
+        if time.monotonic() - since_s > TIMEOUT_S:
+            if num_since < LEAST_BYTES_S * TIMEOUT_S:
+                raise _TryAgain(f"less than {LEAST_BYTES_S:,} bytes a second")
+            since_s, num_since = time.monotonic(), 0
         _refuse_too_large(file.tell() + len(block), remote)
         _write(file, block)
         if time.monotonic() - said > REPORT_S:

@@ -31,3 +31,15 @@ class CheckpointError(AvganError):
 
 class BundleError(AvganError):
     """A model bundle that is missing, damaged or made for another version."""
+
+
+def printable(text: str) -> str:
+    """Text of anybody (a file's name, a label, a server's answer) without what a terminal would obey, on one line.
+
+    Lone surrogates stay: they stand for the bytes of a name that is no UTF-8, and are written as `\\udc80`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else "?" for sign in text
+    )

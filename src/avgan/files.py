@@ -1,40 +1,124 @@
 """Writing a file whole or not at all."""
 
+import errno
 import os
+import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from avgan.errors import AvganError
+
+PREFIX, SUFFIX = ".avgan-", ".tmp"
+FRESH_S = 1.0
+LEFT_S = 86_400
+"""Where files cannot be held: a film of a day takes an hour to write."""
 
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """An empty temporary sibling of `path` to write to; moved into its place at the end, removed on any error.
 
-    So that no reader sees half a file. Folders that are missing are made. Raises AvganError where the place cannot be
-    written, also while it is being written to.
+    So that no reader sees half a file. Folders that are missing are made. What is there is respected: a link is
+    followed and stays, a file keeps its mode (and, where it can, its owner), a new one gets what the umask leaves, a
+    pipe or a device is written to and never replaced. Siblings left by whoever was killed are removed. Raises
+    AvganError where the place cannot be written, also while it is being written to.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        os.close(handle)
+        before = path.stat() if path.exists() else None
+        if before is not None and not stat.S_ISREG(before.st_mode):
+            with _written_through(path, before) as temporary:
+                yield temporary
+            return
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=SUFFIX)
         temporary = Path(name)
         try:
+            _lock(handle)
             yield temporary
             # mkstemp makes private files; results are meant to be shared
-            temporary.chmod(0o644)
-            temporary.replace(path)
+            _give_rights(temporary, before)
+            temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(handle)
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             reason = f"{path.parent} is no folder"
         raise AvganError(f"{path}: cannot be written ({reason}); choose another place") from None
+    except RuntimeError as error:  # before Python 3.13, for links in a circle
+        if "Symlink loop" not in str(error):
+            raise
+        raise AvganError(f"{path}: links in a circle; choose another place") from None
+
+
+@contextmanager
+def _written_through(path: Path, before: os.stat_result) -> Iterator[Path]:
+    """A temporary file elsewhere, whose content is then written to a pipe or a device."""
+    if stat.S_ISDIR(before.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        temporary = Path(folder) / (path.name or PREFIX)
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as file, open(os.open(path, os.O_WRONLY), "wb") as sink:
+            shutil.copyfileobj(file, sink)
+
+
+def _give_rights(temporary: Path, before: os.stat_result | None) -> None:
+    """The rights of the file that was there, or those of a new one."""
+    if before is None:
+        temporary.chmod(0o666 & ~_umask())
+        return
+    with suppress(OSError):  # somebody else's file becomes ours, as it must
+        if hasattr(os, "chown"):
+            os.chown(temporary, before.st_uid, before.st_gid)
+    temporary.chmod(stat.S_IMODE(before.st_mode))
+
+
+def _umask() -> int:
+    """That of this process; to ask for it is to set it, unless Linux tells."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/status").read_text().split("Umask:")[1].split()[0], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of whoever was killed: those that nobody holds."""
+    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with suppress(OSError):
+            age_s = time.time() - path.lstat().st_mtime
+            if age_s < FRESH_S:  # perhaps not held yet
+                continue
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if _lock(handle) or age_s > LEFT_S:
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Hold a file while it is written; whether it could be had. Some systems keep no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:
@@ -43,6 +127,19 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a file to read. Raises OSError, also for a pipe or a device, which is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return open(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "a pipe or device, no file", str(path))
 
 
 def to_disk(path: Path) -> None:

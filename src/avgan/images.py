@@ -16,13 +16,31 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from avgan.errors import ImageError
-from avgan.files import write_whole
+from avgan.files import open_regular, write_whole
+from avgan.media import CONTAINERS, first_line
 
 SIZE_PX = 128
 GAP_PX = 2
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""What a picture may be, whatever its name: of what else Pillow knows, some is run as a program (EPS)."""
+MAX_PIXELS = 64_000_000
+"""Of a picture: more than cameras and phones give, who mostly give 12 to 50 million."""
+MAX_FRAME_PIXELS = 8192 * 4608
+"""Of a video: more than 8K, no camera's, but a way to fill our memory."""
+PICTURE_CODECS = (
+    "av1,libdav1d,dvvideo,ffv1,flv,h263,h264,hevc,mjpeg,mpeg1video,mpeg2video,mpeg4,mpegvideo,msmpeg4,msmpeg4v1,"
+    "msmpeg4v2,prores,rawvideo,rv30,rv40,svq3,theora,vc1,vp6,vp6f,vp8,vp9,wmv1,wmv2,wmv3"
+)
+"""FFmpeg's decoders of what cameras, phones and video sites make."""
+
+_OPEN = {
+    "protocol_whitelist": "none",  # a playlist inside the file must not make us open other files or addresses
+    "format_whitelist": CONTAINERS,
+    "codec_whitelist": PICTURE_CODECS,
+    "max_pixels": str(MAX_FRAME_PIXELS),  # while the file is looked into
+}
 
 
 def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
@@ -44,7 +62,7 @@ def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; name a picture in it")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _square(_open_image(file, str(path)), size_px)
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
@@ -52,19 +70,13 @@ def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def read_frame(
-    path: str | os.PathLike[str], time_s: float, *, size_px: int = SIZE_PX
-) -> np.ndarray:
+def read_frame(path: str | Path, time_s: float, *, size_px: int = SIZE_PX) -> np.ndarray:
     """Read the frame that a video shows at `time_s`: (3, size_px, size_px) uint8 RGB, upright.
 
     A time beyond the end gives the last frame. Raises ImageError where there is no frame to be had.
     """
     try:
-        # "none": a playlist inside the file must not make us open other files or addresses.
-        with (
-            open(path, "rb") as file,
-            av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container,
-        ):
+        with open_regular(path) as file, av.open(file, mode="r", options=_OPEN) as container:
             frame = _frame_at(container, time_s)
             if frame is None:
                 raise ImageError(f"{path}: has no picture; choose a video")
@@ -72,8 +84,8 @@ def read_frame(
             pixels = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
-    except (OSError, av.error.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise ImageError(f"{path}: not a video that can be decoded ({reason})") from None
     return _square(Image.fromarray(np.ascontiguousarray(pixels)), size_px)
 
@@ -141,16 +153,21 @@ def grid(
 
 def _open_image(file: BinaryIO, name: str) -> Image.Image:
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(
+                    f"{opened.width} x {opened.height} pixels; the most is {MAX_PIXELS:,}"
+                )
             # Reduced while decoding (JPEG only), never below what the resizing needs.
             opened.draft("RGB", (4 * SIZE_PX, 4 * SIZE_PX))
             image = ImageOps.exif_transpose(opened)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
+                white.alpha_composite(image)
+                image = white
             return image.convert("RGB")
-    except _PILLOW_ERRORS as error:
+    except Exception as error:  # Pillow's readers share no narrower base
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "unknown format"
@@ -174,6 +191,13 @@ def _frame_at(container: av.container.InputContainer, time_s: float) -> av.Video
     if not container.streams.video:
         return None
     stream = container.streams.video[0]
+    codec = stream.codec_context
+    if codec is None or codec.name not in PICTURE_CODECS.split(","):
+        name = codec.name if codec is not None else "unknown"
+        raise ValueError(f"its pictures are in a format that is not read: {name}")
+    if codec.width * codec.height > MAX_FRAME_PIXELS:
+        raise ValueError(f"{codec.width} x {codec.height} pixels; the most is {MAX_FRAME_PIXELS:,}")
+    codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the next frame may be larger
     stream.thread_type = "AUTO"
     tick_s = stream.time_base or Fraction(1, av.time_base)
     wanted_s = max(time_s, 0.0) + float((stream.start_time or 0) * tick_s)

@@ -15,6 +15,7 @@ from clips import clip
 from fakes import film_of_text, open_tools
 from PIL import Image
 
+from avgan.curation.engines import PLAN, Work, Worker
 from avgan.curation.record import Video
 from avgan.curation.tables import load_clips, load_plan, load_unit, save_clips, save_plan
 from avgan.curation.unit import (
@@ -27,7 +28,7 @@ from avgan.curation.unit import (
     make_unit,
     read_report,
 )
-from avgan.errors import DataError
+from avgan.errors import AvganError, DataError
 
 
 def make(work: Path, videos: list[Video], number: int = 0) -> Path:
@@ -110,6 +111,10 @@ def test_a_unit_that_fails_leaves_nothing(tmp_path: Path, videos: list[Video]) -
 def test_what_is_wrong_with_the_machine_is_no_fault_of_a_video(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         make(tmp_path, [film_of_text(tmp_path, "one", full="")])
+
+    save_plan(tmp_path / PLAN, [[film_of_text(tmp_path, "one", full="")]], "{}")
+    with pytest.raises(AvganError, match=r"No space left.*make room"):
+        Worker(Work(tmp_path, "run", open_tools)).make(0)
 
     def lacking(video: Video, folder: Path) -> Video:
         raise DataError("yt-dlp is not installed")

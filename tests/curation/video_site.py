@@ -1,6 +1,7 @@
 """A site with videos on this machine: a real server of HTTP, which misbehaves where it is told to."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ class Page:
     breaks_at: list[int] = field(default_factory=list)
     """For each request for the body in turn, the number of bytes after which the connection is cut."""
     moved_to: str = ""
+    says_length: bool = True
+    trickles_after: int | None = None
+    """From then on, 50 bytes a second."""
 
 
 class Site(ThreadingHTTPServer):
@@ -81,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = page.body[start:stop]
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Type", page.type)
-        self.send_header("Content-Length", str(len(body)))
+        if page.says_length:
+            self.send_header("Content-Length", str(len(body)))
         self.send_header("Accept-Ranges", "bytes")
         if wanted:
             span = f"bytes {start}-{start + len(body) - 1}/{len(page.body)}"
@@ -89,11 +94,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not send_body:
             return
+        if page.trickles_after is not None:
+            self._trickle(body, page.trickles_after)
+            return
         cut = page.breaks_at.pop(0) if page.breaks_at else len(body)
         with suppress(ConnectionError):
             self.wfile.write(body[:cut])
-        if cut < len(body):
+        if cut < len(body) or not page.says_length:
             self.close_connection = True
+
+    def _trickle(self, body: bytes, begin: int) -> None:
+        with suppress(OSError):
+            self.wfile.write(body[:begin])
+            for start in range(begin, len(body), 5):
+                self.wfile.write(body[start : start + 5])
+                time.sleep(0.1)
+        self.close_connection = True
 
 
 @contextmanager

@@ -400,6 +400,26 @@ def test_what_arrives_is_too_large(server: Server, monkeypatch: pytest.MonkeyPat
     assert (names(), left_over(home())) == ([], [])
 
 
+def test_what_was_killed_is_removed_and_two_wait_for_each_other(
+    toy_bundle: Path, server: Server
+) -> None:
+    half = home() / "incoming" / "tmpabc" / "stage"
+    half.mkdir(parents=True)
+    (half / "model.onnx").write_bytes(bytes(1_000))
+    refused: list[str] = []
+
+    def add_too(line: str) -> None:  # said while the first is at work
+        with pytest.raises(BundleError, match="another avgan adds or removes a model") as caught:
+            add(server.url)
+        refused.append(str(caught.value))
+
+    server.breaks_at = [100]
+    library.add(server.url, say=add_too)
+    assert len(refused) == 1
+    assert names() == ["toy"]
+    assert left_over(home()) == []
+
+
 @pytest.mark.parametrize("url", ["http://example.org/a.zip", "ftp://localhost/a", "file:///a.zip"])
 def test_an_address_that_cannot_be_trusted(url: str) -> None:
     with pytest.raises(BundleError, match="https address"):

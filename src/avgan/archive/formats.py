@@ -14,6 +14,7 @@ from typing import Any, Literal, TextIO
 
 from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
+from avgan.errors import printable
 from avgan.runtime.bundle import Card
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, rounded, rounded_or_none
 from avgan.runtime.timeline import Segment
@@ -147,7 +148,14 @@ class CSVWriter(RowWriter):
         if row.get("sound") in row.get("sounds", ()):
             flat["sound_probability"] = row["sounds"][row["sound"]]
         warnings = {"warnings": "; ".join(row["warnings"])} if "warnings" in row else {}
-        self._rows.writerow(flat | row | warnings)
+        cells = {key: to_cell(cell) if isinstance(cell, str) else cell
+                 for key, cell in (flat | row | warnings).items()}  # fmt: skip
+        if self._file.isatty():
+            cells = {
+                key: printable(cell) if isinstance(cell, str) else cell
+                for key, cell in cells.items()
+            }
+        self._rows.writerow(cells)
 
 
 class TableWriter(Sink):
@@ -171,7 +179,7 @@ class TableWriter(Sink):
         if self._layout.unit != "recording":
             began = recording.recorded_at
             when = f"  recorded {began.isoformat(' ')}" if began else ""
-            self._file.write(_printable(recording.name) + when + "\n")
+            self._file.write(printable(recording.name) + when + "\n")
 
     def window(self, window: WindowPrediction) -> None:
         if self._layout.unit == "window":
@@ -187,7 +195,7 @@ class TableWriter(Sink):
         if self._layout.unit != "recording":
             if self._num_lines > LONG_LINES:
                 self._file.write(f"  in all: {self._summary()}\n")
-            self._file.writelines(f"  note: {_printable(note)}\n" for note in notes)
+            self._file.writelines(f"  note: {printable(note)}\n" for note in notes)
             return
         scene, certainty = _answer(prediction)
         sound = prediction.sound
@@ -238,7 +246,7 @@ class TableWriter(Sink):
         if self._layout.unit != "recording":
             times = TIMES_WIDTH + (CLOCK_WIDTH if self._recording.recorded_at else 0)
             widths = (times, scene, PERCENT_WIDTH, sound, 0)
-        padded = [_printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        padded = [printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)]
         if self._has_colours:
             padded[1] = f"\x1b[{style}m{padded[1]}\x1b[0m"
         return "  ".join(padded).rstrip()
@@ -262,7 +270,7 @@ class LabelWriter(Sink):
     def _write(self, span: WindowPrediction | Segment) -> None:
         heard = f": {span.sound}" if span.sound and span.sound != span.scene else ""
         label = f"{span.scene} ({span.reason})" if span.reason else span.scene + heard
-        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{_printable(label)}\n")
+        self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{printable(label)}\n")
 
 
 WRITERS: dict[str, Callable[[TextIO, Layout], Sink]] = {
@@ -299,6 +307,15 @@ def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:
     return span.scene, "" if span.reason else percent(span.probability)
 
 
-def _printable(text: str) -> str:
-    """A name without what would move the cursor or change colours."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+_FORMULA = tuple("=+-@\t\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def to_cell(text: str) -> str:
+    """A text as a cell of CSV, which no spreadsheet computes: with an apostrophe before what begins like a formula."""
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text of a cell (see `to_cell`)."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from avgan.archive.formats import CSV_COLUMNS
+from avgan.archive.formats import CSV_COLUMNS, from_cell
 from avgan.errors import AvganError
 from avgan.files import whole
 
@@ -38,7 +38,12 @@ class Output:
         try:
             _lock(content, path)
             content.seek(0)
-            end = self._read(content, made_with, retry)
+            try:
+                end = self._read(content, made_with, retry)
+            except (csv.Error, LookupError, TypeError, RecursionError) as error:
+                raise AvganError(
+                    f"{path}: holds rows of another make, or is damaged ({error}); {_ELSEWHERE}"
+                ) from None
             content.truncate(end)
         except BaseException:
             content.close()
@@ -148,7 +153,7 @@ def _json_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row]]:
         end += len(line)
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise AvganError(f"{path}: line {number} is damaged; mend it, or {_ELSEWHERE}")
@@ -176,7 +181,7 @@ def _csv_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row | None]]
                 raise AvganError(f"{path}: has other columns than this version; {_ELSEWHERE}")
             yield end, None
         else:
-            yield end, dict(zip(CSV_COLUMNS, cells, strict=False))
+            yield end, dict(zip(CSV_COLUMNS, map(from_cell, cells), strict=False))
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:

@@ -185,7 +185,7 @@ def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, str | Non
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             row = number
         if row is None:
             continue

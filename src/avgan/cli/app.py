@@ -4,6 +4,7 @@ Results go to standard output, progress and problems to standard error. Exit sta
 some inputs failed, each named in a line of its own, the others done; 2 wrong usage; 130 Ctrl-C; 143 terminated.
 """
 
+import io
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from avgan import __version__
-from avgan.errors import AvganError, ConfigError
+from avgan.errors import AvganError, ConfigError, printable
 
 STDIN = "<standard input>"
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     # Read when numpy is imported, which is later: its own threads would spin beside those that hear.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _replace_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -77,17 +79,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Closed(io.StringIO):
+    """Standard output where it was closed: whoever writes to it is told."""
+
+    def write(self, text: str) -> int:
+        raise AvganError("standard output is closed; redirect it to a file, or to /dev/null")
+
+
+def _replace_closed() -> None:
+    """Stand-ins for standard streams that were closed (`avgan ... >&-`), which Python leaves out."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 (held to the end)
+    if sys.stdout is None:
+        os.open(os.devnull, os.O_WRONLY)  # so that no other file gets its number
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def say(line: str) -> None:
     """One line on standard error, in place of the progress that may stand there."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{clear}avgan: {line}", file=sys.stderr, flush=True)
+    print(f"{clear}avgan: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def show_progress(line: str) -> None:
     """Overwrite the last progress, on a terminal only; an empty line takes it away."""
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{printable(line)[:width]}", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

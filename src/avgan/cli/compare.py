@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from avgan.cli.app import UsageError, app, extra, say, show_progress, terminable
+from avgan.errors import printable
 
 
 @app.command
@@ -66,7 +67,7 @@ def compare(
             show=show_progress,
         )
     show_progress("")
-    print(plain(report))
+    print("\n".join(map(printable, plain(report).split("\n"))))
     say(f"the table: {output / 'compare.html'}, compare.md, compare.json, compare.png")
     return 1 if report["failed"] else 0
 

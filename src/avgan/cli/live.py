@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, UsageError, app, say
-from avgan.errors import AvganError
+from avgan.errors import AvganError, printable
 
 if TYPE_CHECKING:
     from avgan.live.stream import LiveSource, LiveWindow
@@ -222,6 +222,6 @@ def _list_devices() -> None:
     for device in found:
         facts = f"{device.num_channels} channels, {device.rate_hz:g} Hz, {device.host}"
         default = ", the default" if device.is_default else ""
-        print(f"{device.number:3}  {device.name:{width}}  {facts}{default}")
+        print(f"{device.number:3}  {printable(device.name):{width}}  {printable(facts)}{default}")
     if not found:
         say("no microphone: plug one in, or pipe sound in: ... | avgan listen - --rate 48000")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from cyclopts import App, Parameter
 
 from avgan.cli.app import UsageError, app, say, show_progress
+from avgan.errors import printable
 
 if TYPE_CHECKING:
     from avgan.runtime.bundle import Bundle
@@ -91,13 +92,14 @@ def write_cards(file: TextIO, bundles: Sequence["Bundle"], *, as_json: bool) -> 
         return
     for line in (line for bundle in bundles for line in _described(bundle)):
         # A card comes from anybody, and a terminal obeys some characters.
-        file.write("".join(c if c.isprintable() else "?" for c in line).rstrip() + "\n")
+        file.write(printable(line).rstrip() + "\n")
 
 
 def _origin(bundle: "Bundle") -> str:
-    from avgan.runtime.home import home
+    from avgan.runtime.bundle import installed
 
-    return "added" if bundle.path.is_relative_to(home()) else "shipped"
+    is_shipped = any(bundle.path == shipped.path for shipped in installed())
+    return "shipped" if is_shipped else "added"
 
 
 def _described(bundle: "Bundle") -> list[str]:

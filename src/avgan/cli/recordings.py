@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
 from avgan.cli.classify import Screen, Wish, run
+from avgan.errors import printable
 
 
 @app.command
@@ -44,7 +45,7 @@ def imagine(
     prediction.save_picture(output, scale)
     # Of what is unknown the probability is of a guess, which is not told here.
     said = prediction.reason or percent(prediction.probability)
-    print(f"{output}: {prediction.scene} ({said})")
+    print(f"{output}: {printable(prediction.scene)} ({said})")
     for warning in prediction.warnings:
         say(f"{path}: note: {warning}")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from avgan.cli.app import UsageError, app, extra, key_value, say
+from avgan.errors import printable
 
 
 @app.command
@@ -94,8 +95,11 @@ def evaluate(
     report = evaluate(
         run, protocol=protocol, data=data, out=output, start_from=start_from, rival=rival
     )
-    whole = json.dumps(report, indent=2)
-    print(whole if format == "json" else summary(report, output or run / protocol))
+    if format == "json":
+        print(json.dumps(report, indent=2))
+    else:
+        told = summary(report, output or run / protocol)
+        print("\n".join(map(printable, told.split("\n"))))
 
 
 @app.command

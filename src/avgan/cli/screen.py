@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from avgan.errors import printable
 from avgan.live.stream import LiveSource, LiveWindow
 from avgan.runtime.wording import clock, percent
 
@@ -74,7 +75,7 @@ class Screen:
     def _head(self) -> Text:
         source = self._source
         facts = f"   {source.rate_hz / 1000:g} kHz   {clock(math.floor(source.duration_s))}"
-        return _line((source.name, "bold"), (facts, "dim"))
+        return _line((printable(source.name), "bold"), (facts, "dim"))
 
     def _shown(self, side: int) -> RenderableType:
         if self._picture is None:
@@ -210,4 +211,4 @@ def _style(scene: str) -> str:
 
 
 def _spaced(name: str) -> str:
-    return name.replace("_", " ")
+    return printable(name.replace("_", " "))

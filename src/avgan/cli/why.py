@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
+from avgan.errors import printable
 
 if TYPE_CHECKING:
     from avgan.runtime.why.explanation import Explanation
@@ -52,7 +53,7 @@ def explain(
     if format == "json":
         print(json.dumps(explained.to_dict() | {"path": path}))
     else:
-        print("\n".join(lines(path, explained)))
+        print("\n".join(map(printable, lines(path, explained))))
         for warning in explained.warnings:
             say(f"{path}: note: {warning}")
 

@@ -6,30 +6,38 @@ when they are asked for.
 
 import hashlib
 import math
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from avgan.audio import MIN_RATE_HZ
 from avgan.errors import BundleError, ConfigError
 from avgan.runtime.home import model_folder
+from avgan.runtime.package import CARD_FILE, open_package
 
 FORMAT = 2
 MODEL_FILE = "model.onnx"
-CARD_FILE = "card.json"
 
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
-"""What the standard library raises on a zip that is damaged, encrypted or packed in a way it does not know."""
+MAX_LABELS = 10_000
+MAX_NAME = 200
+"""Letters in a name or a label."""
+MAX_RATE_HZ = 384_000
+"""Of the recorders that hear bats; beyond it a model would make a recording large and know nothing more."""
+MAX_WINDOW_SAMPLES = 1 << 20
+"""A minute at 16 kHz, 20 s at 48: what a network hears at once, and takes memory for."""
+MAX_SCALE = 1e6
+"""Of whatever is fitted, counted or measured: far beyond all that was seen, far below what overflows."""
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class Measured(_Part):
@@ -56,8 +64,8 @@ class Patch(_Part):
     the rest maximised.
     """
 
-    num_samples: int = Field(gt=0)
-    num_averaged: int = Field(ge=0)
+    num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
+    num_averaged: int = Field(ge=0, le=MAX_SCALE)
 
 
 class CalibrationError(_Part):
@@ -76,7 +84,7 @@ class Calibration(_Part):
 
     num_clips: int = Field(gt=0)
     num_sources: int = Field(gt=0)
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0, le=MAX_SCALE)
     likelihood: tuple[float, float]
     """Mean negative logarithm of the probability of the true label, before and after scaling."""
     error_before: CalibrationError
@@ -111,14 +119,14 @@ class Card(_Part):
     """What a model is, how well it did, what it was made from and on what terms."""
 
     format: Literal[2]
-    name: str
-    version: str
+    name: Name
+    version: Name
     description: str = ""
-    labels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[Name, ...] = Field(min_length=1, max_length=MAX_LABELS)
     label_kind: Literal["sound", "scene"]
-    scene_of_label: dict[str, str] | None = None
-    sample_rate_hz: int = Field(gt=0)
-    window_s: float = Field(gt=0)
+    scene_of_label: dict[str, Name] | None = None
+    sample_rate_hz: int = Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)
+    window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
     patch: Patch | None = None
     calibration: Calibration | None = None
@@ -132,6 +140,13 @@ class Card(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        num_samples = round(self.window_s * self.sample_rate_hz)
+        if not 0 < num_samples <= MAX_WINDOW_SAMPLES:
+            raise ValueError(
+                f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}"
+            )
+        if self.patch is not None and self.patch.num_samples > num_samples:
+            raise ValueError("a patch is longer than the window")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")
         if self.label_kind == "sound" and self.scene_of_label is None:
@@ -158,8 +173,8 @@ class Bundle:
 
     def read(self, name: str) -> bytes:
         """The bytes of one of its files. Raises BundleError where they are not those the card names."""
-        with _files(self.path) as read:
-            content: bytes = read(name)
+        with open_package(self.path) as read:
+            content = read(name)
         if hashlib.sha256(content).hexdigest() != self.card.sha256.get(name):
             raise BundleError(
                 f"{self.path}: {name} is not the file that {CARD_FILE} describes "
@@ -171,7 +186,7 @@ class Bundle:
 def open_bundle(path: str | Path) -> Bundle:
     """Read the card of the bundle at `path`, a folder or a zip file. Raises BundleError."""
     path = Path(path)
-    with _files(path) as read:
+    with open_package(path) as read:
         content = read(CARD_FILE)
     try:
         return Bundle(path, Card.model_validate_json(content))
@@ -201,41 +216,11 @@ def find_bundle(path: str | Path | None = None) -> Bundle:
     found = installed()
     if path is not None:
         found = [bundle for bundle in found if bundle.card.name == str(path)]
-        added = model_folder(str(path))
-        if not found and added is not None and added.exists():
+        added = None if found else model_folder(str(path))
+        if added is not None and added.exists():
             return open_bundle(added)
     if not found and path is None:
         raise BundleError("this installation holds no model; pass a bundle with --model")
     if not found:
         raise BundleError(f"{path}: no such bundle; `avgan models` lists those installed")
     return found[0]
-
-
-@contextmanager
-def _files(path: Path) -> Iterator[Any]:
-    """A function that reads a file of the bundle by name; turns what can go wrong into BundleError."""
-    try:
-        if path.is_dir():
-            yield lambda name: (path / name).read_bytes()
-        elif path.is_file() and not zipfile.is_zipfile(path):
-            raise BundleError(f"{path}: neither a folder nor a zip file; name a model bundle")
-        else:
-            with zipfile.ZipFile(path) as archive:
-                yield lambda name: archive.read(_member(archive, name))
-    except (FileNotFoundError, KeyError) as error:
-        name = getattr(error, "filename", None) or path
-        if (path / "checkpoint").is_dir():
-            raise BundleError(
-                f"{path}: a run, not a bundle; make one with: avgan export {path} -o {path.name}.bundle"
-            ) from None
-        raise BundleError(f"{path}: no bundle there ({Path(name).name} is missing)") from None
-    except (OSError, *ZIP_ERRORS) as error:
-        raise BundleError(f"{path}: cannot be read ({error}); copy the bundle again") from None
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> str:
-    """The path of a file in a zip: at its root, or in the one folder that was zipped."""
-    matches = [path for path in archive.namelist() if path.split("/")[-1] == name]
-    if not matches:
-        raise FileNotFoundError(2, "missing", name)
-    return min(matches, key=len)

@@ -17,6 +17,10 @@ NODE_INPUT, NODE_OUTPUT = 1, 2
 TENSOR_NAME, VALUE_NAME = 8, 1
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+MAX_VARINT_BYTES = 10
+"""Of a number of 64 bits."""
+MAX_KEY = 2**32 - 1
+"""Other readers cut off what is larger, and so read another field."""
 
 Message = memoryview
 
@@ -34,23 +38,24 @@ def cut(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
 
 
 def _cut(model: Message, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    parts = list(_fields(model))
-    graph = next((value for number, value, _ in parts if number == MODEL_GRAPH), None)
-    if graph is None:
+    parts = list(fields(model))
+    graphs = [value for number, value, _ in parts if number == MODEL_GRAPH]
+    if len(graphs) != 1:  # several would be taken for one
         raise IndexError
+    (graph,) = graphs
     nodes: list[tuple[list[str], list[str]]] = []
     node_fields: list[Message] = []
     initializers: dict[str, Message] = {}
     infos: dict[str, Message] = {}
     rest: list[Message] = []
-    for number, value, whole in _fields(graph):
+    for number, value, whole in fields(graph):
         if number == GRAPH_NODE:
-            nodes.append((_texts(value, NODE_INPUT), _texts(value, NODE_OUTPUT)))
+            nodes.append((texts(value, NODE_INPUT), texts(value, NODE_OUTPUT)))
             node_fields.append(whole)
         elif number == GRAPH_INITIALIZER:
-            initializers[_texts(value, TENSOR_NAME)[0]] = whole
+            initializers[texts(value, TENSOR_NAME)[0]] = whole
         elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO):
-            infos[_texts(value, VALUE_NAME)[0]] = value
+            infos[texts(value, VALUE_NAME)[0]] = value
         else:
             rest.append(whole)
     kept_nodes, kept_tensors = _needed(nodes, initializers, inputs, outputs)
@@ -96,12 +101,14 @@ def _needed(
     return kept_nodes, kept_tensors
 
 
-def _fields(message: Message) -> Iterator[tuple[int, Message, Message]]:
+def fields(message: Message) -> Iterator[tuple[int, Message, Message]]:
     """The fields of a message: number, value, and the whole of it with its number and length."""
     position = 0
     while position < len(message):
         start = position
         key, position = _varint(message, position)
+        if key > MAX_KEY:
+            raise IndexError
         kind = key & 7
         if kind == LENGTH:
             size, position = _varint(message, position)
@@ -120,14 +127,14 @@ def _fields(message: Message) -> Iterator[tuple[int, Message, Message]]:
 
 def _varint(message: Message, position: int) -> tuple[int, int]:
     """The number at a position, seven bits a byte, and the position behind it."""
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
-        shift += 7
         if byte < 0x80:
             return value, position
+    raise IndexError
 
 
 def _field(number: int, value: bytes | Message) -> bytes:
@@ -143,6 +150,6 @@ def _to_varint(value: int) -> bytes:
     return bytes((*encoded, value))
 
 
-def _texts(message: Message, wanted: int) -> list[str]:
+def texts(message: Message, wanted: int) -> list[str]:
     """All texts that a message holds in the field of one number."""
-    return [str(value, "utf-8") for number, value, _ in _fields(message) if number == wanted]
+    return [str(value, "utf-8") for number, value, _ in fields(message) if number == wanted]

@@ -5,46 +5,36 @@ files that it names, each is compared with its checksum, the network is run once
 """
 
 import hashlib
-import io
 import os
-import stat
+import shutil
 import tempfile
 import urllib.parse
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
-
-import numpy as np
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 from avgan.download import Remote, download
 from avgan.errors import AvganError, BundleError, DataError
-from avgan.runtime.bundle import CARD_FILE, ZIP_ERRORS, Bundle, installed, open_bundle
+from avgan.runtime.bundle import Bundle, installed, open_bundle
 from avgan.runtime.home import NAME, home, model_folder
-from avgan.runtime.model import Model
-from avgan.runtime.network import (
-    CODES,
-    FEATURES,
-    HEARD,
-    LOG_MEL,
-    PICTURE,
-    PROBABILITIES,
-    WAVEFORM,
-)
+from avgan.runtime.neighbours import Neighbours
+from avgan.runtime.package import CARD_FILE, MAX_BYTES, MAX_FILES, checksum, open_package
+from avgan.runtime.trial import try_bundle
 
-MAX_BYTES = 1 << 30
-MAX_FILES = 1_000
-TOLERANCE = 1e-3
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 Say = Callable[[str], None]
-_TENSORS = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
 
 
 def added(complain: Say) -> list[Bundle]:
     """The bundles that were added, by name; one that cannot be read is complained of in a line."""
-    found = []
-    for folder in sorted((home() / "models").glob("*")):
+    found: list[Bundle] = []
+    try:
+        folders = sorted((home() / "models").glob("*"))
+    except BundleError as error:
+        complain(str(error))
+        return found
+    for folder in folders:
         try:
             found.append(open_bundle(folder))
         except BundleError as error:
@@ -58,13 +48,14 @@ def add(source: str | Path, *, sha256: str = "", say: Say) -> Bundle:
     A bundle that is there already, byte by byte, is added again without complaint. Raises BundleError where the bundle
     is not sound or another has its name, DataError where it cannot be fetched.
     """
-    if "://" not in str(source):
-        return _add(Path(source), sha256, str(source), say)
-    path = _fetch(str(source), sha256, say)
-    try:
-        return _add(path, sha256, str(source), say)
-    finally:  # sound or not: what is wrong once would be wrong again
-        path.unlink(missing_ok=True)
+    with _alone():
+        if "://" not in str(source):
+            return _add(Path(source), sha256, str(source), say)
+        path = _fetch(str(source), sha256, say)
+        try:
+            return _add(path, sha256, str(source), say)
+        finally:  # sound or not: what is wrong once would be wrong again
+            path.unlink(missing_ok=True)
 
 
 def remove(name: str) -> Path:
@@ -75,7 +66,7 @@ def remove(name: str) -> Path:
         if any(bundle.card.name == name for bundle in installed()):
             reason = "this model came with avgan and stays"
         raise BundleError(f"{name}: {reason}; `avgan models` lists all")
-    with _workplace() as place:  # away at once, then deleted: half a model is never found
+    with _alone(), _workplace() as place:  # away at once, then deleted: half a model is never found
         os.replace(folder, place / name)
     return folder
 
@@ -95,7 +86,8 @@ def _add(path: Path, sha256: str, name: str, say: Say) -> Bundle:
             if present is not None:
                 say(f"{bundle.card.name}: is there already, the same")
                 return present
-            _run(bundle)
+            Neighbours.of(bundle)
+            try_bundle(bundle)
         except AvganError as error:  # the user knows the bundle by another name
             line = str(error).replace(str(stage), name).replace(str(path), name)
             raise type(error)(line) from None
@@ -103,6 +95,29 @@ def _add(path: Path, sha256: str, name: str, say: Say) -> Bundle:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(stage, target)
     return open_bundle(target)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One at a time, since two would write one download; what an earlier one that was killed left behind is removed.
+
+    Raises BundleError where another is at work. A home that cannot be written is complained of later.
+    """
+    with ExitStack() as held:
+        with suppress(OSError, ImportError):  # Windows keeps no such locks
+            import fcntl
+
+            home().mkdir(parents=True, exist_ok=True)
+            file = held.enter_context((home() / ".lock").open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BundleError(
+                    f"{home()}: another avgan adds or removes a model; wait for it, then run this again"
+                ) from None
+            for path in (home() / "incoming").glob("tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
 
 
 @contextmanager
@@ -141,67 +156,28 @@ def _fetch(url: str, sha256: str, say: Say) -> Path:
 
 def _stage(path: Path, sha256: str, stage: Path) -> None:
     """Copy the card of a bundle, and the files that it names, into the folder `stage`."""
-    if path.is_dir():
-        if sha256:
-            raise BundleError(f"{path}: is a folder; --sha256 is that of a zip file")
-        open_bundle(path)  # says what is wrong where it is none
-        _copy(stage, lambda name: _read(path / name))
-        return
-    content = _read(path)
-    if sha256 and (found := hashlib.sha256(content).hexdigest()) != sha256:
+    if sha256 and path.is_dir():
+        raise BundleError(f"{path}: is a folder; --sha256 is that of a zip file")
+    if sha256 and (found := checksum(path)) != sha256:
         raise BundleError(f"{path}: has sha256 {found}, not the one stated; nothing was added")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = _members(archive, path)
-            _copy(stage, lambda name: archive.read(_find(members, name, path)))
-    except ZIP_ERRORS as error:
-        reason = str(error) or type(error).__name__
-        raise BundleError(
-            f"{path}: not a zip file that can be read ({reason}); copy it again"
-        ) from None
+    if not path.exists():
+        raise BundleError(f"{path}: cannot be read (No such file or directory); check the path")
+    with open_package(path) as read:
+        _copy(stage, read)
 
 
 def _copy(stage: Path, read: Callable[[str], bytes]) -> None:
     (stage / CARD_FILE).write_bytes(read(CARD_FILE))
-    for name in open_bundle(stage).card.sha256:
+    num_left = MAX_BYTES
+    names = open_bundle(stage).card.sha256
+    if len(names) > MAX_FILES:
+        raise BundleError(f"{stage}: its card names more than {MAX_FILES:,} files; no bundle does")
+    for name in names:
         if not NAME.fullmatch(name) or name == CARD_FILE:
             raise BundleError(f"{stage}: its card names the file {name!r}, which is no plain name")
-        (stage / name).write_bytes(read(name))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BundleError(f"{path}: larger than {MAX_BYTES:,} bytes, the most a bundle may be")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-
-
-def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """What a zip holds, which is refused as a whole where it is not honest. Nothing is unpacked by its own name."""
-    members = archive.infolist()
-    if len(members) > MAX_FILES or sum(member.file_size for member in members) > MAX_BYTES:
-        raise BundleError(
-            f"{path}: unpacks to more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes; no bundle does"
-        )
-    for member in members:
-        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-        if ".." in parts or parts[:1] == ("/",) or ":" in member.filename:
-            raise BundleError(f"{path}: holds the unsafe name {member.filename!r}; delete it")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise BundleError(f"{path}: holds the link {member.filename!r}; delete it")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BundleError(f"{path}: packed in an unusual way; unpack it and add the folder")
-    return members
-
-
-def _find(members: list[zipfile.ZipInfo], name: str, path: Path) -> zipfile.ZipInfo:
-    """A file at the root of a zip, or in the one folder that was zipped."""
-    matches = [member for member in members if PurePosixPath(member.filename).name == name]
-    if not matches:
-        raise BundleError(f"{path}: no bundle there ({name} is missing)")
-    return min(matches, key=lambda member: len(member.filename))
+        num_left -= (stage / name).write_bytes(read(name))
+        if num_left < 0:
+            raise BundleError(f"{stage}: more than {MAX_BYTES:,} bytes, the most a bundle may be")
 
 
 def _present(bundle: Bundle, source: str) -> Bundle | None:
@@ -221,29 +197,3 @@ def _present(bundle: Bundle, source: str) -> Bundle | None:
     if same_name[0].card != bundle.card:
         raise BundleError(f"{source}: another model is called {name!r}; {hint}")
     return same_name[0]
-
-
-def _run(bundle: Bundle) -> None:
-    """Run the network once on silence, and see that every tensor is what it should be."""
-    card = bundle.card
-    waveform = np.zeros((1, round(card.window_s * card.sample_rate_hz)), np.float32)
-    session = Model(bundle, num_threads=1).network.part((WAVEFORM,), _TENSORS)
-    try:
-        tensors = dict(zip(_TENSORS, session.run(_TENSORS, {WAVEFORM: waveform}), strict=True))
-    except Exception as error:  # onnxruntime's own errors share no narrower base
-        reason = " ".join(str(error).split())[:200]
-        raise BundleError(f"{bundle.path}: cannot be run ({reason}); export it again") from None
-    expected = {
-        PROBABILITIES: (1, len(card.labels)),
-        CODES: (1, 16, 16),
-        PICTURE: (1, 3, 128, 128),
-    }
-    for name, tensor in tensors.items():
-        if tensor.shape != expected.get(name, tensor.shape) or not np.isfinite(tensor).all():
-            raise BundleError(
-                f"{bundle.path}: {name} has the shape {tensor.shape}, or is not finite; "
-                "export it again"
-            )
-    probabilities = tensors[PROBABILITIES]
-    if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
-        raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")

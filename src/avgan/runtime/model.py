@@ -17,6 +17,7 @@ from avgan.runtime.hearing import HeardWindow, hear_windows
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import Network
 from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
+from avgan.runtime.trial import try_foreign
 from avgan.runtime.unknown import Doubt
 from avgan.runtime.why.explanation import Explainer, Explanation
 
@@ -26,9 +27,12 @@ BATCH_ANSWERS = 32
 def load(path: str | Path | None = None, *, num_threads: int | None = None) -> "Model":
     """Load a bundle: a folder, a zip file, the name of an installed one, or None for the default one.
 
-    Raises BundleError where there is none, or where it is damaged.
+    One that is named by its path is tried first, in a process of its own (see `trial`). Raises BundleError where there
+    is none, where it is damaged, or takes more than it may.
     """
-    return Model(find_bundle(path), num_threads=num_threads)
+    bundle = find_bundle(path)
+    try_foreign(bundle)
+    return Model(bundle, num_threads=num_threads)
 
 
 class Model:

@@ -4,7 +4,6 @@ Shapes: M training clips, K codes, D code dimension.
 """
 
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from avgan.errors import BundleError
+from avgan.runtime.arrays import load_arrays
 from avgan.runtime.bundle import Bundle
 
 NEIGHBOURS_FILE = "neighbours.npz"
@@ -59,17 +59,17 @@ class Neighbours:
         content = bundle.read(NEIGHBOURS_FILE)
         places = dict(zip(bundle.card.labels, bundle.card.scenes, strict=True))
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                names = arrays["label_names"].tolist()
-                found = cls(
-                    tuple(arrays["ids"].tolist()),
-                    tuple(names[label] for label in arrays["labels"].tolist()),
-                    arrays["codes"],
-                    arrays["codebook"],
-                    places,
-                )
+            arrays = load_arrays(content)
+            names = arrays["label_names"].tolist()
+            found = cls(
+                tuple(arrays["ids"].tolist()),
+                tuple(names[label] for label in arrays["labels"].tolist()),
+                arrays["codes"],
+                arrays["codebook"],
+                places,
+            )
             found.check()
-        except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BundleError(
                 f"{bundle.path}: {NEIGHBOURS_FILE} cannot be read ({reason}); export it again"

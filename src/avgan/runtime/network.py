@@ -18,6 +18,7 @@ import onnxruntime
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import cut
+from avgan.runtime.soundness import check_graph
 
 WAVEFORM, LOG_MEL, HEARD, FEATURES = "waveform", "log_mel", "heard", "features"
 PROBABILITIES, CODES, PICTURE = "probabilities", "codes", "picture"
@@ -37,6 +38,10 @@ class Network:
         self._bundle = bundle
         self._num_threads = num_threads or num_cores()
         self._content = bundle.read(MODEL_FILE)
+        try:
+            check_graph(self._content, between=(LOG_MEL, HEARD, CODES))
+        except BundleError as error:
+            raise BundleError(f"{bundle.path}: {error}") from None
         self._hearing = self.part((WAVEFORM,), (HEARD,))
         self._answering = self.part((HEARD,), (PROBABILITIES, CODES))
 
@@ -77,13 +82,16 @@ class Network:
         rounded: np.ndarray = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
         return rounded.transpose(0, 2, 3, 1)
 
+    def cut(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bytes:
+        """The part of the graph between named tensors. Raises BundleError where it has none of that name."""
+        return cut(self._content, inputs, outputs)
+
     def part(
         self, inputs: tuple[str, ...], outputs: tuple[str, ...]
     ) -> onnxruntime.InferenceSession:
         """A session of the part of the graph between named tensors."""
         try:
-            content = cut(self._content, inputs, outputs)
-            return _open_session(content)
+            return _open_session(self.cut(inputs, outputs))
         except BundleError as error:
             raise BundleError(f"{self._bundle.path}: {error}") from None
 

@@ -8,14 +8,15 @@ gives the first three only.
 Shapes: B windows, C numbers that were heard, N labels, R directions.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 
 from avgan.audio import SILENT_PEAK, Level
 from avgan.errors import BundleError
+from avgan.runtime.arrays import load_array
 from avgan.runtime.bundle import Bundle
 from avgan.runtime.hearing import HeardWindow
 
@@ -52,13 +53,13 @@ class Known:
         if KNOWN_FILE not in bundle.card.sha256:
             return None
         try:
-            table = np.load(io.BytesIO(bundle.read(KNOWN_FILE)), allow_pickle=False)
+            table = load_array(bundle.read(KNOWN_FILE))
             if table.ndim != 2 or len(table) < 1 or table.dtype != np.float16:
                 raise ValueError(f"{table.dtype} {table.shape}")
             known = cls.of_table(table)
             if not np.allclose(np.linalg.norm(known.directions, axis=1), 1, atol=0.01):
                 raise ValueError("its directions have not length 1")
-        except (ValueError, EOFError) as error:
+        except ValueError as error:
             raise BundleError(
                 f"{bundle.path}: {KNOWN_FILE} cannot be read ({error}); export the bundle again"
             ) from None
@@ -72,7 +73,7 @@ class Known:
 
     def pack(self) -> bytes:
         """The file `KNOWN_FILE` of a bundle."""
-        buffer = io.BytesIO()
+        buffer = BytesIO()
         rows = np.vstack((self.mean[None], self.directions))
         np.save(buffer, rows.astype(np.float16), allow_pickle=False)
         return buffer.getvalue()

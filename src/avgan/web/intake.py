@@ -1,6 +1,8 @@
 """Receiving a recording: into memory, never to disk, and no more of it than the service takes."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,17 +16,63 @@ FIELD = "file"
 ENVELOPE_BYTES = 2**16
 """What a form may hold beside the recording."""
 MAX_PARTS = 20
-STALL_S = 20
+STALL_S, STALL_BYTES = 20, 20_000
+"""So much must come in so long: a tenth of what the slowest telephones send."""
 RECEIVE_S = 600
+SLOW_BYTES_S = 64 << 10
+"""A recording that comes more slowly than this, in bytes a second, may have to make room for others."""
+LONG_S = 30
+"""So may one that has been coming for longer."""
+
+
+class _Upload:
+    """A recording that is on its way."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.timeout: asyncio.Timeout | None = None
+        self.is_cut = False
+        self._began_s = time.monotonic()
+        self._came: deque[tuple[int, int]] = deque(maxlen=4)
+        """(quarter of a second, bytes that came in it), of those in which any came."""
+
+    def take(self, chunk: bytes) -> None:
+        """Add what came."""
+        now, num_bytes = int(4 * time.monotonic()), len(chunk)
+        if self._came and self._came[-1][0] == now:
+            num_bytes += self._came.pop()[1]
+        self._came.append((now, num_bytes))
+        self.content.extend(chunk)
+
+    def is_slow(self) -> bool:
+        """Whether it may have to make room: it comes slowly, or has been coming for long."""
+        now_s = time.monotonic()
+        if now_s - self._began_s < 1:
+            return False
+        last_second = sum(size for when, size in self._came if when > int(4 * now_s) - 4)
+        return last_second < SLOW_BYTES_S or now_s - self._began_s > LONG_S
+
+    def cut(self) -> int:
+        """End it; returns how much memory that frees."""
+        num_bytes = len(self.content)
+        self.is_cut = True
+        self.content = bytearray()
+        if self.timeout is not None:
+            self.timeout.reschedule(0)
+        return num_bytes
 
 
 class Intake:
-    """Receives recordings of at most `max_bytes`, all of those that are held at a time of at most `max_held_bytes`."""
+    """Receives recordings of at most `max_bytes`, all of those that are held at a time of at most `max_held_bytes`.
+
+    Where that is not enough, recordings that come slowly make room for those that come.
+    """
 
     def __init__(self, max_bytes: int, max_held_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._max_held_bytes = max_held_bytes
         self._num_held = 0
+        self._coming: set[_Upload] = set()
 
     @asynccontextmanager
     async def receive(self, request: Request) -> AsyncIterator[bytearray]:
@@ -32,24 +80,38 @@ class Intake:
 
         Raises RefusedError, and ClientDisconnect where the client went away.
         """
-        content = bytearray()
+        upload = _Upload()
 
         def add(chunk: bytes) -> None:
-            if len(content) + len(chunk) > self._max_bytes:
+            if upload.is_cut:
+                raise TimeoutError
+            if len(upload.content) + len(chunk) > self._max_bytes:
                 raise self._too_large()
-            if self._num_held + len(chunk) > self._max_held_bytes:
-                line = "too many recordings are being received; try again in a moment"
-                raise RefusedError(429, "memory", line, retry_after_s=5)
+            while self._num_held + len(chunk) > self._max_held_bytes:
+                self._make_room(upload)
             self._num_held += len(chunk)
-            content.extend(chunk)
+            upload.take(chunk)
 
+        self._coming.add(upload)
         try:
-            await self._read(request, add)
-            yield content
+            try:
+                await self._read(request, upload, add)
+            finally:
+                self._coming.discard(upload)
+            yield upload.content
         finally:
-            self._num_held -= len(content)
+            self._num_held -= len(upload.content)
 
-    async def _read(self, request: Request, add: Callable[[bytes], None]) -> None:
+    def _make_room(self, newest: _Upload) -> None:
+        """End the largest of the recordings that come slowly. Raises RefusedError where there is none."""
+        slow = [upload for upload in self._coming if upload is not newest and upload.is_slow()]
+        slow = [upload for upload in slow if upload.content]
+        if not slow:
+            line = "too many recordings are being received; try again in a moment"
+            raise RefusedError(429, "memory", line, retry_after_s=1)
+        self._num_held -= max(slow, key=lambda upload: len(upload.content)).cut()
+
+    async def _read(self, request: Request, upload: _Upload, add: Callable[[bytes], None]) -> None:
         most = self._max_bytes + ENVELOPE_BYTES
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most:
@@ -58,7 +120,7 @@ class Intake:
         form = _Form(options, add) if kind == b"multipart/form-data" else None
         num_bytes = 0
         try:
-            async with asyncio.timeout(RECEIVE_S):
+            async with asyncio.timeout(RECEIVE_S) as upload.timeout:
                 async for chunk in _chunks(request):
                     num_bytes += len(chunk)
                     if num_bytes > most:
@@ -79,16 +141,20 @@ class Intake:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises TimeoutError where nothing comes for a while."""
+    """The body as it comes. Raises TimeoutError where too little comes for a while."""
     more = True
     while more:
-        async with asyncio.timeout(STALL_S):
-            message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        if chunk := message.get("body", b""):
-            yield chunk
+        num_bytes = 0
+        deadline_s = asyncio.get_running_loop().time() + STALL_S
+        while more and num_bytes < STALL_BYTES:
+            async with asyncio.timeout_at(deadline_s):
+                message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            more = message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                num_bytes += len(chunk)
+                yield chunk
 
 
 class _Form:

@@ -12,14 +12,19 @@ from avgan.audio import MAX_RATE_HZ, MIN_RATE_HZ
 from avgan.errors import AudioError
 from avgan.live.stream import PCM, LiveSource, SampleFormat, listen_live
 from avgan.web import answers
+from avgan.web.places import Place
 from avgan.web.refusal import one_line
 from avgan.web.service import Service
 
 INVALID, NO_ACCESS, TRY_LATER = 1007, 1008, 1013
-IDLE_S = 60
-SEND_S = 20
+IDLE_S, IDLE_SHARE = 20, 0.1
+"""In so long, sound must come for such a share of it; a microphone sends all."""
+SEND_S = 10
+CONCLUDE_S = 30
+"""How long the answers that are still to come, and the goodbye, may take."""
 _FORMATS: dict[str, SampleFormat] = {"s16": "s16le", "f32": "f32le"}
 END = "end"
+_TOO_LONG = "too little came, or went out, for too long; connect again"
 
 
 class LiveOptions(BaseModel):
@@ -44,27 +49,29 @@ def live_routes(service: Service) -> APIRouter:
         except ValidationError as error:
             await refuse(websocket, INVALID, one_line(error.errors()))
             return
-        if service.num_live >= service.settings.max_live:
+        place = service.live.take()
+        if place is None:
             service.metrics.refuse("live_full")
             await refuse(websocket, TRY_LATER, "too many listen live; try again in a minute")
             return
-        service.num_live += 1
         try:
-            await _listen(websocket, service, options)
+            await _listen(websocket, service, options, place)
         finally:
-            service.num_live -= 1
+            service.live.leave(place)
 
     return router
 
 
-async def _listen(websocket: WebSocket, service: Service, options: LiveOptions) -> None:
+async def _listen(
+    websocket: WebSocket, service: Service, options: LiveOptions, place: Place
+) -> None:
     source = LiveSource(options.rate)
     loop = asyncio.get_running_loop()
 
     def say(content: bytes) -> None:
         """From the thread that hears: where a client is slow to read, sound is dropped meanwhile."""
-        sending = asyncio.run_coroutine_threadsafe(websocket.send_text(content.decode()), loop)
-        sending.result(SEND_S)
+        text = content.decode()
+        place.send(asyncio.run_coroutine_threadsafe(websocket.send_text(text), loop), SEND_S)
 
     def hear() -> None:
         for answer in listen_live(service.model, source, hop_s=options.hop):
@@ -74,30 +81,44 @@ async def _listen(websocket: WebSocket, service: Service, options: LiveOptions) 
             say(answers.live_answer(answer, picture, source.num_dropped))
 
     hearing = loop.run_in_executor(service.live_threads, hear)
-    receiving = asyncio.create_task(_receive(websocket, source, _FORMATS[options.format]))
+    receiving = asyncio.create_task(_receive(websocket, source, _FORMATS[options.format], place))
+    place.end = receiving.cancel
     try:
         await asyncio.wait({hearing, receiving}, return_when=asyncio.FIRST_COMPLETED)
         receiving.cancel()
         source.close()
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it has gone away
-            await _conclude(websocket, hearing, receiving, source)
+        # It may have gone away, or not read what is said to it.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(CONCLUDE_S):
+                await _conclude(websocket, hearing, receiving, source, place)
     finally:
         receiving.cancel()
         source.close()
         service.metrics.live_dropped.inc(source.num_dropped)
 
 
-async def _receive(websocket: WebSocket, source: LiveSource, sample_format: SampleFormat) -> None:
+async def _receive(
+    websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, place: Place
+) -> None:
     """Put in what comes until the client says that it has no more, or goes away, or falls silent."""
     pcm = PCM(1, sample_format)
+    loop = asyncio.get_running_loop()
     while True:
-        async with asyncio.timeout(IDLE_S):
-            message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message["code"])
-        if message.get("text") == END:
-            return
-        source.put(pcm.decode(message.get("bytes") or b""))
+        sound_s = 0.0
+        deadline_s = loop.time() + IDLE_S
+        while sound_s < IDLE_SHARE * IDLE_S:
+            async with asyncio.timeout_at(deadline_s):
+                message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"])
+            if message.get("text") == END:
+                place.is_complete = True
+                return
+            samples = pcm.decode(message.get("bytes") or b"")
+            source.put(samples)
+            came_s = len(samples) / source.rate_hz
+            place.heard(came_s)
+            sound_s += came_s
 
 
 async def _conclude(
@@ -105,6 +126,7 @@ async def _conclude(
     hearing: asyncio.Future[None],
     receiving: asyncio.Task[None],
     source: LiveSource,
+    place: Place,
 ) -> None:
     """Give the answers that are still to come, then say goodbye."""
     try:
@@ -114,8 +136,11 @@ async def _conclude(
     except AudioError as error:
         await refuse(websocket, INVALID, str(error))
     except TimeoutError:
-        await refuse(websocket, TRY_LATER, "nothing came, or went out, for too long; connect again")
+        await refuse(websocket, TRY_LATER, _TOO_LONG)
     else:
+        if place.is_cut:  # it was needed for another
+            await refuse(websocket, TRY_LATER, _TOO_LONG)
+            return
         await websocket.send_json({"end": True, "num_dropped": source.num_dropped})
         await websocket.close()
 

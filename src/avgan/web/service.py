@@ -14,9 +14,11 @@ from avgan.audio import AudioSource
 from avgan.errors import AudioError
 from avgan.runtime import Model, Prediction
 from avgan.runtime.why.explanation import Explanation
+from avgan.web.connections import Connections
 from avgan.web.decoding import Decoder
 from avgan.web.intake import Intake
 from avgan.web.metrics import Metrics
+from avgan.web.places import LivePlaces
 from avgan.web.refusal import RefusedError
 from avgan.web.settings import Settings
 from avgan.web.workers import Workers
@@ -33,6 +35,7 @@ class Service:
         self.model = model
         self.settings = settings
         self.metrics = Metrics()
+        self.connections = Connections(settings.num_workers)
         self.intake = Intake(settings.max_bytes, settings.max_held_bytes)
         caps = settings.caps(model.card.sample_rate_hz)
         self.workers = Workers(
@@ -40,11 +43,14 @@ class Service:
             settings.max_waiting,
         )
         self.live_threads = ThreadPoolExecutor(settings.max_live, thread_name_prefix="live")
-        self.num_live = 0
+        self.live = LivePlaces(settings.max_live)
         gauge = self.metrics.gauge
         gauge("queue_length", "Recordings that wait for a worker", lambda: self.workers.num_waiting)
         gauge("busy_workers", "Workers that decode and hear", lambda: self.workers.num_busy)
-        gauge("live_connections", "Live connections", lambda: self.num_live)
+        gauge("live_connections", "Live connections", lambda: len(self.live))
+        gauge("connections", "Connections that are open", lambda: len(self.connections))
+        gauge("connections_let_go", "Connections ended to make room, or over which nothing went out",
+              lambda: self.connections.num_let_go)  # fmt: skip
 
     def close(self) -> None:
         """End everything that still goes on."""

@@ -6,24 +6,31 @@ import logging
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from urllib.parse import quote
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from avgan.errors import AvganError, ConfigError
 from avgan.runtime import Model
 from avgan.web.app import make_app
+from avgan.web.connections import ACCEPTED_AT_ONCE, HttpConnection, LiveConnection
 from avgan.web.service import Service
 from avgan.web.settings import Settings
 
 MIN_TOKEN_LENGTH = 16
 MAX_MESSAGE_BYTES = 2**20
 HEAD_S = 10
+"""How long a connection may ask nothing."""
 STOP_S = 25
 """How long requests may go on after the service was told to stop."""
+BACKLOG = 1024
+"""Connections that the system keeps until they are accepted."""
+LINES_A_MINUTE = 20
+"""In the log, of each kind; with what happened each, a few kilobytes."""
 
 
 def serve(
@@ -32,9 +39,12 @@ def serve(
     """Serve until SIGTERM or Ctrl-C; requests that run are then finished. `announce` is called at the start."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     service = Service(model, settings)
+    connections = service.connections
     config = uvicorn.Config(
         make_app(service),
-        http=_Impatient,
+        http=partial(HttpConnection, connections, HEAD_S),  # type: ignore[arg-type]
+        ws=partial(LiveConnection, connections),  # type: ignore[arg-type]
+        backlog=ACCEPTED_AT_ONCE,
         log_level="error",  # what clients do wrong is not for the log
         access_log=False,
         server_header=False,
@@ -42,28 +52,34 @@ def serve(
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=STOP_S,
     )
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_Sparing())
+
+    def begin() -> None:
+        listener.listen(BACKLOG)  # asyncio takes what it accepts at once for what may wait
+        connections.sweep()
+        announce()
+
     try:
-        asyncio.run(_Server(config, announce).serve([listener]))
+        asyncio.run(_Server(config, begin).serve([listener]))
     finally:
         service.close()
 
 
-class _Impatient(H11Protocol):
-    """Closes a connection whose next request does not come, or comes a letter at a time."""
+class _Sparing(logging.Filter):
+    """Passes a few lines a minute: what strangers cause may not fill the disk."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_S, self._look, None)
+    def __init__(self) -> None:
+        super().__init__()
+        self._minute = 0
+        self._num_said = 0
 
-    def _look(self, finished: object) -> None:
-        """Close when no request has begun since the one that was finished the last time."""
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.cycle is finished:
-            self.transport.close()
-        else:
-            self.loop.call_later(HEAD_S, self._look, self.cycle if idle else self)
+    def filter(self, record: logging.LogRecord) -> bool:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._num_said = minute, 0
+        self._num_said += 1
+        return self._num_said <= LINES_A_MINUTE
 
 
 class _Server(uvicorn.Server):
@@ -90,7 +106,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         raise AvganError(
@@ -112,6 +128,10 @@ def choose_token(host: str, token: str | None) -> str | None:
     """The token to ask for: the one given, none on a local address, else a new one. Raises ConfigError."""
     if token is not None and len(token) < MIN_TOKEN_LENGTH:
         raise ConfigError(f"the access token is short; take at least {MIN_TOKEN_LENGTH} characters")
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigError(
+            "the access token holds what no HTTP header carries; take letters, digits and signs of ASCII"
+        )
     if token is not None or is_local(host):
         return token
     return secrets.token_urlsafe(24)

@@ -100,3 +100,28 @@ def test_a_folder_that_cannot_be_written_is_told_on_one_line(tmp_path: Path) -> 
 )
 def test_a_host_is_fit_for_a_folder(address: str, host: str) -> None:
     assert host_of(address) == host
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_a_year(tmp_path: Path) -> None:
+    year_s = 365 * 86_400.0
+    now_s = [1e9 + year_s]
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now_s[0] += seconds
+
+    def clock() -> float:
+        return now_s[0]
+
+    hold(tmp_path, "host", 600, clock=clock)
+    for _ in range(3):
+        take_turn(tmp_path, "host", per_hour=300, sleep=sleep, clock=clock)
+    now_s[0] -= year_s
+    waits.clear()
+    for _ in range(3):
+        take_turn(tmp_path, "host", per_hour=300, sleep=sleep, clock=clock)
+    assert sum(waits) < 60
+    hold(tmp_path, "host", 600, clock=clock)
+    take_turn(tmp_path, "host", per_hour=0, sleep=sleep, clock=clock)
+    assert 600 <= sum(waits) < 700

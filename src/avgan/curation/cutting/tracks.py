@@ -14,16 +14,11 @@ from typing import Any, Literal
 import av
 
 from avgan.errors import AvganError
+from avgan.images import MAX_FRAME_PIXELS, PICTURE_CODECS
 from avgan.media import CONTAINERS, LENIENT, Calm, first_line, packets, sound_codecs
 
 Kind = Literal["picture", "sound"]
 
-_PICTURE_CODECS = (
-    "av1,libdav1d,dvvideo,ffv1,flv,h263,h264,hevc,mjpeg,mpeg1video,mpeg2video,mpeg4,mpegvideo,msmpeg4,msmpeg4v1,"
-    "msmpeg4v2,prores,rawvideo,rv30,rv40,svq3,theora,vc1,vp6,vp6f,vp8,vp9,wmv1,wmv2,wmv3"
-)
-"""FFmpeg's decoders of what cameras, phones and video sites make."""
-MAX_PIXELS = 8192 * 4608  # more than 8K: no camera's, but a way to fill our memory
 BUFFER_BYTES = 1 << 18
 PREROLL_S = 2.0  # decoders carry state: enter so much early
 SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, which is as fast
@@ -107,7 +102,7 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
 
     Raises CutError where the file cannot be opened or has no such track.
     """
-    known = _PICTURE_CODECS if kind == "picture" else sound_codecs()
+    known = PICTURE_CODECS if kind == "picture" else sound_codecs()
     options = {
         "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
         "format_whitelist": CONTAINERS,
@@ -142,9 +137,9 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         1  # a process for each core is faster than threads that wait for each other
     )
     if kind == "picture":
-        if codec.width * codec.height > MAX_PIXELS:
+        if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
-        codec.options = {"max_pixels": str(MAX_PIXELS)}
+        codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     for other in container.streams:
         if other is not stream and hasattr(
             av.stream, "Discard"

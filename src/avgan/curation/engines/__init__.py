@@ -4,6 +4,7 @@ An engine knows nothing of videos. It is given the numbers of units, hands each 
 is done, in any order. A worker that dies is replaced, and what it had begun is begun again.
 """
 
+import errno
 import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from pathlib import Path
 from avgan.curation.tables import load_unit
 from avgan.curation.tools import Tools
 from avgan.curation.unit import AttemptLog, Report, make_unit
-from avgan.errors import DataError
+from avgan.errors import AvganError, DataError
 from avgan.files import write_whole
 
 PLAN = "plan.parquet"
 FACTS = "tools.json"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class Worker:
             )
 
     def make(self, number: int) -> Report:
+        """Make a unit. Raises AvganError where the disk is full or gone: that is no fault of a video."""
         folder, run = self._work.folder, self._work.run
         videos = load_unit(folder / PLAN, number)
-        return make_unit(number, videos, folder, self._tools, AttemptLog(folder, number, run))
+        try:
+            return make_unit(number, videos, folder, self._tools, AttemptLog(folder, number, run))
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            raise AvganError(
+                f"{folder.parent}: cannot be written ({error.strerror}); make room and run this again, "
+                "what was finished is kept"
+            ) from None

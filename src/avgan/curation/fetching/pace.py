@@ -15,6 +15,8 @@ from avgan.errors import AvganError
 from avgan.files import write_whole
 
 HOUR_S = 3600.0
+LONGEST_HOLD_S = 2 * HOUR_S
+"""Nobody is told to wait for longer than an hour (`fetch.LONGEST_WAIT_S`), and clocks differ."""
 _HELD = "held-until"
 
 Clock = Callable[[], float]
@@ -39,28 +41,30 @@ def take_turn(
     """
     place = folder / host
     while True:
-        start_s = max(clock(), _held_until(place))
+        start_s = max(clock(), _held_until(place, clock()))
         if per_hour > 0:
             start_s = max(start_s, _take_slot(place, start_s, HOUR_S / per_hour))
         wait_s = start_s - clock()
         if wait_s > 0:
             sleep(wait_s)
-        if _held_until(place) <= clock():  # else somebody was told to wait while we did
+        if _held_until(place, clock()) <= clock():  # else somebody was told to wait while we did
             return
 
 
 def hold(folder: Path, host: str, wait_s: float, *, clock: Clock = time.time) -> None:
     """Leave a host alone for `wait_s`."""
     place = folder / host
-    until = max(clock() + wait_s, _held_until(place))
+    until = max(clock() + wait_s, _held_until(place, clock()))
     write_whole(place / _HELD, f"{until:.3f}\n")
 
 
-def _held_until(place: Path) -> float:
+def _held_until(place: Path, now_s: float) -> float:
+    """Until when a host is to be left alone; what lies further ahead than anybody waits was noted by another clock."""
     try:
-        return float((place / _HELD).read_text())
+        until_s = float((place / _HELD).read_text())
     except (OSError, ValueError):
         return 0.0
+    return until_s if until_s <= now_s + LONGEST_HOLD_S else 0.0
 
 
 def _take_slot(place: Path, start_s: float, length_s: float) -> float:

@@ -8,6 +8,7 @@ import errno
 import io
 import re
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ from avgan.curation.sources.youtube import is_youtube
 from avgan.errors import AvganError, DataError
 
 TIMEOUT_S = 30.0
+TRICKLE_S, LEAST_BYTES_S = 30.0, 2_000
+"""What comes more slowly for so long is let go: a video of a minute would take hours."""
+PIECE_BYTES = 8_192
+"""That are waited for at a time: of a trickle of 50 bytes a second, less than three minutes."""
+TICK_S = 1.0
+MAX_PAGES_BYTES = 256 << 20
+"""Of all pages and lists that are read to find a video; YouTube's are 10 MB."""
 RUNTIMES = ("deno", "node", "bun", "quickjs")
 """Of JavaScript, that yt-dlp knows. It runs scripts of YouTube's; only deno shuts them in."""
 _NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
@@ -68,6 +76,69 @@ class _Ear:
         pass  # is raised, too
 
 
+class _Meter:
+    """Counts what comes, whatever was said of it, and times it."""
+
+    def __init__(self, max_bytes: int | None) -> None:
+        self._max_bytes = max_bytes
+        self.begin(0)
+
+    def begin(self, num_bytes: int, most: int | None = None) -> None:
+        """A file follows, of which so much is there already; `most` where it is not the usual limit."""
+        self._num_bytes = num_bytes
+        self._most = most or self._max_bytes
+        self._since_s = time.monotonic()
+        self._num_since = 0
+
+    def rest(self) -> None:
+        """The clock stands while nothing is asked for."""
+        self._since_s, self._num_since = time.monotonic(), 0
+
+    def came(self, num_bytes: int) -> None:
+        """So much came. Raises FetchError where it is too much in all, TryAgain where it is a trickle."""
+        self._num_bytes += num_bytes
+        self._num_since += num_bytes
+        if self._most and self._num_bytes > self._most:
+            raise FetchError("too long", f"more than the {self._most:,} bytes allowed")
+        spent_s = time.monotonic() - self._since_s
+        if spent_s >= TRICKLE_S:
+            if self._num_since < LEAST_BYTES_S * spent_s:
+                raise TryAgain(
+                    "broken", f"less than {LEAST_BYTES_S:,} bytes a second for {spent_s:.0f} s"
+                )
+            self.rest()
+
+
+def _metered(kind: Any, meter: _Meter) -> Any:
+    """A YoutubeDL all of whose answers are read through a meter: pages, files and fragments alike."""
+
+    class Metered(kind):
+        def urlopen(self, request: Any) -> Any:
+            response = super().urlopen(request)
+            meter.rest()
+            read = response.read
+
+            def read_metered(amount: int | None = None) -> bytes:
+                content = bytearray()
+                began_s = time.monotonic()
+                while amount is None or amount < 0 or len(content) < amount:
+                    wanted = PIECE_BYTES
+                    if amount is not None and amount >= 0:
+                        wanted = min(wanted, amount - len(content))
+                    piece = read(wanted)
+                    meter.came(len(piece))
+                    content += piece
+                    is_slow = time.monotonic() - began_s > TICK_S and amount is not None
+                    if not piece or is_slow:
+                        break
+                return bytes(content)
+
+            response.read = read_metered
+            return response
+
+    return Metered
+
+
 class Library:
     """A YoutubeDL, for one video after the other (see `library`).
 
@@ -87,7 +158,8 @@ class Library:
             )
         self._errors: type[Exception] = yt_dlp.utils.YoutubeDLError
         self._ear = _Ear()
-        self._ydl: Any = yt_dlp.YoutubeDL(_options(access, self._ear))
+        self._meter = _Meter(access.max_bytes)
+        self._ydl: Any = _metered(yt_dlp.YoutubeDL, self._meter)(_options(access, self._ear))
         try:
             self._ydl.cookiejar  # noqa: B018, read now: bad cookies are no fault of a video
         except self._errors:
@@ -97,6 +169,7 @@ class Library:
 
     def look_up(self, address: str) -> Info:
         """What is behind an address, with its `formats`. Raises FetchError, TryAgain, or DataError for our set-up."""
+        self._meter.begin(0, MAX_PAGES_BYTES)
         try:
             info: Info | None = self._ydl.extract_info(address, download=False)
         except Exception as error:
@@ -118,6 +191,8 @@ class Library:
 
     def download(self, info: Info, chosen: Info, target: Path) -> None:
         """Fetch one of a video's files to `target`, from where an earlier call left off. Raises as `look_up`."""
+        arrived = sum(path.stat().st_size for path in target.parent.glob(f"{target.name}*.part*"))
+        self._meter.begin(arrived)
         try:
             done, _ = self._ydl.dl(str(target), {**info, **chosen})
         except Exception as error:
@@ -127,6 +202,8 @@ class Library:
 
     def _failure(self, error: Exception) -> Exception:
         """What an error of yt-dlp's means."""
+        if isinstance(error, FetchError | TryAgain):  # ours, on its way through
+            return error
         causes = _causes(error)
         names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
         for cause in causes:
@@ -192,6 +269,8 @@ def _options(access: Access, ear: _Ear) -> dict[str, Any]:
         "file_access_retries": 0,
         "skip_unavailable_fragments": False,
         "max_filesize": access.max_bytes,
+        # Without it, yt-dlp would give what it cannot read itself to the system's, without limits of time or size.
+        "ffmpeg_location": str(access.cache / "no-ffmpeg"),
         "continuedl": True,
         "overwrites": None,
         "updatetime": False,

@@ -69,7 +69,10 @@ def _of_lines(text: str, path: Path) -> list[str]:
 
 
 def _of_csv(text: str, path: Path) -> list[str]:
-    rows = list(csv.reader(text.splitlines()))
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table that can be read ({error})") from None
     if not rows:
         return []
     has_header = "display_name" in rows[0]

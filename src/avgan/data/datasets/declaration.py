@@ -82,7 +82,10 @@ def read_table(
         DataError: it has no rows or a row lacks one of `columns`.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=delimiter))
+        try:
+            rows = list(csv.DictReader(file, delimiter=delimiter))
+        except csv.Error as error:
+            raise DataError(f"{path}: not a table that can be read ({error})") from None
     for number, row in enumerate(rows or [{}], start=2):
         missing = [name for name in columns if row.get(name) is None]
         if missing:

@@ -1,0 +1,206 @@
+"""`avgan models add` of thousands of bundles that somebody changed: refused in a line, or sound, and never dear.
+
+The number can be chosen: `AVGAN_FUZZ_BUNDLES=10000 pytest -m slow tests/fuzz/test_bundles.py`.
+"""
+
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from avgan.errors import AvganError
+from avgan.runtime import library, trial
+from avgan.runtime.bundle import Bundle, open_bundle
+from avgan.runtime.model import Model
+
+NUM_BUNDLES = int(os.environ.get("AVGAN_FUZZ_BUNDLES", "1000"))
+MAX_SECONDS = 10
+MAX_MIB = 300
+
+Random = np.random.Generator
+
+VALUES: list[Any] = [
+    0, -1, 1, 2**31, 2**63, 10**30, 1e308, -1e308, float("inf"), float("nan"), "", "x" * 5_000, None, True, [], {},
+    ["a"] * 50, {"a": "b"}, "../x", "\x1b[2J", "\u0000", 0.001, 16_000, 384_000, 3600,
+]  # fmt: skip
+
+
+def flip_bits(content: bytes, rng: Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(int(rng.integers(1, 8))):
+        changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+    return bytes(changed)
+
+
+def cut_out(content: bytes, rng: Random) -> bytes:
+    start, end = sorted(rng.integers(0, len(content), 2))
+    return content[:start] + content[end:] if rng.random() < 0.5 else content[:end]
+
+
+def repeat(content: bytes, rng: Random) -> bytes:
+    start, end = sorted(rng.integers(0, len(content), 2))
+    return content[:end] + content[start:end] * int(rng.integers(1, 20)) + content[end:]
+
+
+def set_bytes(content: bytes, rng: Random) -> bytes:
+    start = int(rng.integers(len(content)))
+    filled = bytes([int(rng.choice([0, 0x7F, 0x80, 0xFF]))]) * int(rng.integers(1, 40))
+    return content[:start] + filled + content[start + len(filled) :]
+
+
+BYTES = (flip_bits, cut_out, repeat, set_bytes)
+
+
+def change_graph(content: bytes, rng: Random) -> bytes:
+    """Change what a graph means: numbers, shapes, operators, connections."""
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    for _ in range(int(rng.integers(1, 4))):
+        node = graph.node[rng.integers(len(graph.node))]
+        tensor = graph.initializer[rng.integers(len(graph.initializer))]
+        kind = rng.integers(7)
+        if kind == 0 and tensor.raw_data:
+            tensor.raw_data = flip_bits(tensor.raw_data, rng)
+        elif kind == 1 and tensor.dims:
+            tensor.dims[rng.integers(len(tensor.dims))] = int(rng.choice([0, -1, 2, 2**20, 2**40]))
+        elif kind == 2:
+            node.op_type = str(
+                rng.choice(
+                    [
+                        "Tile",
+                        "Expand",
+                        "ConstantOfShape",
+                        "Range",
+                        "Pad",
+                        "Loop",
+                        "Resize",
+                        "Gather",
+                    ]
+                )
+            )
+        elif kind == 3 and node.input:
+            names = [name for other in graph.node for name in (*other.input, *other.output)]
+            node.input[rng.integers(len(node.input))] = str(rng.choice(names))
+        elif kind == 4:
+            graph.node.append(node)
+        elif kind == 5:
+            tensor.data_type = int(rng.integers(0, 24))
+        else:
+            numbers = np.array([int(rng.choice([1, 2**16, 2**24, 2**31])) for _ in range(2)])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(numbers, tensor.name))
+    return model.SerializeToString()
+
+
+def change_card(card: dict[str, Any], rng: Random) -> dict[str, Any]:
+    changed = json.loads(json.dumps(card))
+    for _ in range(int(rng.integers(1, 3))):
+        place: Any = changed
+        while True:
+            key = rng.choice(list(place))
+            if not isinstance(place[key], dict) or not place[key] or rng.random() < 0.3:
+                break
+            place = place[key]
+        place[key] = VALUES[rng.integers(len(VALUES))]
+    return changed
+
+
+def mutant(toy: Path, rng: Random) -> tuple[str, dict[str, bytes], Callable[[bytes], bytes]]:
+    """What was changed, the files of the bundle, and what is done to the zip."""
+    files = {file.name: file.read_bytes() for file in toy.iterdir()}
+    card = json.loads(files["card.json"])
+    way = ("graph", "model", "card", "card bytes", "zip")[
+        rng.choice(5, p=[0.35, 0.25, 0.2, 0.1, 0.1])
+    ]
+    as_it_is: Callable[[bytes], bytes] = bytes
+    if way == "graph":
+        files["model.onnx"] = change_graph(files["model.onnx"], rng)
+    elif way == "model":
+        files["model.onnx"] = BYTES[rng.integers(4)](files["model.onnx"], rng)
+    card["sha256"] = {"model.onnx": hashlib.sha256(files["model.onnx"]).hexdigest()}
+    if way == "card":
+        card = change_card(card, rng)
+    files["card.json"] = json.dumps(card).encode()
+    if way == "card bytes":
+        files["card.json"] = BYTES[rng.integers(4)](files["card.json"], rng)
+    if way == "zip":
+        change = BYTES[rng.integers(4)]
+        return way, files, lambda content: change(content, rng)
+    return way, files, as_it_is
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def check_accepted(bundle: Bundle) -> None:
+    """What was accepted is a bundle: it can be read, run, and answers with probabilities and a picture."""
+    card = open_bundle(bundle.path).card
+    model = Model(bundle, num_threads=1)
+    rng = np.random.default_rng(0)
+    num_samples = round(card.window_s * card.sample_rate_hz)
+    for waveform in (np.zeros((1, num_samples)), rng.uniform(-1, 1, (2, num_samples))):
+        probabilities, codes = model.network.answer(model.network.hear(waveform))
+        assert probabilities.shape == (len(waveform), len(card.labels))
+        assert codes.shape == (len(waveform), 16, 16)
+
+
+def most_mib(of: int) -> float:
+    return resource.getrusage(of).ru_maxrss / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_bundles_that_somebody_changed(
+    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVGAN_HOME", str(tmp_path / "home"))
+    rng = np.random.default_rng(2_026)
+    began_mib = most_mib(resource.RUSAGE_SELF)
+    outcomes: Counter[str] = Counter()
+    lines: list[str] = []
+    longest_s = 0.0
+    for _ in range(NUM_BUNDLES):
+        way, files, change = mutant(toy_bundle, rng)
+        path = tmp_path / "mutant.zip"
+        path.write_bytes(change(packed(files)))
+        began_s = time.monotonic()
+        try:
+            bundle = library.add(path, say=lambda line: None)
+        except AvganError as error:
+            lines.append(str(error))
+            outcomes[f"{way}: refused"] += 1
+        else:
+            outcomes[f"{way}: accepted"] += 1
+            # A mutant whose answers depend on what is heard may be refused when it is used, in a line of onnxruntime.
+            try:
+                check_accepted(bundle)
+            except Exception as error:
+                outcomes[f"{way}: accepted, then {type(error).__name__}"] += 1
+            shutil.rmtree(bundle.path)
+        trial._tried.clear()
+        took_s = time.monotonic() - began_s
+        longest_s = max(longest_s, took_s)
+        assert took_s < MAX_SECONDS, files["card.json"][:300]
+    print(json.dumps(outcomes, indent=1), f"longest {longest_s:.1f} s")
+    print(f"{most_mib(resource.RUSAGE_CHILDREN):.0f} MiB in a child, "
+          f"{most_mib(resource.RUSAGE_SELF) - began_mib:.0f} more here")  # fmt: skip
+    assert [line for line in lines if "\n" in line] == []
+    assert most_mib(resource.RUSAGE_CHILDREN) < MAX_MIB
+    assert most_mib(resource.RUSAGE_SELF) - began_mib < MAX_MIB
+    assert not list((tmp_path / "home" / "incoming").iterdir())
