@@ -30,18 +30,29 @@ class FrontEndConfig(BaseModel):
     sample_rate_hz: int = Field(16_000, gt=0)
     n_fft: int = Field(1024, gt=0)
     window_length: int = Field(1024, gt=0)
+    symmetric_window: bool = False
+    """A Hann window that ends in zeros on both sides, instead of a periodic one."""
     hop_length: int = Field(512, gt=0)
     num_mels: int = Field(64, gt=0)
     f_min_hz: float = Field(0.0, ge=0)
     f_max_hz: float = Field(8_000.0, gt=0)
+    """May lie above half the rate where `native_rate_hz` is higher: such bands say silence."""
     mel_scale: Literal["slaney", "htk"] = "slaney"
-    power: Literal[1, 2] = 2
-    """1: magnitudes, 2: energies."""
+    native_rate_hz: int | None = Field(None, gt=0)
+    """Rate that a pretrained network heard at, where it is another: energies and pre-emphasis are of that rate."""
+    pre_emphasis: float = Field(0.0, ge=0, lt=1)
+    """a of x[t] - a x[t - 1] at the native rate, applied to the energies of the bins."""
     compression: Literal["db", "log"] = "db"
     floor: float = Field(1e-10, gt=0)
     """Smallest energy of `db`; constant added before the logarithm of `log`."""
+    offset: float = 0.0
+    """Added to the logarithm ..."""
+    scale: float = Field(1.0, gt=0)
+    """... before it is multiplied with this."""
     centre: bool = True
-    """Pad the ends with silence, so that step t is centred on sample t * hop."""
+    """Pad the ends, so that step t is centred on sample t * hop."""
+    padding: Literal["constant", "reflect"] = "constant"
+    """With silence, or with what lies before the end mirrored."""
     num_time_steps: int | None = Field(None, gt=0)
     """Reduce to this many time steps; None keeps one per hop."""
 
@@ -49,27 +60,12 @@ class FrontEndConfig(BaseModel):
     def _consistent(self) -> "FrontEndConfig":
         if self.window_length > self.n_fft:
             raise ValueError(f"window_length {self.window_length} exceeds n_fft {self.n_fft}")
-        if self.f_max_hz > self.sample_rate_hz / 2 or self.f_min_hz >= self.f_max_hz:
+        highest_hz = max(self.sample_rate_hz, self.native_rate_hz or 0) / 2
+        if self.f_max_hz > highest_hz or self.f_min_hz >= self.f_max_hz:
             raise ValueError(
                 f"mel bands {self.f_min_hz} to {self.f_max_hz} Hz do not fit a rate of {self.sample_rate_hz} Hz"
             )
         return self
-
-
-def yamnet_front_end() -> FrontEndConfig:
-    """The front end YAMNet was trained with: 25 ms windows, 10 ms hop, 64 HTK bands, log(magnitude + 0.001)."""
-    return FrontEndConfig(
-        n_fft=512,
-        window_length=400,  # 25 ms
-        hop_length=160,  # 10 ms
-        f_min_hz=125.0,
-        f_max_hz=7_500.0,
-        mel_scale="htk",
-        power=1,
-        compression="log",
-        floor=1e-3,
-        centre=False,
-    )
 
 
 def mel_filterbank(config: FrontEndConfig) -> np.ndarray:
@@ -92,7 +88,18 @@ def mel_filterbank(config: FrontEndConfig) -> np.ndarray:
         filters *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
     else:
         filters[:, 0] = 0.0  # the constant part of the signal carries no sound
-    return filters.astype(np.float32)
+    return (filters * bin_gains(config, bins_hz)).astype(np.float32)
+
+
+def bin_gains(config: FrontEndConfig, bins_hz: np.ndarray) -> np.ndarray:
+    """By how much the energy of each bin (K,) is larger at the native rate, pre-emphasis included.
+
+    A window of as many seconds has as many more samples, and sums as many more of them.
+    """
+    rate_hz = config.native_rate_hz or config.sample_rate_hz
+    response = np.abs(1.0 - config.pre_emphasis * np.exp(-2j * np.pi * bins_hz / rate_hz))
+    gains: np.ndarray = (response * rate_hz / config.sample_rate_hz) ** 2
+    return gains
 
 
 def averaging_matrix(num_frames: int, num_time_steps: int) -> Tensor:
@@ -121,7 +128,9 @@ class LogMel(nn.Module):
         super().__init__()
         self.config = config
         # in single precision the formula itself loses the window's ends
-        window = torch.hann_window(config.window_length, periodic=True, dtype=torch.float64)
+        window = torch.hann_window(
+            config.window_length, periodic=not config.symmetric_window, dtype=torch.float64
+        )
         self.register_buffer("window", window.float(), persistent=False)
         filters = torch.from_numpy(mel_filterbank(config))
         self.register_buffer("filters", filters, persistent=False)
@@ -148,13 +157,11 @@ class LogMel(nn.Module):
             win_length=config.window_length,
             window=self.window.to(precision),
             center=config.centre,
-            pad_mode="constant",
+            pad_mode=config.padding,
             return_complex=True,
         )
         real, imaginary = torch.view_as_real(spectrum).unbind(-1)
         energy = (real.square() + imaginary.square()).float()
-        if config.power == 1:
-            energy = energy.clamp(min=1e-20).sqrt()  # the root's slope at zero is infinite
         mel = torch.matmul(self.filters, energy)
         if config.num_time_steps is not None:
             weights = averaging_matrix(mel.shape[-1], config.num_time_steps).to(mel)
@@ -163,4 +170,4 @@ class LogMel(nn.Module):
             log_mel = 10.0 * torch.log10(mel.clamp(min=config.floor))
         else:
             log_mel = torch.log(mel + config.floor)
-        return log_mel[:, None]
+        return ((log_mel + config.offset) * config.scale)[:, None]

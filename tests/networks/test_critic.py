@@ -11,7 +11,7 @@ HEARD = 1040
 
 def make(**fields: object) -> Critic:
     torch.manual_seed(0)
-    return Critic(CriticConfig(width=4, **fields), code_dim=2, heard_size=HEARD)
+    return Critic(CriticConfig(width=4, **fields), code_dim=2, embedding_size=HEARD)
 
 
 def test_minibatch_discrimination_equals_its_definition() -> None:
@@ -76,7 +76,7 @@ def test_no_layer_keeps_statistics_of_batches() -> None:
 def test_a_critic_that_hears_demands_and_heeds_the_sound() -> None:
     critic = make(hears=True)
     features = torch.randn(3, 2, 16, 16)
-    with pytest.raises(ValueError, match="give it `heard`"):
+    with pytest.raises(ValueError, match="give it `embedding`"):
         critic(features)
     one, other = torch.randn(2, 3, HEARD)
     assert critic(features, one).shape == (3,)

@@ -1,86 +1,173 @@
 """Generator, trunks and classifiers: one contract for all members of a family."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from pydantic import ValidationError
+from safetensors.torch import load
 
+from avgan.config import ImaginationSection, override, parse
+from avgan.features import FrontEndConfig, LogMel
 from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.generator import Generator, GeneratorConfig, band_maxima
-from avgan.networks.trunks import VECTOR_SIZE, TrunkConfig, build_trunk
-from avgan.networks.trunks.yamnet import PaddedConv, YAMNet
+from avgan.networks.trunks import TRUNKS, TrunkConfig
+from avgan.networks.trunks.conv8 import Conv8Config
+from avgan.networks.trunks.mn04 import BLOCKS, MN04, MN04Config, tag_names, weights
+from avgan.presets import preset
 
-TRUNKS = {
-    "conv8": TrunkConfig(kind="conv8", widths=(4, 4, 8, 8)),
-    "conv8_unprojected": TrunkConfig(kind="conv8", widths=(2, 2, 2, VECTOR_SIZE)),
-    "yamnet": TrunkConfig(kind="yamnet"),
+CONFIGS: dict[str, TrunkConfig] = {
+    "conv8": Conv8Config(widths=(4, 4, 8, 8)),
+    "conv8_unprojected": Conv8Config(widths=(2, 2, 2, 1024)),
+    "mn04": MN04Config(),
 }
 HEADS = {
     "paper": GeneratorConfig(hidden=16),
     "plain": GeneratorConfig(hidden=16, batch_norm=False),
     "dropout": GeneratorConfig(hidden=16, dropout=0.5),
+    "raw": GeneratorConfig(hidden=16, standardize=False),
 }
 
 
 def make(trunk: str, head: str, code_dim: int = 2) -> Generator:
     torch.manual_seed(0)
-    built = build_trunk(TRUNKS[trunk])
-    return Generator(HEADS[head], built, vector_size=VECTOR_SIZE, code_dim=code_dim).eval()
+    config = CONFIGS[trunk]
+    return Generator(
+        HEADS[head], config.build(), vector_size=config.vector_size, code_dim=code_dim
+    ).eval()
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
+def log_mels(config: TrunkConfig, num_time_steps: int, count: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 1, config.front_end.num_mels, num_time_steps, generator=generator)
+
+
+def test_every_trunk_is_tested_here() -> None:
+    assert {config.kind for config in CONFIGS.values()} == set(TRUNKS)
+    for kind, declared in TRUNKS.items():
+        assert declared().kind == kind
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("num_time_steps", [96, 200])
-def test_every_trunk_gives_a_vector_of_1024(trunk: str, num_time_steps: int) -> None:
-    built = build_trunk(TRUNKS[trunk]).eval()
-    log_mel = torch.randn(3, 1, 64, num_time_steps)
+@torch.no_grad()
+def test_every_trunk_gives_a_vector_whatever_else_is_in_the_batch(
+    name: str, num_time_steps: int
+) -> None:
+    config = CONFIGS[name]
+    built = config.build().eval()
+    log_mel = log_mels(config, num_time_steps)
     vector = built(log_mel)
-    assert vector.shape == (3, VECTOR_SIZE)
+    assert vector.shape == (3, config.vector_size)
     assert torch.isfinite(vector).all()
     torch.testing.assert_close(built(log_mel[1:2]), vector[1:2], rtol=1e-4, atol=1e-5)
 
 
-def test_yamnet_refuses_less_than_a_patch() -> None:
-    with pytest.raises(ValueError, match="95 time steps"):
-        build_trunk(TRUNKS["yamnet"])(torch.randn(1, 1, 64, 95))
-
-
+@pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
-def test_yamnet_averages_the_vectors_of_its_patches() -> None:
-    built = build_trunk(TRUNKS["yamnet"]).eval()
-    log_mel = torch.randn(2, 1, 64, 3 * 96 + 10)
-    patches = [built(log_mel[..., 5 + 96 * n : 5 + 96 * (n + 1)]) for n in range(3)]
-    torch.testing.assert_close(built(log_mel), torch.stack(patches).mean(0))
+def test_every_trunk_takes_its_shortest_log_mel_and_its_own_front_ends(name: str) -> None:
+    config = CONFIGS[name]
+    built = config.build().eval()
+    steps = max(config.min_time_steps, 8)
+    assert torch.isfinite(built(log_mels(config, steps))).all()
+    sound = torch.randn(2, 80_000, generator=torch.Generator().manual_seed(1))
+    assert torch.isfinite(built(LogMel(config.front_end)(sound))).all()
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_trunk_survives_json(name: str) -> None:
+    section = ImaginationSection(trunk=CONFIGS[name])
+    again = parse(ImaginationSection, section.model_dump(mode="json"))
+    assert again.trunk == CONFIGS[name]
+    assert type(again.trunk) is type(CONFIGS[name])
+
+
+def test_a_trunk_from_elsewhere_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CONTRIBUTING says: its settings are read, its pretrained weights are there, from nowhere else."""
+
+    class Loudness(torch.nn.Module):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.dense = torch.nn.Linear(1, size)
+
+        def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
+            vector: torch.Tensor = self.dense(log_mel.mean((2, 3)))
+            return vector
+
+    class LoudnessConfig(TrunkConfig):
+        kind: str = "loudness"
+        front_end: FrontEndConfig = FrontEndConfig(num_mels=32)
+        size: int = 5
+
+        @property
+        def vector_size(self) -> int:
+            return self.size
+
+        def build(self) -> torch.nn.Module:
+            built = Loudness(self.size)
+            torch.nn.init.constant_(built.dense.weight, 7.0)  # "pretrained"
+            return built
+
+    monkeypatch.setitem(TRUNKS, "loudness", LoudnessConfig)
+    recipe = override(
+        preset("transfer"), {"imagination.trunk.size": "6", "imagination.trunk.kind": "loudness"}
+    )
+    trunk = recipe.imagination.trunk
+    assert isinstance(trunk, LoudnessConfig)
+    assert trunk.vector_size == 6
+    generator = Generator(
+        recipe.imagination.generator, trunk.build(), vector_size=trunk.vector_size, code_dim=2
+    ).eval()
+    assert generator(LogMel(trunk.front_end)(torch.randn(2, 16_000))).shape == (2, 2, 16, 16)
+    assert (generator.trunk.dense.weight == 7.0).all()
+
+
+@pytest.mark.parametrize("trunk", CONFIGS)
 @pytest.mark.parametrize("head", HEADS)
 def test_every_generator_imagines_maps_within_the_encoders_range(trunk: str, head: str) -> None:
     generator = make(trunk, head)
-    log_mel = torch.randn(3, 1, 64, 96)
-    heard = generator.hear(log_mel)
-    assert heard.shape == (3, VECTOR_SIZE + 16) == (3, generator.heard_size)
+    log_mel = log_mels(CONFIGS[trunk], 96)
+    embedding = generator.embed(log_mel)
+    size = CONFIGS[trunk].vector_size + 16
+    assert embedding.shape == (3, size) == (3, generator.embedding_size)
     features = generator(log_mel)
     assert features.shape == (3, 2, 16, 16)
     assert features.abs().max() <= 1.0
     assert torch.equal(features, generator(log_mel))
-    torch.testing.assert_close(features, generator.imagine(heard))
+    torch.testing.assert_close(features, generator.imagine(embedding))
 
 
-def test_dropout_is_of_training_alone_and_of_what_was_heard() -> None:
+def test_dropout_is_of_training_alone() -> None:
     generator = make("conv8", "dropout")
-    heard = torch.randn(3, generator.heard_size)
-    assert torch.equal(generator.imagine(heard), generator.head(heard))
-    generator.dropout.train()  # the head's batch norm as it is
-    assert not torch.allclose(generator.imagine(heard), generator.imagine(heard))
-    silence = torch.zeros(3, generator.heard_size)
-    assert torch.equal(generator.imagine(silence), generator.head(silence))
+    embedding = torch.randn(3, generator.embedding_size)
+    assert torch.equal(generator.imagine(embedding), generator.imagine(embedding))
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train()  # the batch norms as they are
+    assert not torch.allclose(generator.imagine(embedding), generator.imagine(embedding))
+
+
+def test_the_shortcut_weighs_no_more_than_the_trunk() -> None:
+    """Raw decibels beside a trunk's small numbers would be most of what the first layer hears."""
+
+    def share_of_shortcut(head: str) -> float:
+        generator = make("conv8", head)
+        small = 0.1 * torch.randn(64, generator.embedding_size - 16)
+        decibels = -50.0 + 20.0 * torch.randn(64, 16)
+        generator.head.train()
+        first = generator.head.body[0](torch.cat((small, decibels), 1))
+        return float(first[:, -16:].var(0).sum() / first.var(0).sum())
+
+    assert share_of_shortcut("raw") > 0.9
+    assert share_of_shortcut("paper") == pytest.approx(16 / 1040, rel=0.01)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_gradient_reaches_every_parameter_of_the_head(head: str) -> None:
     generator = make("conv8", head).train()
-    heard = torch.randn(4, generator.heard_size)
-    generator.imagine(heard).square().sum().backward()
+    embedding = torch.randn(4, generator.embedding_size)
+    generator.imagine(embedding).square().sum().backward()
     for name, parameter in generator.head.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or name.endswith("bias"), name
@@ -103,75 +190,54 @@ def test_every_classifier_gives_a_logit_for_each_label(kind: str) -> None:
     torch.testing.assert_close(classifier(features[1:2]), logits[1:2], rtol=1e-4, atol=1e-5)
 
 
-# YAMNet
+# mn04
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (64, 96), (2, 4), (6, 10)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_padding_is_tensorflows_same_for_even_sizes(height: int, width: int, stride: int) -> None:
-    """SAME: ceil(size / stride) outputs, the padding split with the odd cell at the end."""
-    torch.manual_seed(0)
-    conv = PaddedConv(3, 3, 3, stride=stride, groups=3)
-    hidden = torch.randn(2, 3, height, width)
-
-    def padding(size: int) -> tuple[int, int]:
-        total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
-        return total // 2, total - total // 2
-
-    padded = torch.nn.functional.pad(hidden, (*padding(width), *padding(height)))
-    expected = torch.nn.functional.conv2d(padded, conv.weight, conv.bias, stride, groups=3).relu()
-    assert expected.shape[2:] == (-(-height // stride), -(-width // stride))
-    torch.testing.assert_close(conv(hidden), expected)
+def test_the_weights_that_are_packed_are_the_ones_that_are_built() -> None:
+    packed = load(weights())
+    built = MN04Config().build().state_dict()
+    assert built.keys() == packed.keys()
+    assert all(torch.equal(value, packed[name]) for name, value in built.items())
+    assert sum(value.numel() for value in packed.values()) == pytest.approx(0.98e6, rel=0.02)
 
 
-def test_yamnet_reads_its_weights_from_numbered_triples(tmp_path) -> None:
-    torch.manual_seed(1)
-    source, target = YAMNet(), YAMNet()
-    triples = {
-        f"features.{3 * int(index) + 1}.{part}": value
-        for (index, part), value in (
-            (name.split("."), value) for name, value in source.features.state_dict().items()
-        )
-    }
-    triples["classifier.weight"] = torch.zeros(521, 1024)
-    save_file(triples, tmp_path / "yamnet.safetensors")
-    target.load_pretrained(tmp_path / "yamnet.safetensors")
-    for name, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[name], value)
-
-
-@pytest.mark.parametrize("num_fixed", [0, 7, 27])
+@pytest.mark.parametrize("num_fixed", [0, 3, len(BLOCKS) + 2])
 def test_the_first_layers_can_be_kept_from_training(num_fixed: int) -> None:
-    trunk = build_trunk(TrunkConfig(kind="yamnet", num_fixed=num_fixed))
-    assert isinstance(trunk, YAMNet)
+    trunk = MN04Config(num_fixed=num_fixed).build()
     fixed = [not any(p.requires_grad for p in layer.parameters()) for layer in trunk.features]
-    assert fixed == [True] * num_fixed + [False] * (27 - num_fixed)
+    assert fixed == [True] * num_fixed + [False] * (len(BLOCKS) + 2 - num_fixed)
 
 
-def test_weights_of_another_network_are_refused(tmp_path) -> None:
-    triples = {
-        f"features.{3 * index + 1}.{part}": torch.zeros(1)
-        for index in range(27)
-        for part in ("weight", "bias")
-    }
-    save_file(triples, tmp_path / "other.safetensors")
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        YAMNet().load_pretrained(tmp_path / "other.safetensors")
+def test_training_does_not_move_the_statistics_of_audioset() -> None:
+    trunk = MN04Config().build().train()
+    before = {name: value.clone() for name, value in trunk.named_buffers()}
+    log_mel = 5.0 * log_mels(MN04Config(), 64)
+    trunk(log_mel).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in trunk.named_buffers())
+    assert trunk.features[0][0][1].weight.grad is not None, "scales are trained"
+    torch.testing.assert_close(trunk(log_mel), trunk.eval()(log_mel))
 
 
-def test_pretrained_yamnet_loads_and_tells_noise_from_a_tone(data_root) -> None:
-    from avgan.data.datasets import find_file
-    from avgan.features import LogMel, yamnet_front_end
+def test_another_front_end_is_refused() -> None:
+    with pytest.raises(ValidationError, match="mn04 hears with its own front end"):
+        MN04Config(front_end=FrontEndConfig())
 
-    trunk = YAMNet().eval()
-    trunk.load_pretrained(find_file(data_root, "yamnet"))
-    rng = np.random.default_rng(0)
-    times = np.arange(16_000) / 16_000
-    tones = [0.3 * np.sin(2 * np.pi * hz * times) for hz in (900.0, 1_100.0)]
-    noises = [0.1 * rng.standard_normal(16_000) for _ in range(2)]
-    waveform = torch.from_numpy(np.stack((*tones, *noises)).astype(np.float32))
-    with torch.no_grad():
-        vectors = trunk(LogMel(yamnet_front_end())(waveform))
-    likeness = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2)
-    assert likeness[0, 1] > likeness[0, 2]
-    assert likeness[2, 3] > likeness[1, 3]
+
+@torch.no_grad()
+def test_it_names_what_it_hears(data_root: Path) -> None:
+    import soundfile
+
+    trunk, config = MN04Config().build().eval(), MN04Config()
+    assert isinstance(trunk, MN04)
+    names = tag_names()
+    assert len(names) == len(set(names)) == 527
+    heard = {}
+    for label, clip in (("dog", "1-100032-A-0"), ("rain", "1-17367-A-10")):
+        samples, rate_hz = soundfile.read(
+            data_root / "esc50" / "audio" / f"{clip}.ogg", dtype="float32"
+        )
+        assert rate_hz == config.front_end.sample_rate_hz
+        vector = trunk(LogMel(config.front_end)(torch.from_numpy(samples)[None]))
+        heard[label] = {names[index] for index in trunk.tag(vector)[0].topk(5).indices}
+    assert {"Dog", "Animal", "Bark"} <= heard["dog"]
+    assert "Rain" in heard["rain"]

@@ -15,7 +15,7 @@ METHODS: dict[str, str] = {
     "soundnet-8-transfer": "soundnet:eight_transferred",
     "autoencoder": "autoencoder:AutoencoderRival",
     "l3net": "l3net:L3NetRival",
-    "yamnet-probe": "yamnet_probe:YAMNetProbe",
+    "mn04-probe": "mn04_probe:MN04Probe",
     "piczak": "piczak:piczak",
     "cnn9": "cnn9:cnn9",
     "facn": "facn:facn",

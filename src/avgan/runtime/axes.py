@@ -61,5 +61,6 @@ def band_edges(card: Card, num_bands: int) -> np.ndarray:
 
 def _front_end(card: Card) -> dict[str, Any]:
     """The front end's configuration as it was trained with; empty where the bundle does not say."""
-    found = card.trained.get("config", {}).get("front_end", {})
+    trained = card.trained
+    found = trained.get("front_end") or trained.get("config", {}).get("front_end", {})
     return found if isinstance(found, dict) else {}

@@ -1,32 +1,27 @@
-"""Trunks: any module from log-mel (B, 1, F, T) to a vector (B, 1024). One file each; `build_trunk` knows them all."""
+"""Trunks: what turns a log-mel into a vector. One file each; a line here makes one known by its `kind`."""
 
-from typing import Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from pydantic import BeforeValidator, SerializeAsAny
 
-from avgan.networks.trunks.conv8 import Conv8
-from avgan.networks.trunks.yamnet import YAMNet
+from avgan.networks.trunks.conv8 import Conv8Config
+from avgan.networks.trunks.mn04 import MN04Config
+from avgan.networks.trunks.trunk import Pretrained, TrunkConfig
 
-VECTOR_SIZE = 1024
+TRUNKS: dict[str, type[TrunkConfig]] = {"conv8": Conv8Config, "mn04": MN04Config}
 
-
-class TrunkConfig(BaseModel):
-    """Which trunk hears the sound."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["conv8", "yamnet"] = "conv8"
-    widths: tuple[int, int, int, int] = (128, 256, 512, 1024)
-    """Filters of the four blocks of `conv8`; `yamnet` has its own sizes."""
-    num_fixed: int = Field(0, ge=0)
-    """Leading convolutions of `yamnet` that are never trained: they see the most pixels and change the least."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Between the blocks of `conv8`, in training."""
+__all__ = ["TRUNKS", "AnyTrunk", "Pretrained", "TrunkConfig"]
 
 
-def build_trunk(config: TrunkConfig) -> nn.Module:
-    """A trunk with `forward(log_mel (B, 1, F, T)) -> (B, 1024)`."""
-    if config.kind == "yamnet":
-        return YAMNet(config.num_fixed)
-    return Conv8(config.widths, VECTOR_SIZE, config.dropout)
+def _of_its_kind(given: Any) -> Any:
+    """A JSON object as the configuration of the trunk that its `kind` names."""
+    if not isinstance(given, dict):
+        return given
+    kind = given.get("kind")
+    if not isinstance(kind, str) or kind not in TRUNKS:
+        raise ValueError(f"no trunk is called {kind!r}: choose one of {', '.join(TRUNKS)}")
+    return TRUNKS[kind].model_validate(given)
+
+
+AnyTrunk = Annotated[SerializeAsAny[TrunkConfig], BeforeValidator(_of_its_kind)]
+"""The configuration of any of the trunks, told apart by `kind`."""

@@ -1,8 +1,30 @@
 """The paper's trunk: eight convolutions and three poolings from log-mel to a 1,024-vector (Sec. 3.2, Fig. 4)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
+
+from avgan.features import FrontEndConfig
+from avgan.networks.trunks.trunk import TrunkConfig
+
+VECTOR_SIZE = 1024
+
+
+class Conv8Config(TrunkConfig):
+    """Size of the trunk and of the log-mel it takes; the defaults are the paper's."""
+
+    kind: Literal["conv8"] = "conv8"
+    front_end: FrontEndConfig = FrontEndConfig(num_time_steps=64)
+    widths: tuple[int, int, int, int] = (128, 256, 512, 1024)
+    """Filters of the four blocks."""
+
+    @property
+    def vector_size(self) -> int:
+        return VECTOR_SIZE
+
+    def build(self) -> nn.Module:
+        return Conv8(self.widths, VECTOR_SIZE)
 
 
 def conv_block(num_in: int, num_out: int) -> nn.Sequential:
@@ -25,7 +47,7 @@ class Conv8(nn.Module):
     batch norm of one channel, since decibels are far from zero mean.
     """
 
-    def __init__(self, widths: Sequence[int], vector_size: int, dropout: float = 0.0) -> None:
+    def __init__(self, widths: Sequence[int], vector_size: int) -> None:
         super().__init__()
         self.input_norm = nn.BatchNorm2d(1)
         self.blocks = nn.ModuleList(
@@ -33,7 +55,6 @@ class Conv8(nn.Module):
             for num_in, num_out in zip((1, *widths[:-1]), widths, strict=True)
         )
         self.pool = nn.AvgPool2d(2)
-        self.dropout = nn.Dropout(dropout)
         self.project: nn.Module = nn.Identity()
         if widths[-1] != vector_size:
             self.project = nn.Sequential(nn.Linear(widths[-1], vector_size), nn.ReLU())
@@ -42,7 +63,7 @@ class Conv8(nn.Module):
         hidden = self.input_norm(log_mel)
         for index, block in enumerate(self.blocks):
             if index:
-                hidden = self.dropout(self.pool(hidden))
+                hidden = self.pool(hidden)
             hidden = block(hidden)
         vector: Tensor = self.project(hidden.mean((2, 3)) + hidden.amax((2, 3)))
         return vector

@@ -38,6 +38,11 @@ class TrunkConfig(BaseModel):
     """Of the shortest log-mel it takes."""
 
     @property
+    def patch_samples(self) -> int | None:
+        """Samples of a patch, where the vector is a mean over patches that windows can share; else None."""
+        return None
+
+    @property
     def vector_size(self) -> int:
         """C, the length of the vector."""
         raise NotImplementedError
