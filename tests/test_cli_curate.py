@@ -122,7 +122,7 @@ def test_a_folder_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path)
         (["{}", "-o", "x", "--shares", "1,1,1,1"], 2, "at most three numbers"),
         (["{}", "-o", "x", "--labels", "table-1"], 2, "name taggers with --scenes and --sounds"),
         (["{}", "-o", "x", "--sounds", "bees"], 1, "bees: no such tagger; known are"),
-        (["{}", "-o", "x", "--weights", "x"], 1, "yamnet"),
+        (["{}", "-o", "x", "--sounds", "cnn14", "--weights", "x"], 1, "x: no Cnn14"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -32,7 +32,7 @@ def found(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Lab
     folder = tmp_path_factory.mktemp("planted")
     truth = dict(planted(data_root, folder / "films"))
     wrong_of = {video.id: wrong for video, wrong in truth.items()}
-    settings = Settings(clip_s=CLIP_S, skip_s=SKIP_S, sees="squeezenet-places365", hears="yamnet")
+    settings = Settings(clip_s=CLIP_S, skip_s=SKIP_S, sees="squeezenet-places365", hears="mn04")
 
     def judged(labels: Labels) -> Pairs:
         outcome = curate(

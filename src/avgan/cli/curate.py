@@ -37,8 +37,8 @@ class Order:
     labels: Literal["source", "table-1"] = "source"
     """Whose labels count: the source's (a folder's name), or those that picture and sound agree to by the paper's
     Table 1."""
-    sounds: str = "yamnet"
-    """Tagger of sounds, which finds music and speech: yamnet, cnn14, cnn14=FILE, an ONNX file; none."""
+    sounds: str = "mn04"
+    """Tagger of sounds, which finds music and speech: mn04, cnn14, cnn14=FILE, an ONNX file; none."""
     scenes: str = NONE
     """Tagger of pictures: vgg16-places365, squeezenet-places365, NAME=FILE, an ONNX file; none."""
     weights: Path = Path("data")

@@ -10,7 +10,7 @@ import pytest
 from clips import clip
 from PIL import Image
 from planting import ELSEWHERE, SCENES
-from voices import RATE_HZ, SENTENCES, VOICES, crowd, needs_speech, over, recordings, speech
+from voices import RATE_HZ, SENTENCES, VOICES, crowd, music, needs_speech, over, recordings, speech
 
 from avgan.audio import read_audio
 from avgan.curation.choosing.select import Limits, Rules, judge
@@ -29,7 +29,7 @@ LIMIT = Limits().max_speech
 
 @pytest.fixture(scope="module")
 def ears(data_root: Path) -> Tagger:
-    return open_tagger("yamnet", data_root)
+    return open_tagger("mn04", data_root)
 
 
 def heard_in(ears: Tagger, sounds: Iterable[np.ndarray]) -> np.ndarray:
@@ -43,11 +43,11 @@ def speech_in(ears: Tagger, sounds: Iterable[np.ndarray]) -> np.ndarray:
     return heard_in(ears, sounds)[:, 1]
 
 
-def above(weights: np.ndarray, what: str) -> float:
+def above(weights: np.ndarray, what: str, limit: float = LIMIT) -> float:
     """The share above the limit; prints it for other limits too."""
-    shares = ", ".join(f"{limit}: {(weights > limit).mean():.1%}" for limit in LIMITS)
+    shares = ", ".join(f"{other}: {(weights > other).mean():.1%}" for other in LIMITS)
     print(f"{what} ({len(weights)}) above {shares}")
-    return float((weights > LIMIT).mean())
+    return float((weights > limit).mean())
 
 
 @pytest.mark.parametrize("half", ["choose", "report"])
@@ -71,14 +71,41 @@ def test_speech_is_found_over_recordings(ears: Tagger, data_root: Path, half: st
         for level_db in LEVELS_DB
     ]
     assert found == sorted(found)
-    assert found[0] >= 0.5
-    assert found[1] >= 0.7
-    assert found[2] >= 0.8
+    assert found[0] >= 0.8
+    assert found[1] >= 0.9
+    assert found[2] >= 0.9
     # Many voices are speech too: what the limit costs where a place is full of people.
     many = [crowd(rng, SECONDS, half) for _ in range(5)]
     mixed = (over(sound, many[place % 5], -6.0) for place, sound in enumerate(sounds))
-    assert above(speech_in(ears, mixed), f"{half}: a crowd at -6 dB") <= 0.5
+    # With four voices and five crowds a half it differs much between halves: 30 and 61 %.
+    assert above(speech_in(ears, mixed), f"{half}: a crowd at -6 dB") <= 0.7
     assert above(speech_in(ears, many), f"{half}: a crowd alone") >= 0.2
+
+
+@pytest.mark.parametrize("half", ["choose", "report"])
+def test_music_is_found_over_recordings(ears: Tagger, data_root: Path, half: str) -> None:
+    """Also where it is softer than what it is laid over."""
+    rng = np.random.default_rng(0)
+    rows = recordings(data_root, half)
+    first_seed = {"choose": 1000, "report": 2000}[half]
+    found = []
+    for level_db in (-6.0, 0.0, 6.0):
+        mixed = [
+            over(
+                np.resize(
+                    read_audio(rows[place].path, target_rate_hz=RATE_HZ), round(SECONDS * RATE_HZ)
+                ),
+                music(first_seed + number, SECONDS),
+                level_db,
+            )
+            for number, place in enumerate(rng.permutation(len(rows))[:NUM_MIXED])
+        ]
+        weights = heard_in(ears, mixed)[:, 0]
+        found.append(above(weights, f"{half}: music at {level_db:+g} dB", Limits().max_music))
+    assert found == sorted(found)
+    assert found[0] >= 0.8
+    assert found[1] >= 0.9
+    assert found[2] >= 0.95
 
 
 def test_few_recordings_are_called_speech_or_music(ears: Tagger, data_root: Path) -> None:
@@ -86,17 +113,20 @@ def test_few_recordings_are_called_speech_or_music(ears: Tagger, data_root: Path
     for half in ("choose", "report"):
         rows = recordings(data_root, half)
         sounds = (read_audio(row.path, target_rate_hz=RATE_HZ) for row in rows)
-        music, speech = heard_in(ears, sounds).T
-        called = {"music": music > Limits().max_music, "speech": speech > LIMIT}
+        of_music, of_speech = heard_in(ears, sounds).T
+        called = {"music": of_music > Limits().max_music, "speech": of_speech > LIMIT}
         labels = {
             name: Counter(rows[place].label for place in np.flatnonzero(is_))
             for name, is_ in called.items()
         }
         print(f"{half}: of {len(rows)} called", labels)
-        above(speech, half)
-        assert called["music"].mean() <= 0.025
-        assert called["speech"].mean() <= 0.01
-        assert labels["speech"].most_common(1)[0][0] == "laughing"  # which is a voice
+        above(of_speech, f"{half}: speech")
+        above(of_music, f"{half}: music", Limits().max_music)
+        # folds 4 and 5, where nothing was chosen: 3.0 and 2.8 %
+        assert called["music"].mean() <= 0.035
+        assert called["speech"].mean() <= 0.035
+        voices = {"laughing", "clapping"}  # people, and what they do together
+        assert {label for label, _ in labels["speech"].most_common(3)} & voices == voices
 
 
 def photographs(data_root: Path, scene: str) -> Sequence[np.ndarray]:

@@ -1,6 +1,5 @@
 """Files of weights as their publishers lay them out, but narrow and random; not written by our modules."""
 
-import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -142,22 +141,6 @@ def squeezenet_arrays(seed: int = 0) -> Arrays:
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def yamnet_arrays(seed: int = 0) -> Arrays:
-    rng = np.random.default_rng(seed)
-    widths = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
-    shapes = [(32, 1, 3, 3)]
-    for num_in, num_out in itertools.pairwise(widths):
-        shapes += [(num_in, 1, 3, 3), (num_out, num_in, 1, 1)]
-    arrays: Arrays = {}
-    for index, shape in enumerate(shapes):
-        scale = np.sqrt(2 / np.prod(shape[1:]))
-        arrays[f"features.{3 * index + 1}.weight"] = rng.normal(0, scale, shape)
-        arrays[f"features.{3 * index + 1}.bias"] = rng.normal(0, 0.1, shape[0])
-    arrays["classifier.weight"] = rng.normal(0, 0.05, (521, 1024))
-    arrays["classifier.bias"] = rng.normal(-2, 1, 521)
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
 def save_safetensors(arrays: Arrays, path: Path) -> Path:
     from safetensors.numpy import save_file
 
@@ -263,9 +246,9 @@ def make_squeezenet(folder: Path) -> Path:
     return save_safetensors(squeezenet_arrays(), folder / "squeezenet_places365.safetensors")
 
 
-def make_yamnet(folder: Path) -> Path:
-    write_sounds(folder / "yamnet_class_map.csv", 521)
-    return save_safetensors(yamnet_arrays(), folder / "yamnet.safetensors")
+def make_nothing(folder: Path) -> Path:
+    """For a tagger whose weights come with the package."""
+    return folder
 
 
 def make_onnx(folder: Path) -> Path:

@@ -15,15 +15,16 @@ import torch
 
 from avgan.curation.taggers import TAGGERS, NetworkTagger, Tagger, first_tags, open_tagger
 from avgan.curation.taggers.cnn14 import cnn10, cnn14
+from avgan.curation.taggers.mn04 import mn04
 from avgan.curation.taggers.onnx_file import onnx_file
 from avgan.curation.taggers.places365 import squeezenet, vgg16
-from avgan.curation.taggers.yamnet import yamnet
 from avgan.errors import DataError
+from avgan.networks.trunks.mn04 import weights
 
 Opener = Callable[[Path], NetworkTagger]
 
 OPENERS: dict[str, tuple[files.Maker, Opener]] = {
-    "yamnet": (files.make_yamnet, yamnet),
+    "mn04": (files.make_nothing, mn04),
     "cnn14": (files.make_cnn14, lambda path: cnn14(path, widths=files.NARROW["cnn14"])),
     "cnn10": (files.make_cnn10, lambda path: cnn10(path, widths=files.NARROW["cnn10"])),
     "vgg16-places365": (
@@ -33,7 +34,7 @@ OPENERS: dict[str, tuple[files.Maker, Opener]] = {
     "squeezenet-places365": (files.make_squeezenet, squeezenet),
     "onnx": (files.make_onnx, onnx_file),
 }
-NUM_LABELS = {"yamnet": 521, "cnn14": 527, "cnn10": 527, "onnx": 7}
+NUM_LABELS = {"mn04": 527, "cnn14": 527, "cnn10": 527, "onnx": 7}
 
 every_tagger = pytest.mark.parametrize("name", list(OPENERS))
 
@@ -70,7 +71,8 @@ def test_it_says_what_it_is(name: str, made: dict[str, tuple[Path, NetworkTagger
     assert len(tagger.labels) == len(set(tagger.labels)) == NUM_LABELS.get(name, 365)
     assert tagger.licence.endswith(".")
     assert "\n" not in tagger.licence
-    assert tagger.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    content = weights() if name == "mn04" else path.read_bytes()
+    assert tagger.sha256 == hashlib.sha256(content).hexdigest()
 
 
 @every_tagger
@@ -122,7 +124,14 @@ def test_it_leaves_torch_as_it_found_it(
         torch.set_num_threads(1)
 
 
-@every_tagger
+def test_what_comes_with_the_package_takes_no_file(tmp_path: Path) -> None:
+    assert open_tagger("mn04", tmp_path / "nowhere").labels[0] == "Speech"
+    path = tmp_path / "mn04.safetensors"
+    path.touch()
+    assert_refused(lambda: open_tagger(f"mn04={path}"), "comes with its own weights")
+
+
+@pytest.mark.parametrize("name", [name for name in OPENERS if name != "mn04"])
 def test_what_is_missing_is_said_on_one_line(name: str, tmp_path: Path) -> None:
     make, opener = OPENERS[name]
     path = make(tmp_path / "whole" if name == "onnx" else _folder(tmp_path / "whole"))
@@ -164,7 +173,7 @@ def test_a_tagger_is_opened_from_a_line_of_text(tmp_path: Path) -> None:
     squeezed = files.make_squeezenet(_folder(tmp_path / "weights"))
     for named, folder in (("", tmp_path), ("", squeezed.parent), (f"={squeezed}", "elsewhere")):
         assert open_tagger(f"squeezenet-places365{named}", folder).labels[2] == "scene_2/indoor"
-    assert_refused(lambda: open_tagger("vggish"), "known are yamnet, cnn14")
+    assert_refused(lambda: open_tagger("vggish"), "known are mn04, cnn14")
     assert_refused(lambda: open_tagger("onnx"), "which file")
 
 

@@ -423,7 +423,7 @@ def test_the_compact_preset_trains_on_it(
     """Real films would be more; the way from the shards to a model is the same."""
     pytest.importorskip("torch")
     from avgan import cli
-    from avgan.config import preset
+    from avgan.presets import preset
 
     units = make_units(tmp_path / "work", num_videos=24, clips_per_video=1)
     out = written_to(tmp_path / "set", units)

@@ -1,6 +1,6 @@
 """The taggers by name. One is opened from a line of text, so that a worker can open it for itself:
 
-    yamnet                   from the folder of weights
+    mn04                     which comes with the package
     cnn14=FILE               from a file of one's own
     birds.onnx               any ONNX file with a list of labels
 
@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 
-def _yamnet(named: Path) -> Tagger:
-    from avgan.curation.taggers.yamnet import yamnet
+def _mn04(named: Path) -> Tagger:
+    from avgan.curation.taggers.mn04 import mn04
 
-    return yamnet(named)
+    return mn04(named)
 
 
 def _cnn14(named: Path) -> Tagger:
@@ -67,7 +67,7 @@ def _onnx_file(named: Path) -> Tagger:
 
 
 TAGGERS: dict[str, Callable[[Path], Tagger]] = {
-    "yamnet": _yamnet,
+    "mn04": _mn04,
     "cnn14": _cnn14,
     "cnn10": _cnn10,
     "vgg16-places365": _vgg16,
