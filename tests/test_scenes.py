@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from avgan.data.datasets import DATASETS
 from avgan.errors import DataError
 from avgan.scenes import (
     DCASE_SCENES,
@@ -12,7 +13,6 @@ from avgan.scenes import (
     ESC50_SCENE,
     TABLE_1,
     TAU_SCENE,
-    scene_of_label,
 )
 
 
@@ -39,14 +39,14 @@ def test_esc50_has_fifty_classes_in_the_order_of_its_targets() -> None:
 
 @pytest.mark.parametrize("name", ["esc50", "tau2019"])
 def test_every_label_of_a_mapped_data_set_has_a_scene(name: str) -> None:
-    scenes = scene_of_label(name)
+    scenes = DATASETS[name].scene_of_label
     assert set(scenes) == set(ESC50_CLASSES if name == "esc50" else DCASE_SCENES)
     assert all(scenes.values())
 
 
 def test_a_data_set_without_a_map_is_a_clear_error() -> None:
-    with pytest.raises(DataError, match=r"folder: .*not mapped.*esc50"):
-        scene_of_label("folder")
+    with pytest.raises(DataError, match=r"folder: .*not mapped to scenes.*give videos"):
+        _ = DATASETS["folder"].scene_of_label
 
 
 def test_classes_are_those_of_the_official_table(data_root: Path) -> None:

@@ -7,8 +7,6 @@ well the place follows from the sound.
 
 from typing import Literal, NamedTuple
 
-from avgan.errors import DataError
-
 Strength = Literal["strong", "medium", "weak"]
 
 
@@ -183,25 +181,3 @@ TAU_SCENE: dict[str, Place] = {
     "street_traffic": Place("highway", "medium"),
     "tram": Place("railroad_track", "weak"),
 }
-
-PLACES_OF_DATASET = {"esc50": ESC50_SCENE, "tau2019": TAU_SCENE, "tau_av_2021": TAU_SCENE}
-
-
-def scene_of_label(dataset: str) -> dict[str, str]:
-    """Return {label: scene of MiniPlaces} for a data set whose labels have one.
-
-    Raises:
-        DataError: the data set has no such map.
-    """
-    places = PLACES_OF_DATASET.get(dataset)
-    if places is None:
-        known = ", ".join(sorted(PLACES_OF_DATASET))
-        raise DataError(f"{dataset}: its labels are not mapped to scenes; mapped are: {known}")
-    return {label: place.scene for label, place in places.items()}
-
-
-def strong_labels(dataset: str) -> frozenset[str]:
-    """Labels of a data set that say well which place it is. Raises DataError as `scene_of_label`."""
-    scene_of_label(dataset)
-    places = PLACES_OF_DATASET[dataset]
-    return frozenset(label for label, place in places.items() if place.strength == "strong")

@@ -165,36 +165,9 @@ def test_check_names_missing_damaged_and_altered_files(
 
 def test_check_of_nothing_says_how_to_get_it(tmp_path: Path) -> None:
     assert "avgan data get esc50" in acquire.check("esc50", tmp_path)[0]
-    assert "missing; get it with: avgan data get yamnet" in acquire.check("yamnet", tmp_path)[0]
-
-
-def test_check_of_weights_recognises_the_tested_file(tmp_path: Path, data_root: Path) -> None:
-    (tmp_path / "yamnet.safetensors").write_bytes(b"others" * 9)
-    assert "not a safetensors file" in acquire.check("yamnet", tmp_path)[0]
-    assert acquire.check("yamnet", data_root) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["esc50", "miniplaces"])
 def test_every_file_of_the_real_data_can_be_decoded(data_root: Path, name: str) -> None:
     assert acquire.check(name, data_root) == []
-
-
-def test_what_belongs_beside_weights_is_fetched_also_for_those_who_have_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The class names came to YAMNet's weights later; whoever had the weights then gets the names alone."""
-    (tmp_path / "yamnet.safetensors").write_bytes(b"weights")
-    fetched: list[str] = []
-
-    def download(remote: Remote, target: Path, say: object) -> None:
-        fetched.append(remote.filename)
-        target.write_bytes(b"index,mid,display_name\n")
-
-    monkeypatch.setattr(acquire, "download", download)
-    for _ in range(2):
-        assert acquire.get("yamnet", tmp_path, say=lambda line: None) == tmp_path
-    assert fetched == ["yamnet_class_map.csv"]
-    assert any("altered" in line for line in acquire.check("yamnet", tmp_path))
-    (tmp_path / "yamnet_class_map.csv").unlink()
-    assert any("class_map.csv: missing" in line for line in acquire.check("yamnet", tmp_path))

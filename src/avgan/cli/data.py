@@ -7,11 +7,11 @@ from avgan.cli.app import Root, data, extra, say
 
 @data.command(name="list")
 def list_data() -> None:
-    """List the data sets and weights that avgan knows, with their licences."""
+    """List the data sets that avgan knows, with their licences."""
     with extra("train"):
-        from avgan.data.datasets import DATASETS, WEIGHTS
+        from avgan.data.datasets import DATASETS
 
-    for declared in (*DATASETS.values(), *WEIGHTS.values()):
+    for declared in DATASETS.values():
         print(f"{declared.name}\n  {declared.title}\n  licence: {declared.licence}")
         if declared.address:
             print(f"  {declared.address}")

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.data.datasets import Declaration, Remote, Weights, declaration, locate
+from avgan.data.datasets import Remote, declaration, locate
 from avgan.data.excerpt import read_excerpt
 from avgan.data.loading import picture_of
 from avgan.data.manifest import Clip, Manifest
@@ -38,7 +38,7 @@ def say_on_stderr(line: str) -> None:
 
 
 def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
-    """Download a data set or weights into `root/name` unless there, and return the folder.
+    """Download a data set into `root/name` unless there, and return the folder.
 
     The licence is said before the first byte is fetched.
 
@@ -49,8 +49,7 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     say(f"{declared.title}. Licence: {declared.licence}")
     folder, present = Path(root) / name, locate(root, name)
     is_ours = (present / _MARKERS).is_dir()
-    if declared.matches(present) and (isinstance(declared, Weights) or not is_ours):
-        _fetch_companions(declared, present, say)
+    if declared.matches(present) and not is_ours:
         say(f"already in {present}; verify it with: avgan data check {name} --data {root}")
         return present
     if not declared.remotes:
@@ -59,21 +58,11 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     _say_how_much(declared.remotes, folder, say)
     for remote in declared.remotes:
         _fetch(remote, folder, say)
-    if isinstance(declared, Weights):
-        declared.convert(folder)
-    _fetch_companions(declared, folder, say)
     if not declared.matches(folder):
         raise DataError(
             f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}"
         )
     return folder
-
-
-def _fetch_companions(declared: Declaration, folder: Path, say: Say) -> None:
-    """Fetch what belongs beside weights, also for somebody who has had these from before it did."""
-    for remote in declared.companions if isinstance(declared, Weights) else ():
-        if not (folder / remote.filename).is_file():
-            _fetch(remote, folder, say)
 
 
 def _say_how_much(remotes: tuple[Remote, ...], folder: Path, say: Say) -> None:
@@ -147,33 +136,16 @@ def _extract(files: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> Non
 
 
 def check(name: str, root: str | Path) -> list[str]:
-    """Return what is wrong with a data set or weights below `root`, a line each; empty: nothing.
+    """Return what is wrong with a data set below `root`, a line each; empty: nothing.
 
     Every file is decoded once, so a large data set takes minutes.
     """
     declared, folder = declaration(name), locate(root, name)
-    if isinstance(declared, Weights):
-        return _check_weights(declared, folder)
     try:
         manifest = declared.read(folder)
     except DataError as error:
         return [str(error)]
     return list(dict.fromkeys([*declared.verify(manifest), *check_media(manifest)]))
-
-
-def _check_weights(declared: Weights, folder: Path) -> list[str]:
-    path = folder / declared.filename
-    if not path.is_file():
-        return [f"{path}: missing; get it with: avgan data get {declared.name}"]
-    problems = [f"{path}: {problem}" for problem in declared.verify(path)]
-    for remote in declared.companions:
-        if not (folder / remote.filename).is_file():
-            problems.append(
-                f"{folder / remote.filename}: missing; get it with: avgan data get {declared.name}"
-            )
-        elif problem := _file_problem(folder / remote.filename, remote.sha256):
-            problems.append(problem)
-    return problems
 
 
 def check_media(manifest: Manifest) -> list[str]:

@@ -6,7 +6,7 @@ is asked for. Both ways give the same values, so a result never depends on the s
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,17 +32,28 @@ class RowCache:
         self._decode = decode
         self._bytes_left = cache_bytes
         self._rows: dict[int, np.ndarray] = {}
+        self._ahead: dict[int, Future[np.ndarray]] = {}
         self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
 
     def get(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Return the rows of the indices, repeated ones included."""
         wanted = [int(index) for index in indices]
-        missing = [index for index in dict.fromkeys(wanted) if index not in self._rows]
-        fresh = dict(zip(missing, self._pool.map(self._decode, missing), strict=True))
+        self.prefetch(wanted)
+        fresh = {
+            index: self._ahead.pop(index).result()
+            for index in dict.fromkeys(wanted)
+            if index in self._ahead
+        }
         rows = [self._rows[index] if index in self._rows else fresh[index] for index in wanted]
         for index, row in fresh.items():
             self._keep(index, row)
         return rows
+
+    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
+        """Begin to decode the rows of these indices, for a `get` that follows."""
+        for index in map(int, indices):
+            if index not in self._rows and index not in self._ahead:
+                self._ahead[index] = self._pool.submit(self._decode, index)
 
     def _keep(self, index: int, row: np.ndarray) -> None:
         if row.nbytes <= self._bytes_left:
@@ -86,11 +97,18 @@ class WaveformStore:
         Raises:
             AudioError: a file is missing or cannot be decoded.
         """
-        rows = self._cache.get(indices)
-        shape = (len(rows), self.num_samples)
-        waveforms = np.array(rows, dtype=np.float32).reshape(shape)
+        waveforms = self.raw(indices).astype(np.float32)
         waveforms /= INT16_PEAK
         return waveforms
+
+    def raw(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The same as integers: (B, L) int16, INT16_PEAK is 1."""
+        rows = self._cache.get(indices)
+        return np.array(rows, dtype=np.int16).reshape(len(rows), self.num_samples)
+
+    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
+        """Begin to decode what the next `get` will ask for."""
+        self._cache.prefetch(indices)
 
     def _decode(self, index: int) -> np.ndarray:
         """(L,) int16: half the memory of float32, 98 dB of range, more than the recordings have."""
@@ -132,6 +150,10 @@ class ImageStore:
         """
         rows = self._cache.get(indices)
         return np.array(rows, dtype=np.uint8).reshape(len(rows), 3, 128, 128)
+
+    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
+        """Begin to decode what the next `get` will ask for."""
+        self._cache.prefetch(indices)
 
     def _decode(self, index: int) -> np.ndarray:
         return picture_of(self._manifest.clips[index], self._manifest.root)

@@ -4,7 +4,7 @@ Two kinds: `synchronous` (sound and frame of one clip) and `by_label` (any sound
 any picture of its scene, where nobody recorded both). Every report names the kind.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +28,12 @@ class Pairing:
 
     def __post_init__(self) -> None:
         assert len(self.image_choices) == len(self.sounds)
+
+    def pick(self, sounds: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """The picture at a share in [0, 1) of each sound's choices, both (B,)."""
+        choices = [self.image_choices[sound] for sound in sounds.tolist()]
+        rows = zip(choices, shares.tolist(), strict=True)
+        return np.array([own[int(share * len(own))] for own, share in rows], dtype=np.int64)
 
     def draw(self, sound: int, rng: np.random.Generator) -> int:
         """Return the index of one picture for a sound, each of its choices equally likely."""
@@ -101,14 +107,20 @@ def pair_within(manifest: Manifest) -> Pairing:
     return pair_by_label(sounds, images, {label: label for label in manifest.labels})
 
 
-def shuffled(pairing: Pairing, seed: int) -> Pairing:
-    """Return the control: every sound gets the pictures of another sound, drawn by `seed`.
+def shuffled(pairing: Pairing, scenes: Sequence[str], seed: int) -> Pairing:
+    """Return the control: every sound gets the pictures of a sound of another scene, drawn by `seed`.
 
-    The pictures and how often each set of choices occurs stay the same; only what ties them to
-    the sounds is gone.
+    `scenes`: of each sound.
+
+    Raises:
+        DataError: all sounds are of one scene.
     """
-    order = np.random.default_rng(seed).permutation(len(pairing.sounds))
-    choices = tuple(pairing.image_choices[index] for index in order)
+    names = np.array(scenes)
+    others = {name: np.flatnonzero(names != name) for name in set(scenes)}
+    if len(others) == 1:
+        raise DataError("all recordings are of one scene: nothing else could be shown to them")
+    rng = np.random.default_rng(seed)
+    choices = tuple(pairing.image_choices[rng.choice(others[name])] for name in scenes)
     return replace(pairing, image_choices=choices)
 
 

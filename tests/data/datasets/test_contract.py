@@ -11,13 +11,10 @@ import pytest
 from avgan.data.acquire import check_media
 from avgan.data.datasets import (
     DATASETS,
-    WEIGHTS,
     Dataset,
-    Weights,
     curated,
     declaration,
     find,
-    find_file,
     locate,
 )
 from avgan.data.loading import ImageStore, WaveformStore
@@ -160,18 +157,15 @@ SPLITS = {
 }
 
 every_dataset = pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))
-every_declaration = pytest.mark.parametrize(
-    "declared", [*DATASETS.values(), *WEIGHTS.values()], ids=[*DATASETS, *WEIGHTS]
-)
+every_declaration = pytest.mark.parametrize("declared", DATASETS.values(), ids=DATASETS)
 
 
 def test_every_data_set_has_a_tree_here() -> None:
     assert set(TREES) == set(DATASETS)
-    assert not set(DATASETS) & set(WEIGHTS)
 
 
 @every_declaration
-def test_it_says_what_a_lawyer_and_a_reviewer_ask(declared: Dataset | Weights) -> None:
+def test_it_says_what_a_lawyer_and_a_reviewer_ask(declared: Dataset) -> None:
     assert declaration(declared.name) is declared
     assert declared.title
     assert "\n" not in declared.title
@@ -185,8 +179,8 @@ def test_it_says_what_a_lawyer_and_a_reviewer_ask(declared: Dataset | Weights) -
 
 
 @every_declaration
-def test_its_files_can_be_verified(declared: Dataset | Weights) -> None:
-    remotes = [*declared.remotes, *(getattr(declared, "companions", ()))]
+def test_its_files_can_be_verified(declared: Dataset) -> None:
+    remotes = declared.remotes
     names = [remote.filename for remote in remotes]
     assert len(names) == len(set(names))
     for remote in remotes:
@@ -198,7 +192,7 @@ def test_its_files_can_be_verified(declared: Dataset | Weights) -> None:
 
 
 @every_declaration
-def test_an_empty_folder_is_not_it(declared: Dataset | Weights, tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_it(declared: Dataset, tmp_path: Path) -> None:
     assert not declared.matches(tmp_path)
     assert not declared.matches(tmp_path / "absent")
 
@@ -361,16 +355,3 @@ def test_a_damaged_table_is_a_clear_error(tmp_path: Path, table: str, problem: s
 def test_names_that_are_none() -> None:
     with pytest.raises(DataError, match="esc51: no such data set; known are: esc50"):
         find(".", "esc51")
-    with pytest.raises(DataError, match="yamnet: pretrained weights, not a data set"):
-        find(".", "yamnet")
-    with pytest.raises(DataError, match="esc50: a data set, not weights"):
-        find_file(".", "esc50")
-
-
-def test_weights_are_found_beside_the_data_sets(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no yamnet\.safetensors here; get it with"):
-        find_file(tmp_path, "yamnet")
-    for folder in ("weights", "yamnet"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "yamnet.safetensors").touch()
-        assert find_file(tmp_path, "yamnet").parent.name == folder

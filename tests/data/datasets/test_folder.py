@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avgan.data.datasets import find
-from avgan.data.datasets.folder import MIN_REST_S, cut, read_folder
+from avgan.data.datasets.folder import MIN_REST_S, check_labels, cut, read_folder
 from avgan.data.pairing import pair_within
 from avgan.errors import DataError
 
@@ -80,8 +80,10 @@ def test_problems_say_what_to_do(tmp_path: Path, tone: Maker) -> None:
     with pytest.raises(DataError, match="no recordings, videos or pictures; make one folder"):
         read_folder(tmp_path)
     tone(tmp_path / "loose.wav")
+    loose = read_folder(tmp_path)
+    assert [(clip.id, clip.label) for clip in loose.clips] == [("loose.wav@0", "")]
     with pytest.raises(DataError, match="files without a label folder; make one folder"):
-        read_folder(tmp_path)
+        check_labels(loose)
     tone(tmp_path / "bus" / "a.wav")
     with pytest.raises(DataError, match="only one label, 'bus'; a model needs two"):
         read_folder(tmp_path)

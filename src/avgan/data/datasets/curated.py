@@ -166,4 +166,5 @@ clip and file with its checksum, and one hash stands for all clips.
     matches=_matches,
     read=_read,
     verify=_verify,
+    has_pictures=True,
 )

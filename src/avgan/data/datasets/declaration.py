@@ -5,13 +5,15 @@ are done by `avgan.data.acquire` for all of them alike.
 """
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from avgan import download
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
+from avgan.scenes import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,13 @@ class Remote(download.Remote):
     """Number of leading folders to drop from the names in the zip."""
 
 
+def _no_problems(manifest: Manifest) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, kw_only=True)
-class Declaration:
-    """What a lawyer, a reviewer and a downloader ask about anything public that we use."""
+class Dataset:
+    """A public data set, or a layout of folders: what a lawyer, a reviewer, a downloader and a reader ask about it."""
 
     name: str
     title: str
@@ -44,33 +50,33 @@ class Declaration:
     """Names of the folder it may lie in; empty: its own name."""
     matches: Callable[[Path], bool]
     """Whether a folder holds it, judged by a marker file alone."""
-
-
-def _no_problems(manifest: Manifest) -> list[str]:
-    return []
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset(Declaration):
-    """A public data set, or a layout of folders."""
-
     read: Callable[[Path], Manifest]
     """The manifest of a folder; raises DataError with the next step where there is none."""
     verify: Callable[[Manifest], list[str]] = _no_problems
     """Problems in the rows themselves, such as counts that differ from the published ones."""
+    has_sounds: bool = True
+    has_pictures: bool = False
+    """Pictures of its own; sounds without are paired with those of another data set."""
+    label_kind: Literal["scene", "sound"] = "scene"
+    """What the labels name: scenes, or sounds that are heard in scenes."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where one would hear each label, for pairing with photographs; empty where labels are scenes, or unknown."""
 
+    @property
+    def scene_of_label(self) -> dict[str, str]:
+        """{label: scene of the photographs}. Raises DataError where the labels have none."""
+        if not self.places:
+            raise DataError(
+                f"{self.name}: its labels are not mapped to scenes of photographs; give videos, or pictures beside it"
+            )
+        return {label: place.scene for label, place in self.places.items()}
 
-@dataclass(frozen=True, kw_only=True)
-class Weights(Declaration):
-    """Pretrained weights in one safetensors file."""
-
-    filename: str
-    convert: Callable[[Path], None]
-    """Makes the file in a folder from the remotes downloaded there."""
-    verify: Callable[[Path], list[str]]
-    """In what respect a file is not the tested one."""
-    companions: tuple[Remote, ...] = ()
-    """Small files that lie beside it, such as the names of its classes. Not every use of the weights needs them."""
+    @property
+    def strong_labels(self) -> frozenset[str]:
+        """Labels that say well which place it is."""
+        return frozenset(
+            label for label, place in self.places.items() if place.strength == "strong"
+        )
 
 
 def read_table(

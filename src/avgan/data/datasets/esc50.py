@@ -10,7 +10,7 @@ from pathlib import Path
 from avgan.data.datasets.declaration import Dataset, Remote, read_table
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
-from avgan.scenes import ESC50_CLASSES
+from avgan.scenes import ESC50_CLASSES, ESC50_SCENE
 
 CLIP_S = 5.0
 NUM_CLIPS = 2000
@@ -103,4 +103,6 @@ anew by GitHub, so its checksum moves: a commit is pinned, and the table and cou
     matches=_matches,
     read=_read,
     verify=_verify,
+    label_kind="sound",
+    places=ESC50_SCENE,
 )

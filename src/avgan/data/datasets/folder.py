@@ -1,5 +1,6 @@
 """A folder of one's own: DIR/label/file, where the files are recordings, videos or pictures.
 
+Files in no label folder are unlabelled, where there is none: videos to learn to imagine from.
 Recordings and videos are cut into clips that do not overlap; a video's clip carries the frame at
 its middle, so its sound and picture are synchronous. Pictures beside recordings are paired with
 them by label. A source is a file.
@@ -35,18 +36,16 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
     """Return the clips of DIR/label/file, at most `window_s` long, sorted by path.
 
     Raises:
-        DataError: no files, no labels, fewer than two labels, or a file that cannot be decoded.
+        DataError: no files, only one label, or a file that cannot be decoded.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {_LAYOUT}")
     paths = list(_media(root))
     if not paths:
-        loose = any(_is_media(path) for path in root.iterdir())
-        problem = "files without a label folder" if loose else "no recordings, videos or pictures"
-        raise DataError(f"{root}: {problem}; {_LAYOUT}")
-    labels = {path.parent.name for path in paths}
-    if len(labels) < 2:
+        raise DataError(f"{root}: no recordings, videos or pictures; {_LAYOUT}")
+    labels = {_label(path, root) for path in paths}
+    if len(labels) < 2 and "" not in labels:
         raise DataError(
             f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell"
         )
@@ -62,14 +61,25 @@ def _is_media(path: Path) -> bool:
 
 
 def _media(root: Path) -> Iterator[Path]:
-    """All media of the label folders, in an order that is the same on every file system."""
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        yield from sorted(path for path in folder.iterdir() if _is_media(path))
+    """All media of the label folders, in an order that is the same on every file system; else those that lie loose."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    labelled = [path for folder in folders for path in sorted(folder.iterdir()) if _is_media(path)]
+    yield from labelled or sorted(path for path in root.iterdir() if _is_media(path))
+
+
+def _label(path: Path, root: Path) -> str:
+    return "" if path.parent == root else path.parent.name
+
+
+def check_labels(manifest: Manifest) -> None:
+    """Raise DataError where nothing says what the files are."""
+    if not manifest.labels:
+        raise DataError(f"{manifest.root}: files without a label folder; {_LAYOUT}")
 
 
 def _clips(path: Path, root: Path, window_s: float) -> Iterator[Clip]:
     relative = path.relative_to(root).as_posix()
-    label = path.parent.name
+    label = _label(path, root)
     if path.suffix.lower() in PICTURES:
         yield Clip(id=relative, source_id=relative, label=label, image_path=relative)
         return
@@ -144,4 +154,5 @@ split, so label folders need several files each.
     by_hand=_LAYOUT,
     matches=_matches,
     read=read_folder,
+    has_pictures=True,
 )

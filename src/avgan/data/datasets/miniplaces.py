@@ -73,4 +73,6 @@ checksum that we know of, so none is declared.
     matches=_matches,
     read=_read,
     verify=_verify,
+    has_sounds=False,
+    has_pictures=True,
 )

@@ -20,6 +20,7 @@ from avgan.data.datasets.tau import (
 )
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
+from avgan.scenes import TAU_SCENE
 
 NUM_CLIPS = {"train": 9185, "test": 4185, "unused": 1030}
 UNSEEN_CITY = "milan"
@@ -126,4 +127,5 @@ always stand in one part.
     matches=_matches,
     read=_read,
     verify=_verify,
+    places=TAU_SCENE,
 )

@@ -20,6 +20,7 @@ from avgan.data.datasets.tau import (
 )
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
+from avgan.scenes import TAU_SCENE
 
 NUM_TRAINING_CLIPS = 8646
 
@@ -137,4 +138,6 @@ run that has heard one of a test's locations in either set is refused.
     matches=_matches,
     read=_read,
     verify=_verify,
+    has_pictures=True,
+    places=TAU_SCENE,
 )
