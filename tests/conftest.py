@@ -339,17 +339,21 @@ TINY = {
     "data.window_s": "1.0",
     "data.validation_fraction": "0",
     "data.cache_gb": "0.1",
-    "front_end.n_fft": "512",
-    "front_end.window_length": "512",
-    "front_end.hop_length": "256",
-    "front_end.num_time_steps": "32",
-    "networks.vqvae.width": "8",
-    "networks.vqvae.num_residual_blocks": "1",
-    "networks.trunk.widths": "[4, 4, 8, 8]",
-    "networks.generator.hidden": "32",
-    "networks.critic.width": "4",
-    "networks.critic.num_kernels": "4",
-    "networks.classifier.kind": "linear",
+    "vqvae.network.width": "8",
+    "vqvae.network.num_residual_blocks": "1",
+    "imagination.trunk.front_end.n_fft": "512",
+    "imagination.trunk.front_end.window_length": "512",
+    "imagination.trunk.front_end.hop_length": "256",
+    "imagination.trunk.front_end.num_time_steps": "32",
+    "imagination.trunk.widths": "[4, 4, 8, 8]",
+    "imagination.generator.hidden": "32",
+    "imagination.critic.width": "4",
+    "imagination.critic.num_kernels": "4",
+    "imagination.flip": "true",
+    "imagination.ema_decay": "0.999",
+    "classifier.network.kind": "linear",
+    "classifier.num_views": "4",
+    "vqvae.flip": "true",
     "vqvae.num_steps": "5",
     "vqvae.batch_size": "4",
     "vqvae.revive_every": "2",
@@ -358,6 +362,8 @@ TINY = {
     "imagination.critic_steps": "2",
     "classifier.num_steps": "5",
     "classifier.batch_size": "4",
+    "rounds.num": "1",
+    "rounds.largest_gap": "null",
     "loop.precision": "32-true",
     "loop.channels_last": "false",
     "loop.log_every": "1",
@@ -369,10 +375,11 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., Any]:
-    """A function that gives the configuration of a run of seconds, with changes: `{"vqvae.beta": "2"}`."""
-    from avgan.config import RunConfig, override, preset
+    """A function that gives a recipe of seconds, with changes: `{"vqvae.beta": "2"}`."""
+    from avgan.config import Recipe, override
+    from avgan.presets import preset
 
-    def make(changes: Mapping[str, str] | None = None) -> RunConfig:
+    def make(changes: Mapping[str, str] | None = None) -> Recipe:
         return override(preset("paper_esc50"), TINY | dict(changes or {}))
 
     return make
@@ -382,7 +389,28 @@ def tiny_config() -> Callable[..., Any]:
 def tiny_run(
     tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> Path:
-    """A finished run of `tiny_config` on `tiny_videos`. Read it, do not change it."""
-    from avgan.training.run import train
+    """The finished runs of `tiny_config` on `tiny_videos`. Read them, do not change them."""
+    from avgan.training.recipe import train
 
     return train(tiny_config(), data=tiny_videos, out=tmp_path_factory.mktemp("run") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def with_origin() -> Callable[..., Any]:
+    """A function: a run that learnt from something else, `with_origin(described, data={...}, sources=...)`."""
+    from dataclasses import replace
+
+    from avgan.checkpoint import Checkpoint
+
+    def changed(
+        described: Checkpoint, *, data: Mapping[str, Any] = {}, **fields: Any
+    ) -> Checkpoint:
+        config = described.config
+        section = config.stage.data.model_copy(update=dict(data))
+        stage = config.stage.model_copy(update={"data": section})
+        origin = replace(
+            described.origin, config=config.model_copy(update={"stage": stage}), **fields
+        )
+        return replace(described, lineage=(*described.lineage[:-1], origin))
+
+    return changed

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avgan.ablations import ABLATIONS
-from avgan.config import preset
+from avgan.presets import preset
 
 
 def leaves(tree: dict, path: str = "") -> dict[str, object]:
@@ -23,7 +23,7 @@ def test_an_ablation_changes_what_it_says_and_nothing_else(name: str) -> None:
     ablation = ABLATIONS[name]
     assert ablation.asks.endswith("?")
     before = leaves(preset(ablation.base).model_dump(mode="json"))
-    after = leaves(ablation.configuration().model_dump(mode="json"))
+    after = leaves(ablation.recipe().model_dump(mode="json"))
     changed = {path: value for path, value in after.items() if before[path] != value}
     assert changed
     assert changed.keys() == ablation.settings.keys()

@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 PATH_ORDER = [
     "errors", "files", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-    "pictures", "report", "demo", "features", "data", "networks", "losses", "config", "ablations", "model",
+    "pictures", "report", "demo", "features", "data", "networks", "losses", "config", "presets", "ablations", "model",
     "checkpoint", "training", "baselines", "evaluation", "curation", "neighbours", "export", "quantize", "recipes",
     "web", "cli", "__main__",
 ]  # fmt: skip
@@ -129,7 +129,8 @@ def arrows_go_one_way(source: Path) -> list[str]:
 
 
 def networks_know_nobody(source: Path) -> list[str]:
-    """A network imports neither data nor another network; only an `__init__` gathers its own package."""
+    """A network imports neither data nor another network; an `__init__` gathers its own package, and what a package
+    declares of all its members, as `networks.trunks.trunk` does, they may import."""
     problems = []
     for module in modules(source):
         if module.layer != "networks":
@@ -138,7 +139,10 @@ def networks_know_nobody(source: Path) -> list[str]:
             gathers = module.path.name == "__init__.py" and item.target.startswith(
                 f"avgan.{module.name}."
             )
-            if item.layer == "data" or (item.layer == "networks" and not gathers):
+            parent = module.name.rpartition(".")[0]
+            declared = item.target.startswith(f"avgan.{parent}.{parent.rpartition('.')[2][:-1]}.")
+            own = gathers or (parent != "networks" and declared)
+            if item.layer == "data" or (item.layer == "networks" and not own):
                 problems.append(f"{module.at(item.line)}: a network imports {item.target}")
     return problems
 

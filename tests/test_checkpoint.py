@@ -11,37 +11,41 @@ from hypothesis import strategies as st
 from torch import nn
 
 from avgan import checkpoint
-from avgan.checkpoint import Checkpoint, Position, pack, unpack
-from avgan.config import override, preset
+from avgan.checkpoint import Checkpoint, Origin, pack, unpack
+from avgan.config import STAGES, Recipe, override
 from avgan.errors import CheckpointError
-from avgan.model import AVGAN, build
+from avgan.model import AVGAN
+from avgan.presets import preset
 
-CONFIG = override(
+RECIPE = override(
     preset("compact"),
     {
-        "networks.vqvae.width": "4",
-        "networks.trunk.widths": "[2, 2, 2, 2]",
-        "networks.generator.hidden": "4",
-        "networks.critic.width": "2",
+        "vqvae.network.width": "4",
+        "imagination.trunk.widths": "[2, 2, 2, 2]",
+        "imagination.generator.hidden": "4",
+        "imagination.critic.width": "2",
     },
 )
 LABELS = ("dog", "rain", "train")
 
 
-def describe(stage: str = "vqvae", step: int = 2) -> Checkpoint:
-    return Checkpoint(
-        config=CONFIG,
-        labels=LABELS,
-        scene_of_label={"dog": "yard", "rain": "field/wild", "train": "train_station/platform"},
-        position=Position(stage, step, ("vqvae",) if stage != "vqvae" else ()),
-        provenance={"sounds": "esc50 abc"},
-        sources=("1", "2"),
+def make(recipe: Recipe) -> AVGAN:
+    return AVGAN([recipe.run(kind) for kind in STAGES], len(LABELS))
+
+
+def describe(step: int = 2, *, finished: bool = False) -> Checkpoint:
+    """Of a classifier run with its two ancestors, which learnt from a source each."""
+    lineage = tuple(
+        Origin(RECIPE.run(kind), {"sounds": "esc50 abc"}, (f"source of {kind}",), ("aside",))
+        for kind in STAGES
     )
+    places = {"dog": "yard", "rain": "field/wild", "train": "train_station/platform"}
+    return Checkpoint(lineage, LABELS, places, step, finished, {"accuracy": 0.5})
 
 
 @pytest.fixture(scope="module")
 def networks() -> AVGAN:
-    return build(CONFIG, len(LABELS))
+    return make(RECIPE)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -126,9 +130,9 @@ def test_only_safetensors_and_json_are_written(tmp_path: Path, networks: AVGAN) 
 
 def test_a_run_keeps_the_newest_alone(tmp_path: Path, networks: AVGAN) -> None:
     folder = tmp_path / "checkpoint"
-    for stage, step in (("vqvae", 2), ("vqvae", 4), ("imagination", 1)):
-        checkpoint.save(folder, describe(stage, step), networks, {})
-    assert [path.name for path in folder.iterdir()] == ["imagination-000001"]
+    for step, finished in ((2, False), (4, False), (4, True)):
+        checkpoint.save(folder, describe(step, finished=finished), networks, {})
+    assert [path.name for path in folder.iterdir()] == ["000004-finished"]
 
 
 @pytest.mark.parametrize("failing", ["save_file", "_flush", "os.replace"])
@@ -147,7 +151,7 @@ def test_a_failure_while_writing_leaves_the_older_one(
     monkeypatch.undo()
     assert list(folder.iterdir()) == [older]
     assert checkpoint.newest(tmp_path) == older
-    assert checkpoint.load_networks(tmp_path)[1].position.step == 2
+    assert checkpoint.load_networks(tmp_path)[1].step == 2
 
 
 def test_what_a_killed_process_left_is_ignored_and_cleared(tmp_path: Path, networks: AVGAN) -> None:
@@ -156,7 +160,7 @@ def test_what_a_killed_process_left_is_ignored_and_cleared(tmp_path: Path, netwo
     half = folder / ".writing-x"
     half.mkdir()
     (half / "checkpoint.json").write_text("{}")
-    (folder / "vqvae-000009").mkdir()  # no checkpoint.json: it was being removed
+    (folder / "000009").mkdir()  # no checkpoint.json: it was being removed
     assert checkpoint.newest(tmp_path) == older
     newer = checkpoint.save(folder, describe(step=4), networks, {})
     assert list(folder.iterdir()) == [newer]
@@ -197,7 +201,7 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(
     tmp_path: Path, networks: AVGAN
 ) -> None:
     path = checkpoint.save(tmp_path, describe(), networks, {})
-    other = build(override(CONFIG, {"networks.vqvae.width": "8"}), len(LABELS))
+    other = make(override(RECIPE, {"vqvae.network.width": "8"}))
     with pytest.raises(CheckpointError, match="do not fit the configuration"):
         checkpoint.load_weights(path, other)
 
@@ -208,3 +212,27 @@ def test_another_format_is_refused(tmp_path: Path, networks: AVGAN) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     with pytest.raises(CheckpointError, match="format 99"):
         checkpoint.read(path)
+
+
+def test_a_description_names_what_all_ancestors_learnt_from_and_the_newest_of_each_stage() -> None:
+    described = describe()
+    assert described.sources == {f"source of {kind}" for kind in STAGES}
+    assert described.origin.config.stage.kind == "classifier"
+    assert described.imagination == RECIPE.imagination
+    assert described.front_end == RECIPE.imagination.trunk.front_end
+    pictures = Checkpoint(described.lineage[:1])
+    with pytest.raises(CheckpointError, match="this run of vqvae has no imagination"):
+        _ = pictures.front_end
+
+
+def test_a_parents_weights_go_to_the_networks_that_it_has(tmp_path: Path, networks: AVGAN) -> None:
+    """The rest keep their own, and so does the one that is said to be new."""
+    path = checkpoint.save(tmp_path, describe(), networks, {})
+    child = AVGAN([RECIPE.run(kind) for kind in STAGES], num_labels=5, seed=1)
+    own = {name: value.clone() for name, value in child.state_dict().items()}
+    checkpoint.load_weights(path, child, new="classifier")
+    for name, value in child.state_dict().items():
+        expected = own if name.startswith("classifier.") else networks.state_dict()
+        assert torch.equal(value, expected[name]), name
+    with pytest.raises(CheckpointError, match="do not fit"):
+        checkpoint.load_weights(path, child, new="")

@@ -38,7 +38,7 @@ def avgan(
 
 def settings(run: Path) -> Iterator[str]:
     """The --set options that turn the preset of a run into its configuration."""
-    from avgan.config import preset
+    from avgan.presets import preset
 
     def changes(ours: dict[str, Any], base: dict[str, Any], prefix: str) -> Iterator[str]:
         for name, value in ours.items():
@@ -47,7 +47,7 @@ def settings(run: Path) -> Iterator[str]:
             elif value != base[name]:
                 yield from ("--set", f"{prefix}{name}={json.dumps(value)}")
 
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "recipe.json").read_text())
     yield from changes(config, preset(config["preset"]).model_dump(mode="json"), "")
 
 
@@ -78,9 +78,9 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
         # a job started in the background ignores Ctrl-C, and its children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        folder = tmp_path / "mine" / "checkpoint"
+        folder = tmp_path / "mine" / "1-vqvae"
         until = time.monotonic() + 60
-        while not list(folder.glob("vqvae-*")) and time.monotonic() < until:
+        while not (folder / "metrics.jsonl").exists() and time.monotonic() < until:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -89,10 +89,10 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
         assert err.splitlines()[-1].startswith("avgan: interrupted; the same command goes on")
     out, lines = run(*train)
     assert out == "mine\n"
-    assert lines[0].startswith("4 labels (a, b, c, d); 4 clips and 4 pictures")
-    assert "going on with vqvae" in lines[1]
+    assert lines[0] == "vqvae: 4 pictures"
+    assert "going on at step" in lines[1], "before any checkpoint was due"
     assert "next: avgan evaluate mine" in lines[-1]
-    stages = ("vqvae ", "imagination ", "classifier ")
+    stages = ("vqvae", "imagination", "classifier")
     assert all(line.startswith(stages) for line in lines[2:-1])
     out, lines = run("evaluate", "mine", "--protocol", "holdout", "--data", tiny_videos)
     assert "4 clips" in out
@@ -110,14 +110,14 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
 def test_a_finished_run_says_what_comes_next(
     avgan: Callable[..., Outcome], tiny_run: Path, tiny_videos: Path
 ) -> None:
-    before = sorted(path.name for path in (tiny_run / "tensorboard").iterdir())
+    before = sorted(path.name for path in tiny_run.glob("*/tensorboard/*"))
     command = ["train", "--preset", "paper_esc50", "--data", tiny_videos, "-o", tiny_run]
     status, out, lines = avgan(*command, *settings(tiny_run))
     assert status == 0
     assert out == f"{tiny_run}\n"
-    assert "finished already" in lines[1]
-    assert "next: avgan evaluate" in lines[2]
-    assert sorted(path.name for path in (tiny_run / "tensorboard").iterdir()) == before
+    assert "finished already" in lines[0]
+    assert "next: avgan evaluate" in lines[1]
+    assert sorted(path.name for path in tiny_run.glob("*/tensorboard/*")) == before
     status, out, (line,) = avgan(*command, *settings(tiny_run), "--set", "imagination.gamma=7")
     assert (status, out) == (2, "")
     assert "imagination.gamma is 1.0 there and 7.0 here" in line
@@ -128,11 +128,13 @@ def test_a_first_start_that_failed_leaves_the_folder_free(
 ) -> None:
     command = ["train", "--preset", "paper_esc50", "--data", tiny_videos, "-o", "new"]
     command += settings(tiny_run)
-    assert avgan(*command, "--start-from", "nowhere")[0] == 1
-    status, _, lines = avgan(*command, "--set", "vqvae.num_steps=1", "--start-from", tiny_run)
+    assert avgan(*command, "--parent", "nowhere")[0] == 1
+    parent = tiny_run / "2-imagination"
+    status, _, lines = avgan(*command, "--set", "classifier.num_steps=1", "--parent", parent)
     assert status == 0
-    assert "going on with classifier" in lines[1]
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["vqvae"]["num_steps"] == 1
+    assert lines[0].startswith("classifier: 4 labels (a, b, c, d)")
+    recipe = json.loads((tmp_path / "new" / "recipe.json").read_text())
+    assert recipe["classifier"]["num_steps"] == 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_first_start_that_failed_leaves_the_folder_free(
         (["--set", "imagination.gama=0"], "did you mean imagination.gamma"),
         (["--set", "gamma=0"], "did you mean imagination.gamma?"),
         (["--set", "qwertz=0"], "first word must be one of"),
-        (["--set", "vqvae=3"], "such as vqvae.num_steps"),
+        (["--set", "vqvae=3"], "such as vqvae.kind"),
         (["--set", "vqvae.num_steps=many"], "vqvae.num_steps"),
         (["--set", "data.window_s=0.01"], "too short"),
     ],
@@ -182,8 +184,9 @@ def test_scores_of_other_data_are_refused(
 ) -> None:
     """Recordings that were kept aside and are not there would flatter or shame the run silently."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    (description,) = (run / "checkpoint").glob("*/checkpoint.json")
-    told = json.loads(description.read_text()) | {"kept_aside": ["a/0.mp4", "e/9.mp4"]}
+    (description,) = run.glob("3-*/checkpoint/*/checkpoint.json")
+    told = json.loads(description.read_text())
+    told["lineage"][-1]["kept_aside"] = ["a/0.mp4", "e/9.mp4"]
     description.write_text(json.dumps(told))
     command = ["evaluate", run, "--data", tiny_videos, "--protocol"]
     status, out, (line,) = avgan(*command, "holdout")
@@ -226,3 +229,17 @@ def test_a_place_that_cannot_be_written_is_one_line(
     status, out, (line,) = avgan("export", tiny_run, "-o", "file/bundle")
     assert (status, out) == (1, "")
     assert line.endswith("choose another place")
+
+
+def test_one_stage_alone_is_trained_and_says_what_may_follow(
+    avgan: Callable[..., Outcome], tiny_run: Path, tiny_videos: Path
+) -> None:
+    command = ["train", "--preset", "paper_esc50", "--data", tiny_videos, *settings(tiny_run)]
+    status, out, lines = avgan(*command, "--stage", "vqvae", "-o", "pictures")
+    assert (status, out) == (0, "pictures\n")
+    assert "avgan train --parent pictures" in lines[-1]
+    status, _, (line,) = avgan(*command, "--stage", "imagination", "-o", "alone")
+    assert status == 2
+    assert "name one with --parent" in line
+    chain = [*command, "--stage", "imagination", "-o", "sounds", "--parent", "pictures"]
+    assert avgan(*chain)[0] == 0

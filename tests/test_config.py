@@ -5,27 +5,35 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from avgan.config import PRESETS, RunConfig, from_tree, override, preset
+from avgan.config import STAGES, Recipe, override, parse
 from avgan.errors import ConfigError
-from avgan.model import build
+from avgan.model import AVGAN
+from avgan.networks.trunks.conv8 import Conv8Config
+from avgan.presets import PRESETS, preset
 
 SHRUNK = {
-    "networks.vqvae.width": "8",
-    "networks.vqvae.num_residual_blocks": "1",
-    "networks.trunk.widths": "[4, 4, 8, 8]",
-    "networks.generator.hidden": "16",
-    "networks.critic.width": "4",
-    "networks.classifier.widths": "[4, 4, 8, 8]",
+    "vqvae.network.width": "8",
+    "vqvae.network.num_residual_blocks": "1",
+    "imagination.generator.hidden": "16",
+    "imagination.critic.width": "4",
+    "classifier.network.widths": "[4, 4, 8, 8]",
 }
+
+
+def build(recipe: Recipe, num_labels: int, seed: int = 0) -> AVGAN:
+    return AVGAN([recipe.run(kind) for kind in STAGES], num_labels, seed)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_survives_json_and_builds(name: str) -> None:
-    config = preset(name)
-    assert config.preset == name
-    assert from_tree(json.loads(config.model_dump_json())) == config
+    recipe = preset(name)
+    assert recipe.preset == name
+    assert parse(Recipe, json.loads(recipe.model_dump_json())) == recipe
     assert PRESETS[name].__doc__, "a preset says what it costs and scores"
-    networks = build(override(config, SHRUNK), num_labels=3)
+    shrunk = override(recipe, SHRUNK)
+    if isinstance(shrunk.imagination.trunk, Conv8Config):
+        shrunk = override(shrunk, {"imagination.trunk.widths": "[4, 4, 8, 8]"})
+    networks = build(shrunk, num_labels=3)
     assert sum(p.numel() for p in networks.parameters()) < 4_000_000
 
 
@@ -48,10 +56,10 @@ def test_building_is_repeatable_and_leaves_the_global_seed_alone() -> None:
     [
         ("imagination.gamma", "0", 0.0),
         ("imagination.gamma_on", "features", "features"),
-        ("data.held_out_folds", '["1", "5"]', ("1", "5")),
+        ("classifier.data.held_out_folds", '["1", "5"]', ("1", "5")),
         ("vqvae.betas", "[0.9, 0.99]", (0.9, 0.99)),
-        ("networks.critic.hears", "true", True),
-        ("front_end.num_time_steps", "null", None),
+        ("imagination.critic.hears", "true", True),
+        ("imagination.trunk.front_end.num_time_steps", "null", None),
         ("vqvae.num_steps", "1e3", 1000),
     ],
 )
@@ -77,11 +85,11 @@ def test_a_setting_is_read_as_json_or_text(path: str, text: str, expected: objec
         ("imagination.gamma", "much", "imagination.gamma"),
         ("vqvae.learning_rate", "NaN", "vqvae.learning_rate"),
         ("vqvae.num_steps", "1.5", "vqvae.num_steps"),
-        ("networks.trunk.widths", "[1, 2]", "networks.trunk.widths"),
-        ("networks.trunk.kind", "resnet", "networks.trunk.kind"),
-        ("front_end.window_length", "4096", "front_end"),
+        ("imagination.generator.hidden", "[1, 2]", "imagination.generator.hidden"),
+        ("imagination.trunk.kind", "resnet", "no trunk is called 'resnet'"),
+        ("imagination.trunk.front_end.window_length", "4096", "front_end"),
         ("loop.precision", "16", "loop.precision"),
-        ("imagination.mismatch_weight", "0.5", "networks.critic.hears"),
+        ("imagination.mismatch_weight", "0.5", "critic.hears"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(path: str, text: str, named: str) -> None:
@@ -121,12 +129,42 @@ def test_an_unknown_preset_and_field_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"choose one of .*transfer"):
         preset("huge")
     with pytest.raises(ConfigError, match="speed"):
-        from_tree({"preset": "x", "speed": 3})
+        parse(Recipe, {"preset": "x", "speed": 3})
     with pytest.raises(ConfigError, match="preset"):
-        from_tree({})
+        parse(Recipe, {})
 
 
 def test_a_configuration_cannot_be_changed_in_place() -> None:
-    config = RunConfig(preset="x")
+    config = Recipe(preset="x")
     with pytest.raises(ValidationError):
         config.vqvae.num_steps = 3  # type: ignore[misc]
+
+
+def test_a_setting_of_the_data_is_that_of_all_stages() -> None:
+    recipe = override(preset("transfer"), {"data.window_s": "3", "vqvae.data.cache_gb": "1"})
+    assert [getattr(recipe, kind).data.window_s for kind in STAGES] == [3.0, 3.0, 3.0]
+    assert [getattr(recipe, kind).data.cache_gb for kind in STAGES] == [1.0, 4.0, 4.0]
+
+
+def test_another_kind_of_trunk_brings_its_own_settings() -> None:
+    settings = {"imagination.trunk.widths": "[4, 4, 8, 8]", "imagination.trunk.kind": "conv8"}
+    changed = override(preset("transfer"), settings)
+    assert changed.imagination.trunk == Conv8Config(widths=(4, 4, 8, 8))
+
+
+def test_the_papers_presets_add_nothing_of_ours() -> None:
+    """What the paper does not have is off: mirrored and sorted pictures, averages, copies, joint training."""
+    for recipe in (preset("paper_dcase"), preset("paper_esc50")):
+        vqvae, imagination, classifier = recipe.vqvae, recipe.imagination, recipe.classifier
+        assert (vqvae.flip, vqvae.l1_weight, vqvae.schedule) == (False, 0.0, "constant")
+        assert (imagination.flip, imagination.ema_decay, imagination.num_views) == (False, 0.0, 0)
+        assert (imagination.typical, imagination.num_looks) == (1.0, 0)
+        assert not imagination.critic.hears
+        assert (classifier.mode, classifier.num_views, classifier.network.kind) == (
+            "frozen",
+            1,
+            "conv8",
+        )
+        assert (classifier.mixup, classifier.label_smoothing, classifier.ema_decay) == (0, 0, 0)
+        assert imagination.trunk == Conv8Config()
+        assert recipe.rounds.num > 1

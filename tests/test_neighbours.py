@@ -1,7 +1,7 @@
 """Which clips a bundle is given as neighbours: those that its run was trained on, heard as the bundle hears."""
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,16 @@ import pytest
 
 from avgan import neighbours
 from avgan.audio import read_audio
-from avgan.checkpoint import Checkpoint, Position
+from avgan.checkpoint import Checkpoint, Origin
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.neighbours import find_own, training_clips
 
 
 def described(labels: tuple[str, ...], sources: tuple[str, ...]) -> Checkpoint:
-    from avgan.config import preset
+    from avgan.presets import preset
 
-    return Checkpoint(preset("compact"), labels, None, Position("classifier", 1), sources=sources)
+    return Checkpoint((Origin(preset("compact").run("classifier"), sources=sources),), labels)
 
 
 def sounds(*clips: tuple[str, str, str]) -> Manifest:
@@ -46,10 +46,8 @@ def test_of_too_many_all_labels_keep_some(monkeypatch: pytest.MonkeyPatch) -> No
     assert Counter(clip.label for clip in found) == {"sea": 4, "street": 2}
 
 
-def test_other_data_are_refused(tiny_videos: Path) -> None:
-    run = described(("a", "b"), ("someone else's",))
-    folder = run.config.data.model_copy(update={"sounds": "folder", "images": "folder"})
-    run = replace(run, config=run.config.model_copy(update={"data": folder}))
+def test_other_data_are_refused(tiny_videos: Path, with_origin: Callable[..., Checkpoint]) -> None:
+    run = with_origin(described(("a", "b"), ("someone else's",)), data={"sounds": "folder"})
     with pytest.raises(DataError, match="holds no recording that the run was trained on"):
         find_own(run, tiny_videos)
 

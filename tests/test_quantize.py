@@ -12,14 +12,14 @@ import pytest
 from avgan.audio import read_audio
 from avgan.cli import main
 from avgan.demo import write_recordings
-from avgan.errors import BundleError, DataError
+from avgan.errors import BundleError, CheckpointError
 from avgan.export import INNER, export_bundle
 from avgan.quantize import heavy_layers, quantize, quantize_bundle
 from avgan.runtime import installed, load
 from avgan.runtime.bundle import MODEL_FILE, open_bundle
 from avgan.runtime.graph import cut
 from avgan.runtime.network import Network
-from avgan.training.run import train
+from avgan.training.recipe import train
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_bundle_beside_its_bundle(run: Path, tiny_videos: Path, tmp_path: Path
     tone = (0.3 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
     found, expected = model.classify(tone, 16_000), other.classify(tone, 16_000)
     assert found.scenes[expected.scene] == pytest.approx(expected.probability, abs=0.2)
-    with pytest.raises(DataError):
+    with pytest.raises(CheckpointError):
         quantize_bundle(full, tmp_path / "x", run=tmp_path, data=tiny_videos)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").touch()

@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 
-from avgan.config import RunConfig, override, preset
+from avgan.config import Recipe, override
+from avgan.presets import preset
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A preset with other settings, and the question that they answer."""
+    """A recipe with other settings, and the question that they answer."""
 
     asks: str
     settings: dict[str, str]
     base: str = "transfer"
 
-    def configuration(self) -> RunConfig:
-        """The whole configuration."""
+    def recipe(self) -> Recipe:
+        """The whole recipe."""
         return override(preset(self.base), self.settings)
 
 
@@ -29,11 +30,11 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "shuffled-pairs": Ablation(
         "is it the right pictures that help, or any?",
-        {"data.pairs": "shuffled"},
+        {"imagination.data.pairs": "shuffled"},
     ),
     "strong-pairs": Ablation(
         "are pictures of a place worth showing where the sound says little of it?",
-        {"data.pairs": "strong"},
+        {"imagination.data.pairs": "strong"},
     ),
     "no-critic": Ablation(
         "what does the critic add to the reconstruction?",
@@ -45,16 +46,16 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "no-minibatch": Ablation(
         "is minibatch discrimination needed against collapse?",
-        {"networks.critic.num_kernels": "0"},
+        {"imagination.critic.num_kernels": "0"},
     ),
-    "codes-8": Ablation("how many codes?", {"networks.vqvae.num_codes": "8"}),
-    "codes-16": Ablation("how many codes (the paper's)?", {"networks.vqvae.num_codes": "16"}),
-    "codes-64": Ablation("how many codes?", {"networks.vqvae.num_codes": "64"}),
-    "codes-512": Ablation("how many codes?", {"networks.vqvae.num_codes": "512"}),
+    "codes-8": Ablation("how many codes?", {"vqvae.network.num_codes": "8"}),
+    "codes-16": Ablation("how many codes (the paper's)?", {"vqvae.network.num_codes": "16"}),
+    "codes-64": Ablation("how many codes?", {"vqvae.network.num_codes": "64"}),
+    "codes-512": Ablation("how many codes?", {"vqvae.network.num_codes": "512"}),
     "code-dim-1": Ablation(
         "how many numbers a code (the paper's)?",
-        {"networks.vqvae.code_dim": "1"},
+        {"vqvae.network.code_dim": "1"},
     ),
-    "code-dim-16": Ablation("how many numbers a code?", {"networks.vqvae.code_dim": "16"}),
+    "code-dim-16": Ablation("how many numbers a code?", {"vqvae.network.code_dim": "16"}),
 }
 """By name. `compact` tells what the trunk is worth, `cnn9`, which hears the log-mel itself, what imagining is."""

@@ -1,11 +1,12 @@
-"""Checkpoints: weights, configuration, labels and the loop's whole state, in safetensors and JSON, never half-written.
+"""Checkpoints: weights, the configurations of a run and its ancestors, the loop's state; safetensors and JSON.
 
-    RUN/checkpoint/<stage>-<step>/
-        networks.safetensors   the weights of all networks
+    RUN/checkpoint/<step>/
+        networks.safetensors   the weights of all networks, those of the ancestors too
         state.safetensors      optimisers and moving averages
-        checkpoint.json        configuration, labels, where the loop stands, the state's shape
+        checkpoint.json        lineage, labels, where the loop stands, the state's shape
 
-A checkpoint is written beside its place and renamed; the rename is what makes it exist. A run keeps the newest one.
+A checkpoint is written beside its place and renamed; the rename is what makes it exist. A run keeps the newest one. The
+folder of a recipe holds its runs, numbered in their order; whoever reads a run may name either.
 """
 
 import json
@@ -14,51 +15,110 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgan.config import RunConfig, from_tree
+from avgan.config import (
+    ClassifierSection,
+    ImaginationSection,
+    RunConfig,
+    StageSection,
+    VQVAESection,
+    parse,
+)
 from avgan.errors import CheckpointError
-from avgan.model import AVGAN, build
+from avgan.features import FrontEndConfig
+from avgan.model import AVGAN
 
-FORMAT = 1
+FORMAT = 2
 TENSOR_MARK = "__tensor__"
+RECIPE = "recipe.json"
+"""Marks the folder of a recipe."""
+
+Section = TypeVar("Section", bound=StageSection)
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a run stands: `step` steps of `stage` are done; stages in `finished` are done altogether."""
+class Origin:
+    """A run as its descendants know it: what it was and what it learnt from."""
 
-    stage: str
-    step: int
-    finished: tuple[str, ...] = ()
+    config: RunConfig
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Names and hashes of the data, version, hash of the parent's weights."""
+    sources: tuple[str, ...] = ()
+    """Source ids of the recordings and videos it was trained on; the leakage guard goes by them."""
+    kept_aside: tuple[str, ...] = ()
+    """Source ids of the recordings training was watched with."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run is, but for its data."""
+    """All that a run is, but for its data and weights."""
 
-    config: RunConfig
-    labels: tuple[str, ...]
-    scene_of_label: dict[str, str] | None
-    position: Position
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes of the data, versions, seed."""
-    sources: tuple[str, ...] = ()
-    """Source ids of the recordings it was trained on; the leakage guard goes by them."""
-    kept_aside: tuple[str, ...] = ()
-    """Source ids of the recordings training was watched with."""
+    lineage: tuple[Origin, ...]
+    """The run and its ancestors, the first of them first."""
+    labels: tuple[str, ...] = ()
+    scene_of_label: dict[str, str] | None = None
+    step: int = 0
+    """So many steps are done."""
+    finished: bool = False
+    measured: dict[str, float] = field(default_factory=dict)
+    """What the stage says of itself at its end."""
+
+    @property
+    def origin(self) -> Origin:
+        """The run itself."""
+        return self.lineage[-1]
+
+    @property
+    def config(self) -> RunConfig:
+        return self.origin.config
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """What the run or any of its ancestors was trained on."""
+        return frozenset(source for origin in self.lineage for source in origin.sources)
+
+    @property
+    def imagination(self) -> ImaginationSection:
+        """The settings that the generator was last taught to imagine with."""
+        return self._stage(ImaginationSection)
+
+    @property
+    def vqvae(self) -> VQVAESection:
+        return self._stage(VQVAESection)
+
+    @property
+    def classifier(self) -> ClassifierSection:
+        return self._stage(ClassifierSection)
+
+    @property
+    def front_end(self) -> FrontEndConfig:
+        return self.imagination.trunk.front_end
+
+    @property
+    def window_s(self) -> float:
+        """Length of sound that the run takes."""
+        return self.config.stage.data.window_s
+
+    def _stage(self, kind: type[Section]) -> Section:
+        for origin in reversed(self.lineage):
+            if isinstance(origin.config.stage, kind):
+                return origin.config.stage
+        wanted = kind.model_fields["kind"].default
+        raise CheckpointError(
+            f"this run of {self.config.stage.kind} has no {wanted} in it; train one with it as --parent"
+        )
 
 
 def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
     """Write a checkpoint under `folder` and remove the older ones. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    position = checkpoint.position
-    final = folder / f"{position.stage}-{position.step:06d}"
+    final = folder / f"{checkpoint.step:06d}{'-finished' if checkpoint.finished else ''}"
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         weights = {name: value.contiguous() for name, value in networks.state_dict().items()}
@@ -80,9 +140,23 @@ def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[
     return final
 
 
+def runs_of(recipe: Path) -> list[Path]:
+    """The runs in the folder of a recipe, in the order of their numbers."""
+    numbered = [path for path in recipe.glob("[0-9]*-*") if path.is_dir()]
+    return sorted(numbered, key=lambda path: int(path.name.split("-")[0]))
+
+
+def folder_of(run: Path) -> Path:
+    """The folder of a run itself: of a recipe, that of its last run with a checkpoint."""
+    if (run / RECIPE).exists():
+        begun = [path for path in runs_of(run) if newest(path) is not None]
+        return begun[-1] if begun else run
+    return run
+
+
 def newest(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run, or None."""
-    folder = run / "checkpoint"
+    """The newest complete checkpoint of a run, or of the last run of a recipe that has one; else None."""
+    folder = folder_of(run) / "checkpoint"
     complete = [path for path in folder.glob("[!.]*") if (path / "checkpoint.json").exists()]
     return max(
         complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None
@@ -94,32 +168,65 @@ def read(path: Path) -> Checkpoint:
     return _from_json(_read_json(path), path)
 
 
+def describe(run: Path) -> Checkpoint:
+    """The description of a run folder's newest checkpoint. Raises CheckpointError."""
+    return read(_newest(run))
+
+
+def describe_finished(run: Path) -> Checkpoint:
+    """The same of a run that can name labels. Raises CheckpointError where its training is not finished."""
+    described = describe(run)
+    if not described.finished or not isinstance(described.config.stage, ClassifierSection):
+        raise CheckpointError(
+            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
+        )
+    return described
+
+
 def load_state(path: Path) -> dict[str, Any]:
     """The loop's state of a checkpoint folder, as it was given to `save`."""
     state: dict[str, Any] = unpack(_load(path / "state.safetensors"), _read_json(path)["state"])
     return state
 
 
-def load_weights(path: Path, networks: nn.Module) -> None:
-    """Put the weights of a checkpoint folder into networks of the same sizes."""
+def load_weights(path: Path, networks: nn.Module, *, new: str | None = None) -> None:
+    """Put the weights of a checkpoint folder into networks of the same sizes.
+
+    `new`: the networks are a child's; what the parent lacks keeps its own weights, as does the network of this name.
+    """
+    weights = _load(path / "networks.safetensors")
+    if new is not None:
+        kept = {name: value for name, value in weights.items() if not name.startswith(f"{new}.")}
+        weights = {**networks.state_dict(), **kept}
     try:
-        networks.load_state_dict(_load(path / "networks.safetensors"))
+        networks.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(
-            f"{path}: the weights do not fit the configuration ({reason}); was config.json edited?"
+            f"{path}: the weights do not fit the configuration ({reason}); give networks the sizes they have there"
         ) from None
 
 
 def load_networks(run: Path) -> tuple[AVGAN, Checkpoint]:
     """The networks of a run folder, in evaluation mode, and what is known of them. Raises CheckpointError."""
+    path = _newest(run)
+    checkpoint = read(path)
+    networks = AVGAN([origin.config for origin in checkpoint.lineage], len(checkpoint.labels))
+    load_weights(path, networks)
+    return networks.eval(), checkpoint
+
+
+def load_finished(run: Path) -> tuple[AVGAN, Checkpoint]:
+    """The same of a run that can name labels. Raises CheckpointError where its training is not finished."""
+    describe_finished(run)
+    return load_networks(run)
+
+
+def _newest(run: Path) -> Path:
     path = newest(run)
     if path is None:
         raise CheckpointError(f"{run}: no checkpoint here; train one with `avgan train -o {run}`")
-    checkpoint = read(path)
-    networks = build(checkpoint.config, len(checkpoint.labels))
-    load_weights(path, networks)
-    return networks.eval(), checkpoint
+    return path
 
 
 def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
@@ -153,17 +260,13 @@ def unpack(tensors: dict[str, Tensor], skeleton: Any) -> Any:
 
 
 def _to_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "config": checkpoint.config.model_dump(mode="json"),
-        "labels": list(checkpoint.labels),
-        "scene_of_label": checkpoint.scene_of_label,
-        "position": asdict(checkpoint.position),
-        "provenance": checkpoint.provenance,
-        "sources": list(checkpoint.sources),
-        "kept_aside": list(checkpoint.kept_aside),
-        "torch": torch.__version__,
-    }
+    lineage = [
+        asdict(origin) | {"config": origin.config.model_dump(mode="json")}
+        for origin in checkpoint.lineage
+    ]
+    return (
+        {"format": FORMAT, "torch": torch.__version__} | asdict(checkpoint) | {"lineage": lineage}
+    )
 
 
 def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
@@ -171,15 +274,22 @@ def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: checkpoint format {tree.get('format')!r} is not {FORMAT}; train again with this version"
         )
-    position = tree["position"]
+    lineage = tuple(
+        Origin(
+            config=parse(RunConfig, origin["config"]),
+            provenance=origin["provenance"],
+            sources=tuple(origin["sources"]),
+            kept_aside=tuple(origin["kept_aside"]),
+        )
+        for origin in tree["lineage"]
+    )
     return Checkpoint(
-        config=from_tree(tree["config"]),
+        lineage=lineage,
         labels=tuple(tree["labels"]),
         scene_of_label=tree["scene_of_label"],
-        position=Position(position["stage"], position["step"], tuple(position["finished"])),
-        provenance=tree["provenance"],
-        sources=tuple(tree["sources"]),
-        kept_aside=tuple(tree["kept_aside"]),
+        step=tree["step"],
+        finished=tree["finished"],
+        measured=tree["measured"],
     )
 
 

@@ -14,7 +14,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
-from avgan.config import RunConfig
 from avgan.data.datasets import declaration
-from avgan.errors import BundleError, CheckpointError
+from avgan.errors import BundleError
 from avgan.evaluation.honesty.calibration import Fitted, calibrate
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
-from avgan.networks.trunks import VECTOR_SIZE
-from avgan.networks.trunks.yamnet import PATCH
+from avgan.networks.trunks import TrunkConfig
 from avgan.runtime.bundle import Bundle, Card
 from avgan.runtime.neighbours import NEIGHBOURS_FILE
 from avgan.runtime.unknown import KNOWN_FILE
-from avgan.training.run import NAMES
+from avgan.training.recipe import recipe_of
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -61,7 +60,7 @@ class Shipped(nn.Module):
     def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
         networks = self.networks
         log_mel = networks.log_mel(waveform)
-        heard = networks.generator.hear(log_mel)
+        heard = networks.generator.embed(log_mel)
         imagined = networks.imagine(heard)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
         return (
@@ -92,24 +91,20 @@ def export_bundle(
     """
     if out.exists() and not replaceable(out):
         raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
-    networks, described = checkpoint.load_networks(run)
-    if described.position.finished != NAMES:
-        raise CheckpointError(
-            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
-        )
+    networks, described = checkpoint.load_finished(run)
     own = None if data is None else find_own(described, data)
-    if fitted is None and data is not None and described.kept_aside:
+    if fitted is None and data is not None and described.origin.kept_aside:
         fitted = calibrate(run, data)
     networks.cpu()
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0
     shipped = Shipped(networks, temperature).eval()
-    fixed_length = described.config.front_end.num_time_steps is not None
+    fixed_length = described.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
     try:
         graph = folder / "model.onnx"
-        length = round(described.config.data.window_s * described.config.front_end.sample_rate_hz)
+        length = round(described.window_s * described.front_end.sample_rate_hz)
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
@@ -281,11 +276,8 @@ def make_card(
     described: Checkpoint, name: str, fixed_length: bool, parity: dict[str, float], measured: dict
 ) -> dict[str, Any]:
     """What a reader must know of a bundle: labels, input, what was measured, data, licences."""
-    config = described.config
-    names = [config.data.sounds, config.data.images]
-    if config.networks.trunk.kind == "yamnet":
-        names.append("yamnet")
-    data = list(_data_cards(names))
+    data = list(data_cards(described))
+    trunk = described.imagination.trunk
     return {
         "format": 2,
         "name": name,
@@ -294,10 +286,10 @@ def make_card(
         "labels": list(described.labels),
         "label_kind": "sound" if described.scene_of_label else "scene",
         "scene_of_label": described.scene_of_label,
-        "sample_rate_hz": config.front_end.sample_rate_hz,
-        "window_s": config.data.window_s,
+        "sample_rate_hz": described.front_end.sample_rate_hz,
+        "window_s": described.window_s,
         "fixed_length": fixed_length,
-        "patch": describe_patch(config),
+        "patch": describe_patch(trunk),
         "short_clip_fill": "repeat",
         "measured": measured,
         "parity": parity,
@@ -307,19 +299,20 @@ def make_card(
             "weights": f"bound by the terms of what they were trained on: {short_names(data)}",
         },
         "trained": {
-            "config": config.model_dump(mode="json"),
-            "provenance": described.provenance,
+            "front_end": described.front_end.model_dump(mode="json"),
+            "recipe": recipe_of(described).model_dump(mode="json"),
+            "provenance": {
+                origin.config.stage.kind: origin.provenance for origin in described.lineage
+            },
         },
     }
 
 
-def describe_patch(config: RunConfig) -> dict[str, int] | None:
+def describe_patch(trunk: TrunkConfig) -> dict[str, int] | None:
     """How windows can share what was heard (`runtime.bundle.Patch`): where the trunk averages over patches."""
-    front_end = config.front_end
-    if config.networks.trunk.kind != "yamnet" or front_end.centre or front_end.num_time_steps:
+    if trunk.patch_samples is None:
         return None
-    num_samples = (PATCH - 1) * front_end.hop_length + front_end.n_fft
-    return {"num_samples": num_samples, "num_averaged": VECTOR_SIZE}
+    return {"num_samples": trunk.patch_samples, "num_averaged": trunk.vector_size}
 
 
 def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:
@@ -339,10 +332,24 @@ def short_names(data: list[dict[str, str]]) -> str:
     return ", ".join(source["name"].split(",")[0] for source in data)
 
 
-def _data_cards(names: Iterable[str]) -> Iterable[dict[str, str]]:
+def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
+    """Name, licence and address of all that a run and its ancestors learnt from, the trunk's own training too."""
+    stages = [origin.config.stage for origin in reversed(described.lineage)]
+    names = [
+        name
+        for stage in stages
+        for name, used in (
+            (stage.data.sounds, stage.kind != "vqvae"),
+            (stage.data.images, stage.kind != "classifier"),
+        )
+        if used
+    ]
     for name in dict.fromkeys(names):
         declared = declaration(name)
         yield {"name": declared.title, "licence": declared.licence, "address": declared.address}
+    pretrained = described.imagination.trunk.pretrained
+    if pretrained is not None:
+        yield asdict(pretrained)
 
 
 def _session(path: Path) -> Any:

@@ -1,19 +1,28 @@
-"""All networks of a run together: a waveform in, what is imagined out.
+"""The networks of a run and its ancestors together: a waveform in, what is imagined out.
 
-Shapes: B batch, L samples, F mel bands, T time steps, D code dimension, H W grid, N labels.
+Shapes: B batch, L samples, C embedding, D code dimension, H W grid, N labels.
 """
 
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from avgan.config import RunConfig
+from avgan.config import (
+    STAGES,
+    ClassifierSection,
+    ImaginationSection,
+    RunConfig,
+    StageSection,
+    VQVAESection,
+)
 from avgan.features import LogMel
 from avgan.networks.classifier import build_classifier
 from avgan.networks.critic import Critic
 from avgan.networks.generator import Generator
-from avgan.networks.trunks import VECTOR_SIZE, build_trunk
 from avgan.networks.vqvae import VQVAE
 
 
@@ -32,35 +41,63 @@ class Imagined:
 
 
 class AVGAN(nn.Module):
-    """Front end, VQ-VAE, generator, critic and classifier as a configuration says."""
+    """The networks that a chain of runs has trained so far.
 
-    def __init__(self, config: RunConfig, num_labels: int) -> None:
+    A run of pictures has `vqvae` alone; imagination adds `log_mel`, `generator` and `critic`, the classifier stage
+    `classifier`. Each is made with weights of its own, the same for the same seed whatever else is made.
+    """
+
+    log_mel: LogMel
+    vqvae: VQVAE
+    generator: Generator
+    critic: Critic
+    classifier: nn.Module
+
+    def __init__(self, lineage: Sequence[RunConfig], num_labels: int, seed: int = 0) -> None:
         super().__init__()
-        self.log_mel = LogMel(config.front_end)
-        self.vqvae = VQVAE(config.networks.vqvae)
-        code_dim = config.networks.vqvae.code_dim
-        self.generator = Generator(
-            config.networks.generator,
-            build_trunk(config.networks.trunk),
-            vector_size=VECTOR_SIZE,
-            code_dim=code_dim,
-        )
-        self.critic = Critic(config.networks.critic, code_dim, self.generator.heard_size)
-        self.classifier = build_classifier(config.networks.classifier, code_dim, num_labels)
+        stages: dict[str, StageSection] = {run.stage.kind: run.stage for run in lineage}
+        vqvae, imagination, classifier = (stages.get(kind) for kind in STAGES)
+        assert isinstance(vqvae, VQVAESection)
+        code_dim = vqvae.network.code_dim
+        self.vqvae = seeded(seed, "vqvae", lambda: VQVAE(vqvae.network))
+        if isinstance(imagination, ImaginationSection):
+            trunk = imagination.trunk
+            self.log_mel = LogMel(trunk.front_end)
+            self.generator = seeded(
+                seed,
+                "generator",
+                lambda: Generator(
+                    imagination.generator,
+                    trunk.build(),
+                    vector_size=trunk.vector_size,
+                    code_dim=code_dim,
+                ),
+            )
+            size = self.generator.embedding_size
+            self.critic = seeded(seed, "critic", lambda: Critic(imagination.critic, code_dim, size))
+        if isinstance(classifier, ClassifierSection):
+            self.classifier = seeded(
+                seed,
+                "classifier",
+                lambda: build_classifier(classifier.network, code_dim, num_labels),
+            )
 
     def forward(self, waveform: Tensor) -> Imagined:
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
-        return self.imagine(self.generator.hear(self.log_mel(waveform)))
+        return self.imagine(self.generator.embed(self.log_mel(waveform)))
 
-    def imagine(self, heard: Tensor) -> Imagined:
-        """What was heard (B, C) -> features, label, codes and picture."""
-        features = self.generator.imagine(heard)
+    def imagine(self, embedding: Tensor) -> Imagined:
+        """embedding (B, C) -> features, label, codes and picture."""
+        features = self.generator.imagine(embedding)
         codes = self.vqvae.quantizer.encode(features)
         return Imagined(features, self.classifier(features), codes, self.vqvae.draw_codes(codes))
 
 
-def build(config: RunConfig, num_labels: int, seed: int | None = None) -> AVGAN:
-    """Networks with fresh weights, the same for the same seed (the run's own unless given)."""
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def seeded(seed: int, name: str, make: Callable[[], Network]) -> Network:
+    """A network with the initial weights that belong to its name and a seed; torch's own generator is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.loop.seed if seed is None else seed)
-        return AVGAN(config, num_labels)
+        torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+        return make()

@@ -23,7 +23,7 @@ MAX_CLIPS = 2_000
 
 def find_own(described: Checkpoint, data: Path) -> Manifest:
     """The clips that a run was trained on, at most MAX_CLIPS. Raises DataError where `data` holds none of them."""
-    sounds = read_sounds(described.config.data, data)
+    sounds = read_sounds(described.config.stage.data, data)
     clips = training_clips(sounds, described)
     if not clips:
         raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
@@ -48,7 +48,7 @@ def imagine_all(sounds: Manifest, bundle: Bundle, codebook: np.ndarray) -> Neigh
 
 def training_clips(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     """The clips that a run was trained on, at most MAX_CLIPS, by id."""
-    sources = set(described.sources)
+    sources = set(described.origin.sources)
     seen: Counter[str] = Counter()
     found: list[tuple[int, Clip]] = []
     for clip in sorted(sounds.clips, key=lambda clip: clip.id):

@@ -45,8 +45,8 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     if out.exists() and not replaceable(out):
         raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
     bundle = open_bundle(full)
-    described = _described(run)
-    sounds = read_sounds(described.config.data, data)
+    described = checkpoint.describe(run)
+    sounds = read_sounds(described.config.stage.data, data)
     clips = training_clips(sounds, described)
     if not clips:
         raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
@@ -142,7 +142,7 @@ def unhalve(model: Any, names: Iterable[str]) -> None:
 
 def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     """The clips that a run has never heard, of the folds it held out, or else of what it kept aside."""
-    folds, aside = described.config.data.held_out_folds, set(described.kept_aside)
+    folds, aside = described.config.stage.data.held_out_folds, set(described.origin.kept_aside)
     chosen = [clip for clip in sounds.clips if clip.audio_path and clip.label in described.labels]
     if folds:
         return [clip for clip in chosen if clip.fold in folds]
@@ -189,13 +189,6 @@ def _answers(
     ]
     labels = np.array([int(probabilities.argmax()) for probabilities, _ in answers])
     return labels, np.concatenate([codes for _, codes in answers])
-
-
-def _described(run: Path) -> Checkpoint:
-    path = checkpoint.newest(run)
-    if path is None:
-        raise DataError(f"{run}: no checkpoint here; give a run folder made by `avgan train`")
-    return checkpoint.read(path)
 
 
 class _Clips:

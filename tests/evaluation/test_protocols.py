@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,21 +11,25 @@ import soundfile
 import torch
 
 from avgan import checkpoint
-from avgan.checkpoint import Checkpoint, Position
+from avgan.checkpoint import Checkpoint
+from avgan.config import Recipe
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import CheckpointError, ConfigError, DataError, LeakageError
 from avgan.evaluation import protocols
 from avgan.evaluation.protocols import (
     Scored,
     evaluate,
-    fold_config,
+    fold_recipe,
     held_out,
+    last_without,
     score,
     score_fold,
     summarise,
 )
 from avgan.model import AVGAN
-from avgan.training.run import NAMES
+from avgan.training.recipe import recipe_of
+
+Change = Callable[..., Checkpoint]
 
 
 @pytest.fixture
@@ -42,15 +45,11 @@ def folded(tmp_path: Path, rng: np.random.Generator) -> Manifest:
 
 
 @pytest.fixture
-def trained(tiny_run: Path, folded: Manifest) -> tuple[AVGAN, Checkpoint]:
+def trained(tiny_run: Path, folded: Manifest, with_origin: Change) -> tuple[AVGAN, Checkpoint]:
     """Networks that were trained on folds 1 and 2 and on nothing of fold 3."""
     networks, described = checkpoint.load_networks(tiny_run)
-    data = described.config.data.model_copy(update={"held_out_folds": ("3",)})
-    return networks, replace(
-        described,
-        config=described.config.model_copy(update={"data": data}),
-        sources=tuple(clip.source_id for clip in folded.clips if clip.fold != "3"),
-    )
+    sources = tuple(clip.source_id for clip in folded.clips if clip.fold != "3")
+    return networks, with_origin(described, data={"held_out_folds": ("3",)}, sources=sources)
 
 
 def test_only_the_held_out_fold_is_scored(
@@ -69,11 +68,15 @@ def test_only_the_held_out_fold_is_scored(
     np.testing.assert_allclose(scored.probabilities[1], alone[0].numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("generation", [0, 1, 2])
 def test_a_source_that_was_trained_on_is_refused(
-    trained: tuple[AVGAN, Checkpoint], folded: Manifest
+    generation: int, trained: tuple[AVGAN, Checkpoint], folded: Manifest
 ) -> None:
+    """Whichever of the runs learnt from it: pictures, imagination or the classifier."""
     networks, described = trained
-    leaky = replace(described, sources=(*described.sources, "s9"))
+    lineage = list(described.lineage)
+    lineage[generation] = replace(lineage[generation], sources=("s9",))
+    leaky = replace(described, lineage=tuple(lineage))
     with pytest.raises(LeakageError, match="'s9' stands in training and test"):
         score(networks, leaky, held_out(folded, ("3",)), name="3")
 
@@ -93,12 +96,11 @@ def test_a_run_without_folds_is_scored_on_what_it_kept_aside(
     tmp_path: Path,
     trained: tuple[AVGAN, Checkpoint],
     folded: Manifest,
+    with_origin: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     networks, described = trained
-    data = described.config.data.model_copy(update={"held_out_folds": ()})
-    config = described.config.model_copy(update={"data": data})
-    aside = replace(described, config=config, kept_aside=("s8", "s11"))
+    aside = with_origin(described, data={"held_out_folds": ()}, kept_aside=("s8", "s11"))
     checkpoint.save(tmp_path / "checkpoint", aside, networks, {})
     monkeypatch.setattr(protocols, "read_sounds", lambda *_: folded)
     report = evaluate(tmp_path, protocol="holdout", data=tmp_path)
@@ -119,7 +121,7 @@ def test_what_a_data_set_leaves_for_a_test_is_scored_and_nothing_else(
     trained: tuple[AVGAN, Checkpoint], folded: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks, described = trained
-    monkeypatch.setattr(protocols, "load_finished", lambda run: (networks, described))
+    monkeypatch.setattr(checkpoint, "load_finished", lambda run: (networks, described))
 
     def parts(of_fold: dict[str, str]) -> Manifest:
         clips = tuple(replace(clip, split=of_fold.get(clip.fold, "train")) for clip in folded.clips)
@@ -144,7 +146,7 @@ def test_unknown_and_impossible_protocols_say_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match="choose one of esc50, holdout"):
         evaluate(tiny_run, protocol="dcase", data=tiny_videos, out=tmp_path)
-    with pytest.raises(DataError, match="no checkpoint here"):
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
         evaluate(tmp_path, protocol="holdout", data=tiny_videos, out=tmp_path)
     with pytest.raises(DataError, match="kept nothing aside; train with"):
         evaluate(tiny_run, protocol="holdout", data=tiny_videos, out=tmp_path)
@@ -154,7 +156,7 @@ def test_an_unfinished_run_is_not_scored(
     tmp_path: Path, trained: tuple[AVGAN, Checkpoint], tiny_videos: Path
 ) -> None:
     networks, described = trained
-    half = replace(described, position=Position("classifier", 2, NAMES[:2]))
+    half = replace(described, finished=False)
     checkpoint.save(tmp_path / "checkpoint", half, networks, {})
     with pytest.raises(CheckpointError, match="unfinished"):
         evaluate(tmp_path, protocol="holdout", data=tiny_videos, out=tmp_path / "out")
@@ -187,6 +189,7 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     tiny_run: Path,
     folded: Manifest,
     tiny_videos: Path,
+    with_origin: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The five folds with training replaced by a copy: what is asked of it, and how often."""
@@ -195,20 +198,20 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     sounds = replace(folded, clips=clips)
     asked: list[str] = []
 
-    def train(config: Any, *, data: Path, out: Path, start_from: Path | None) -> Path:
-        (fold,) = config.data.held_out_folds
+    def train(recipe: Recipe, *, data: Path, out: Path, parent: Path | None) -> Path:
+        (fold,) = recipe.classifier.data.held_out_folds
         asked.append(fold)
         if fold == "4" and asked.count("4") == 1:
             raise KeyboardInterrupt
-        assert config.data.validation_fraction == 0
-        assert start_from == tiny_run
+        assert recipe.classifier.data.validation_fraction == 0
+        assert parent == (tiny_run / "2-imagination").resolve(), "which learnt from none of these"
         heard = tuple(clip.source_id for clip in clips if clip.fold != fold)
-        checkpoint.save(
-            out / "checkpoint", replace(described, config=config, sources=heard), networks, {}
-        )
+        trained = with_origin(described, data={"held_out_folds": (fold,)}, sources=heard)
+        checkpoint.save(out / "checkpoint", trained, networks, {})
         return out
 
     monkeypatch.setattr(protocols, "train", train)
+    sounds = replace(sounds, name="folder")  # what the run learnt from is called so
     monkeypatch.setattr(protocols, "read_sounds", lambda *_: sounds)
     with pytest.raises(KeyboardInterrupt):
         evaluate(tiny_run, protocol="esc50", data=tiny_videos, out=tmp_path / "out")
@@ -222,58 +225,62 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     )
 
 
-def test_answers_of_another_configuration_are_not_taken_for_this_ones(
+def test_answers_of_another_recipe_are_not_taken_for_this_ones(
     tmp_path: Path,
     tiny_run: Path,
-    tiny_config: Callable[..., Any],
     folded: Manifest,
+    with_origin: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     networks, described = checkpoint.load_networks(tiny_run)
     asked: list[float] = []
 
-    def train(config: Any, *, data: Path, out: Path, start_from: Path | None) -> Path:
-        asked.append(config.imagination.gamma)
+    def train(recipe: Recipe, *, data: Path, out: Path, parent: Path | None) -> Path:
+        asked.append(recipe.classifier.learning_rate)
         heard = tuple(clip.source_id for clip in folded.clips if clip.fold != "3")
-        checkpoint.save(
-            out / "checkpoint", replace(described, config=config, sources=heard), networks, {}
-        )
+        checkpoint.save(out / "checkpoint", with_origin(described, sources=heard), networks, {})
         return out
 
+    sounds = replace(folded, name="folder")  # what the run learnt from is called so
     monkeypatch.setattr(protocols, "train", train)
 
-    def scored(gamma: str) -> Scored:
-        config = tiny_config({"imagination.gamma": gamma})
-        return score_fold(
-            tiny_run,
-            replace(described, config=config),
-            "3",
-            folded,
-            data=tmp_path,
-            out=tmp_path,
-            start_from=None,
-        )
+    def scored(rate: float) -> Scored:
+        config = described.config
+        stage = config.stage.model_copy(update={"learning_rate": rate})
+        origin = replace(described.origin, config=config.model_copy(update={"stage": stage}))
+        other = replace(described, lineage=(*described.lineage[:-1], origin))
+        return score_fold(tiny_run, other, "3", sounds, data=tmp_path, out=tmp_path)
 
-    first = scored("1")
-    assert scored("1") == first
-    assert asked == [1.0]
-    scored("2")
-    assert asked == [1.0, 2.0]
+    first = scored(0.1)
+    assert scored(0.1) == first
+    assert asked == [0.1]
+    scored(0.2)
+    assert asked == [0.1, 0.2]
     answers = tmp_path / "fold-3.json"
     stored = json.loads(answers.read_text())
     assert len(stored.pop("config_sha256")) == 64
     assert stored == first.__dict__
-    answers.write_text(json.dumps(stored))  # as written before there was a hash
-    assert scored("1") == first
-    assert asked == [1.0, 2.0]
 
 
-def test_a_fold_is_held_out_and_nothing_else_kept_aside(tiny_config: Callable[..., Any]) -> None:
-    config = tiny_config({"data.validation_fraction": "0.1", "data.held_out_folds": '["5"]'})
-    fold = fold_config(config, "2")
-    assert fold.data.held_out_folds == ("2",)
-    assert fold.data.validation_fraction == 0.0
-    assert fold.model_copy(update={"data": config.data}) == config
+def test_a_fold_is_held_out_where_it_would_be_learnt_and_nothing_else_kept_aside(
+    tiny_run: Path, folded: Manifest
+) -> None:
+    described = checkpoint.describe(tiny_run)
+    recipe = recipe_of(described)
+    fold = fold_recipe(described, "2", replace(folded, name="folder"))
+    for stage in (fold.vqvae, fold.imagination, fold.classifier):
+        assert stage.data.held_out_folds == ("2",)
+        assert stage.data.validation_fraction == 0.0
+    assert fold_recipe(described, "2", folded) == recipe, "it learnt from another data set"
+
+
+def test_folds_begin_from_the_last_ancestor_that_learnt_from_none_of_them(
+    tiny_run: Path, folded: Manifest
+) -> None:
+    assert last_without(tiny_run, folded) == (tiny_run / "2-imagination").resolve()
+    (seen, *_) = checkpoint.describe(tiny_run).lineage[0].sources
+    clips = (replace(folded.clips[0], source_id=seen), *folded.clips[1:])
+    assert last_without(tiny_run, replace(folded, clips=clips)) is None
 
 
 def test_a_place_is_the_scene_with_the_largest_sum(tiny_run: Path, folded: Manifest) -> None:

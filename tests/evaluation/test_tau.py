@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,7 @@ from avgan.evaluation import protocols, tau
 from avgan.evaluation.comparison.folds import read_protocol
 from avgan.evaluation.protocols import evaluate
 from avgan.evaluation.report import summary
-from avgan.training.run import train
+from avgan.training.recipe import train
 
 SCENES = ("airport", "bus", "metro_station", "public_square")
 
@@ -160,7 +159,7 @@ def test_a_run_is_reported_by_city_seen_and_unseen(data: Path, run: Path, tmp_pa
 
 
 def test_what_another_set_taught_is_scored_where_no_location_is_shared(
-    data: Path, run: Path, tmp_path: Path
+    data: Path, run: Path, tmp_path: Path, with_origin: Callable[..., Any]
 ) -> None:
     """Trained in Lyon and Milan of one set: Paris is the city never heard in the other."""
     report = evaluate(run, protocol="tau2019", data=data, out=tmp_path / "own")
@@ -170,7 +169,7 @@ def test_what_another_set_taught_is_scored_where_no_location_is_shared(
     }
     assert "picture" not in report["groups"]
     networks, described = checkpoint.load_networks(run)
-    leaky = replace(described, sources=(*described.sources, "milan-8"))
+    leaky = with_origin(described, sources=("milan-8",))
     checkpoint.save(tmp_path / "leaky" / "checkpoint", leaky, networks, {})
     with pytest.raises(LeakageError, match="'milan-8' stands in training and test"):
         evaluate(tmp_path / "leaky", protocol="tau2019", data=data, out=tmp_path / "out")
@@ -226,19 +225,23 @@ def test_a_picture_is_scored_against_its_own_sound_and_against_another(data: Pat
 
 
 def test_ten_cities_take_ten_runs_each_without_one(
-    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    run: Path,
+    tmp_path: Path,
+    with_origin: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     networks, described = checkpoint.load_networks(run)
-    section = described.config.data.model_copy(update={"sounds": "tau2019", "images": "miniplaces"})
-    own = replace(described, config=described.config.model_copy(update={"data": section}))
+    own = with_origin(described, data={"sounds": "tau2019"})
+    monkeypatch.setattr(protocols, "last_without", lambda run, sounds: None)
     checkpoint.save(tmp_path / "run" / "checkpoint", own, networks, {})
     asked: list[str] = []
 
-    def no_train(config: Any, *, data: Path, out: Path, start_from: Path | None) -> Path:
-        (city,) = config.data.held_out_folds
+    def no_train(recipe: Any, *, data: Path, out: Path, parent: Path | None) -> Path:
+        (city,) = recipe.classifier.data.held_out_folds
         asked.append(city)
         heard = {clip.source_id for clip in find(data, "tau2019").clips if clip.place != city}
-        trained = replace(own, config=config, sources=tuple(sorted(heard)))
+        trained = with_origin(own, sources=tuple(sorted(heard)))
         checkpoint.save(out / "checkpoint", trained, networks, {})
         return out
 

@@ -29,7 +29,7 @@ class World:
     scene_of_slot: np.ndarray
     slot_of_image: np.ndarray
     """Picture numbers are slots in another order, with gaps."""
-    heard: np.ndarray
+    embeddings: np.ndarray
     labels: np.ndarray
     group_of_sound: np.ndarray
     """The planted group of each recording within its label."""
@@ -42,7 +42,7 @@ class World:
             features=self.features,
             slot_of_image=self.slot_of_image,
             scene_of_slot=self.scene_of_slot,
-            heard=self.heard,
+            embeddings=self.embeddings,
             labels=self.labels,
             typical=typical,
             num_looks=num_looks,
@@ -72,13 +72,15 @@ def make_world(
     scene_of_label = rng.permutation(np.repeat(np.arange(NUM_SCENES), labels_of_scene))
     labels = rng.permutation(np.repeat(np.arange(len(scene_of_label)), num_sounds))
     group_of_sound = rng.integers(2, size=len(labels))
-    heard = 0.1 * rng.standard_normal((len(labels), NUM_HEARD)) + 10.0 * group_of_sound[:, None]
+    embeddings = (
+        0.1 * rng.standard_normal((len(labels), NUM_HEARD)) + 10.0 * group_of_sound[:, None]
+    )
     choices = [np.sort(numbers[scene_of_slot == scene]) for scene in range(NUM_SCENES)]
     return World(
         features=torch.from_numpy(maps.astype(np.float32)).half(),
         scene_of_slot=scene_of_slot,
         slot_of_image=slot_of_image,
-        heard=heard.astype(np.float32),
+        embeddings=embeddings.astype(np.float32),
         labels=labels,
         group_of_sound=group_of_sound,
         image_choices=tuple(choices[scene_of_label[label]] for label in labels),
@@ -240,7 +242,7 @@ def test_each_picture_stands_in_one_look_at_most(num_points: int, num_groups: in
 
 @pytest.mark.parametrize(("num_sounds", "num_groups"), [(1, 1), (2, 5), (5, 1), (9, 3)])
 def test_every_sound_has_a_group_that_exists(num_sounds: int, num_groups: int) -> None:
-    heard = np.random.default_rng(0).standard_normal((num_sounds, 4))
-    groups = group_sounds(heard, num_groups, seed=0)
+    embeddings = np.random.default_rng(0).standard_normal((num_sounds, 4))
+    groups = group_sounds(embeddings, num_groups, seed=0)
     assert groups.shape == (num_sounds,)
     assert set(groups.tolist()) == set(range(min(num_sounds, num_groups)))

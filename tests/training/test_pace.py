@@ -19,7 +19,7 @@ def test_all_stages_give_the_same_share_of_their_steps(
 ) -> None:
     config = tiny_config(LONG | {"classifier.num_steps": "100"})
     costs = {"vqvae": 500.0, "imagination": 300.0, "classifier": 200.0}
-    monkeypatch.setattr(pace, "measure", lambda *_: (80.0, costs))
+    monkeypatch.setattr(pace, "measure", lambda *_, **__: (80.0, costs))
     short = shortened(config, data=tiny_videos, sounds=None, seconds=200.0)
     # 0.9 * 200 s - 80 s are left for 1,000 s of steps; reading the data took a moment of them
     assert short.vqvae.num_steps == short.imagination.num_steps == pytest.approx(500, abs=50)
@@ -39,9 +39,9 @@ def test_who_has_the_time_is_not_shortened_and_who_has_none_does_one_step(
 def test_an_excerpt_pairs_as_the_whole_does(
     tiny_config: Callable[..., Any], tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avgan.training.pace.NUM_SOUNDS", 3)
+    monkeypatch.setattr("avgan.training.pace.NUM_ITEMS", 3)
     config = tiny_config()
-    whole = training_data.load(config.data, tiny_videos, sample_rate_hz=16_000, seed=0)
+    whole = training_data.load(config.imagination, tiny_videos, seed=0)
     part, factor = excerpt(whole)
     assert factor == 8 / 3
     assert [clip.id for clip in part.train.clips] == [

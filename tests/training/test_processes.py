@@ -15,23 +15,27 @@ import pytest
 import torch
 
 from avgan import checkpoint
-from avgan.config import RunConfig
-from avgan.training.run import train
+from avgan.config import Recipe
+from avgan.training.recipe import train
 
 pytestmark = pytest.mark.slow
 
 TRAIN = """
 import sys
 from pathlib import Path
-from avgan.config import from_tree
-from avgan.training.run import train
+from avgan.config import Recipe, parse
+from avgan.training.recipe import train
 import json
-train(from_tree(json.loads(sys.argv[1])), data=Path(sys.argv[2]), out=Path(sys.argv[3]))
+train(parse(Recipe, json.loads(sys.argv[1])), data=Path(sys.argv[2]), out=Path(sys.argv[3]))
 """
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def rows(recipe: Path) -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for run in checkpoint.runs_of(recipe)
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -45,8 +49,9 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def num_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def num_lines(recipe: Path) -> int:
+    """Of what has been logged so far by all runs."""
+    return sum(path.read_bytes().count(b"\n") for path in recipe.glob("*/metrics.jsonl"))
 
 
 def test_killed_in_every_stage_and_started_again_it_equals_an_unbroken_run(
@@ -69,7 +74,7 @@ def test_killed_in_every_stage_and_started_again_it_equals_an_unbroken_run(
     for num_rows in kill_after:
         process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
         try:
-            while num_lines(broken / "metrics.jsonl") < num_rows:
+            while num_lines(broken) < num_rows:
                 assert process.poll() is None, f"ended by itself before row {num_rows}"
                 time.sleep(0.002)
         finally:
@@ -79,10 +84,10 @@ def test_killed_in_every_stage_and_started_again_it_equals_an_unbroken_run(
     assert rows(broken) == rows(whole), f"killed after rows {kill_after}"
     found, expected = weights(broken), weights(whole)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert len(list((broken / "checkpoint").iterdir())) == 1
+    assert all(len(list(path.iterdir())) == 1 for path in broken.glob("*/checkpoint"))
 
 
-def run_two(script: Path, config: RunConfig, data: Path, out: Path) -> None:
+def run_two(script: Path, config: Recipe, data: Path, out: Path) -> None:
     """Train with two processes on one machine, as torchrun starts them."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
@@ -122,8 +127,9 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(
     """All stages, with everything left out that looks at a whole batch: batch norm, minibatch discrimination."""
     config = tiny_config(
         {
-            "networks.critic.num_kernels": "0",
-            "networks.generator.batch_norm": "false",
+            "imagination.critic.num_kernels": "0",
+            "imagination.generator.batch_norm": "false",
+            "imagination.generator.standardize": "false",
             "imagination.num_views": "2",
             "imagination.num_steps": "5",
             "vqvae.num_steps": "6",

@@ -12,18 +12,20 @@ import torch
 from PIL import Image
 
 from avgan import checkpoint
+from avgan.config import STAGES
 from avgan.errors import ConfigError, DataError
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
 from avgan.training.loop import DivergedError
-from avgan.training.run import NAMES, STAGES, train
+from avgan.training.recipe import train
+from avgan.training.run import STAGE_TYPES
 from avgan.training.vqvae import VQVAEStage
 
 VARIANTS = {
     "paper": {},
     "cached, conditional": {
-        "networks.critic.hears": "true",
-        "networks.generator.dropout": "0.3",
+        "imagination.critic.hears": "true",
+        "imagination.generator.dropout": "0.3",
         "imagination.num_views": "2",
         "imagination.gamma_on": "features",
         "imagination.real": "encoded",
@@ -73,8 +75,13 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def rows(recipe: Path) -> list[dict[str, Any]]:
+    """All that the runs of a recipe logged, in their order."""
+    return [
+        json.loads(line)
+        for run in checkpoint.runs_of(recipe)
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -100,30 +107,38 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, stage: type, step: int) -> None:
     monkeypatch.setattr(stage, "step", dying)
 
 
-def test_a_run_writes_what_it_promises(tiny_run: Path) -> None:
-    assert json.loads((tiny_run / "config.json").read_text())["preset"] == "paper_esc50"
+def test_a_recipe_writes_what_it_promises(tiny_run: Path) -> None:
+    assert json.loads((tiny_run / "recipe.json").read_text())["preset"] == "paper_esc50"
+    runs = checkpoint.runs_of(tiny_run)
+    assert [run.name for run in runs] == ["1-vqvae", "2-imagination", "3-classifier"]
     seen = rows(tiny_run)
-    assert [row["stage"] for row in seen] == sorted((row["stage"] for row in seen), key=NAMES.index)
+    assert [row["stage"] for row in seen] == sorted(
+        (row["stage"] for row in seen), key=STAGES.index
+    )
     steps = [row["step"] for row in seen if row["stage"] == "vqvae" and "loss" in row]
     assert steps == [1, 2, 3, 4, 5]
-    sheets = {path.name for path in (tiny_run / "samples").iterdir()}
+    sheets = {path.name for run in runs for path in run.glob("samples/*")}
     assert {"vqvae-000003.png", "vqvae-000005.png", "imagination-000004.png"} <= sheets
-    assert list((tiny_run / "tensorboard").glob("events.*"))
+    assert all(list((run / "tensorboard").glob("events.*")) for run in runs)
     networks, described = checkpoint.load_networks(tiny_run)
-    assert described.position.finished == NAMES
+    assert described.finished
     assert described.labels == ("a", "b", "c", "d")
-    assert described.provenance["pairing"] == "synchronous"
+    pairing = [origin.provenance.get("pairing") for origin in described.lineage]
+    assert pairing == [None, "synchronous", None]
     assert len(described.sources) == 8
     assert networks.vqvae.image_variance < 0.2
     assert all(torch.isfinite(value).all() for value in weights(tiny_run).values())
 
 
-def test_starting_a_finished_run_again_does_nothing(
+def test_starting_a_finished_recipe_again_does_nothing(
     tiny_run: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
-    before = (tiny_run / "metrics.jsonl").read_text()
+    def stamps() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*") if path.is_file()}
+
+    before = stamps()
     train(tiny_config(), data=tiny_videos, out=tiny_run)
-    assert (tiny_run / "metrics.jsonl").read_text() == before
+    assert stamps() == before
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -147,7 +162,7 @@ def test_a_run_broken_in_every_stage_equals_an_unbroken_one(
             kill_at(patch, stage, step)
             with pytest.raises(Killed):
                 train(config, data=tiny_videos, out=broken)
-    with (broken / "metrics.jsonl").open("a") as file:
+    with (broken / "3-classifier" / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "classifier", "st')  # what a process was writing when it was killed
     train(config, data=tiny_videos, out=broken)
     assert rows(broken) == rows(whole)
@@ -191,8 +206,8 @@ def test_pictures_are_not_sorted_where_each_sound_has_its_own(
     changes |= {f"imagination.{name}": text for name, text in change.items()}
     with pytest.raises(ConfigError, match=r"a picture of its own.*set imagination\.typical=1"):
         train(tiny_config(changes), data=tiny_videos, out=tmp_path / "run")
-    # nothing is left in the way of the same command with other settings
-    assert not (tmp_path / "run").exists()
+    # nothing is left in the way of the same stage with other settings
+    assert not (tmp_path / "run" / "2-imagination").exists()
 
 
 def test_a_seed_is_repeatable_and_matters(
@@ -208,11 +223,11 @@ def test_a_seed_is_repeatable_and_matters(
 def test_another_configuration_in_the_same_folder_is_refused(
     tiny_run: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
-    with pytest.raises(ConfigError, match="another configuration"):
+    with pytest.raises(ConfigError, match="another recipe"):
         train(tiny_config({"vqvae.beta": "2"}), data=tiny_videos, out=tiny_run)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", STAGE_TYPES.values(), ids=STAGE_TYPES)
 def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
     stage: type,
     tmp_path: Path,
@@ -228,14 +243,15 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(stage, "step", diverging)
     # logged too rarely to be noticed before the checkpoint of step 4
-    config = tiny_config({"loop.log_every": "100", f"{stage.name}.num_steps": "6"})
+    name = next(name for name, known in STAGE_TYPES.items() if known is stage)
+    config = tiny_config({"loop.log_every": "100", f"{name}.num_steps": "6"})
     with pytest.raises(DivergedError) as caught:
         train(config, data=tiny_videos, out=tmp_path)
     assert "\n" not in str(caught.value)
-    assert f"{stage.name}: loss is nan at step 4; lower" in str(caught.value)
+    assert f"{name}: loss is nan at step 4; lower" in str(caught.value)
     path = checkpoint.newest(tmp_path)
     assert path is not None
-    assert checkpoint.read(path).position.step == 2
+    assert checkpoint.read(path).step == 2
 
 
 def test_a_place_without_data_is_named(tmp_path: Path, tiny_config: Callable[..., Any]) -> None:

@@ -10,29 +10,29 @@ import torch
 from torch import nn
 
 from avgan import checkpoint
-from avgan.model import build
+from avgan.config import STAGES
+from avgan.model import AVGAN
 from avgan.training import data as training_data
 from avgan.training import run as training_run
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage, one_a_scene
+from avgan.training.recipe import train
 from avgan.training.stage import Context
 from avgan.training.vqvae import VQVAEStage
 
+Make = Callable[..., Context]
+
 
 @pytest.fixture
-def context(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Callable[..., Context]:
-    """A function that gives a context of fresh networks, with changes to the tiny configuration."""
+def context(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Make:
+    """A function that gives the context of a stage with fresh networks, with changes to the tiny recipe."""
 
-    def make(changes: dict[str, str] | None = None) -> Context:
-        config = tiny_config(changes)
-        fabric = training_run.launch(config)
-        loaded = training_data.load(
-            config.data,
-            tiny_videos,
-            sample_rate_hz=config.front_end.sample_rate_hz,
-            seed=config.loop.seed,
-        )
-        return Context(config, build(config, len(loaded.labels)), loaded, fabric)
+    def make(kind: str, changes: dict[str, str] | None = None) -> Context:
+        recipe = tiny_config(changes)
+        fabric = training_run.launch(recipe.loop)
+        loaded = training_data.load(getattr(recipe, kind), tiny_videos, seed=recipe.loop.seed)
+        networks = AVGAN([recipe.run(each) for each in STAGES], len(loaded.labels))
+        return Context(recipe.run(kind), networks, loaded, fabric)
 
     return make
 
@@ -48,24 +48,24 @@ def moved(networks: nn.Module, action: Callable[[], object]) -> set[str]:
     return {".".join(part[:2]) if part[0] == "generator" else part[0] for part in parts}
 
 
-def test_the_vqvae_stage_moves_the_vqvae_alone(context: Callable[..., Context]) -> None:
-    made = context()
+def test_the_vqvae_stage_moves_the_vqvae_alone(context: Make) -> None:
+    made = context("vqvae")
     stage = VQVAEStage(made)
     stage.before_first_step()
     assert moved(made.networks, lambda: stage.step(0)) == {"vqvae"}
 
 
-def test_image_variance_is_that_of_the_training_pictures(context: Callable[..., Context]) -> None:
-    made = context()
+def test_image_variance_is_that_of_the_training_pictures(context: Make) -> None:
+    made = context("vqvae")
     VQVAEStage(made).before_first_step()
     pixels = made.data.images.get(range(len(made.data.images))) / 255.0
     assert float(made.networks.vqvae.image_variance) == pytest.approx(pixels.var(), rel=1e-5)
 
 
 def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
-    context: Callable[..., Context],
+    context: Make,
 ) -> None:
-    made = context({"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
+    made = context("vqvae", {"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
     stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
     stage.step(0)
     quantizer.usage.zero_()
@@ -86,8 +86,8 @@ def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
         assert memory[name][~moved_codes].any()
 
 
-def test_late_in_the_stage_codes_rest(context: Callable[..., Context]) -> None:
-    made = context({"vqvae.revive_every": "1", "vqvae.num_steps": "9"})
+def test_late_in_the_stage_codes_rest(context: Make) -> None:
+    made = context("vqvae", {"vqvae.revive_every": "1", "vqvae.num_steps": "9"})
     stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
     quantizer.usage.zero_()
     quantizer.usage[0] = 1.0
@@ -96,11 +96,9 @@ def test_late_in_the_stage_codes_rest(context: Callable[..., Context]) -> None:
 
 
 @pytest.mark.parametrize("cached", ["0", "2"])
-def test_critic_and_generator_steps_move_each_other_never(
-    cached: str, context: Callable[..., Context]
-) -> None:
+def test_critic_and_generator_steps_move_each_other_never(cached: str, context: Make) -> None:
     gamma = {"imagination.gamma_on": "features"} if cached != "0" else {}
-    made = context({"imagination.num_views": cached} | gamma)
+    made = context("imagination", {"imagination.num_views": cached} | gamma)
     stage = ImaginationStage(made)
     stage.prepare()
     generator = {"generator.head"} | ({"generator.trunk"} if cached == "0" else set())
@@ -121,10 +119,8 @@ def test_critic_and_generator_steps_move_each_other_never(
         {"imagination.real": "encoded"},
     ],
 )
-def test_every_term_of_equation_2_can_be_left_out(
-    changes: dict[str, str], context: Callable[..., Context]
-) -> None:
-    made = context(changes)
+def test_every_term_of_equation_2_can_be_left_out(changes: dict[str, str], context: Make) -> None:
+    made = context("imagination", changes)
     stage = ImaginationStage(made)
     stage.prepare()
     metrics: dict[str, torch.Tensor] = {}
@@ -137,9 +133,9 @@ def test_every_term_of_equation_2_can_be_left_out(
 
 
 def test_the_frozen_classifier_stage_moves_the_classifier_alone(
-    context: Callable[..., Context],
+    context: Make,
 ) -> None:
-    made = context({"classifier.mode": "frozen"})
+    made = context("classifier", {"classifier.mode": "frozen"})
     stage = ClassifierStage(made)
     stage.prepare()
     buffers = {name: value.clone() for name, value in made.networks.generator.named_buffers()}
@@ -149,9 +145,9 @@ def test_the_frozen_classifier_stage_moves_the_classifier_alone(
 
 
 def test_the_joint_classifier_stage_moves_the_generator_too(
-    context: Callable[..., Context],
+    context: Make,
 ) -> None:
-    made = context({"classifier.mode": "joint"})
+    made = context("classifier", {"classifier.mode": "joint"})
     stage = ClassifierStage(made)
     stage.prepare()
     expected = {"classifier", "generator.head", "generator.trunk"}
@@ -159,11 +155,11 @@ def test_the_joint_classifier_stage_moves_the_generator_too(
 
 
 def test_the_anchor_holds_features_where_stage_2_left_them(
-    context: Callable[..., Context],
+    context: Make,
 ) -> None:
     drift = {}
     for anchor in ("0.001", "100.0"):
-        made = context({"classifier.mode": "joint", "classifier.anchor": anchor})
+        made = context("classifier", {"classifier.mode": "joint", "classifier.anchor": anchor})
         stage = ClassifierStage(made)
         stage.prepare()
         stage.before_first_step()
@@ -183,14 +179,14 @@ def test_the_whole_chain_learns_eight_pairs_by_heart(
     tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
     """Pictures, then imagination, then answers: every stage must have learnt for the last to be right."""
-    config = tiny_config(
+    recipe = tiny_config(
         {
-            "networks.vqvae.width": "16",
-            "networks.vqvae.code_dim": "4",
-            "networks.vqvae.num_codes": "32",
-            "networks.trunk.widths": "[8, 16, 16, 32]",
-            "networks.generator.hidden": "64",
-            "networks.critic.num_kernels": "0",
+            "vqvae.network.width": "16",
+            "vqvae.network.code_dim": "4",
+            "vqvae.network.num_codes": "32",
+            "imagination.trunk.widths": "[8, 16, 16, 32]",
+            "imagination.generator.hidden": "64",
+            "imagination.critic.num_kernels": "0",
             "vqvae.num_steps": "600",
             "vqvae.batch_size": "8",
             "vqvae.learning_rate": "5e-3",
@@ -214,9 +210,9 @@ def test_the_whole_chain_learns_eight_pairs_by_heart(
             "loop.checkpoint_every": "1000",
         }
     )
-    run = training_run.train(config, data=tiny_videos, out=tmp_path / "run")
+    run = train(recipe, data=tiny_videos, out=tmp_path / "run")
     networks, described = checkpoint.load_networks(run)
-    data = training_data.load(config.data, tiny_videos, sample_rate_hz=16_000, seed=0)
+    data = training_data.load(recipe.imagination, tiny_videos, seed=0)
     images = torch.from_numpy(data.images.get(range(8))).float() / 255.0
     with torch.no_grad():
         imagined = networks(torch.from_numpy(data.train.waveforms.get(range(8))))

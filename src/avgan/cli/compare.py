@@ -19,7 +19,7 @@ def compare(
     folds: str = "",
     budget: float | None = None,
     seed: int = 0,
-    vqvae_from: Path | None = None,
+    parent: Path | None = None,
     answers: Annotated[tuple[str, ...], Parameter(name="--answers", negative=())] = (),
     against: str | None = None,
 ) -> int:
@@ -41,8 +41,8 @@ def compare(
         Minutes that each fit of each method may take; as long as it takes unless given.
     seed
         Of all that is random.
-    vqvae_from
-        A run whose VQ-VAE AVGAN takes over instead of training one, where it would train it alike: it hears no sound.
+    parent
+        A run of pictures (stage vqvae) that those fits of AVGAN begin from whose VQ-VAE has its size.
     answers
         NAME=FOLDER: answers that `avgan evaluate` wrote, taken as those of a method; may be given several times.
     against
@@ -60,7 +60,7 @@ def compare(
             folds=names(folds),
             seed=seed,
             budget_s=seconds(budget),
-            vqvae_from=vqvae_from,
+            parent=parent,
             against=against,
             given=dict(map(name_and_folder, answers)),
             say=say,

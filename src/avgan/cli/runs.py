@@ -16,42 +16,63 @@ def train(
     preset: str,
     data: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    videos: Path | None = None,
+    stage: Literal["vqvae", "imagination", "classifier"] | None = None,
+    parent: Path | None = None,
     setting: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
-    start_from: Path | None = None,
 ) -> int:
-    """Train a run, or go on with it where it was left.
+    """Train a recipe, or go on with it where it was left: pictures, imagination, classifier.
 
     Parameters
     ----------
     preset
-        A complete configuration: compact (from nothing), transfer (from YAMNet, needs fewer
-        recordings), shipped (as the shipped model), paper_esc50 or paper_dcase (the paper's sizes).
+        A complete recipe: compact (from nothing), transfer (from a pretrained trunk, needs fewer
+        recordings), paper_esc50 or paper_dcase (the paper's sizes and schedule).
     data
         A folder for each label, or the folder that holds the data sets.
     output
-        Folder of the run.
+        Folder of the recipe's runs, or of the one run of --stage.
+    videos
+        Another folder that pictures and imagination are learnt from; its labels are not needed. The
+        classifier learns from --data.
+    stage
+        Train this one stage alone.
+    parent
+        A finished run to begin from: what it has learnt is not learnt again.
     setting
         A change to the preset, such as --set imagination.gamma=0; may be given several times.
-    start_from
-        Another run, whose finished stages are taken over.
+        --set data.window_s=10 is that of all stages.
     """
     changes = dict(key_value(text) for text in setting)
     with extra("train"):
-        from avgan import config
+        from avgan.config import override
+        from avgan.presets import preset as recipe_of_preset
+        from avgan.training import recipe
         from avgan.training.distributed import is_first
-        from avgan.training.run import train
+        from avgan.training.run import train_run
 
-    chosen = config.override(config.preset(preset), changes)
+    chosen = override(recipe_of_preset(preset), changes)
     try:
-        train(chosen, data=data, out=output, start_from=start_from)
+        if stage is None:
+            recipe.train(chosen, data=data, videos=videos, out=output, parent=parent)
+        else:
+            source = data if videos is None or stage == "classifier" else videos
+            train_run(chosen.run(stage), data=source, out=output, parent=parent)
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from the last checkpoint")
+        say("interrupted; the same command goes on from where it was left")
         return 130
     if is_first():
         print(output)
-        score = f"avgan evaluate {output} --protocol holdout --data {data}"
-        say(f"next: {score}; avgan export {output} --data {data} -o {output.name}.bundle")
+        say(f"next: {next_command(output, stage, data)}")
     return 0
+
+
+def next_command(run: Path, stage: str | None, data: Path) -> str:
+    """What to do with a run that is trained."""
+    if stage in ("vqvae", "imagination"):
+        return f"avgan train --parent {run} --preset ... --data {data} -o ..."
+    score = f"avgan evaluate {run} --protocol holdout --data {data}"
+    return f"{score}; avgan export {run} --data {data} -o {run.name}.bundle"
 
 
 @app.command
@@ -62,7 +83,6 @@ def evaluate(
     protocol: str,
     data: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    start_from: Path | None = None,
     rival: Path | None = None,
     format: Literal["table", "json"] = "table",
 ) -> None:
@@ -80,8 +100,6 @@ def evaluate(
         The folder that it was trained on.
     output
         Folder for report.html, report.json, tables and plots, if not in the run.
-    start_from
-        Output folder of another run's evaluation, whose finished stages are taken over.
     rival
         For pictures: a folder with another method's pictures, each named after its recording, such as
         OUTPUT/pictures/cmcgan-style of avgan compare.
@@ -92,9 +110,7 @@ def evaluate(
         from avgan.evaluation.protocols import evaluate
         from avgan.evaluation.report import summary
 
-    report = evaluate(
-        run, protocol=protocol, data=data, out=output, start_from=start_from, rival=rival
-    )
+    report = evaluate(run, protocol=protocol, data=data, out=output, rival=rival)
     if format == "json":
         print(json.dumps(report, indent=2))
     else:

@@ -1,7 +1,8 @@
 """Protocols: what is trained on which folds, and scored on which.
 
-- `esc50`: the official five folds. For each, generator and classifier are trained anew without it (the VQ-VAE has
-  never heard a sound and is shared), then scored on it. A run that already holds a fold out serves as that fold.
+- `esc50`: the official five folds. For each, the run's recipe is trained anew without it, from the last ancestor that
+  learnt from nothing of the data set (photographs, or videos of another one), then scored on it. A run that already
+  holds a fold out serves as that fold.
 - `holdout`: the run itself, on the folds it held out, or on what it kept aside for validation.
 - `test`: the run itself on what its data set leaves for a test, as curated ones do.
 - `pictures`: what the run imagines for those folds, by a judge of scenes and for the eye (see `pictures`).
@@ -20,16 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
-from avgan.config import RunConfig
+from avgan.config import STAGES, Recipe
 from avgan.data.datasets import find
 from avgan.data.datasets.tau import city_of
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
-from avgan.errors import CheckpointError, ConfigError, DataError
+from avgan.errors import ConfigError, DataError
 from avgan.evaluation import metrics, tau
 from avgan.evaluation.groups import share
 from avgan.evaluation.page import Answered, write_page
@@ -40,7 +42,7 @@ from avgan.evaluation.report import write_report
 from avgan.files import write_whole
 from avgan.model import AVGAN
 from avgan.training.data import read_sounds
-from avgan.training.run import NAMES, train
+from avgan.training.recipe import ancestors, recipe_of, train
 
 PROTOCOLS = ("esc50", "holdout", "test", "pictures", "tau2019", "tau2019_cities", "tau_av_2021")
 ESC50_FOLDS = ("1", "2", "3", "4", "5")
@@ -73,13 +75,11 @@ def evaluate(
     protocol: str,
     data: Path,
     out: Path | None = None,
-    start_from: Path | None = None,
     rival: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run. Writes report.json with tables and plots into `out` (RUN/<protocol>), returns the report.
 
-    `start_from` is the `out` of another run of the same protocol, whose folds give the stages both train alike; `rival`
-    a folder of another method's pictures, which `pictures` scores and shows beside the run's.
+    `rival` is a folder of another method's pictures, which `pictures` scores and shows beside the run's.
 
     Raises ConfigError for an unknown protocol, LeakageError when a source was both trained on and scored.
     """
@@ -89,23 +89,17 @@ def evaluate(
         raise ConfigError(
             f"no protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}"
         )
-    path = checkpoint.newest(run)
-    if path is None:
-        raise DataError(f"{run}: no checkpoint here; give a run folder made by `avgan train`")
-    described = checkpoint.read(path)
+    described = checkpoint.describe(run)
     out = out or run / protocol
     if protocol == "pictures":
         report = evaluate_pictures(run, data=data, out=out, rival=rival)
         write_picture_page(report, out)
         return report
     own_data = DATASET_OF.get(protocol)
-    sounds = find(data, own_data) if own_data else read_sounds(described.config.data, data)
-    if folds := folds_of(protocol, described.config, sounds):
+    sounds = find(data, own_data) if own_data else read_sounds(described.config.stage.data, data)
+    if folds := folds_of(protocol, described, sounds):
         out.mkdir(parents=True, exist_ok=True)
-        scored = [
-            score_fold(run, described, fold, sounds, data=data, out=out, start_from=start_from)
-            for fold in folds
-        ]
+        scored = [score_fold(run, described, fold, sounds, data=data, out=out) for fold in folds]
         more = measure_folds(scored) if protocol == "esc50" else measure_tau(scored, sounds)
     elif protocol == "holdout":
         scored, more = [score_held_out(run, sounds)], {}
@@ -116,9 +110,9 @@ def evaluate(
     report = summarise(protocol, described, scored, sounds) | more
     out.mkdir(parents=True, exist_ok=True)
     for fold in () if folds else scored:
-        write_answers(fold, described.config, out)
+        write_answers(fold, recipe_of(described), out)
     write_report(report, out)
-    runs = {fold: run_of_fold(run, described, fold, out) for fold in folds}
+    runs = {fold: run_of_fold(run, described, fold, sounds, out) for fold in folds}
     show(report, scored, sounds, out=out, run=run, runs=runs)
     return report
 
@@ -151,7 +145,7 @@ def show(
     write_page(report, answered, out, draw=draw, sheet=run / "pictures" / "contact_sheet.jpg")
 
 
-def folds_of(protocol: str, config: RunConfig, sounds: Manifest) -> tuple[str, ...]:
+def folds_of(protocol: str, described: Checkpoint, sounds: Manifest) -> tuple[str, ...]:
     """The folds that are trained anew; none where the run itself is scored. Raises ConfigError for other data."""
     if protocol == "esc50":
         if not set(ESC50_FOLDS) <= {clip.fold for clip in sounds.clips}:
@@ -160,7 +154,7 @@ def folds_of(protocol: str, config: RunConfig, sounds: Manifest) -> tuple[str, .
             )
         return ESC50_FOLDS
     if protocol == "tau2019_cities":
-        if config.data.sounds != sounds.name:
+        if described.config.stage.data.sounds != sounds.name:
             raise ConfigError(
                 f"{protocol} trains runs like this one on {sounds.name}; give a run of that data set"
             )
@@ -168,55 +162,58 @@ def folds_of(protocol: str, config: RunConfig, sounds: Manifest) -> tuple[str, .
     return ()
 
 
-def run_of_fold(run: Path, described: Checkpoint, fold: str, out: Path) -> Path:
+def run_of_fold(run: Path, described: Checkpoint, fold: str, sounds: Manifest, out: Path) -> Path:
     """Where the run without a fold lies: the run itself, if it holds out that fold and is finished."""
-    finished = described.position.finished == NAMES
-    own = finished and described.config == fold_config(described.config, fold)
+    own = described.finished and recipe_of(described) == fold_recipe(described, fold, sounds)
     return run if own else out / f"fold-{fold}"
 
 
-def fold_config(config: RunConfig, fold: str) -> RunConfig:
-    """The configuration with one fold held out and nothing else kept aside: the schedule is settled."""
-    section = config.data.model_copy(update={"held_out_folds": (fold,), "validation_fraction": 0.0})
-    return config.model_copy(update={"data": section})
+def fold_recipe(described: Checkpoint, fold: str, sounds: Manifest) -> Recipe:
+    """The recipe of a run with one fold held out and nothing else kept aside: the schedule is settled."""
+    recipe = recipe_of(described)
+    learns = tuple(kind for kind in STAGES if getattr(recipe, kind).data.sounds == sounds.name)
+    return recipe.with_data(learns, held_out_folds=(fold,), validation_fraction=0.0)
+
+
+def last_without(run: Path, sounds: Manifest) -> Path | None:
+    """The last ancestor of a run that, like all of its own, learnt from none of these sounds; None: there is none."""
+    known = {clip.source_id for clip in sounds.clips}
+    found = None
+    for ancestor in ancestors(run):
+        if known & checkpoint.describe(ancestor).sources:
+            break
+        found = ancestor
+    return found
 
 
 def score_fold(
-    run: Path,
-    described: Checkpoint,
-    fold: str,
-    sounds: Manifest,
-    *,
-    data: Path,
-    out: Path,
-    start_from: Path | None,
+    run: Path, described: Checkpoint, fold: str, sounds: Manifest, *, data: Path, out: Path
 ) -> Scored:
     """Train without a fold where that is still to be done, and score on it.
 
-    Answers on disk are taken when this configuration gave them. Raises ConfigError when the fold's run has another one.
+    Answers on disk are taken when this recipe gave them. Raises ConfigError when the fold's run has another one.
     """
-    config = fold_config(described.config, fold)
-    own = run_of_fold(run, described, fold, out)
+    recipe = fold_recipe(described, fold, sounds)
+    own = run_of_fold(run, described, fold, sounds, out)
     answers = out / f"fold-{fold}.json"
     stored = json.loads(answers.read_text()) if answers.exists() else None
-    # answers without a hash are older than the hash and taken at their word
-    if stored and stored.pop("config_sha256", config_sha256(config)) == config_sha256(config):
+    if stored and stored.pop("config_sha256", None) == config_sha256(recipe):
         return Scored(**stored)
     if own != run:
-        train(config, data=data, out=own, start_from=start_from / own.name if start_from else run)
-    networks, trained = checkpoint.load_networks(own)
+        train(recipe, data=data, out=own, parent=last_without(run, sounds))
+    networks, trained = checkpoint.load_finished(own)
     scored = score(networks, trained, held_out(sounds, (fold,)), name=fold)
-    write_answers(scored, config, out)
+    write_answers(scored, recipe, out)
     return scored
 
 
-def write_answers(scored: Scored, config: RunConfig, out: Path) -> None:
+def write_answers(scored: Scored, config: BaseModel, out: Path) -> None:
     """Keep the answers of a fold as OUT/fold-<name>.json, with the configuration that gave them."""
     text = json.dumps(scored.__dict__ | {"config_sha256": config_sha256(config)})
     write_whole(out / f"fold-{scored.fold}.json", text)
 
 
-def config_sha256(config: RunConfig) -> str:
+def config_sha256(config: BaseModel) -> str:
     """Hash of all settings: tells whether answers were given by a run like this one."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -229,23 +226,13 @@ def held_out(sounds: Manifest, folds: tuple[str, ...]) -> Manifest:
     return test
 
 
-def load_finished(run: Path) -> tuple[AVGAN, Checkpoint]:
-    """The networks of a run. Raises CheckpointError where its training is not finished."""
-    networks, trained = checkpoint.load_networks(run)
-    if trained.position.finished != NAMES:
-        raise CheckpointError(
-            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
-        )
-    return networks, trained
-
-
 def score_held_out(run: Path, sounds: Manifest) -> Scored:
     """Score a run on the folds it held out, or on the recordings it kept aside for validation."""
-    networks, trained = load_finished(run)
-    folds = trained.config.data.held_out_folds
+    networks, trained = checkpoint.load_finished(run)
+    folds = trained.config.stage.data.held_out_folds
     if folds:
         return score(networks, trained, held_out(sounds, folds), name=",".join(folds))
-    aside = set(trained.kept_aside)
+    aside = set(trained.origin.kept_aside)
     if missing := sorted(aside - {clip.source_id for clip in sounds.clips}):
         raise DataError(
             f"{sounds.root}: misses {missing[0]!r}, which the run kept aside ({len(missing)} such of {len(aside)}); "
@@ -261,7 +248,7 @@ def score_held_out(run: Path, sounds: Manifest) -> Scored:
 
 def score_test(run: Path, sounds: Manifest) -> Scored:
     """Score a run on the part of its data set that is called test."""
-    networks, trained = load_finished(run)
+    networks, trained = checkpoint.load_finished(run)
     test = sounds.select(lambda clip: clip.split == "test" and bool(clip.audio_path))
     if not test.clips:
         raise DataError(f"{sounds.root}: leaves nothing for a test; use --protocol holdout")
@@ -270,7 +257,7 @@ def score_test(run: Path, sounds: Manifest) -> Scored:
 
 def score_tau(run: Path, sounds: Manifest, *, frames: bool) -> tuple[list[Scored], dict[str, Any]]:
     """Score a run on the test part of a TAU set; with `frames` also what it imagines, beside the real frames."""
-    networks, trained = load_finished(run)
+    networks, trained = checkpoint.load_finished(run)
     test = tau.in_part(sounds, "test")
     check_never_heard(trained, test)
     features = imagine(networks, trained, test)
@@ -312,8 +299,7 @@ def score(networks: AVGAN, trained: Checkpoint, test: Manifest, *, name: str) ->
 
 def check_never_heard(trained: Checkpoint, test: Manifest) -> None:
     """Raise LeakageError when a source of the test was trained on, DataError when a label was never taught."""
-    trained_on = set(trained.sources)
-    check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
+    check_leakage(test.select(lambda clip: clip.source_id in trained.sources), test)
     if unknown := sorted({clip.label for clip in test.clips} - set(trained.labels)):
         raise DataError(
             f"{test.name}: the run was never taught {unknown[0]!r}; train on recordings of every label"
@@ -354,7 +340,7 @@ def summarise(
         "protocol": protocol,
         "avgan": __version__,
         "preset": described.config.preset,
-        "classifier": described.config.classifier.mode,
+        "classifier": described.classifier.mode,
         "seed": described.config.loop.seed,
         "accuracy": mean,
         "deviation_over_folds": None if len(scored) == 1 else deviation,
@@ -364,7 +350,7 @@ def summarise(
         "data": {sounds.name: sounds.sha256()},
         "labels": list(described.labels),
         "confusion": counts.tolist(),
-        "config": described.config.model_dump(mode="json"),
+        "config": recipe_of(described).model_dump(mode="json"),
     }
     scene_of_label = described.scene_of_label
     if scene_of_label:

@@ -3,7 +3,7 @@
 Two options beside the paper's bare critic of features:
 - minibatch discrimination (Salimans et al. 2016), which the paper names: a sample is compared with the others of its
   batch, so that a generator that paints the same picture again and again is found out;
-- hearing: with `heard_size` > 0 the score also rewards a picture that fits the sound (projection, Miyato and Koyama
+- hearing: with `embedding_size` > 0 the score also rewards a picture that fits the sound (projection, Miyato and Koyama
   2018). The paper's critic never hears the sound, so nothing but the gamma term ties picture to sound.
 
 The critic has no batch norm: the gradient penalty is about single samples (Gulrajani et al. 2017). Minibatch
@@ -57,9 +57,9 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class Critic(nn.Module):
-    """features (B, D, 16, 16), optionally with what was heard (B, C) -> scores (B,)."""
+    """features (B, D, 16, 16), optionally with the embedding of a sound (B, C) -> scores (B,)."""
 
-    def __init__(self, config: CriticConfig, code_dim: int, heard_size: int) -> None:
+    def __init__(self, config: CriticConfig, code_dim: int, embedding_size: int) -> None:
         super().__init__()
         width = config.width
         self.body = nn.Sequential(
@@ -81,10 +81,10 @@ class Critic(nn.Module):
             else None
         )
         self.score = nn.Linear(256 + config.num_kernels, 1)
-        self.hearing = nn.Linear(heard_size, 256) if config.hears else None
+        self.hearing = nn.Linear(embedding_size, 256) if config.hears else None
 
     def forward(
-        self, features: Tensor, heard: Tensor | None = None, *, hold_others: bool = False
+        self, features: Tensor, embedding: Tensor | None = None, *, hold_others: bool = False
     ) -> Tensor:
         """Raises ValueError when a critic that hears is given no sound."""
         hidden = self.body(features)
@@ -93,8 +93,10 @@ class Critic(nn.Module):
             looked_at = torch.cat((hidden, self.minibatch(hidden, hold_others)), 1)
         score: Tensor = self.score(looked_at).squeeze(1)
         if self.hearing is not None:
-            if heard is None:
-                raise ValueError("this critic judges picture and sound together: give it `heard`")
-            sound = F.normalize(self.hearing(heard), dim=1)
+            if embedding is None:
+                raise ValueError(
+                    "this critic judges picture and sound together: give it `embedding`"
+                )
+            sound = F.normalize(self.hearing(embedding), dim=1)
             score = score + (sound * hidden).sum(1)
         return score

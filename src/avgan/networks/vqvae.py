@@ -140,7 +140,11 @@ class VectorQuantizer(nn.Module):
 
     def count(self, codes: Tensor) -> Tensor:
         """How often each code occurs, (K,) float."""
-        return torch.bincount(codes.flatten(), minlength=len(self.usage)).float()
+        flat = codes.flatten()
+        # a bincount would ask an accelerator for the largest code, and wait for the answer
+        return torch.zeros_like(self.usage).index_add_(
+            0, flat, torch.ones_like(flat, dtype=torch.float32)
+        )
 
     @torch.no_grad()
     def track(self, counts: Tensor, decay: float = 0.98) -> None:
@@ -163,9 +167,16 @@ class VectorQuantizer(nn.Module):
 
     def health(self) -> CodebookHealth:
         share = self.usage / self.usage.sum()
-        entropy = -(share * share.clamp(min=1e-12).log()).sum()
         dead = share < 0.03 / len(share)
-        return CodebookHealth(float(entropy.exp()), float((~dead).float().mean()), int(dead.sum()))
+        return CodebookHealth(
+            float(perplexity(self.usage)), float((~dead).float().mean()), int(dead.sum())
+        )
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """exp of the entropy of counts (K,) or shares, ()."""
+    share = counts / counts.sum()
+    return (-(share * share.clamp(min=1e-12).log()).sum()).exp()
 
 
 def initial_codebook(num_codes: int, code_dim: int) -> Tensor:

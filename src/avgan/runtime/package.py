@@ -73,7 +73,7 @@ def _in_a_line(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         name = Path(error.filename or path).name
-        if (path / "checkpoint").is_dir():
+        if (path / "checkpoint").is_dir() or (path / "recipe.json").is_file():
             raise BundleError(
                 f"{path}: a run, not a bundle; make one with: avgan export {path} -o {path.name}.bundle"
             ) from None

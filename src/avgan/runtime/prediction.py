@@ -161,9 +161,13 @@ def drawn_elsewhere(codes: np.ndarray) -> np.ndarray:
 def write_picture(picture: np.ndarray, path: str | Path, scale: int = 1) -> Path:
     """Write a picture (H, W, 3) uint8, enlarged, in the format that the ending names; whole or not at all.
 
-    Raises ImageError for an ending of no picture.
+    A pipe or a device, such as /dev/stdout, has no ending and is given a PNG. Raises ImageError for an ending of no
+    picture.
     """
-    format = PICTURE_FORMATS.get(Path(path).suffix.lower())
+    path = Path(path)
+    format = PICTURE_FORMATS.get(path.suffix.lower())
+    if format is None and path.exists() and not (path.is_file() or path.is_dir()):
+        format = "PNG"
     if format is None:
         endings = ", ".join(PICTURE_FORMATS)
         raise ImageError(f"{path}: no ending of a picture; name it with one of {endings}")

@@ -1,9 +1,10 @@
-"""Stage 3: the classifier learns scenes from imagined features (Sec. 3.4, Fig. 6).
+"""Stage 3: the classifier learns labels from imagined features (Sec. 3.4, Fig. 6).
 
-`frozen` is the paper's: the generator is fixed. `joint` trains trunk and head along with the classifier, while an
-anchor holds the features near those of stage 2, so that the pictures stay what they were.
+`frozen` is the paper's: the generator is fixed. `head` trains the generator's head along with the classifier, `joint`
+its trunk too, while an anchor holds the features near those of stage 2, so that the pictures stay what they were.
+Where the trunk is fixed, recordings are embedded once, beforehand.
 
-Shapes: B batch, L samples, F mel bands, T time steps, D code dimension, N labels.
+Shapes: B batch, L samples, C embedding, F mel bands, T time steps, D code dimension, N labels.
 """
 
 from typing import Any
@@ -15,84 +16,77 @@ from torch import Tensor, nn
 
 from avgan.config import ClassifierSection
 from avgan.training.average import MovingAverage
-from avgan.training.hearing import hear_all
+from avgan.training.embedding import embed_all, rolled
 from avgan.training.stage import Context, Stage, Validation
 
-NUM_FROZEN_VIEWS = 4
+BATCH = 64
+"""Recordings that are evaluated at once."""
 
 
 class ClassifierStage(Stage):
     """Cross-entropy on labels, read from the imagined features alone."""
 
-    name = "classifier"
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.section: ClassifierSection = context.config.classifier
+        assert isinstance(context.config.stage, ClassifierSection)
+        self.section: ClassifierSection = context.config.stage
         self.generator = context.networks.generator
         self.classifier = context.networks.classifier
         rate = self.section.learning_rate
-        self.trained: tuple[nn.Module, ...]
-        if self.joint:
+        self.trained: tuple[nn.Module, ...] = (self.classifier,)
+        groups = [(self.classifier, rate)]
+        if self.section.mode != "frozen":
+            self.trained = (self.generator.head, self.classifier)
+            groups = [(self.generator.head, rate), *groups]
+        if self.section.mode == "joint":
             self.trained = (self.generator, self.classifier)
-            self.optimizers["classifier"] = self.adam(
-                (self.generator.trunk, self.section.trunk_learning_rate),
-                (self.generator.head, rate),
-                (self.classifier, rate),
-            )
-        else:
-            self.trained = (self.classifier,)
-            self.optimizers["classifier"] = self.adam((self.classifier, rate))
+            groups = [(self.generator.trunk, self.section.trunk_learning_rate), *groups]
+        self.optimizers["classifier"] = self.adam(*groups)
         if self.section.ema_decay:
             for index, network in enumerate(self.trained):
                 self.averages[str(index)] = MovingAverage(network, self.section.ema_decay)
-        self.heard_views: Tensor | None = None
+        self.targets = context.to_device(self.data.train.targets)
+        self.embeddings: Tensor | None = None
         self.anchors: Tensor | None = None
-
-    @property
-    def joint(self) -> bool:
-        return self.section.mode == "joint"
 
     @property
     def num_items(self) -> int:
         return len(self.data.train)
 
     def prepare(self) -> None:
-        """Hear everything once when the generator is fixed."""
-        if not self.joint:
-            self.heard_views = hear_all(self.context, self.data.train, num_views=NUM_FROZEN_VIEWS)
+        """Embed everything once where the trunk is fixed."""
+        if self.section.mode != "joint":
+            views = self.section.num_views
+            self.embeddings = embed_all(self.context, self.data.train, num_views=views)
 
     def before_first_step(self) -> None:
         """Remember what stage 2 imagines for each recording: what the anchor holds on to."""
-        if self.joint and self.section.anchor:
-            heard = hear_all(self.context, self.data.train, num_views=1)[:, 0]
+        if self.section.mode != "frozen" and self.section.anchor:
+            known = self.embeddings
+            if known is None:
+                known = embed_all(self.context, self.data.train, num_views=1)
             self.generator.eval()
             with torch.no_grad():
-                features = [self.generator.imagine(rows) for rows in heard.split(64)]
+                features = [self.generator.imagine(rows) for rows in known[:, 0].split(BATCH)]
             self.anchors = torch.cat(features)
             self.generator.train()
 
+    def prefetch(self, step: int) -> None:
+        if self.section.mode == "joint":
+            self.data.train.waveforms.prefetch(self.indices(step))
+
     def step(self, step: int) -> dict[str, Tensor]:
         items = self.indices(step)
-        rngs = self.row_generators(step, "augment")
-        partners = np.array([int(rng.integers(self.num_items)) for rng in rngs])
-        weights = self._mixing_weights(rngs)
-        if self.joint:
-            features = self._imagine(items, partners, weights, rngs, step)
+        size = self.section.batch_size
+        partners = self.own(self.rng(step, "partner").integers(self.num_items, size=size))
+        share = self.context.to_device(self._shares(step))
+        if self.section.mode == "joint":
+            features = self._imagine(items, partners, share, step)
         else:
-            features = self._imagine_fixed(items, rngs)
-            weights = np.ones_like(weights)
+            features = self._imagine_embedded(items, partners, share, step)
         logits = self.classifier(features).float()
-        share = self.context.to_device(weights)
-        targets = self.context.to_device(self.data.train.targets[items])
-        other_targets = self.context.to_device(self.data.train.targets[partners])
-        smoothing = self.section.label_smoothing
-        entropy = share * F.cross_entropy(
-            logits, targets, reduction="none", label_smoothing=smoothing
-        ) + (1.0 - share) * F.cross_entropy(
-            logits, other_targets, reduction="none", label_smoothing=smoothing
-        )
-        loss = entropy.mean()
+        targets, others = (self.targets[self.context.to_device(rows)] for rows in (items, partners))
+        loss = self._entropy(logits, targets, others, share)
         metrics = {"entropy": loss.detach()}
         if self.anchors is not None:
             drift = self._drift(features, items, partners, share)
@@ -101,80 +95,94 @@ class ClassifierStage(Stage):
         norm = self.descend("classifier", loss, self.trained, step)
         for average in self.averages.values():
             average.update()
-        accuracy = (logits.argmax(1) == torch.where(share >= 0.5, targets, other_targets)).float()
+        accuracy = (logits.argmax(1) == torch.where(share >= 0.5, targets, others)).float()
         return metrics | {"accuracy": accuracy.mean(), "gradient_norm": norm}
+
+    def _entropy(self, logits: Tensor, targets: Tensor, others: Tensor, share: Tensor) -> Tensor:
+        """Cross-entropy with the labels (B,) of both recordings that were mixed."""
+        own, other = (
+            F.cross_entropy(
+                logits, labels, reduction="none", label_smoothing=self.section.label_smoothing
+            )
+            for labels in (targets, others)
+        )
+        return (share * own + (1.0 - share) * other).mean()
 
     def _drift(
         self, features: Tensor, items: np.ndarray, partners: np.ndarray, share: Tensor
     ) -> Tensor:
         """Mean square of how far features (B, D, 16, 16) went from those stage 2 imagined, mixed as the sounds are."""
         assert self.anchors is not None
-        anchors = self.anchors.to(features.device)
-        own = (features - anchors[items]).square().mean((1, 2, 3))
-        other = (features - anchors[partners]).square().mean((1, 2, 3))
+        own, other = (
+            (features - self.anchors[self.context.to_device(rows)]).square().mean((1, 2, 3))
+            for rows in (items, partners)
+        )
         return (share * own + (1.0 - share) * other).mean()
 
-    def _mixing_weights(self, rngs: list[np.random.Generator]) -> np.ndarray:
+    def _shares(self, step: int) -> np.ndarray:
         """(B,) share of the first of two recordings, at least a half; 1 without mixup."""
-        if not self.section.mixup:
-            return np.ones(len(rngs), dtype=np.float32)
         alpha = self.section.mixup
-        shares = np.array([rng.beta(alpha, alpha) for rng in rngs], dtype=np.float32)
-        return np.maximum(shares, 1.0 - shares)
+        if not alpha:
+            return self.own(np.ones(self.section.batch_size, dtype=np.float32))
+        drawn = self.rng(step, "mixup").beta(alpha, alpha, self.section.batch_size)
+        return self.own(np.maximum(drawn, 1.0 - drawn).astype(np.float32))
 
-    def _imagine(
-        self,
-        items: np.ndarray,
-        partners: np.ndarray,
-        weights: np.ndarray,
-        rngs: list[np.random.Generator],
-        step: int,
-    ) -> Tensor:
+    def _imagine(self, items: np.ndarray, partners: np.ndarray, share: Tensor, step: int) -> Tensor:
         """Features of augmented recordings, with their gradient into the generator."""
-        waveform = self._augment(self.data.train.waveforms.get(items), rngs)
+        waveform = self._augment(items, step, "own")
         if self.section.mixup:
-            others = self._augment(self.data.train.waveforms.get(partners), rngs)
+            other = self._augment(partners, step, "partner's")
             # amplitudes, so that the energies mix as the labels do
-            share = weights[:, None]
-            waveform = np.sqrt(share) * waveform + np.sqrt(1.0 - share) * others
-        log_mel = self.networks.log_mel(self.context.to_device(waveform.astype(np.float32)))
-        log_mel = self._mask(log_mel, rngs)
-        features: Tensor = self.generator(log_mel)
+            weight = share[:, None]
+            waveform = weight.sqrt() * waveform + (1.0 - weight).sqrt() * other
+        features: Tensor = self.generator(self._mask(self.networks.log_mel(waveform), step))
         return features
 
-    @torch.no_grad()
-    def _imagine_fixed(self, items: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
-        """Features of recordings heard beforehand; the generator stays in evaluation mode."""
-        assert self.heard_views is not None
+    def _imagine_embedded(
+        self, items: np.ndarray, partners: np.ndarray, share: Tensor, step: int
+    ) -> Tensor:
+        """Features of recordings embedded beforehand; a fixed head stays in evaluation mode."""
+        assert self.embeddings is not None
+        size = self.section.batch_size
+        views = self.rng(step, "view").integers(self.section.num_views, size=(2, size))
+        own, other = (
+            self.embeddings[self.context.to_device(rows), self.context.to_device(self.own(each))]
+            for rows, each in zip((items, partners), views, strict=True)
+        )
+        embedding = share[:, None] * own + (1.0 - share[:, None]) * other
+        if self.section.mode == "head":
+            return self.generator.imagine(embedding)
         self.generator.eval()
-        views = np.array([int(rng.integers(NUM_FROZEN_VIEWS)) for rng in rngs])
-        heard = self.heard_views[items, views].to(self.context.fabric.device)
-        return self.generator.imagine(heard)
+        with torch.no_grad():
+            return self.generator.imagine(embedding)
 
-    def _augment(self, waveform: np.ndarray, rngs: list[np.random.Generator]) -> np.ndarray:
-        """Shift and change the loudness of each row of (B, L)."""
-        rows = []
-        for row, rng in zip(waveform, rngs, strict=True):
-            if self.section.roll:
-                row = np.roll(row, int(rng.integers(len(row))))
-            if self.section.gain_db:
-                row = row * 10.0 ** (rng.uniform(-1.0, 1.0) * self.section.gain_db / 20.0)
-            rows.append(row)
-        return np.stack(rows).astype(np.float32)
+    def _augment(self, items: np.ndarray, step: int, whose: str) -> Tensor:
+        """Waveforms (B, L), each shifted and changed in loudness."""
+        waveform = self.context.waveforms(self.data.train.waveforms, items)
+        rng, size = self.rng(step, f"{whose} augmentation"), self.section.batch_size
+        if self.section.roll:
+            waveform = rolled(waveform, self.own(rng.integers(waveform.shape[1], size=size)))
+        if self.section.gain_db:
+            gain = 10.0 ** (rng.uniform(-1.0, 1.0, size) * self.section.gain_db / 20.0)
+            waveform = waveform * self.context.to_device(self.own(gain.astype(np.float32)))[:, None]
+        return waveform
 
-    def _mask(self, log_mel: Tensor, rngs: list[np.random.Generator]) -> Tensor:
+    def _mask(self, log_mel: Tensor, step: int) -> Tensor:
         """Replace a span of time steps and a group of bands of each row by the row's mean."""
-        if not (self.section.time_mask or self.section.band_mask):
-            return log_mel
-        keep = torch.ones_like(log_mel)
-        for row, rng in enumerate(rngs):
-            for axis, longest in ((1, self.section.band_mask), (2, self.section.time_mask)):
-                size = log_mel.shape[axis + 1]
-                length = int(rng.uniform(0.0, longest) * size)
-                start = int(rng.integers(size - length + 1))
-                keep[row].narrow(axis, start, length).zero_()
+        rng, size = self.rng(step, "mask"), self.section.batch_size
+        keep = torch.ones_like(log_mel, dtype=torch.bool)
+        for axis, longest in ((2, self.section.band_mask), (3, self.section.time_mask)):
+            length = log_mel.shape[axis]
+            spans = (rng.uniform(0.0, longest, size) * length).astype(np.int64)
+            starts = rng.integers(length - spans + 1)
+            first, last = (
+                self.context.to_device(self.own(ends)) for ends in (starts, starts + spans)
+            )
+            place = torch.arange(length, device=log_mel.device)
+            masked = (place >= first[:, None]) & (place < last[:, None])
+            keep &= ~(masked[:, None, :, None] if axis == 2 else masked[:, None, None, :])
         mean = log_mel.mean((1, 2, 3), keepdim=True)
-        return log_mel * keep + mean * (1.0 - keep)
+        return torch.where(keep, log_mel, mean)
 
     def state_dict(self) -> dict[str, Any]:
         extra = {} if self.anchors is None else {"anchors": self.anchors}
@@ -182,7 +190,8 @@ class ClassifierStage(Stage):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.anchors = state.get("anchors")
+        anchors = state.get("anchors")
+        self.anchors = None if anchors is None else anchors.to(self.context.device)
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
@@ -192,9 +201,9 @@ class ClassifierStage(Stage):
             return Validation({})
         self.networks.eval()
         hits = 0
-        for start in range(0, len(recordings), 32):
-            rows = np.arange(start, min(start + 32, len(recordings)))
-            waveform = self.context.to_device(recordings.waveforms.get(rows))
+        for start in range(0, len(recordings), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(recordings)))
+            waveform = self.context.waveforms(recordings.waveforms, rows)
             features = self.generator(self.networks.log_mel(waveform))
             answer = self.classifier(features).argmax(1).cpu().numpy()
             hits += int((answer == recordings.targets[rows]).sum())

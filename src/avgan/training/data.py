@@ -1,39 +1,37 @@
-"""What a run trains on: recordings, pictures and which may be shown together, with the held-out kept away.
+"""What a stage trains on: recordings, pictures and which may be shown together, with the held-out kept away.
 
 Shapes: B batch, L samples.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avgan.config import DataSection
-from avgan.data.datasets import DATASETS, find, locate
-from avgan.data.datasets.curated import CURATED
+from avgan.config import DataSection, StageSection
+from avgan.data.datasets import DATASETS, Dataset, find, locate
 from avgan.data.datasets.folder import FOLDER
+from avgan.data.datasets.folder import check_labels as check_folder
+from avgan.data.datasets.miniplaces import MINIPLACES
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.pairing import Pairing, only_strong, pair_by_label, pair_within, shuffled
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import DataError
-from avgan.scenes import scene_of_label as known_scenes
-from avgan.scenes import strong_labels
 
-HAS_BOTH = ("tau_av_2021", CURATED.name, FOLDER.name)
-"""Data sets whose pictures are their own."""
+NO_SOUND = Manifest("nothing", Path(), ())
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Labelled recordings with their waveforms."""
+    """Recordings with their waveforms."""
 
     clips: tuple[Clip, ...]
     waveforms: WaveformStore
     targets: np.ndarray
-    """(number of clips,) index of each clip's label."""
+    """(number of clips,) index of each clip's label; -1 where it has none."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -41,11 +39,13 @@ class Recordings:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that the stages draw from."""
+    """All that a stage draws from. Stage 1 sees pictures alone, stage 3 hears sounds alone: the rest is empty there."""
 
     labels: tuple[str, ...]
     scene_of_label: dict[str, str] | None
     """Where one would hear each label; None where the labels are scenes themselves."""
+    scene_of_clip: dict[str, str]
+    """Scene of the photographs that each clip is paired with, by clip id; its source where nothing names one."""
     train: Recordings
     validation: Recordings
     """Empty when the run keeps nothing aside."""
@@ -54,19 +54,27 @@ class TrainingData:
     images: ImageStore
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
-    provenance: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
-    """Of the recordings in `train`: what the run must never be scored on."""
+    """Of what is learnt from: what the run must never be scored on."""
     kept_aside: tuple[str, ...] = ()
     """Of the recordings in `validation`."""
 
     def describe(self) -> str:
         """What there is to learn from, in one line."""
-        names = ", ".join(self.labels[:6]) + (", ..." if len(self.labels) > 6 else "")
-        return (
-            f"{len(self.labels)} labels ({names}); {len(self.train)} clips and {len(self.images)} pictures "
-            f"to learn from, paired {self.pairing.kind.replace('_', ' ')}; {len(self.validation)} clips kept aside"
-        )
+        parts = []
+        if self.labels:
+            names = ", ".join(self.labels[:6]) + (", ..." if len(self.labels) > 6 else "")
+            parts.append(f"{len(self.labels)} labels ({names})")
+        if len(self.train):
+            parts.append(
+                f"{len(self.train)} clips to learn from, {len(self.validation)} kept aside"
+            )
+        if len(self.images):
+            parts.append(f"{len(self.images)} pictures")
+        if self.pairing.sounds:
+            parts.append(f"paired {self.pairing.kind.replace('_', ' ')}")
+        return "; ".join(parts)
 
     def spread_validation_images(self, start: int, stop: int) -> np.ndarray:
         """Indices of validation pictures in an order that visits all scenes early and is always the same."""
@@ -75,93 +83,170 @@ class TrainingData:
 
 
 def resolve(config: DataSection, root: Path) -> DataSection:
-    """Put names for `auto`: the first declared data set of sounds below `root`, else a folder of one's own.
+    """Put names for `auto`: the first declared data set of sounds below `root`, a folder of one's own last.
 
-    Raises DataError when there is neither.
+    Raises DataError when there is none.
     """
-    if config.sounds != "auto":
-        return config
-    for name in ("esc50", "tau2019", *HAS_BOTH):
-        if DATASETS[name].matches(locate(root, name)):
-            images = name if name in HAS_BOTH else config.images
-            return config.model_copy(update={"sounds": name, "images": images})
-    raise DataError(
-        f"{root}: no data set here; put recordings or videos into one folder for each label, or see `avgan data list`"
-    )
+    if config.sounds == "auto":
+        known = sorted(DATASETS.values(), key=lambda dataset: dataset is FOLDER)
+        found = (
+            dataset.name
+            for dataset in known
+            if dataset.has_sounds and dataset.matches(locate(root, dataset.name))
+        )
+        sounds = next(found, None)
+        if sounds is None:
+            raise DataError(
+                f"{root}: no data set here; put recordings or videos into one folder for each label, "
+                "or see `avgan data list`"
+            )
+        config = config.model_copy(update={"sounds": sounds})
+    if config.images == "auto":
+        declared = DATASETS.get(config.sounds)
+        own = declared is not None and declared.has_pictures
+        config = config.model_copy(update={"images": config.sounds if own else MINIPLACES.name})
+    return config
 
 
 def read_sounds(config: DataSection, root: Path) -> Manifest:
-    """The manifest of the sounds; a folder of one's own is cut into clips of the length the generator hears."""
+    """The manifest of the sounds; a folder of one's own is cut into clips of the length the generator takes."""
     return find(root, config.sounds, window_s=config.window_s)
 
 
 def load(
-    config: DataSection,
+    stage: StageSection,
     root: Path,
     *,
-    sample_rate_hz: int,
+    sample_rate_hz: int = 16_000,
     seed: int,
     sounds: Manifest | None = None,
 ) -> TrainingData:
-    """Read the manifests under `root`, split by source and pair; of the sounds only `sounds` where they are given.
+    """Read what a stage needs below `root`, split by source and pair; of the sounds only `sounds` where given.
 
     Raises DataError or LeakageError.
     """
-    sounds = read_sounds(config, root) if sounds is None else sounds
-    train, validation = divide(sounds, config, seed)
-    scene_of_label = None
-    if config.images == config.sounds:
-        images = sounds
-        pairing = pair_within(train)
-        image_train = replace(train, clips=pairing.images)
-        image_validation = validation.select(lambda clip: bool(clip.image_path))
-    else:
-        images = find(root, config.images)
-        image_train, image_validation = divide_images(images)
-        scene_of_label = known_scenes(config.sounds)
-        pairing = pair_by_label(train.clips, image_train.clips, scene_of_label)
-    pairing = as_asked(pairing, config, seed)
-    labels = tuple(sorted({clip.label for clip in pairing.sounds}))
-    check_labels(labels, train, validation)
-    index = {label: number for number, label in enumerate(labels)}
+    config = stage.data
+    parts = read_parts(stage, root, seed, sounds)
+    pairing = Pairing("by_label", (), (), ())
+    images = parts.images
+    if stage.kind == "imagination":
+        pairing = pair(parts.train, images, config, seed)
+        images = replace(images, clips=pairing.images)
+        kind = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")
+        parts.provenance["pairing"] = kind
+    heard = pairing.sounds or tuple(clip for clip in parts.train.clips if clip.audio_path)
+    if stage.kind == "vqvae":
+        heard = ()
+    labels = tuple(sorted({clip.label for clip in heard if clip.label}))
+    if stage.kind == "classifier":
+        check_labels(labels, parts.train, parts.validation)
+    number = {label: index for index, label in enumerate(labels)}
     budget = int(config.cache_gb * 2**30)
 
     def recordings(clips: Iterable[Clip]) -> Recordings:
-        heard = replace(train, clips=tuple(clip for clip in clips if clip.audio_path))
+        chosen = replace(parts.train, clips=tuple(clip for clip in clips if clip.audio_path))
         store = WaveformStore(
-            heard, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget
+            chosen, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget
         )
-        targets = np.array([index[clip.label] for clip in heard.clips], dtype=np.int64)
-        return Recordings(heard.clips, store, targets)
+        targets = np.array([number.get(clip.label, -1) for clip in chosen.clips], dtype=np.int64)
+        return Recordings(chosen.clips, store, targets)
 
+    declared = DATASETS.get(config.sounds)
     # a small data set may have no picture to spare: then the stages show training ones
-    shown = image_validation if image_validation.clips else image_train
+    shown = parts.validation_images if parts.validation_images.clips else images
+    own = config.images == config.sounds
     return TrainingData(
         labels=labels,
-        scene_of_label=scene_of_label,
-        train=recordings(pairing.sounds),
-        validation=recordings(validation.clips),
+        scene_of_label=scenes_of_sounds(declared),
+        scene_of_clip=scenes_of_clips((*heard, *parts.validation.clips), declared, own),
+        train=recordings(heard),
+        validation=recordings(parts.validation.clips),
         pairing=pairing,
-        images=ImageStore(image_train, cache_bytes=budget),
+        images=ImageStore(images, cache_bytes=budget),
         validation_images=ImageStore(shown, cache_bytes=budget),
         validation_scenes=tuple(clip.label for clip in shown.clips),
-        provenance={
-            "sounds": f"{sounds.name} {sounds.sha256()}",
-            "images": f"{images.name} {images.sha256()}",
-            "pairing": pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}"),
-        },
-        sources=tuple(sorted({clip.source_id for clip in train.clips})),
-        kept_aside=tuple(sorted({clip.source_id for clip in validation.clips})),
+        provenance=parts.provenance,
+        sources=tuple(sorted({clip.source_id for clip in parts.train.clips})),
+        kept_aside=tuple(sorted({clip.source_id for clip in parts.validation.clips})),
     )
 
 
-def as_asked(pairing: Pairing, config: DataSection, seed: int) -> Pairing:
-    """The pairing itself, or one of the two that ask what it is worth."""
+@dataclass(frozen=True)
+class Parts:
+    """The clips of a stage: sounds and pictures, to learn from and to watch with."""
+
+    train: Manifest
+    """What is learnt from, but for photographs: of stage 1 the clips whose pictures are."""
+    validation: Manifest
+    images: Manifest
+    validation_images: Manifest
+    provenance: dict[str, Any]
+
+
+def read_parts(stage: StageSection, root: Path, seed: int, sounds: Manifest | None) -> Parts:
+    """The manifests of a stage, divided; what it does not need is empty. Raises DataError or LeakageError."""
+    config = stage.data
+    own_pictures = config.images == config.sounds
+    train = validation = images = validation_images = NO_SOUND
+    provenance = {}
+    if stage.kind != "vqvae" or own_pictures:
+        everything = read_sounds(config, root) if sounds is None else sounds
+        labelled = stage.kind == "classifier" or not own_pictures
+        train, validation = divide(everything, config, seed, labelled=labelled)
+        provenance["sounds"] = f"{everything.name} {everything.sha256()}"
+    if stage.kind != "classifier" and own_pictures:
+        images, validation_images = (
+            part.select(lambda clip: bool(clip.image_path)) for part in (train, validation)
+        )
+    elif stage.kind != "classifier":
+        everything = find(root, config.images)
+        images, validation_images = divide_images(everything)
+        provenance["images"] = f"{everything.name} {everything.sha256()}"
+    if stage.kind == "vqvae":
+        train, validation = images if own_pictures else NO_SOUND, NO_SOUND
+    return Parts(train, validation, images, validation_images, provenance)
+
+
+def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> Pairing:
+    """Sounds with the pictures they are shown with, or one of the two pairings that ask what that is worth."""
+    declared = DATASETS[config.sounds]
+    if config.images == config.sounds:
+        pairing = pair_within(sounds)
+    else:
+        pairing = pair_by_label(
+            [clip for clip in sounds.clips if clip.audio_path],
+            images.clips,
+            declared.scene_of_label,
+        )
     if config.pairs == "shuffled":
-        return shuffled(pairing, seed)
+        own = config.images == config.sounds
+        scenes = scenes_of_clips(pairing.sounds, declared, own)
+        return shuffled(pairing, [scenes[clip.id] for clip in pairing.sounds], seed)
     if config.pairs == "strong":
-        return only_strong(pairing, strong_labels(config.sounds))
+        if not declared.places:
+            raise DataError(
+                f"{sounds.name}: every label is a place, none says little of it; set data.pairs=matching"
+            )
+        return only_strong(pairing, declared.strong_labels)
     return pairing
+
+
+def scenes_of_sounds(declared: Dataset | None) -> dict[str, str] | None:
+    """Where one would hear each label, where labels are sounds; else None."""
+    if declared is None or declared.label_kind == "scene":
+        return None
+    return declared.scene_of_label
+
+
+def scenes_of_clips(
+    clips: Iterable[Clip], declared: Dataset | None, own_pictures: bool
+) -> dict[str, str]:
+    """The scene of each clip's pictures, by clip id: its label's, or the label, or its source where it has none."""
+    places = {} if declared is None or own_pictures else declared.places
+    return {
+        clip.id: places[clip.label].scene if clip.label in places else clip.label or clip.source_id
+        for clip in clips
+    }
 
 
 def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest) -> None:
@@ -175,18 +260,24 @@ def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest)
         raise DataError(f"{train.name}: only one label, {labels[0]!r}; a model needs two or more")
 
 
-def divide(sounds: Manifest, config: DataSection, seed: int) -> tuple[Manifest, Manifest]:
+def divide(
+    sounds: Manifest, config: DataSection, seed: int, *, labelled: bool = True
+) -> tuple[Manifest, Manifest]:
     """Training and validation clips, by source; held-out folds and test clips are in neither.
 
-    A data set that has a validation part of its own is not divided further.
+    A data set that has a validation part of its own is not divided further. `labelled`: only clips with a label.
     """
     rest = hold_out(sounds, config.held_out_folds)[0] if config.held_out_folds else sounds
-    kept = rest.select(lambda clip: clip.split == "train" and bool(clip.label))
+    usable = rest.select(lambda clip: bool(clip.label) or not labelled)
+    kept = usable.select(lambda clip: clip.split == "train")
+    if labelled and sounds.name == FOLDER.name:
+        check_folder(sounds)
     if not kept.clips:
-        raise DataError(f"{sounds.name}: no labelled recording is left to train on")
+        kind = "labelled " if labelled else ""
+        raise DataError(f"{sounds.name}: no {kind}recording is left to train on")
     if config.validation_fraction == 0:
         return kept, kept.select(lambda clip: False)
-    own = rest.select(lambda clip: clip.split == "validation" and bool(clip.label))
+    own = usable.select(lambda clip: clip.split == "validation")
     if own.clips:
         check_leakage(kept, own)
         return kept, own
@@ -210,8 +301,3 @@ def divide_images(images: Manifest) -> tuple[Manifest, Manifest]:
         images.select(lambda clip: clip.split == "train"),
         images.select(lambda clip: clip.split == "validation"),
     )
-
-
-def scenes_of(labels: tuple[str, ...], scene_of_label: Mapping[str, str] | None) -> tuple[str, ...]:
-    """The scene of each label: its place, or itself."""
-    return tuple((scene_of_label or {}).get(label, label) for label in labels)

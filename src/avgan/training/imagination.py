@@ -4,9 +4,11 @@ Each step is `critic_steps` steps of the critic, then one of the generator. The 
 trunk is fixed too: recordings and pictures are turned into vectors and feature maps once, and the step costs only
 head and critic.
 
-Shapes: B batch, C heard, D code dimension.
+Shapes: B batch, C embedding, D code dimension.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,23 +19,27 @@ from torch import Tensor
 
 from avgan import losses
 from avgan.config import ImaginationSection
-from avgan.training import distributed
+from avgan.data.manifest import Clip
+from avgan.networks.vqvae import perplexity
 from avgan.training.average import MovingAverage
-from avgan.training.data import scenes_of
-from avgan.training.hearing import hear_all
+from avgan.training.embedding import embed_all
 from avgan.training.looks import settle_looks
-from avgan.training.schedule import indices_at, share_of_process
+from avgan.training.schedule import indices_at
 from avgan.training.stage import Context, Stage, Validation
+from avgan.training.vqvae import mirrored
 
 NUM_SHOWN = 12
+"""Pictures in a sample sheet."""
+NUM_MEASURED = 8
+"""Batches that the critic's gap and the diversity are measured on at the end: 128 pairs of the paper's size."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """A batch of sounds with a picture each."""
 
-    heard: Tensor
-    """(B, C); from the trunk, with its gradient unless heard beforehand."""
+    embedding: Tensor
+    """(B, C); from the trunk, with its gradient unless embedded beforehand."""
     real: Tensor
     """(B, D, 16, 16) features of the pictures."""
     image: Tensor | None
@@ -45,11 +51,10 @@ class Pairs:
 class ImaginationStage(Stage):
     """Generator against critic, both through Adam."""
 
-    name = "imagination"
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.section: ImaginationSection = context.config.imagination
+        assert isinstance(context.config.stage, ImaginationSection)
+        self.section: ImaginationSection = context.config.stage
         self.vqvae = context.networks.vqvae
         self.generator = context.networks.generator
         self.critic = context.networks.critic
@@ -57,12 +62,12 @@ class ImaginationStage(Stage):
         self.trained = self.generator.head if self.cached else self.generator
         self.optimizers["generator"] = self.adam((self.trained, rate))
         self.optimizers["critic"] = self.adam((self.critic, rate))
-        self.averages["generator"] = MovingAverage(self.generator, self.section.ema_decay)
-        names = scenes_of(self.data.labels, self.data.scene_of_label)
-        self.scenes = tuple(sorted(set(names)))
-        self.scene_of_target = np.array([self.scenes.index(scene) for scene in names])
+        if self.section.ema_decay:
+            self.averages["generator"] = MovingAverage(self.generator, self.section.ema_decay)
+        self.scenes = tuple(sorted(set(self.data.scene_of_clip.values())))
         self.pairing = self.data.pairing
-        self.heard_views: Tensor | None = None
+        self.scene_of_item = self.scene_numbers(self.pairing.sounds)
+        self.embeddings: Tensor | None = None
         self.real_views: Tensor | None = None
 
     @property
@@ -74,47 +79,68 @@ class ImaginationStage(Stage):
     def num_items(self) -> int:
         return len(self.data.train)
 
+    def scene_numbers(self, clips: Sequence[Clip]) -> np.ndarray:
+        """The number of each clip's scene, (number of clips,)."""
+        number = {scene: index for index, scene in enumerate(self.scenes)}
+        return np.array(
+            [number[self.data.scene_of_clip[clip.id]] for clip in clips], dtype=np.int64
+        )
+
     def prepare(self) -> None:
         self.vqvae.requires_grad_(False)
         if self.cached:
-            self.heard_views = hear_all(
-                self.context, self.data.train, num_views=self.section.num_views
-            )
+            views = self.section.num_views
+            self.embeddings = embed_all(self.context, self.data.train, num_views=views)
             self.real_views = self._encode_all()
             self._settle_looks()
+
+    def prefetch(self, step: int) -> None:
+        if self.cached and self.section.gamma_on == "features":
+            return
+        for number in self.turns(step):
+            items, chosen, _ = self.draw(number)
+            self.data.images.prefetch(chosen)
+            if not self.cached:
+                self.data.train.waveforms.prefetch(items)
+
+    def turns(self, step: int) -> range:
+        """The batches of a step: one for each turn of the critic, the last for the generator."""
+        num_turns = self.section.critic_steps + 1
+        return range(step * num_turns, (step + 1) * num_turns)
 
     def finish(self) -> None:
         super().finish()
         self.vqvae.requires_grad_(True)
 
     def step(self, step: int) -> dict[str, Tensor]:
-        first = step * (self.section.critic_steps + 1)
+        *critic_turns, generator_turn = self.turns(step)
         metrics: dict[str, Tensor] = {}
         if self.section.adversarial_weight:
-            for turn in range(self.section.critic_steps):
-                due = (step * self.section.critic_steps + turn) % self.section.penalty_every == 0
-                metrics |= self.critic_step(first + turn, step, penalised=due)
-        metrics |= self.generator_step(first + self.section.critic_steps, step)
-        self.averages["generator"].update()
+            for turn, number in enumerate(critic_turns):
+                due = (step * len(critic_turns) + turn) % self.section.penalty_every == 0
+                metrics |= self.critic_step(number, step, penalised=due)
+        metrics |= self.generator_step(generator_turn, step)
+        for average in self.averages.values():
+            average.update()
         return metrics
 
     def critic_step(self, number: int, step: int, *, penalised: bool) -> dict[str, Tensor]:
         """Minimise D(imagined) - D(real) + lambda * penalty; the generator stays as it is."""
         with torch.no_grad():
             pairs = self.pairs(number)
-            imagined = self.generator.imagine(pairs.heard)
-        heard = pairs.heard.detach()
-        with torch.autocast(self.context.fabric.device.type, enabled=False):
-            real_score = self.critic(pairs.real, heard)
-            imagined_score = self.critic(imagined, heard)
+            imagined = self.generator.imagine(pairs.embedding)
+        embedding = pairs.embedding.detach()
+        with torch.autocast(self.context.device.type, enabled=False):
+            real_score = self.critic(pairs.real, embedding)
+            imagined_score = self.critic(imagined, embedding)
             loss = losses.critic_loss(real_score, imagined_score)
             gap = -loss.detach()
             if self.section.mismatch_weight:
-                loss = loss + self._mismatch(pairs, heard, real_score, imagined_score)
-            penalty = torch.zeros(())
+                loss = loss + self._mismatch(pairs, embedding, real_score, imagined_score)
+            penalty = torch.zeros((), device=gap.device)
             if self.section.penalty_weight and penalised:
                 penalty = losses.gradient_penalty(
-                    lambda between: self.critic(between, heard, hold_others=True),
+                    lambda between: self.critic(between, embedding, hold_others=True),
                     pairs.real,
                     imagined,
                     self.random_rows(torch.rand, len(imagined), step=number, purpose="penalty"),
@@ -129,11 +155,11 @@ class ImaginationStage(Stage):
         }
 
     def _mismatch(
-        self, pairs: Pairs, heard: Tensor, real_score: Tensor, imagined_score: Tensor
+        self, pairs: Pairs, embedding: Tensor, real_score: Tensor, imagined_score: Tensor
     ) -> Tensor:
         """Move part of the counterexamples from imagined pictures to real ones with another scene's sound."""
         other = pairs.scenes != pairs.scenes.roll(1)
-        wrong_score = self.critic(pairs.real, heard.roll(1, 0))
+        wrong_score = self.critic(pairs.real, embedding.roll(1, 0))
         wrong = (wrong_score * other).sum() / other.sum().clamp(min=1)
         return self.section.mismatch_weight * (wrong - imagined_score.mean())
 
@@ -142,11 +168,11 @@ class ImaginationStage(Stage):
         pairs = self.pairs(number)
         metrics: dict[str, Tensor] = {}
         loss = torch.zeros((), device=pairs.real.device)
-        imagined = self.generator.imagine(pairs.heard)
+        imagined = self.generator.imagine(pairs.embedding)
         if self.section.adversarial_weight:
             self.critic.requires_grad_(False)
-            with torch.autocast(self.context.fabric.device.type, enabled=False):
-                verdict = losses.generator_loss(self.critic(imagined, pairs.heard.detach()))
+            with torch.autocast(self.context.device.type, enabled=False):
+                verdict = losses.generator_loss(self.critic(imagined, pairs.embedding.detach()))
             self.critic.requires_grad_(True)
             loss = loss + self.section.adversarial_weight * verdict
             metrics["verdict"] = verdict
@@ -173,49 +199,48 @@ class ImaginationStage(Stage):
     def _health(self, imagined: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Signs of mode collapse: diversity against that of real features, and how many codes are drawn with."""
         counts = self.vqvae.quantizer.count(self.vqvae.quantizer.encode(imagined))
-        share = counts / counts.sum()
-        entropy = -(share * share.clamp(min=1e-12).log()).sum()
         return {
             "diversity": losses.diversity(imagined) / losses.diversity(real).clamp(min=1e-6),
-            "imagined_perplexity": entropy.exp(),
+            "imagined_perplexity": perplexity(counts),
         }
+
+    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
+        size = self.section.batch_size
+        items = self.own(
+            indices_at(
+                number, num_items=self.num_items, batch_size=size, seed=self.seed, stage=self.name
+            )
+        )
+        rng = self.rng(number, "pair")
+        shares, sides = self.own(rng.random(size)), self.own(rng.random(size))
+        # a look is lost where its pictures are laid over their mirror images
+        flipped = sides < (0.5 if self.section.flip and not self.section.num_looks else 0.0)
+        return items, self.pairing.pick(items, shares), flipped
 
     def pairs(self, number: int) -> Pairs:
         """Batch `number` of the stage: sounds, each with a picture it may be shown with."""
-        items = share_of_process(
-            indices_at(
-                number,
-                num_items=self.num_items,
-                batch_size=self.section.batch_size,
-                seed=self.seed,
-                stage=self.name,
-            ),
-            *distributed.world(),
-        )
-        rngs = self.row_generators(number, "pair")
-        chosen = np.array(
-            [self.pairing.draw(int(item), rng) for item, rng in zip(items, rngs, strict=True)]
-        )
-        # a look is lost where its pictures are laid over their mirror images
-        share = 0.0 if self.section.num_looks else 0.5
-        mirrored = np.array([int(rng.random() < share) for rng in rngs])
-        scenes = self.context.to_device(self.scene_of_target[self.data.train.targets[items]])
-        heard = self._heard(items, rngs)
+        items, chosen, flipped = self.draw(number)
+        scenes = self.context.to_device(self.scene_of_item[items])
+        embedding = self._embed(items, number)
+        mask = self.context.to_device(flipped)
         if self.real_views is not None and self.section.gamma_on == "features":
-            real = self.real_views[self.slot_of_image[chosen], mirrored].float()
-            return Pairs(heard, real.to(self.context.fabric.device), None, scenes)
-        pixels = self.data.images.get(chosen)
-        pixels[mirrored == 1] = pixels[mirrored == 1, :, :, ::-1]
-        image = self.context.images(pixels)
+            slots = self.context.to_device(self.slot_of_image[chosen])
+            return Pairs(embedding, self.real_views[slots, mask.long()].float(), None, scenes)
+        image = mirrored(self.context.images(self.data.images, chosen), mask)
         keep = image if self.section.gamma_on == "pixels" else None
-        return Pairs(heard, self._real(image), keep, scenes)
+        return Pairs(embedding, self._real(image), keep, scenes)
 
-    def _heard(self, items: np.ndarray, rngs: list[np.random.Generator]) -> Tensor:
-        if self.heard_views is not None:
-            views = np.array([int(rng.integers(self.section.num_views)) for rng in rngs])
-            return self.heard_views[items, views].to(self.context.fabric.device)
-        waveform = self.context.to_device(self.data.train.waveforms.get(items))
-        return self.generator.hear(self.networks.log_mel(waveform))
+    def _embed(self, items: np.ndarray, number: int) -> Tensor:
+        """The embedding (B, C) of recordings, of a view of each where they were embedded beforehand."""
+        if self.embeddings is not None:
+            draws = self.rng(number, "view").integers(
+                self.section.num_views, size=self.section.batch_size
+            )
+            rows, views = (self.context.to_device(part) for part in (items, self.own(draws)))
+            return self.embeddings[rows, views]
+        waveform = self.context.waveforms(self.data.train.waveforms, items)
+        return self.generator.embed(self.networks.log_mel(waveform))
 
     @torch.no_grad()
     def _real(self, image: Tensor) -> Tensor:
@@ -231,28 +256,25 @@ class ImaginationStage(Stage):
         self.slot_of_image[used] = np.arange(len(used))
         batches = []
         for start in range(0, len(used), 64):
-            image = self.context.images(self.data.images.get(used[start : start + 64]))
+            image = self.context.images(self.data.images, used[start : start + 64])
             with self.context.fabric.autocast():
                 both = [self._real(view) for view in (image, image.flip(3))]
-            batches.append(torch.stack(both, 1).half().cpu())
+            batches.append(torch.stack(both, 1).half())
         return torch.cat(batches)
 
     def _labelled_features(self) -> tuple[Tensor, np.ndarray]:
         """Features (M, 2, D, 16, 16) of all pictures and the scene numbers (M,)."""
         assert self.real_views is not None
         scene_of_slot = np.empty(len(self.real_views), dtype=np.int64)
-        for clip, choices in zip(
-            self.data.pairing.sounds, self.data.pairing.image_choices, strict=True
-        ):
-            scene = scenes_of((clip.label,), self.data.scene_of_label)[0]
-            scene_of_slot[self.slot_of_image[choices]] = self.scenes.index(scene)
-        return self.real_views, scene_of_slot
+        for scene, choices in zip(self.scene_of_item, self.pairing.image_choices, strict=True):
+            scene_of_slot[self.slot_of_image[choices]] = scene
+        return self.real_views.cpu(), scene_of_slot
 
     def _settle_looks(self) -> None:
         """Leave each sound the typical pictures of its look (see `training.looks`)."""
         if self.section.typical == 1.0 and not self.section.num_looks:
             return
-        assert self.heard_views is not None
+        assert self.embeddings is not None
         features, scenes = self._labelled_features()
         labels = self.data.train.targets
         self.pairing = replace(
@@ -262,7 +284,7 @@ class ImaginationStage(Stage):
                 features=features[:, 0],
                 slot_of_image=self.slot_of_image,
                 scene_of_slot=scenes,
-                heard=self.heard_views[:, 0].numpy(),
+                embeddings=self.embeddings[:, 0].cpu().numpy(),
                 labels=labels,
                 typical=self.section.typical,
                 num_looks=self.section.num_looks,
@@ -274,19 +296,40 @@ class ImaginationStage(Stage):
     def validate(self, step: int) -> Validation:
         """Pictures imagined from recordings kept aside (from training ones when none are), one a scene."""
         recordings = self.data.validation if len(self.data.validation) else self.data.train
-        shown = one_a_scene(self.scene_of_target[recordings.targets], NUM_SHOWN)
+        scenes = self.scene_numbers(recordings.clips)
+        shown = one_a_scene(scenes, NUM_SHOWN)
         self.generator.eval()
-        with self.averages["generator"].applied():
-            waveform = self.context.to_device(recordings.waveforms.get(shown))
-            heard = self.generator.hear(self.networks.log_mel(waveform))
-            features = self.generator.imagine(heard)
-            imagined = self.vqvae.draw(features)
+        with ExitStack() as worn:
+            for average in self.averages.values():
+                worn.enter_context(average.applied())
+            waveform = self.context.waveforms(recordings.waveforms, shown)
+            features = self.generator(self.networks.log_mel(waveform))
+            imagined = self.vqvae.draw(features).float()
+            metrics = self._measure(step)
         self.generator.train()
-        names = scenes_of(self.data.labels, self.data.scene_of_label)
-        real = self._example_images([names[recordings.targets[index]] for index in shown])
+        real = self._example_images([self.scenes[number] for number in scenes[shown]])
         rows = torch.stack((real, self.vqvae(real)[0].float(), imagined))
-        metrics = {"diversity": float(losses.diversity(features))}
         return Validation(metrics, rows, ("real", "reconstructed", "imagined"))
+
+    def _measure(self, step: int) -> dict[str, float]:
+        """How well the critic tells real features from imagined ones, and how much the latter differ (`rounds`).
+
+        Both are shares of how much real features differ, on batches of training pairs that no step has drawn alike.
+        """
+        gaps, diversities = [], []
+        for number in range(NUM_MEASURED):
+            pairs = self.pairs(self.turns(step).stop + number)
+            imagined = self.generator.imagine(pairs.embedding)
+            with torch.autocast(self.context.device.type, enabled=False):
+                scores = [self.critic(each, pairs.embedding) for each in (pairs.real, imagined)]
+            spread = losses.diversity(pairs.real).clamp(min=1e-6)
+            distance = spread * pairs.real[0].numel() ** 0.5
+            gaps.append((scores[0].mean() - scores[1].mean()) / distance)
+            diversities.append(losses.diversity(imagined) / spread)
+        return {
+            "relative_gap": float(torch.stack(gaps).mean()),
+            "relative_diversity": float(torch.stack(diversities).mean()),
+        }
 
     def _example_images(self, scenes: list[str]) -> Tensor:
         """A validation picture of each scene, or any where the scene has none."""
@@ -294,7 +337,7 @@ class ImaginationStage(Stage):
         chosen = [
             int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes
         ]
-        return self.context.images(self.data.validation_images.get(np.array(chosen)))
+        return self.context.images(self.data.validation_images, np.array(chosen))
 
 
 def one_a_scene(scenes: np.ndarray, count: int) -> np.ndarray:

@@ -19,17 +19,17 @@ from avgan.training.stage import Validation
 class RunLog:
     """Writes below a run folder. Lines of metrics that a resumed run will write again are dropped on opening."""
 
-    def __init__(self, run: Path, *, stage: str, step: int, finished: tuple[str, ...]) -> None:
+    def __init__(self, run: Path, *, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run = run
         self.path = run / "metrics.jsonl"
-        self._drop_after(stage, step, finished)
+        self._drop_after(step)
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=None)
         self.shown_at = 0.0
 
-    def _drop_after(self, stage: str, step: int, finished: tuple[str, ...]) -> None:
+    def _drop_after(self, step: int) -> None:
         if not self.path.exists():
             return
         kept = []
@@ -38,7 +38,7 @@ class RunLog:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the line a killed process was writing
-            if row["stage"] in finished or (row["stage"] == stage and row["step"] <= step):
+            if row["step"] <= step:
                 kept.append(line)
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -7,7 +7,7 @@ what a generator learns from them is their mean, which is fog. Two remedies, bot
 - the typical pictures are grouped into looks, the recordings of a label into as many groups, and each group keeps to
   one look. A picture is as arbitrary as before, but no longer a different one each time.
 
-Shapes: M pictures, N recordings, C heard, D code dimension, S scenes.
+Shapes: M pictures, N recordings, C embedding, D code dimension, S scenes.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def settle_looks(
     features: Tensor,
     slot_of_image: np.ndarray,
     scene_of_slot: np.ndarray,
-    heard: np.ndarray,
+    embeddings: np.ndarray,
     labels: np.ndarray,
     typical: float,
     num_looks: int,
@@ -41,8 +41,8 @@ def settle_looks(
 
     image_choices: N arrays of picture numbers, the same for all recordings of a scene, as pairing by label has them;
     features (M, D, 16, 16) and scene_of_slot (M,) by slot, where slot_of_image gives the slot of a picture number;
-    heard (N, C); labels (N,) label numbers. Labels of one scene get different pictures, unless it has fewer than they
-    are.
+    embeddings (N, C); labels (N,) label numbers. Labels of one scene get different pictures, unless it has
+    fewer than they are.
     """
     odds = typicality(features, scene_of_slot, num_scenes=int(scene_of_slot.max()) + 1)
     scene_of_label = {
@@ -65,7 +65,9 @@ def settle_looks(
         for turn, label in enumerate(sharing):
             rows = np.flatnonzero(labels == label)
             own = groups[turn % len(groups) :: len(sharing)] if num_looks else groups
-            for row, group in zip(rows, group_sounds(heard[rows], len(own), seed), strict=True):
+            for row, group in zip(
+                rows, group_sounds(embeddings[rows], len(own), seed), strict=True
+            ):
                 settled[row] = np.sort(choices[own[group]])
     return tuple(settled)
 
@@ -89,13 +91,13 @@ def group_pictures(points: np.ndarray, num_groups: int) -> list[np.ndarray]:
     return groups
 
 
-def group_sounds(heard: np.ndarray, num_groups: int, seed: int) -> np.ndarray:
-    """The group of each recording, (N,) below `num_groups`, by what was heard (N, C)."""
-    if num_groups <= 1 or len(heard) <= num_groups:
-        return np.arange(len(heard)) % max(num_groups, 1)
+def group_sounds(embeddings: np.ndarray, num_groups: int, seed: int) -> np.ndarray:
+    """The group of each recording, (N,) below `num_groups`, by its embedding (N, C)."""
+    if num_groups <= 1 or len(embeddings) <= num_groups:
+        return np.arange(len(embeddings)) % max(num_groups, 1)
     from sklearn.cluster import KMeans
 
-    groups: np.ndarray = KMeans(num_groups, n_init=4, random_state=seed).fit_predict(heard)
+    groups: np.ndarray = KMeans(num_groups, n_init=4, random_state=seed).fit_predict(embeddings)
     return groups
 
 

@@ -1,8 +1,11 @@
 """The loop: runs the steps of a stage, and owns time, disk, logging and the check that losses stay finite."""
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,13 +21,15 @@ class DivergedError(AvganError):
     """A loss stopped being finite."""
 
 
-def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]) -> None:
-    """Run the steps `start` to the end of a stage.
+def run_stage(
+    stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]
+) -> dict[str, float]:
+    """Run the steps `start` to the end of a stage. Returns what the stage says of itself at its end.
 
     `save(step)` writes a checkpoint after `step` steps; `log` is None on all processes but the first. Every step is
     seeded by its own number, so that a run killed anywhere and started again goes on as if unbroken.
 
-    Raises DivergedError naming the step and the loss.
+    Raises DivergedError naming the step and the loss, and KeyboardInterrupt after a checkpoint of what was learnt.
     """
     loop = stage.context.config.loop
     num_steps = stage.section.num_steps
@@ -32,29 +37,63 @@ def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[i
     if start == 0:
         stage.before_first_step()
     began, pace = time.monotonic(), 0.0
-    for step in range(start, num_steps):
-        seed_step(stage, step)
-        with stage.context.fabric.autocast():
-            metrics = stage.step(step)
-        done = step + 1
-        saves = done % loop.checkpoint_every == 0 and done < num_steps
-        logs = done % loop.log_every == 0 or done == num_steps
-        if logs or saves:
-            values = reduce(metrics, stage.context.fabric.device)
-            check_finite(stage.name, done, values)  # before `save`, which drops the last good one
-        if logs:
-            pace = (time.monotonic() - began) / (done - start)
-            if log:
+    measured: dict[str, float] = {}
+    with interruptible() as interrupted:
+        for step in range(start, num_steps):
+            if step + 1 < num_steps:
+                stage.prefetch(step + 1)
+            seed_step(stage, step)
+            with stage.context.fabric.autocast():
+                metrics = stage.step(step)
+            done = step + 1
+            stops = interrupted() and done < num_steps
+            saves = (done % loop.checkpoint_every == 0 and done < num_steps) or stops
+            logs = done % loop.log_every == 0 or done == num_steps
+            if logs or saves:
+                values = reduce(metrics, stage.context.fabric.device)
+                check_finite(stage.name, done, values)  # before `save` drops the last good one
+            if logs:
+                pace = (time.monotonic() - began) / (done - start)
+            if log and logs:
                 log.metrics(stage.name, done, values)
                 log.progress(
                     stage.name, done, num_steps, pace, describe(values), last=done == num_steps
                 )
-        if log and (done % loop.validate_every == 0 or done == num_steps):
-            with stage.context.fabric.autocast():
-                log.validation(stage.name, done, stage.validate(done))
-        if saves:
-            save(done)
+            if log and (done % loop.validate_every == 0 or done == num_steps):
+                with stage.context.fabric.autocast():
+                    validation = stage.validate(done)
+                log.validation(stage.name, done, validation)
+                measured = validation.metrics
+            if saves:
+                save(done)
+            if stops:
+                raise KeyboardInterrupt
     stage.finish()
+    return measured
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C instead of breaking a step in two; a second one interrupts at once.
+
+    Not among several processes, which would stop at different steps and wait for each other for ever.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is not signal.default_int_handler or distributed.world()[1] > 1:
+        yield lambda: False
+        return
+    noted = threading.Event()
+
+    def note(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        noted.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def seed_step(stage: Stage, step: int) -> None:

@@ -1,12 +1,18 @@
-"""A run from data to trained networks: the three stages in turn, resumed where they were left.
+"""A run: one stage, trained on one data set from fresh networks or from those of a parent, resumed where it was left.
 
-RUN/config.json  metrics.jsonl  tensorboard/  samples/*.png  checkpoint/<stage>-<step>/
+RUN/config.json            the configuration, and the parent with the hash of its weights
+    metrics.jsonl          one line a logged step
+    tensorboard/           the same as curves
+    samples/*.png          what the stage shows of itself
+    checkpoint/<step>/     weights of this stage's networks and of all its ancestors'
 """
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,111 +20,189 @@ import torch
 from lightning_fabric import Fabric
 
 from avgan import __version__, checkpoint
-from avgan.checkpoint import Checkpoint, Position
-from avgan.config import RunConfig, from_tree
-from avgan.data.datasets import find_file
+from avgan.checkpoint import Checkpoint, Origin
+from avgan.config import ClassifierSection, ImaginationSection, LoopSection, RunConfig, StageSection
 from avgan.data.manifest import Manifest
-from avgan.errors import CheckpointError, ConfigError
+from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
 from avgan.files import write_whole
-from avgan.model import AVGAN, build
-from avgan.networks.trunks.yamnet import PATCH, YAMNet
+from avgan.model import AVGAN
+from avgan.networks.trunks import TrunkConfig
 from avgan.training import data as training_data
 from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
+from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
 from avgan.training.log import RunLog, tell
 from avgan.training.loop import run_stage
 from avgan.training.stage import Context, Stage
 from avgan.training.vqvae import VQVAEStage
 
-STAGES: tuple[type[Stage], ...] = (VQVAEStage, ImaginationStage, ClassifierStage)
-NAMES = tuple(stage.name for stage in STAGES)
+STAGE_TYPES: dict[str, type[Stage]] = {
+    "vqvae": VQVAEStage,
+    "imagination": ImaginationStage,
+    "classifier": ClassifierStage,
+}
 
 
-def train(
+def train_run(
     config: RunConfig,
     *,
     data: Path,
     out: Path,
-    start_from: Path | None = None,
-    vqvae_from: Path | None = None,
+    parent: Path | None = None,
     sounds: Manifest | None = None,
 ) -> Path:
     """Train a run, or go on with the one in `out`. Returns `out`.
 
-    `start_from` is another run whose finished stages and weights are taken over where their sizes agree, so that many
-    runs can share one VQ-VAE; of `vqvae_from` nothing but the VQ-VAE is, which heard no sound. `sounds`, where given,
-    are all it may hear of the data. Under torchrun each process takes its share of every batch.
+    `parent` is a finished run whose networks this one goes on with. `sounds`, where given, are all it may learn from of
+    the data's sounds. Under torchrun each process takes its share of every batch.
+
+    Raises ConfigError where `out` holds another run or the parent does not fit, CheckpointError for an unfinished
+    parent, DataError, and LeakageError where an ancestor learnt from what this run keeps aside.
     """
-    section = training_data.resolve(config.data, data)
-    config = config.model_copy(update={"data": section})
-    fabric = launch(config)
-    loaded = training_data.load(
-        config.data,
-        data,
-        sample_rate_hz=config.front_end.sample_rate_hz,
-        seed=config.loop.seed,
-        sounds=sounds,
+    stage = config.stage
+    section = training_data.resolve(stage.data, data)
+    config = config.model_copy(update={"stage": stage.model_copy(update={"data": section})})
+    ancestors = () if parent is None else finished_parent(parent).lineage
+    lineage = (*ancestors, Origin(config))
+    check_lineage(lineage)
+    text = config_text(config, out, parent)
+    own = checkpoint.newest(out)
+    if own is not None:
+        check_same_run(text, out)
+        if checkpoint.read(own).finished:
+            return out
+    fabric = launch(config.loop)
+    loaded = load_data(lineage, data, sounds)
+    if distributed.is_first() and own is None:
+        write_whole(out / "config.json", text)
+    described = describe(lineage, loaded, parent)
+    networks = AVGAN(
+        [origin.config for origin in described.lineage], len(described.labels), config.loop.seed
     )
-    check_window(config)
-    check_pairing(config, loaded)
-    write_config(config, out)
-    networks = build(config, len(loaded.labels))
-    position, state = restore(
-        networks,
-        config,
-        out=out,
-        start_from=start_from,
-        vqvae_from=vqvae_from,
-        data=data,
-        sources=loaded.sources,
-    )
-    if distributed.is_first():
-        tell(loaded.describe())
-        tell(describe_position(position, config))
-    if position.finished == NAMES:
-        return out
+    state = restore(networks, described, own, parent)
     networks.to(fabric.device)
     if config.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    context = Context(config, networks, loaded, fabric)
-    log = open_log(out, position) if distributed.is_first() else None
-    try:
-        run_stages(context, position, state, log, out)
-    finally:
-        if log:
-            log.close()
+    step = 0 if own is None else checkpoint.read(own).step
+    if distributed.is_first():
+        tell(f"{stage.kind}: {loaded.describe()}")
+        if step:
+            tell(f"going on at step {step} of {stage.num_steps}")
+    train_stage(Context(config, networks, loaded, fabric), described, state, step, out)
     return out
 
 
-def describe_position(position: Position, config: RunConfig) -> str:
-    """Where a run goes on, for who starts it."""
-    if position.finished == NAMES:
-        return "all stages are finished already"
-    if position == Position(NAMES[0], 0):
-        return f"starting with {NAMES[0]}; stages: {', '.join(NAMES)}"
-    stages = [name for name in NAMES if name not in position.finished]
-    step = position.step if position.stage == stages[0] else 0
-    return f"going on with {stages[0]} at step {step} of {getattr(config, stages[0]).num_steps}"
+def train_stage(
+    context: Context, described: Checkpoint, state: dict[str, Any] | None, start: int, out: Path
+) -> None:
+    """The steps from `start` to the end, with checkpoints and a log in `out`."""
+    stage = STAGE_TYPES[context.config.stage.kind](context)
+    if state is not None:
+        stage.load_state_dict(state)
+    log = RunLog(out, step=start) if distributed.is_first() else None
 
+    def save(step: int) -> None:
+        write(context, out, replace(described, step=step), stage.state_dict())
 
-def check_window(config: RunConfig) -> None:
-    """Raise ConfigError where the trunk would get too few time steps out of so short a sound."""
-    num_samples = round(config.data.window_s * config.front_end.sample_rate_hz)
     try:
-        num_time_steps = LogMel(config.front_end)(torch.zeros(1, num_samples)).shape[-1]
-    except (ValueError, RuntimeError):  # torch's own complaint about a short signal runs over pages
-        num_time_steps = 0
-    if num_time_steps < (PATCH if config.networks.trunk.kind == "yamnet" else 1):
+        measured = run_stage(stage, start=start, log=log, save=save)
+    finally:
+        if log:
+            log.close()
+    end = replace(described, step=context.config.stage.num_steps, finished=True, measured=measured)
+    write(context, out, end, {})
+
+
+def finished_parent(parent: Path) -> Checkpoint:
+    """The description of a parent. Raises CheckpointError where there is none or its training is not finished."""
+    described = checkpoint.describe(parent)
+    if not described.finished:
+        raise CheckpointError(
+            f"{parent}: its training is unfinished, so nothing can begin from it; go on with the command that began it"
+        )
+    return described
+
+
+def check_lineage(lineage: tuple[Origin, ...]) -> None:
+    """Raise ConfigError where a stage lacks the one before it, or does not fit the networks that it goes on with."""
+    stages: dict[str, StageSection] = {}
+    for origin in lineage:
+        stage = origin.config.stage
+        needed = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination"}[stage.kind]
+        if needed and needed not in stages:
+            raise ConfigError(
+                f"{stage.kind} goes on from a run of {needed}: name one with --parent, or train the whole recipe"
+            )
+        if stage.kind in stages and stage.kind != "classifier":
+            check_same_networks(stages[stage.kind], stage)
+        stages[stage.kind] = stage
+    imagination = stages.get("imagination")
+    newest = lineage[-1].config.stage
+    if isinstance(imagination, ImaginationSection) and newest.kind != "vqvae":
+        check_window(newest, imagination.trunk)
+
+
+def check_same_networks(theirs: StageSection, ours: StageSection) -> None:
+    """A stage that is repeated goes on with its networks. Raises ConfigError where they have other sizes."""
+    names = ("network", "trunk", "generator", "critic")
+    before, now = (
+        {
+            name: getattr(stage, name).model_dump(mode="json")
+            for name in names
+            if hasattr(stage, name)
+        }
+        for stage in (theirs, ours)
+    )
+    if differing := first_difference(before, now):
         raise ConfigError(
-            f"data.window_s: {config.data.window_s:g} s are too short for this front end; set it higher"
+            f"{ours.kind} goes on with its parent's networks, which are others ({differing}): give them the same sizes"
         )
 
 
-def check_pairing(config: RunConfig, loaded: training_data.TrainingData) -> None:
+def check_window(stage: StageSection, trunk: TrunkConfig) -> None:
+    """Raise ConfigError where the trunk would get too few time steps out of so short a sound."""
+    front_end = trunk.front_end
+    num_samples = round(stage.data.window_s * front_end.sample_rate_hz)
+    try:
+        num_time_steps = LogMel(front_end)(torch.zeros(1, num_samples)).shape[-1]
+    except (ValueError, RuntimeError):  # torch's own complaint about a short signal runs over pages
+        num_time_steps = 0
+    if num_time_steps < trunk.min_time_steps:
+        raise ConfigError(
+            f"data.window_s: {stage.data.window_s:g} s are too short for this front end; set it higher"
+        )
+
+
+def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) -> TrainingData:
+    """The data of the newest run.
+
+    Raises LeakageError where an ancestor learnt from what this run keeps aside, and ConfigError as `check_pairing`.
+    """
+    config = lineage[-1].config
+    trunks = [
+        origin.config.stage.trunk
+        for origin in lineage
+        if isinstance(origin.config.stage, ImaginationSection)
+    ]
+    rate_hz = trunks[-1].front_end.sample_rate_hz if trunks else 16_000
+    loaded = training_data.load(
+        config.stage, data, sample_rate_hz=rate_hz, seed=config.loop.seed, sounds=sounds
+    )
+    for origin in lineage[:-1]:
+        if shared := set(origin.sources) & set(loaded.kept_aside):
+            raise LeakageError(
+                f"{origin.config.stage.kind} learnt from {min(shared)!r} ({len(shared)} such sources), which "
+                f"{config.stage.kind} keeps aside; give both the same data.validation_fraction and loop.seed"
+            )
+    check_pairing(config.stage, loaded)
+    return loaded
+
+
+def check_pairing(stage: StageSection, loaded: TrainingData) -> None:
     """Raise ConfigError for settings that choose among pictures where each sound has its own."""
-    chooses = config.imagination.typical < 1 or config.imagination.num_looks
+    chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_looks)
     if chooses and loaded.pairing.kind == "synchronous":
         raise ConfigError(
             "each sound of these videos has a picture of its own, there is nothing to choose from: "
@@ -126,33 +210,44 @@ def check_pairing(config: RunConfig, loaded: training_data.TrainingData) -> None
         )
 
 
-def open_log(out: Path, position: Position) -> RunLog:
-    """The log of a run that stands at a position."""
-    return RunLog(out, stage=position.stage, step=position.step, finished=position.finished)
+def describe(lineage: tuple[Origin, ...], loaded: TrainingData, parent: Path | None) -> Checkpoint:
+    """What is known of a run before its first step."""
+    origin = replace(
+        lineage[-1],
+        provenance={
+            "avgan": __version__,
+            **loaded.provenance,
+            **({} if parent is None else {"parent": weights_sha256(parent)}),
+        },
+        sources=loaded.sources,
+        kept_aside=loaded.kept_aside,
+    )
+    described = Checkpoint((*lineage[:-1], origin))
+    if isinstance(origin.config.stage, ClassifierSection):
+        return replace(described, labels=loaded.labels, scene_of_label=loaded.scene_of_label)
+    if parent is not None:
+        known = checkpoint.describe(parent)
+        return replace(described, labels=known.labels, scene_of_label=known.scene_of_label)
+    return described
 
 
-def run_stages(
-    context: Context, position: Position, state: dict | None, log: RunLog | None, out: Path
-) -> None:
-    """The stages that are not finished yet, each from where it stands."""
-    finished = position.finished
-    for stage_type in STAGES:
-        if stage_type.name in finished:
-            continue
-        stage = stage_type(context)
-        start = position.step if position.stage == stage.name else 0
-        if start and state:
-            stage.load_state_dict(state)
-
-        def save(step: int, stage: Stage = stage, finished: tuple[str, ...] = finished) -> None:
-            write(context, out, Position(stage.name, step, finished), stage.state_dict())
-
-        run_stage(stage, start=start, log=log, save=save)
-        finished = (*finished, stage.name)
-        write(context, out, Position(stage.name, stage.section.num_steps, finished), {})
+def restore(
+    networks: AVGAN, described: Checkpoint, own: Path | None, parent: Path | None
+) -> dict[str, Any] | None:
+    """Give networks their weights: this run's, else the parent's. Returns the loop's state where there is one."""
+    if own is not None:
+        checkpoint.load_weights(own, networks)
+        return checkpoint.load_state(own)
+    if parent is not None:
+        path = checkpoint.newest(parent)
+        assert path is not None
+        # a classifier has the labels of its own data and always starts anew
+        is_classifier = isinstance(described.config.stage, ClassifierSection)
+        checkpoint.load_weights(path, networks, new="classifier" if is_classifier else "")
+    return None
 
 
-def launch(config: RunConfig) -> Fabric:
+def launch(loop: LoopSection) -> Fabric:
     """Fabric for this process: one device, or the place torchrun gives it in a group."""
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     # it announces precision and devices, which config.json and the user know
@@ -162,7 +257,7 @@ def launch(config: RunConfig) -> Fabric:
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy="ddp" if num_processes > 1 else "auto",
-        precision=config.loop.precision,
+        precision=loop.precision,
     )
     fabric.launch()
     # decayed averages and moments fade into denormal numbers, which CPUs compute 100 times slower:
@@ -171,143 +266,52 @@ def launch(config: RunConfig) -> Fabric:
     return fabric
 
 
-def write(context: Context, out: Path, position: Position, state: dict) -> None:
+def write(context: Context, out: Path, described: Checkpoint, state: dict[str, Any]) -> None:
     """A checkpoint by the first process; the others wait until it is whole."""
     if distributed.is_first():
-        description = Checkpoint(
-            config=context.config,
-            labels=context.data.labels,
-            scene_of_label=context.data.scene_of_label,
-            position=position,
-            provenance={"avgan": __version__, **context.data.provenance},
-            sources=context.data.sources,
-            kept_aside=context.data.kept_aside,
-        )
-        checkpoint.save(out / "checkpoint", description, context.networks, state)
+        checkpoint.save(out / "checkpoint", described, context.networks, state)
     distributed.barrier()
 
 
-def write_config(config: RunConfig, out: Path) -> None:
-    """RUN/config.json, or the check that the run to go on with has the same one.
+def weights_sha256(run: Path) -> str:
+    """Hash of the weights of a run's newest checkpoint."""
+    path = checkpoint.newest(run)
+    assert path is not None
+    with (path / "networks.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    A run that never came to a checkpoint is none yet: a first start that failed leaves the folder free.
-    """
+
+def config_text(config: RunConfig, out: Path, parent: Path | None) -> str:
+    """What RUN/config.json says: the configuration, and the parent by its path and the hash of its weights."""
+    tree = config.model_dump(mode="json")
+    if parent is not None:
+        where = os.path.relpath(parent.resolve(), out.resolve())
+        tree["parent"] = {"path": where, "weights_sha256": weights_sha256(parent)}
+    return json.dumps(tree, indent=2) + "\n"
+
+
+def check_same_run(ours: str, out: Path) -> None:
+    """Raise ConfigError where the run to go on with has another configuration or parent than ours."""
     path = out / "config.json"
-    ours = config.model_dump(mode="json")
-    if path.exists() and checkpoint.newest(out) is not None:
-        try:
-            theirs = from_tree(json.loads(path.read_text())).model_dump(mode="json")
-        except ValueError as error:
-            raise ConfigError(f"{path}: not JSON ({error}); choose another -o") from None
-        if differing := first_difference(theirs, ours):
-            raise ConfigError(
-                f"{out} holds a run with another configuration ({differing}): choose another -o, or the same settings"
-            )
-    elif distributed.is_first():
-        write_whole(path, json.dumps(ours, indent=2) + "\n")
-    distributed.barrier()
+    try:
+        here, there = json.loads(ours), json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); choose another -o") from None
+    for tree in (here, there):  # a parent may have been moved
+        tree.get("parent", {}).pop("path", None)
+    if differing := first_difference(there, here):
+        raise ConfigError(
+            f"{out} holds a run with another configuration ({differing}): choose another -o, or the same settings"
+        )
 
 
 def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> str:
-    """Such as "imagination.gamma is 1.0 there and 0.0 here", or nothing. Both configurations have the same fields."""
-    for name, value in ours.items():
-        if isinstance(value, Mapping):
-            if found := first_difference(theirs[name], value, f"{prefix}{name}."):
+    """Such as "imagination.gamma is 1.0 there and 0.0 here", or nothing."""
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        there, here = theirs.get(name), ours.get(name)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            if found := first_difference(there, here, f"{prefix}{name}."):
                 return found
-        elif theirs[name] != value:
-            return f"{prefix}{name} is {theirs[name]!r} there and {value!r} here"
+        elif there != here:
+            return f"{prefix}{name} is {there!r} there and {here!r} here"
     return ""
-
-
-def restore(
-    networks: AVGAN,
-    config: RunConfig,
-    *,
-    out: Path,
-    start_from: Path | None,
-    vqvae_from: Path | None = None,
-    data: Path,
-    sources: tuple[str, ...],
-) -> tuple[Position, dict | None]:
-    """Weights and position: of this run, else of `start_from`, else fresh ones. `sources` are what it may hear."""
-    own = checkpoint.newest(out)
-    if own is not None:
-        checkpoint.load_weights(own, networks)
-        return checkpoint.read(own).position, checkpoint.load_state(own)
-    if isinstance(networks.generator.trunk, YAMNet):
-        networks.generator.trunk.load_pretrained(find_file(data, "yamnet"))
-    if start_from is not None:
-        return take_over(networks, config, start_from, sources=sources), None
-    if vqvae_from is not None:
-        take_over_vqvae(networks, config, vqvae_from)
-        return Position(NAMES[1], 0, NAMES[:1]), None
-    return Position(NAMES[0], 0), None
-
-
-def take_over(
-    networks: AVGAN, config: RunConfig, source: Path, *, sources: tuple[str, ...]
-) -> Position:
-    """Take over the stages of another run that this one would train alike: the VQ-VAE at least.
-
-    The VQ-VAE counts as alike when it has the same sizes, whatever it was trained with; imagination when everything it
-    depends on is the same, it heard nothing that this run may not (`sources`), and no joint stage has changed the
-    generator since. Where imagination is to be trained anew, a trunk that a joint stage taught on the same recordings
-    is taken over: what it learnt to hear is worth keeping.
-
-    Raises CheckpointError when not even the VQ-VAE fits.
-    """
-    theirs, other = take_over_vqvae(networks, config, source)
-    finished = other.position.finished
-    ours, same = config, other.config
-    alike = (
-        "imagination" in finished
-        and heard_alike(config, other, sources)
-        and ours.front_end == same.front_end
-        and ours.networks.trunk == same.networks.trunk
-        and ours.networks.generator == same.networks.generator
-        and ours.networks.critic == same.networks.critic
-        and ours.imagination == same.imagination
-        and (same.classifier.mode == "frozen" or "classifier" not in finished)
-        and (same.classifier.mode == "frozen" or other.position.stage != "classifier")
-    )
-    if not alike:
-        if taught_alike(config, other, sources):
-            networks.generator.trunk.load_state_dict(theirs.generator.trunk.state_dict())
-        return Position(NAMES[1], 0, NAMES[:1])
-    networks.generator.load_state_dict(theirs.generator.state_dict())
-    networks.critic.load_state_dict(theirs.critic.state_dict())
-    return Position(NAMES[2], 0, NAMES[:2])
-
-
-def take_over_vqvae(networks: AVGAN, config: RunConfig, source: Path) -> tuple[AVGAN, Checkpoint]:
-    """Take over the VQ-VAE of another run, whose networks and description are returned.
-
-    Raises CheckpointError where it does not fit.
-    """
-    theirs, other = checkpoint.load_networks(source)
-    fits = other.config.networks.vqvae == config.networks.vqvae
-    if "vqvae" not in other.position.finished or not fits:
-        raise CheckpointError(
-            f"{source}: its VQ-VAE is unfinished or of another size; start from another run or from none"
-        )
-    networks.vqvae.load_state_dict(theirs.vqvae.state_dict())
-    return theirs, other
-
-
-def heard_alike(config: RunConfig, other: Checkpoint, sources: tuple[str, ...]) -> bool:
-    """Whether another run drew on the same data, and on no recording this one keeps away.
-
-    The same settings do not suffice: another seed keeps other recordings aside, another folder holds other ones.
-    """
-    return other.config.data == config.data and set(other.sources) <= set(sources)
-
-
-def taught_alike(config: RunConfig, other: Checkpoint, sources: tuple[str, ...]) -> bool:
-    """Whether another run's trunk was fine-tuned on the very recordings this run may hear, and is of the same kind."""
-    return (
-        "classifier" in other.position.finished
-        and other.config.classifier.mode == "joint"
-        and heard_alike(config, other, sources)
-        and other.config.front_end == config.front_end
-        and other.config.networks.trunk == config.networks.trunk
-    )

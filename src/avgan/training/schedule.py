@@ -31,12 +31,11 @@ def indices_at(step: int, *, num_items: int, batch_size: int, seed: int, stage: 
     """(batch_size,) items of a step: each epoch is a fresh permutation and batches run across epochs."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, num_items)
-    return np.array(
-        [
-            _permutation(num_items, seed, stage, int(epoch))[place]
-            for epoch, place in zip(epochs, places, strict=True)
-        ]
-    )
+    items = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        its = epochs == epoch
+        items[its] = _permutation(num_items, seed, stage, int(epoch))[places[its]]
+    return items
 
 
 def share_of_process(items: np.ndarray, rank: int, num_processes: int) -> np.ndarray:

@@ -14,11 +14,17 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from avgan.config import RunConfig, StageSection
+from avgan.data.loading import INT16_PEAK, ImageStore, WaveformStore
 from avgan.model import AVGAN
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import TrainingData
 from avgan.training.schedule import generator_of, indices_at, rate_factor, share_of_process
+
+RESIDENT_SHARE = 0.5
+"""Of an accelerator's free memory, for data that stays there: the rest is for networks and activations."""
+BLOCK = 256
+"""Rows moved to an accelerator at once, when all are."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +35,57 @@ class Context:
     networks: AVGAN
     data: TrainingData
     fabric: Fabric
+    resident: dict[int, Tensor | None] = field(default_factory=dict, repr=False)
+    """All rows of a store on the accelerator, by the store's identity; None where they do not fit."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
 
     def to_device(self, array: np.ndarray) -> Tensor:
         """A numpy array as a tensor on the training device."""
-        return torch.from_numpy(array).to(self.fabric.device, non_blocking=True)
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def images(self, pixels: np.ndarray) -> Tensor:
-        """(B, 3, H, W) uint8 -> float in [0, 1] on the training device."""
-        image = self.to_device(pixels).float() / 255.0
+    def images(self, store: ImageStore, indices: np.ndarray) -> Tensor:
+        """Pictures (B, 3, H, W), float in [0, 1] on the training device."""
+        image = self._rows(store, store.get, indices).float() / 255.0
         if self.config.loop.channels_last:
             return image.contiguous(memory_format=torch.channels_last)
         return image
+
+    def waveforms(self, store: WaveformStore, indices: np.ndarray) -> Tensor:
+        """Waveforms (B, L), float in [-1, 1] on the training device."""
+        return self._rows(store, store.raw, indices).float() / INT16_PEAK
+
+    def _rows(
+        self,
+        store: ImageStore | WaveformStore,
+        read: Callable[[np.ndarray], np.ndarray],
+        indices: np.ndarray,
+    ) -> Tensor:
+        """Rows of a store: from the accelerator's own memory where all of them fit, else read and moved."""
+        if self.device.type != "cuda":
+            return self.to_device(read(indices))
+        if id(store) not in self.resident:
+            self.resident[id(store)] = self._move(store, read)
+        everything = self.resident[id(store)]
+        if everything is None:
+            return self.to_device(read(indices))
+        return everything[self.to_device(indices)]
+
+    def _move(
+        self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray]
+    ) -> Tensor | None:
+        first = read(np.arange(1))
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if first.nbytes * len(store) > RESIDENT_SHARE * free:
+            return None
+        shape = (len(store), *first.shape[1:])
+        rows = torch.empty(shape, dtype=torch.from_numpy(first).dtype, device=self.device)
+        for start in range(0, len(store), BLOCK):
+            block = np.arange(start, min(start + BLOCK, len(store)))
+            rows[start : start + len(block)] = self.to_device(read(block))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -52,9 +98,8 @@ class Validation:
 
 
 class Stage(ABC):
-    """One of the three stages. Subclasses set `name` and `section`, and fill `optimizers` (and `averages`)."""
+    """One of the three stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
 
-    name: str
     section: StageSection
 
     def __init__(self, context: Context) -> None:
@@ -63,6 +108,14 @@ class Stage(ABC):
         self.data = context.data
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.averages: dict[str, MovingAverage] = {}
+
+    @property
+    def name(self) -> str:
+        return self.section.kind
+
+    @property
+    def seed(self) -> int:
+        return self.context.config.loop.seed
 
     @property
     @abstractmethod
@@ -74,6 +127,9 @@ class Stage(ABC):
 
     def before_first_step(self) -> None:  # noqa: B027
         """Work once in the life of the stage; what it keeps belongs to the state."""
+
+    def prefetch(self, step: int) -> None:  # noqa: B027
+        """Begin to read what a step will need, while the one before it computes."""
 
     @abstractmethod
     def step(self, step: int) -> dict[str, Tensor]:
@@ -90,36 +146,34 @@ class Stage(ABC):
 
     def indices(self, step: int) -> np.ndarray:
         """Items of this process in the batch of a step."""
-        items = indices_at(
-            step,
-            num_items=self.num_items,
-            batch_size=self.section.batch_size,
-            seed=self.seed,
-            stage=self.name,
+        return self.own(
+            indices_at(
+                step,
+                num_items=self.num_items,
+                batch_size=self.section.batch_size,
+                seed=self.seed,
+                stage=self.name,
+            )
         )
-        return share_of_process(items, *distributed.world())
 
-    def row_generators(self, step: int, purpose: str) -> list[np.random.Generator]:
-        """One random generator for each row of this process's share of a batch."""
-        rank, num_processes = distributed.world()
-        size = self.section.batch_size // num_processes
-        rows = range(rank * size, (rank + 1) * size)
-        return [generator_of(self.seed, self.name, purpose, step, row) for row in rows]
+    def rng(self, step: int, purpose: str) -> np.random.Generator:
+        """Randomness of a step, the same in all processes: draw for the whole batch, then take `own` rows."""
+        return generator_of(self.seed, self.name, purpose, step)
+
+    def own(self, rows: np.ndarray) -> np.ndarray:
+        """This process's share of what was drawn for the whole batch."""
+        return share_of_process(rows, *distributed.world())
 
     def random_rows(
         self, draw: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str
     ) -> Tensor:
         """Random numbers (count, *size) of `draw`: this process's rows of what one process alone would draw."""
         rank, num_processes = distributed.world()
-        device = self.context.fabric.device
-        number = generator_of(self.seed, self.name, purpose, step, 0).integers(2**62)
+        device = self.context.device
+        number = self.rng(step, purpose).integers(2**62)
         generator = torch.Generator(device).manual_seed(int(number))
         rows = draw(num_processes * count, *size, generator=generator, device=device)
         return rows[rank * count : (rank + 1) * count]
-
-    @property
-    def seed(self) -> int:
-        return self.context.config.loop.seed
 
     def descend(self, name: str, loss: Tensor, networks: Iterable[nn.Module], step: int) -> Tensor:
         """Minimise a loss by one step of the named optimiser, which trains `networks`. Returns the gradient's norm."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avgan import losses
 from avgan.config import VQVAESection
+from avgan.networks.vqvae import perplexity
 from avgan.training import distributed
 from avgan.training.stage import Context, Stage, Validation
 
@@ -16,14 +17,18 @@ NUM_SHOWN = 12
 """Pictures in a sample sheet."""
 
 
+def mirrored(image: Tensor, which: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
+    return torch.where(which[:, None, None, None], image.flip(3), image)
+
+
 class VQVAEStage(Stage):
     """Minimises reconstruction + codebook + beta * commitment."""
 
-    name = "vqvae"
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.section: VQVAESection = context.config.vqvae
+        assert isinstance(context.config.stage, VQVAESection)
+        self.section: VQVAESection = context.config.stage
         self.vqvae = context.networks.vqvae
         self.optimizers["vqvae"] = self.adam((self.vqvae, self.section.learning_rate))
 
@@ -60,17 +65,19 @@ class VQVAEStage(Stage):
             loss = loss + self.section.l1_weight * F.l1_loss(reconstruction, image) / deviation
         norm = self.descend("vqvae", loss, (self.vqvae,), step)
         self._tend_codebook(step, features, quantized.codes)
-        perplexity = torch.tensor(self.vqvae.quantizer.health().perplexity)
-        return {"loss": loss, **parts, "gradient_norm": norm, "perplexity": perplexity}
+        used = perplexity(self.vqvae.quantizer.usage)
+        return {"loss": loss, **parts, "gradient_norm": norm, "perplexity": used}
+
+    def prefetch(self, step: int) -> None:
+        self.data.images.prefetch(self.indices(step))
 
     def batch(self, step: int) -> Tensor:
-        """Pictures (B, 3, 128, 128) of a step, half of them mirrored."""
-        pixels = self.data.images.get(self.indices(step))
+        """Pictures (B, 3, 128, 128) of a step, half of them mirrored where the section says so."""
+        image = self.context.images(self.data.images, self.indices(step))
         if self.section.flip:
-            for row, rng in enumerate(self.row_generators(step, "flip")):
-                if rng.random() < 0.5:
-                    pixels[row] = pixels[row, :, :, ::-1]
-        return self.context.images(pixels)
+            draws = self.rng(step, "flip").random(self.section.batch_size)
+            image = mirrored(image, self.context.to_device(self.own(draws < 0.5)))
+        return image
 
     def _tend_codebook(self, step: int, features: Tensor, codes: Tensor) -> None:
         """Count the use of the codes over all processes and revive the dead ones."""
@@ -101,7 +108,7 @@ class VQVAEStage(Stage):
         for start in range(0, min(len(self.data.validation_images), 512), 32):
             stop = min(start + 32, len(self.data.validation_images))
             chosen = self.data.spread_validation_images(start, stop)
-            image = self.context.images(self.data.validation_images.get(chosen))
+            image = self.context.images(self.data.validation_images, chosen)
             drawn = self.vqvae(image)[0].float().clamp(0.0, 1.0)
             squared += float((drawn - image).square().sum())
             count += image.numel()

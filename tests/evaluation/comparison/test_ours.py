@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from avgan import checkpoint
-from avgan.config import override, preset
+from avgan.config import STAGES, override
 from avgan.errors import CheckpointError, ConfigError
 from avgan.evaluation.comparison import contestants, ours
 from avgan.evaluation.comparison.answers import read_answers
 from avgan.evaluation.comparison.compare import compare
 from avgan.evaluation.comparison.folds import read_protocol
-from avgan.model import build
+from avgan.model import AVGAN
+from avgan.presets import preset
+from avgan.training.run import train_run
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
     for fold in protocol.folds:
         run = tmp_path / "runs" / "avgan-compact" / f"fold-{fold.name}"
         networks, trained = checkpoint.load_networks(run)
-        assert set(trained.sources) == {clip.source_id for clip in fold.train.clips}
+        assert trained.sources == {clip.source_id for clip in fold.train.clips}
         stored = read_answers(tmp_path, "avgan-compact", fold.name)
         assert stored is not None
         assert stored.clip_ids == [clip.id for clip in fold.test.clips]
@@ -59,7 +61,7 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
 @pytest.mark.usefixtures("tiny_preset")
 def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_path: Path) -> None:
     protocol = read_protocol("folder", tiny_videos)
-    config = ours.configuration("avgan-transfer", protocol, 0)
+    config = ours.recipe_of_method("avgan-transfer", protocol, 0)
     ours.train(config, data=tiny_videos, out=tmp_path / "fold-1", sounds=protocol.folds[0].train)
     task = contestants.Task(
         protocol=protocol,
@@ -69,7 +71,7 @@ def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_p
         sounds=contestants.Sounds(protocol),
         pictures=None,
         data_sha256={},
-        vqvae_from=None,
+        parent=None,
         against=None,
         say=print,
         show=print,
@@ -85,20 +87,21 @@ def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_p
 def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
     protocol = read_protocol("folder", tiny_videos)
     for name in ours.PRESETS:
-        config = ours.configuration(name, protocol, 7)
+        config = ours.recipe_of_method(name, protocol, 7)
         assert config.preset == ours.PRESETS[name]
         assert config.loop.seed == 7
-        assert (config.data.sounds, config.data.images) == ("folder", "folder")
-        assert config.data.validation_fraction == 0
+        for stage in (config.vqvae, config.imagination, config.classifier):
+            assert (stage.data.sounds, stage.data.images) == ("folder", "folder")
+            assert stage.data.validation_fraction == 0
         assert ours.CARDS[name].name == name
 
 
 def test_an_ablation_is_the_whole_method_but_for_what_it_says(tiny_videos: Path) -> None:
     protocol = read_protocol("folder", tiny_videos)
-    whole = ours.configuration("avgan-transfer", protocol, 7)
+    whole = ours.recipe_of_method("avgan-transfer", protocol, 7)
     for name, ablation in ours.ABLATED.items():
         assert ours.is_ours(name)
-        config = ours.configuration(name, protocol, 7)
+        config = ours.recipe_of_method(name, protocol, 7)
         assert override(whole, ablation.settings) == config
         card = ours.card_of(name)
         assert card.name == name
@@ -106,46 +109,43 @@ def test_an_ablation_is_the_whole_method_but_for_what_it_says(tiny_videos: Path)
         assert ablation.asks in card.differs[0]
 
 
-def test_a_vqvae_is_shared_where_it_would_be_trained_alike(
-    tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
+def test_fits_begin_from_one_run_of_photographs(
+    tiny_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It alone is: the trunk of the other run may have heard what this one is asked about."""
-    protocol = read_protocol("folder", tiny_videos)
-    config = tiny_config()
-    run = tmp_path / "avgan-transfer" / "fold-1"
-    heard = protocol.folds[0].train
-    ours.train(config, data=tiny_videos, out=run, sounds=heard)
-    assert ours.other_run(run, config) is None
-    for fold in ("fold-1", "fold-2"):
-        assert ours.other_run(tmp_path / "transfer-frozen" / fold, config) == run
-    other = override(config, {"networks.vqvae.num_codes": "5"})
-    assert ours.other_run(tmp_path / "transfer-codes-5" / "fold-2", other) is None
-    longer = override(config, {"vqvae.num_steps": "99"})
-    assert not ours.trains_vqvae_alike(run, longer)
+    """Whatever is said of the sounds, the same photographs and network are trained once."""
+    trained = []
 
-    second = ours.train(
-        override(config, {"imagination.num_steps": "1", "classifier.num_steps": "1"}),
-        data=tiny_videos,
-        out=tmp_path / "second",
-        vqvae_from=run,
-        sounds=protocol.folds[1].train,
-    )
-    (networks, _), (others, _) = map(checkpoint.load_networks, (second, run))
-    theirs = others.vqvae.state_dict()
-    assert all(
-        torch.equal(value, theirs[name]) for name, value in networks.vqvae.state_dict().items()
-    )
-    trunk, taught = (one.generator.trunk.state_dict() for one in (networks, others))
-    assert any(not torch.equal(value, taught[name]) for name, value in trunk.items())
+    def train_once(config: Any, *, data: Path, out: Path) -> Path:
+        trained.append((config, out))
+        return out
+
+    monkeypatch.setattr(ours, "train_run", train_once)
+    recipe = tiny_config({"data.images": "miniplaces"})
+    for changes in (
+        {},
+        {"classifier.mode": "joint", "data.held_out_folds": '["1"]'},
+        {"vqvae.network.num_codes": "5"},
+        {"vqvae.num_steps": "99"},
+    ):
+        ours.of_photographs(override(recipe, changes), data=tmp_path, out=tmp_path)
+    folders = [out for _, out in trained]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
+    assert {config.stage.data.images for config, _ in trained} == {"miniplaces"}
+    assert all(out.parent == tmp_path / "runs" for out in folders)
 
 
 @pytest.mark.usefixtures("tiny_preset")
-def test_with_a_budget_and_a_vqvae_the_rest_alone_is_shortened(
+def test_with_a_budget_and_a_parent_the_rest_alone_is_shortened(
     tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     protocol = read_protocol("folder", tiny_videos)
-    run = ours.train(
-        ours.configuration("avgan-compact", protocol, 0), data=tiny_videos, out=tmp_path / "run"
+    recipe = ours.recipe_of_method("avgan-compact", protocol, 0)
+    pictures = train_run(
+        recipe.run("vqvae"),
+        data=tiny_videos,
+        out=tmp_path / "pictures",
+        sounds=protocol.folds[0].train,
     )
     asked = {
         "protocol": "folder",
@@ -155,29 +155,26 @@ def test_with_a_budget_and_a_vqvae_the_rest_alone_is_shortened(
         "budget_s": 1e-3,
         "out": tmp_path / "out",
     }
-    report = compare(**asked, vqvae_from=run)
-    assert report["vqvae"].startswith(tiny_config().preset)
-    path = checkpoint.newest(tmp_path / "out" / "runs" / "avgan-compact" / "fold-1")
-    assert path is not None
-    shortened = checkpoint.read(path).config
-    assert shortened.classifier.num_steps == 1
-    assert shortened.vqvae.num_steps == tiny_config().vqvae.num_steps
-    with pytest.raises(ConfigError, match="vqvae"):
+    report = compare(**asked, parent=pictures)
+    assert report["parent"].startswith(tiny_config().preset)
+    described = checkpoint.describe(tmp_path / "out" / "runs" / "avgan-compact" / "fold-1")
+    assert described.classifier.num_steps == 1
+    assert described.vqvae.num_steps == tiny_config().vqvae.num_steps
+    with pytest.raises(ConfigError, match="parent"):
         compare(**asked)
-    with pytest.raises(CheckpointError, match="no finished VQ-VAE"):
-        compare(**asked, vqvae_from=tiny_videos)
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        compare(**asked, parent=tiny_videos)
+    fit = tmp_path / "out" / "runs" / "avgan-compact" / "fold-1"
+    with pytest.raises(ConfigError, match="has heard sounds; name one of pictures"):
+        compare(**asked | {"out": tmp_path / "other"}, parent=fit)
 
 
-def test_all_patches_of_a_recording_are_counted(tiny_config: Callable[..., Any]) -> None:
-    config = override(preset("transfer"), {"data.window_s": "2.0"})
-    networks = build(config, 3).eval()
-    short, long = (ours.cost(networks, torch.zeros(1, seconds * 16_000)) for seconds in (1, 2))
+def test_the_work_grows_with_the_recording() -> None:
+    recipe = preset("transfer")
+    networks = AVGAN([recipe.run(kind) for kind in STAGES], 3).eval()
+    short, long = (ours.cost(networks, torch.zeros(1, seconds * 16_000)) for seconds in (2, 4))
     assert short.num_parameters == long.num_parameters
-    # one patch and two; the dense layers come once
-    dense = sum(p.numel() for p in networks.generator.head.parameters() if p.dim() == 2)
-    dense += sum(p.numel() for p in networks.classifier.parameters() if p.dim() == 2)
-    assert short.num_macs > dense
-    assert long.num_macs - dense == 2 * (short.num_macs - dense)
+    assert 1.8 * short.num_macs < long.num_macs + short.num_macs < 3 * short.num_macs
 
 
 def test_probabilities_are_put_in_the_order_of_the_table() -> None:

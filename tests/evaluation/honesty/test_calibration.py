@@ -186,7 +186,7 @@ def watched_run(
     tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable
 ) -> Path:
     """A finished run that kept half of its videos aside."""
-    from avgan.training.run import train
+    from avgan.training.recipe import train
 
     config = tiny_config({"data.validation_fraction": "0.5"})
     return train(config, data=tiny_videos, out=tmp_path_factory.mktemp("watched") / "run")

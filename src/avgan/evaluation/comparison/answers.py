@@ -33,8 +33,8 @@ class Settings:
     seed: int
     budget_s: float | None
     """Of each fit; None: as long as it takes."""
-    vqvae: str | None = None
-    """The run whose VQ-VAE ours takes over, whose time is not counted; None: each fit trains its own."""
+    parent: str | None = None
+    """The run of pictures that ours begin from, whose time is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from avgan.baselines.rival import Clips
-from avgan.data.datasets import find
+from avgan.data.datasets import DATASETS, find
 from avgan.data.loading import CACHE_BYTES, ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.pairing import Pairing, pair_by_label, pair_within
 from avgan.errors import DataError
 from avgan.evaluation.comparison.folds import Fold, Protocol
-from avgan.scenes import scene_of_label
 from avgan.training.data import divide_images
 
 UNKNOWN = -1
@@ -94,7 +93,7 @@ class Pictures:
         if self._photographs is None:
             pairing = pair_within(sounds)
             return Pairs(pairing, ImageStore(replace(sounds, clips=pairing.images)))
-        scenes = scene_of_label(sounds.name)
+        scenes = DATASETS[sounds.name].scene_of_label
         heard = [clip for clip in sounds.clips if clip.audio_path]
         return Pairs(pair_by_label(heard, self._photographs.clips, scenes), self._store)
 

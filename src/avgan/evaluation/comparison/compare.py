@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from avgan import checkpoint
 from avgan.baselines import METHODS
-from avgan.errors import AvganError, CheckpointError, ConfigError, DataError, LeakageError
+from avgan.errors import AvganError, ConfigError, DataError, LeakageError
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import (
     Answers,
@@ -40,6 +39,7 @@ from avgan.evaluation.comparison.contestants import (
 from avgan.evaluation.comparison.folds import Fold, Protocol, read_protocol, select_folds
 from avgan.evaluation.comparison.table import HUMAN, build_report, write_table
 from avgan.evaluation.protocols import config_sha256
+from avgan.training.run import finished_parent
 
 ALL = "all"
 ABLATIONS = "ablations"
@@ -56,7 +56,7 @@ def compare(
     folds: Sequence[str] = (),
     seed: int = 0,
     budget_s: float | None = None,
-    vqvae_from: Path | None = None,
+    parent: Path | None = None,
     against: str | None = None,
     given: Mapping[str, Path] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -64,7 +64,7 @@ def compare(
 ) -> dict[str, Any]:
     """Let methods learn and answer what is still to be done, and write the table into `out`. Returns its report.
 
-    `vqvae_from`: a run whose VQ-VAE ours takes over where it is alike. `given`: name -> folder with answers of `avgan
+    `parent`: a run of pictures that ours begin from. `given`: name -> folder with answers of `avgan
     evaluate`, which are taken instead of training. A method that cannot be run here is named in the report's `failed`,
     the others are run.
 
@@ -77,8 +77,8 @@ def compare(
     chosen = select_folds(read, tuple(folds))
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
-    vqvae = None if vqvae_from is None else name_of_vqvae(vqvae_from)
-    settings = Settings(protocol=protocol, seed=seed, budget_s=budget_s, vqvae=vqvae)
+    begins = None if parent is None else name_of_parent(parent)
+    settings = Settings(protocol=protocol, seed=seed, budget_s=budget_s, parent=begins)
     settle(settings, out)
     to_run = [name for name in wanted if name not in given and name != HUMAN]
     if against is not None and against not in {*to_run, *given, *stored_methods(out)}:
@@ -91,7 +91,7 @@ def compare(
         sounds=Sounds(read),
         pictures=find_pictures(read, data),
         data_sha256={fold.name: data_sha256(fold) for fold in read.folds},
-        vqvae_from=vqvae_from,
+        parent=parent,
         against=against,
         say=say,
         show=show,
@@ -126,13 +126,14 @@ def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def name_of_vqvae(run: Path) -> str:
-    """What to call a run's VQ-VAE: its preset and a hash of its settings. Raises CheckpointError where it has none."""
-    path = checkpoint.newest(run)
-    described = checkpoint.read(path) if path else None
-    if described is None or "vqvae" not in described.position.finished:
-        raise CheckpointError(f"{run}: holds no finished VQ-VAE; name the folder of a trained run")
-    return f"{described.config.preset} {config_sha256(described.config)[:12]}"
+def name_of_parent(run: Path) -> str:
+    """What to call a run of pictures: its preset and a hash of its settings. Raises ConfigError for another stage."""
+    config = finished_parent(run).config
+    if config.stage.kind != "vqvae":
+        raise ConfigError(
+            f"--parent {run}: is a run of {config.stage.kind}, which has heard sounds; name one of pictures (vqvae)"
+        )
+    return f"{config.preset} {config_sha256(config)[:12]}"
 
 
 def find_pictures(protocol: Protocol, data: Path) -> Pictures | None:

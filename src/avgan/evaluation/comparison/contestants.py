@@ -29,6 +29,7 @@ from avgan.evaluation.comparison.clips import Pictures, Sounds, clips_to_answer,
 from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.evaluation.pictures.exhibits import keep_pictures
 from avgan.evaluation.protocols import config_sha256
+from avgan.training.recipe import recipe_of
 
 GIVEN = "given: "
 """How the identity of answers from elsewhere begins."""
@@ -46,8 +47,8 @@ class Task:
     pictures: Pictures | None
     data_sha256: Mapping[str, str]
     """Of each fold."""
-    vqvae_from: Path | None
-    """A run whose VQ-VAE ours takes over."""
+    parent: Path | None
+    """A run of pictures that ours begin from."""
     against: str | None
     """The method that all others are tested against, where it is not the best."""
     say: Callable[[str], None] = field(repr=False)
@@ -97,12 +98,12 @@ def answer_with_ours(name: str, fold: Fold, task: Task) -> Answers:
         name,
         fold,
         task.protocol,
-        ours.configuration(name, task.protocol, task.settings.seed),
+        ours.recipe_of_method(name, task.protocol, task.settings.seed),
         sounds=task.sounds,
         data=task.data,
         out=task.out,
         budget_s=task.settings.budget_s,
-        vqvae_from=task.vqvae_from,
+        parent=task.parent,
         say=task.say,
     )
     return Answers(
@@ -137,8 +138,8 @@ def described(name: str, fold: Fold, task: Task) -> dict[str, Any]:
 def current_identity(name: str, task: Task) -> str:
     """Hash of what a method is now."""
     if ours.is_ours(name):
-        config = ours.configuration(name, task.protocol, task.settings.seed)
-        return f"{__version__} {config_sha256(config)}"
+        recipe = ours.recipe_of_method(name, task.protocol, task.settings.seed)
+        return f"{__version__} {config_sha256(recipe)}"
     module = f"avgan.baselines.{METHODS[name].partition(':')[0]}"
     return identity_of(make(name).card, module)
 
@@ -179,8 +180,9 @@ def costs_of_run(run: Path, fold: Fold, task: Task) -> dict[str, Any]:
         networks, trained = checkpoint.load_networks(run)
     except CheckpointError:
         return {}
-    cost, answering_s = ours.measure(networks, trained.config, fold, task.sounds)
-    num_epochs = ours.epochs(trained.config, trained.config.classifier.num_steps, fold)
+    recipe = recipe_of(trained)
+    cost, answering_s = ours.measure(networks, recipe, fold, task.sounds)
+    num_epochs = ours.epochs(recipe, recipe.classifier.num_steps, fold)
     return {
         "num_parameters": cost.num_parameters,
         "num_macs": cost.num_macs,

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from avgan.data.datasets import find
+from avgan.data.datasets.folder import check_labels
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import ConfigError, DataError
@@ -154,6 +155,7 @@ def folder(data: Path) -> Protocol:
     one source only.
     """
     everything = find(data, "folder", window_s=FOLDER_WINDOW_S)
+    check_labels(everything)
     sounds = everything.select(lambda clip: bool(clip.audio_path))
     pictures = tuple(clip for clip in everything.clips if not clip.audio_path)
     names = tuple(str(number + 1) for number in range(fewest_sources(everything)))

@@ -1,11 +1,12 @@
 """AVGAN itself among the methods that are compared: its presets, trained on a fold's training side alone.
 
-    OUT/runs/<method>/fold-<name>/    the run of each fold, as `avgan train` writes them
+    OUT/runs/<method>/fold-<name>/    the recipe of each fold, as `avgan train` writes them
+    OUT/runs/vqvae-<hash>/            a VQ-VAE of photographs, which learns from no sound: all fits begin from it
 
-The VQ-VAE never hears a sound, so fits may share one: a given one, and where pictures have a data set of their own and
-nobody looks at the clock, the first that is trained. With a budget what is left to be trained is shortened alike.
+With a budget each fit trains its own VQ-VAE, unless it is given a parent, and all stages are shortened alike.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,19 +19,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from avgan import checkpoint
 from avgan.ablations import ABLATIONS
 from avgan.baselines.rival import Card, Cost
-from avgan.config import RunConfig, preset
+from avgan.config import DataSection, Recipe, parse
 from avgan.evaluation.comparison.clips import Sounds
 from avgan.evaluation.comparison.folds import Fold, Protocol
-from avgan.evaluation.protocols import BATCH, score
+from avgan.evaluation.protocols import BATCH, config_sha256, score
 from avgan.model import AVGAN
+from avgan.presets import preset
 from avgan.training.pace import shortened
-from avgan.training.run import train
+from avgan.training.recipe import train
+from avgan.training.run import train_run
 
 SOURCE = "Liu, Neophytou, Sengupta, Sommerlade: Acoustic Scene Classification with Imagined Images"
-PUBLISHED = 83.7
 TIMED_CLIPS = 64
 
-PRESETS = {"avgan-transfer": "transfer", "avgan-compact": "compact"}
+PRESETS = {
+    "avgan-transfer": "transfer",
+    "avgan-compact": "compact",
+    "avgan-paper": "paper_esc50",
+}
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
 CARDS = {
@@ -38,21 +44,32 @@ CARDS = {
         name="avgan-transfer",
         title="AVGAN, preset transfer",
         source=SOURCE,
-        published=PUBLISHED,
-        pretrained_on="AudioSet (YAMNet)",
+        pretrained_on="AudioSet (EfficientAT mn04)",
         follows=(
             "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
         ),
         differs=(
-            "YAMNet hears in place of the paper's trunk; generator and classifier are trained jointly at the end",
+            "mn04 embeds in place of the paper's trunk; its head and the classifier learn together at the end",
             "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+        ),
+    ),
+    "avgan-paper": Card(
+        name="avgan-paper",
+        title="AVGAN, the paper's own configuration",
+        source=SOURCE,
+        published=83.7,
+        follows=(
+            "sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",
+        ),
+        differs=(
+            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            "thousands of steps where the paper has 9,000 epochs on four cards",
         ),
     ),
     "avgan-compact": Card(
         name="avgan-compact",
         title="AVGAN, preset compact",
         source=SOURCE,
-        published=PUBLISHED,
         follows=(
             "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
             "nothing is pretrained on other sounds",
@@ -100,38 +117,35 @@ def card_of(name: str) -> Card:
     )
 
 
-def configuration(name: str, protocol: Protocol, seed: int) -> RunConfig:
-    """The preset on the sounds and pictures of a protocol, with nothing kept aside: the schedule is settled."""
-    base = ABLATED[name].configuration() if name in ABLATED else preset(PRESETS[name])
-    section = base.data.model_copy(
-        update={
-            "sounds": protocol.folds[0].train.name,
-            "images": protocol.images,
-            "window_s": protocol.window_s,
-            "held_out_folds": (),
-            "validation_fraction": 0.0,
-        }
+def recipe_of_method(name: str, protocol: Protocol, seed: int) -> Recipe:
+    """The recipe on the sounds and pictures of a protocol, with nothing kept aside: the schedule is settled."""
+    recipe = ABLATED[name].recipe() if name in ABLATED else preset(PRESETS[name])
+    loop = recipe.loop.model_copy(update={"seed": seed})
+    return recipe.model_copy(update={"loop": loop}).with_data(
+        sounds=protocol.folds[0].train.name,
+        images=protocol.images,
+        window_s=protocol.window_s,
+        held_out_folds=(),
+        validation_fraction=0.0,
     )
-    loop = base.loop.model_copy(update={"seed": seed})
-    return base.model_copy(update={"data": section, "loop": loop})
 
 
 def fit_and_answer(
     name: str,
     fold: Fold,
     protocol: Protocol,
-    config: RunConfig,
+    recipe: Recipe,
     *,
     sounds: Sounds,
     data: Path,
     out: Path,
     budget_s: float | None,
-    vqvae_from: Path | None,
+    parent: Path | None,
     say: Callable[[str], None],
 ) -> Fitted:
-    """Train on one side of a fold, or go on with the run in `out`, and answer the other.
+    """Train on one side of a fold, or go on with the recipe in `out`, and answer the other.
 
-    `vqvae_from` is a run whose VQ-VAE is taken over where this one's is to be trained alike.
+    `parent` is a run of pictures that those fits begin from that have a VQ-VAE of its size.
 
     Raises LeakageError when a source of the test was trained on.
     """
@@ -140,63 +154,60 @@ def fit_and_answer(
     heard = replace(
         fold.train, clips=tuple(replace(clip, split="train") for clip in fold.train.clips)
     )
-    wanted = config.classifier.num_steps
+    wanted = recipe.classifier.num_steps
     resumed = checkpoint.newest(run) is not None
-    shared = vqvae_from if vqvae_from and trains_vqvae_alike(vqvae_from, config) else None
-    if resumed:
-        path = checkpoint.newest(run)
-        assert path is not None
-        config = checkpoint.read(path).config if budget_s is not None else config
+    if parent is not None and checkpoint.describe(parent).vqvae.network != recipe.vqvae.network:
+        parent = None
+    if resumed and budget_s is not None:
+        recipe = parse(Recipe, json.loads((run / checkpoint.RECIPE).read_text()))
     elif budget_s is not None:
-        finished = ("vqvae",) if shared else ()
-        config = shortened(config, data=data, sounds=heard, seconds=budget_s, finished=finished)
-        say(f"shortened to {config.classifier.num_steps} of {wanted} steps of the last stage")
-    elif shared is None and protocol.images != heard.name:
-        shared = other_run(run, config)
-    train(config, data=data, out=run, vqvae_from=shared, sounds=heard)
+        finished = () if parent is None else ("vqvae",)
+        recipe = shortened(recipe, data=data, sounds=heard, seconds=budget_s, finished=finished)
+        say(f"shortened to {recipe.classifier.num_steps} of {wanted} steps of the last stage")
+    elif parent is None and protocol.images != heard.name:
+        parent = of_photographs(recipe, data=data, out=out)
+    train(recipe, data=data, out=run, parent=parent, sounds=heard)
     fitting_s = None if resumed else time.monotonic() - began
-    networks, trained = checkpoint.load_networks(run)
+    networks, trained = checkpoint.load_finished(run)
     scored = score(networks, trained, fold.test, name=fold.name)
-    measured, answering_s = measure(networks, config, fold, sounds)
+    measured, answering_s = measure(networks, recipe, fold, sounds)
     return Fitted(
         in_order(scored.probabilities, trained.labels, protocol.labels),
         fitting_s,
         answering_s,
-        epochs(config, config.classifier.num_steps, fold),
-        epochs(config, wanted, fold),
+        epochs(recipe, recipe.classifier.num_steps, fold),
+        epochs(recipe, wanted, fold),
         measured,
     )
 
 
-def measure(networks: AVGAN, config: RunConfig, fold: Fold, sounds: Sounds) -> tuple[Cost, float]:
+def of_photographs(recipe: Recipe, *, data: Path, out: Path) -> Path:
+    """The run of pictures of a recipe, trained once for all methods and folds that have the same."""
+    # photographs are the same whatever is said of the sounds
+    data_section = DataSection(images=recipe.vqvae.data.images)
+    config = recipe.run("vqvae")
+    config = config.model_copy(
+        update={"stage": config.stage.model_copy(update={"data": data_section})}
+    )
+    digest = config_sha256(config.model_copy(update={"preset": ""}))[:12]
+    return train_run(config, data=data, out=out / "runs" / f"vqvae-{digest}")
+
+
+def measure(networks: AVGAN, recipe: Recipe, fold: Fold, sounds: Sounds) -> tuple[Cost, float]:
     """What one answer costs, and in how many seconds all of the test side is answered, from some of its clips."""
     clip_ids = tuple(clip.id for clip in fold.test.clips)
     rows = sounds.rows(clip_ids[:TIMED_CLIPS])
-    waveforms = torch.from_numpy(sounds.read(config.front_end.sample_rate_hz, rows))
+    waveforms = torch.from_numpy(
+        sounds.read(recipe.imagination.trunk.front_end.sample_rate_hz, rows)
+    )
     seconds = seconds_of_answering(networks, waveforms) * len(clip_ids) / len(rows)
     return cost(networks, waveforms[:1]), seconds
 
 
-def epochs(config: RunConfig, num_steps: int, fold: Fold) -> int:
+def epochs(recipe: Recipe, num_steps: int, fold: Fold) -> int:
     """How often the last stage goes over a fold's recordings in so many steps."""
     num_clips = sum(bool(clip.audio_path) for clip in fold.train.clips)
-    return round(num_steps * config.classifier.batch_size / num_clips)
-
-
-def other_run(run: Path, config: RunConfig) -> Path | None:
-    """A run beside this one, of whichever method and fold, whose VQ-VAE was trained as this one's would be."""
-    others = (other for other in sorted(run.parents[1].glob("*/fold-*")) if other != run)
-    return next((other for other in others if trains_vqvae_alike(other, config)), None)
-
-
-def trains_vqvae_alike(run: Path, config: RunConfig) -> bool:
-    """Whether a run has a finished VQ-VAE of the same kind, trained in the same way."""
-    path = checkpoint.newest(run)
-    if path is None:
-        return False
-    theirs = checkpoint.read(path)
-    alike = theirs.config.networks.vqvae == config.networks.vqvae
-    return alike and theirs.config.vqvae == config.vqvae and "vqvae" in theirs.position.finished
+    return round(num_steps * recipe.classifier.batch_size / num_clips)
 
 
 def in_order(

@@ -57,7 +57,7 @@ def build_report(
         "avgan": __version__,
         "seed": settings.seed,
         "budget_s": settings.budget_s,
-        "vqvae": settings.vqvae,
+        "parent": settings.parent,
         "folds": [fold.name for fold in protocol.folds],
         "against": reference,
         "parts": list(protocol.parts),
@@ -258,13 +258,10 @@ def explanation(report: dict[str, Any]) -> list[str]:
     """What the columns mean, a sentence each."""
     budget = report["budget_s"]
     limit = "each fit took its time" if budget is None else f"each fit had {budget / 60:g} min"
-    shared = (
-        f"AVGAN took over the VQ-VAE of {report['vqvae']} where it would have trained it alike; "
-        "its training is not counted."
-    )
+    shared = f"AVGAN's fits began from the run of pictures {report['parent']}; its training is not counted."
     return [
         f"{report['title']}; seed {report['seed']}; {limit}; made with avgan {report['avgan']}.",
-        *([shared] if report["vqvae"] else []),
+        *([shared] if report["parent"] else []),
         "Here: mean over folds and sample standard deviation; 95 %: bootstrap over the sources of the clips.",
         "p: McNemar's exact test on the clips both answered, two-sided.",
         "Training in seconds a fold; ms a clip without reading it; epochs that there was time for, of those of the "

@@ -22,14 +22,13 @@ from avgan.checkpoint import Checkpoint
 from avgan.data.loading import WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage
-from avgan.errors import CheckpointError, DataError
+from avgan.errors import DataError
 from avgan.model import AVGAN
-from avgan.networks.trunks import VECTOR_SIZE
+from avgan.networks.generator import NUM_BANDS
 from avgan.runtime.bundle import Calibration, CalibrationError
 from avgan.runtime.steadiness import band_levels, change_db
 from avgan.runtime.unknown import STEADY, STRANGE, UNSURE, Known, to_unit
-from avgan.training.data import read_sounds, scenes_of
-from avgan.training.run import NAMES
+from avgan.training.data import read_sounds
 
 BATCH = 32
 NUM_BINS = 10
@@ -72,18 +71,15 @@ def calibrate(run: Path, data: Path) -> Fitted:
     Raises CheckpointError where the training is unfinished, DataError where nothing was kept aside or is missing,
     LeakageError where a source was both kept aside and trained on.
     """
-    networks, described = checkpoint.load_networks(run)
-    if described.position.finished != NAMES:
-        raise CheckpointError(
-            f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
-        )
-    sounds = read_sounds(described.config.data, data)
-    if not described.kept_aside:
+    networks, described = checkpoint.load_finished(run)
+    sounds = read_sounds(described.config.stage.data, data)
+    if not described.origin.kept_aside:
         raise DataError(
             f"{run}: this run kept nothing aside to calibrate with; train with --set data.validation_fraction=0.1"
         )
     train, aside = (
-        _of_sources(sounds, sources) for sources in (described.sources, described.kept_aside)
+        _of_sources(sounds, sources)
+        for sources in (described.origin.sources, described.origin.kept_aside)
     )
     if not aside.clips or not train.clips:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
@@ -103,17 +99,17 @@ def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
 @torch.inference_mode()
 def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
     """What the networks make of all clips of a manifest, whose labels they must know."""
-    front_end = described.config.front_end
+    front_end = described.front_end
     store = WaveformStore(
         sounds,
         rate_hz=front_end.sample_rate_hz,
-        window_s=described.config.data.window_s,
+        window_s=described.window_s,
         cache_bytes=0,
     )
     heard, logits, changes = [], [], []
     for start in range(0, len(sounds), BATCH):
         waveforms = store.get(np.arange(start, min(start + BATCH, len(sounds))))
-        vectors = networks.generator.hear(networks.log_mel(torch.from_numpy(waveforms)))
+        vectors = networks.generator.embed(networks.log_mel(torch.from_numpy(waveforms)))
         heard.append(vectors.numpy())
         logits.append(networks.imagine(vectors).logits.double().numpy())
         changes += [change_db(band_levels(row, front_end.sample_rate_hz)) for row in waveforms]
@@ -136,7 +132,8 @@ def fit(
     """
     temperature = fit_temperature(aside.logits, aside.targets)
     before, after = (probabilities(aside.logits, value) for value in (1.0, temperature))
-    names = scenes_of(described.labels, described.scene_of_label)
+    places_of = described.scene_of_label or {}
+    names = [places_of.get(label, label) for label in described.labels]
     scenes = sorted(set(names))
     of_label = np.array([scenes.index(name) for name in names])
     membership = np.eye(len(scenes))[of_label]
@@ -234,7 +231,7 @@ def expected_error(surest: np.ndarray, correct: np.ndarray, num_bins: int = NUM_
 
 def fit_known(train: Heard) -> Known:
     """What was heard in training: the mean and the principal directions (see `Known`)."""
-    vectors = to_unit(train.heard[:, :VECTOR_SIZE].astype(np.float64))
+    vectors = to_unit(train.heard[:, :-NUM_BANDS].astype(np.float64))
     mean = vectors.mean(0)
     _, _, directions = np.linalg.svd(vectors - mean, full_matrices=False)
     num = min(NUM_DIRECTIONS, len(vectors) // CLIPS_FOR_DIRECTION)

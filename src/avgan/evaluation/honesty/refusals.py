@@ -9,7 +9,7 @@ Shapes: M recordings, N labels, S scenes.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from avgan.audio import read_audio
-from avgan.config import from_tree
+from avgan.config import DataSection, Recipe, parse
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
@@ -58,6 +58,13 @@ class Answers:
         }
 
 
+def data_of(trained: Mapping[str, Any]) -> DataSection:
+    """What the labels of a bundle were learnt from, by its card."""
+    if "recipe" in trained:
+        return parse(Recipe, trained["recipe"]).classifier.data
+    return parse(DataSection, trained["config"]["data"])  # the shipped bundle is older than recipes
+
+
 def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> dict[str, Any]:
     """Refusal by kind of sound, calibration error and coverage of a bundle, on the folds its run held out.
 
@@ -65,7 +72,7 @@ def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> 
     nothing out.
     """
     model = load(bundle, num_threads=1)
-    config = from_tree(model.card.trained["config"]).data
+    config = data_of(model.card.trained)
     if not config.held_out_folds:
         raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
     sounds = read_sounds(config, data)

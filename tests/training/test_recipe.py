@@ -1,0 +1,251 @@
+"""Chains of runs: parents, rounds, other data for each stage, and a guard that goes over all ancestors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from avgan import checkpoint
+from avgan.config import Recipe
+from avgan.errors import CheckpointError, ConfigError, LeakageError
+from avgan.evaluation.protocols import score
+from avgan.training.data import read_sounds
+from avgan.training.imagination import ImaginationStage
+from avgan.training.recipe import ancestors, recipe_of, train
+from avgan.training.run import train_run
+
+Config = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An audio set without pictures: tones of three labels that the videos do not have."""
+    root = tmp_path_factory.mktemp("recordings")
+    times = np.arange(16_000) / 16_000
+    for number, label in enumerate("xyz"):
+        (root / label).mkdir()
+        for take in range(4):
+            tone = 0.3 * np.sin(2 * np.pi * 300 * 2**number * (1 + 0.02 * take) * times)
+            soundfile.write(root / label / f"{label}{take}.wav", tone, 16_000)
+    return root
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoint.load_networks(run)[0].state_dict())
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], prefix: str) -> None:
+    names = [name for name in one if name.startswith(prefix)]
+    assert names
+    assert [name for name in names if not torch.equal(one[name], other[name])] == []
+
+
+def names_of_runs(recipe: Path) -> list[str]:
+    return [run.name for run in checkpoint.runs_of(recipe)]
+
+
+def test_imagination_is_learnt_from_videos_and_the_classifier_from_another_audio_set(
+    tmp_path: Path, tiny_videos: Path, recordings: Path, tiny_config: Config
+) -> None:
+    """The paper's experiment: the generator is frozen, and no label of the videos is ever used."""
+    out = train(tiny_config(), videos=tiny_videos, data=recordings, out=tmp_path / "run")
+    networks, described = checkpoint.load_networks(out)
+    assert described.labels == ("x", "y", "z")
+    sounds = [origin.provenance.get("sounds") for origin in described.lineage]
+    assert sounds[0] == sounds[1] != sounds[2]
+    imagination = weights(out / "2-imagination")
+    for prefix in ("vqvae.", "generator.", "critic."):
+        assert_equal(imagination, dict(networks.state_dict()), prefix)
+    assert described.sources == {
+        source for origin in described.lineage for source in origin.sources
+    }
+    assert len(described.lineage[1].sources) == 8
+    assert len(described.origin.sources) == 12
+
+
+def test_videos_need_no_labels(
+    tmp_path: Path, tiny_videos: Path, recordings: Path, tiny_config: Config
+) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for path in tiny_videos.rglob("*.mp4"):
+        (loose / path.name).symlink_to(path)
+    out = train(tiny_config(), videos=loose, data=recordings, out=tmp_path / "run")
+    described = checkpoint.describe(out / "2-imagination")
+    assert described.origin.provenance["pairing"] == "synchronous"
+    assert described.labels == ()
+    assert checkpoint.describe_finished(out).labels == ("x", "y", "z")
+
+
+def test_what_a_parent_has_done_is_not_done_again(
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    recipe = tiny_config({"vqvae.num_steps": "1000000", "imagination.gamma": "0"})
+    pictures = tiny_run / "1-vqvae"
+    out = train(recipe, data=tiny_videos, out=tmp_path / "a", parent=pictures)
+    assert names_of_runs(out) == ["1-imagination", "2-classifier"]
+    assert_equal(weights(pictures), weights(out), "vqvae.")
+    assert ancestors(out) == [pictures.resolve(), (out / "1-imagination").resolve()]
+    other = train(recipe, data=tiny_videos, out=tmp_path / "b", parent=tiny_run / "2-imagination")
+    assert names_of_runs(other) == ["1-classifier"]
+    assert_equal(weights(tiny_run), weights(other), "generator.")
+
+
+def test_one_stage_can_be_trained_alone(
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    recipe = tiny_config({"data.sounds": "auto", "data.images": "auto"})
+    run = train_run(
+        recipe.run("classifier"), data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination"
+    )
+    assert_equal(weights(tiny_run), weights(run), "")
+    config = json.loads((run / "config.json").read_text())
+    assert config["stage"]["data"]["sounds"] == "folder"
+    assert config["parent"]["path"].endswith("2-imagination")
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent", "problem"),
+    [
+        ("imagination", None, "imagination goes on from a run of vqvae"),
+        ("classifier", "1-vqvae", "classifier goes on from a run of imagination"),
+    ],
+)
+def test_a_stage_without_the_one_before_it_is_refused(
+    kind: str,
+    parent: str | None,
+    problem: str,
+    tmp_path: Path,
+    tiny_run: Path,
+    tiny_videos: Path,
+    tiny_config: Config,
+) -> None:
+    run = tiny_config().run(kind)
+    with pytest.raises(ConfigError, match=problem):
+        train_run(
+            run,
+            data=tiny_videos,
+            out=tmp_path,
+            parent=None if parent is None else tiny_run / parent,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_that_are_gone_on_with_keep_their_sizes(
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    run = tiny_config({"vqvae.network.width": "16"}).run("vqvae")
+    with pytest.raises(ConfigError, match=r"network\.width is 8 there and 16 here"):
+        train_run(run, data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
+
+
+def test_an_unfinished_or_missing_parent_is_refused(
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        train(tiny_config(), data=tiny_videos, out=tmp_path / "a", parent=tmp_path / "nowhere")
+
+    def broken(self: ImaginationStage, step: int) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return own(self, step)
+
+    own = ImaginationStage.step
+    monkeypatch.setattr(ImaginationStage, "step", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config(), data=tiny_videos, out=tmp_path / "b")
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="its training is unfinished, so nothing can begin"):
+        train(tiny_config(), data=tiny_videos, out=tmp_path / "c", parent=tmp_path / "b")
+
+
+def test_another_parent_under_a_run_that_has_begun_is_noticed(
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    first = train(
+        tiny_config(), data=tiny_videos, out=tmp_path / "run", parent=tiny_run / "1-vqvae"
+    )
+    other = train_run(
+        tiny_config({"loop.seed": "5"}).run("vqvae"), data=tiny_videos, out=tmp_path / "other"
+    )
+    with pytest.raises(ConfigError, match=r"parent\.weights_sha256"):
+        train(tiny_config(), data=tiny_videos, out=first, parent=other)
+
+
+ROUNDS = {"rounds.num": "3", "vqvae.num_steps": "3", "imagination.num_steps": "2"}
+
+
+def test_rounds_go_on_with_the_networks_of_the_round_before(
+    tmp_path: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    """The encoder trains on while the generator rests, and the other way round."""
+    out = train(tiny_config(ROUNDS), data=tiny_videos, out=tmp_path)
+    assert names_of_runs(out) == [
+        "1-vqvae",
+        "2-imagination",
+        "3-vqvae",
+        "4-imagination",
+        "5-vqvae",
+        "6-imagination",
+        "7-classifier",
+    ]
+    second, third = weights(out / "2-imagination"), weights(out / "3-vqvae")
+    assert_equal(second, third, "generator.")
+    assert_equal(second, third, "critic.")
+    assert not torch.equal(second["vqvae.encoder.0.weight"], third["vqvae.encoder.0.weight"])
+    fourth = weights(out / "4-imagination")
+    assert_equal(third, fourth, "vqvae.encoder.")
+    head = "generator.head.body.2.weight"
+    assert 0 < (fourth[head] - third[head]).abs().max() < 0.1  # on from where it was, not anew
+    assert recipe_of(checkpoint.describe(out)).rounds.num == 3
+
+
+@pytest.mark.parametrize(
+    ("rule", "num_rounds"),
+    [
+        ({"rounds.largest_gap": "1e9", "rounds.least_diversity": "0"}, 1),
+        ({"rounds.largest_gap": "1e9", "rounds.least_diversity": "1e9"}, 3),
+        ({"rounds.largest_gap": "-1e9", "rounds.least_diversity": "0"}, 3),
+    ],
+)
+def test_rounds_stop_where_the_critic_is_deceived_and_nothing_has_collapsed(
+    rule: dict[str, str],
+    num_rounds: int,
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Config,
+) -> None:
+    out = train(tiny_config(ROUNDS | rule), data=tiny_videos, out=tmp_path)
+    assert len(names_of_runs(out)) == 2 * num_rounds + 1
+    measured = checkpoint.describe(out / "2-imagination").measured
+    assert measured["relative_diversity"] > 0
+    assert np.isfinite(measured["relative_gap"])
+
+
+def test_nobody_is_scored_on_what_an_ancestor_learnt_from(
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
+) -> None:
+    """The classifier heard half of the videos, its parent all of them."""
+    recipe = tiny_config({"classifier.data.validation_fraction": "0.5"})
+    with pytest.raises(LeakageError, match=r"vqvae learnt from .*, which classifier keeps"):
+        train(recipe, data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
+    networks, described = checkpoint.load_networks(tiny_run)
+    sounds = read_sounds(described.config.stage.data, tiny_videos)
+    with pytest.raises(LeakageError):
+        score(networks, described, sounds, name="all")
+
+
+def test_a_recipe_of_another_format_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint" / "classifier-000100"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.json").write_text(json.dumps({"format": 1}))
+    with pytest.raises(CheckpointError, match="format 1 is not 2; train again with this version"):
+        checkpoint.load_networks(tmp_path)
