@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from avgan.images import FORMATS
 from avgan.report import data_uri, page_file
 from avgan.runtime.wording import percent
 
@@ -74,7 +75,7 @@ def picture_section(path: Path | None, *, title: str, text: str, alt: str) -> st
     """A large picture, such as a contact sheet; nothing where the file is missing."""
     if path is None or not path.is_file():
         return ""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=FORMATS) as picture:
         small = picture.convert("RGB")
         small.thumbnail((SHEET_PX, 4 * SHEET_PX))
     buffer = io.BytesIO()

@@ -75,10 +75,17 @@ def pictures_table(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for score in report["exhibits"].values():
-        low, high = score["agreement_interval_95"]
+        seen, interval, five = "", "", ""  # of scenes that the eye does not know
+        if score["agreement"] is not None:
+            low, high = score["agreement_interval_95"]
+            seen, interval = (
+                f"{100 * score['agreement']:.1f}",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+            )
+            five = f"{100 * score['agreement_top5']:.1f}"
         lines.append(
-            f"| {score['name']} | {100 * score['agreement']:.1f} | {100 * low:.1f} to {100 * high:.1f} "
-            f"| {100 * score['agreement_top5']:.1f} | {score['kid']:.2f} +- {score['kid_standard_error']:.2f} "
+            f"| {score['name']} | {seen} | {interval} | {five} "
+            f"| {score['kid']:.2f} +- {score['kid_standard_error']:.2f} "
             f"| {score['fid']:.1f} | {score['distance_within_labels']:.2f} | {score['effective_number']:.1f} "
             f"| {100 * score['distinct']:.1f} |"
         )

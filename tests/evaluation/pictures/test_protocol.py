@@ -20,7 +20,9 @@ from avgan.evaluation.pictures.protocol import (
     score_pictures,
     shuffled,
 )
+from avgan.evaluation.protocols import evaluate
 from avgan.scenes import ESC50_SCENE
+from avgan.training.recipe import train
 
 
 class Bright(nn.Module):
@@ -116,3 +118,30 @@ def test_a_run_that_held_nothing_out_has_no_pictures_to_score(
         imagine_held_out(networks, described, tiny_videos)
     with pytest.raises(DataError, match="held-out"):
         evaluate_pictures(tiny_run, data=tiny_videos, out=tmp_path)
+
+
+def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
+    tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
+) -> None:
+    """Labels that the eye does not know: the judge learns them from the frames that were learnt from."""
+    recipe = tiny_config({"data.validation_fraction": "0.5"})
+    run = train(recipe, data=tiny_videos, out=tmp_path / "run")
+    with pytest.raises(DataError, match="4 held-out recordings are too few"):
+        evaluate(run, protocol="pictures", data=tiny_videos)
+    twice = tmp_path / "twice"
+    for path in tiny_videos.rglob("*.mp4"):
+        for copy in range(8):
+            target = twice / path.parent.name / f"{path.stem}-{copy}.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
+    run = train(recipe, data=twice, out=tmp_path / "second")
+    report = evaluate(run, protocol="pictures", data=twice)
+    assert report["held_out"] == "recordings kept aside"
+    assert report["num_pictures"] == 32
+    assert report["num_scenes"] == 4
+    assert report["exhibits"]["imagined"]["agreement"] is None
+    assert report["exhibits"]["imagined"]["kid"] is not None
+    written = {path.name for path in (run / "pictures").iterdir()}
+    assert {"figure8.png", "contact_sheet.jpg", "pictures.md", "report.html"} <= written
+    page = (run / "pictures" / "report.html").read_text(encoding="utf-8")
+    assert "does not know these scenes" in page

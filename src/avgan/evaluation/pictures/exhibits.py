@@ -51,7 +51,8 @@ def draw_photographs(
 ) -> np.ndarray:
     """`num_each` photographs of its scene for each recording, numbers into `images`, (num_each, M).
 
-    None serves twice. Raises DataError when there are too few of a scene.
+    None serves twice where a scene has enough; else each of the `num_each` rows goes round a part of its own. Raises
+    DataError where a scene has fewer than `num_each`.
     """
     rng = np.random.default_rng(seed)
     labels = np.array([clip.label for clip in images.clips])
@@ -60,12 +61,15 @@ def draw_photographs(
     for scene in sorted(set(scenes)):
         places = np.flatnonzero(wanted == scene)
         there = rng.permutation(np.flatnonzero(labels == scene))
-        needed = num_each * len(places)
-        if len(there) < needed:
+        if len(there) < num_each:
             raise DataError(
-                f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {needed} are needed"
+                f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {num_each} are needed"
             )
-        chosen[:, places] = there[:needed].reshape(num_each, -1)
+        parts = np.array_split(there, num_each)
+        if num_each * len(places) <= len(there):
+            parts = list(there[: num_each * len(places)].reshape(num_each, -1))
+        for row, part in enumerate(parts):
+            chosen[row, places] = np.resize(part, len(places))
     return chosen
 
 
@@ -128,27 +132,19 @@ def shuffled(exhibit: Exhibit) -> Exhibit:
 def score_exhibit(
     exhibit: Exhibit, look: Look, reference: Look, *, eye: TrainedEye, middles: np.ndarray
 ) -> dict[str, Any]:
-    """All that the eye says of an exhibit, of which it had this look.
+    """All that the eye says of an exhibit, of which it had this look; no agreement with scenes that it does not know.
 
     The distance within a label is a share of that between any two photographs of the reference. middles: the kinds of
     photographs (`variety.kinds_of`).
     """
-    among = sorted(set(exhibit.scenes))
-    logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
-    targets = np.array([among.index(scene) for scene in exhibit.scenes])
-    rank = (logits > logits[np.arange(len(targets)), targets][:, None]).sum(1)
-    sources = np.array(exhibit.sources)
     kid, kid_error = kernel_distance_with_error(look.features, reference.features)
     labels = np.array(exhibit.labels)
     within = variety.distance_within(look.features, labels) / variety.mean_distance(
         reference.features
     )
     return {
-        "num_pictures": len(targets),
-        "agreement": float((rank == 0).mean()),
-        "agreement_interval_95": metrics.bootstrap_interval(rank == 0, sources),
-        "agreement_top5": float((rank < 5).mean()),
-        "agreement_top5_interval_95": metrics.bootstrap_interval(rank < 5, sources),
+        "num_pictures": len(exhibit.scenes),
+        **agreement(exhibit, look, eye),
         "kid": kid,
         "kid_standard_error": kid_error,
         "fid": frechet_distance(look.features, reference.features),
@@ -159,3 +155,21 @@ def score_exhibit(
         "effective_number": variety.effective_number(look.features, middles),
         "distinct": variety.distinct(exhibit.pictures),
     }
+
+
+def agreement(exhibit: Exhibit, look: Look, eye: TrainedEye) -> dict[str, Any]:
+    """How often the eye's first answer, and its first five, hold the scene; None where it does not know them all."""
+    names = ("agreement", "agreement_interval_95", "agreement_top5", "agreement_top5_interval_95")
+    among = sorted(set(exhibit.scenes))
+    if not set(among) <= set(eye.scenes):
+        return dict.fromkeys(names)
+    logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
+    targets = np.array([among.index(scene) for scene in exhibit.scenes])
+    rank = (logits > logits[np.arange(len(targets)), targets][:, None]).sum(1)
+    sources = np.array(exhibit.sources)
+    shares = [
+        part
+        for hits in (rank == 0, rank < 5)
+        for part in (float(hits.mean()), metrics.bootstrap_interval(hits, sources))
+    ]
+    return dict(zip(names, shares, strict=True))

@@ -23,17 +23,18 @@ BATCH = 32
 @torch.inference_mode()
 def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
     """The imagined features of all clips, (M, D, 16, 16)."""
-    config = trained.config
+    device = next(networks.parameters()).device
     store = WaveformStore(
         sounds,
-        rate_hz=config.front_end.sample_rate_hz,
-        window_s=config.data.window_s,
+        rate_hz=trained.front_end.sample_rate_hz,
+        window_s=trained.window_s,
         cache_bytes=0,
     )
     parts = []
     for start in range(0, len(sounds), BATCH):
         rows = np.arange(start, min(start + BATCH, len(sounds)))
-        parts.append(networks.generator(networks.log_mel(torch.from_numpy(store.get(rows)))))
+        waveform = torch.from_numpy(store.get(rows)).to(device)
+        parts.append(networks.generator(networks.log_mel(waveform)).cpu())
     return torch.cat(parts)
 
 

@@ -27,7 +27,13 @@ NAMES = {
 
 def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
     """Write report.html into `out`, with the figure and the contact sheet that lie there. Returns the path."""
-    eye = {kind: points(exhibit["agreement"]) for kind, exhibit in report["exhibits"].items()}
+    seen = {kind: exhibit["agreement"] for kind, exhibit in report["exhibits"].items()}
+    eye = "The project's eye, which looks at pixels, does not know these scenes."
+    if seen["imagined"] is not None:
+        eye = (
+            f"The project's eye, which looks at pixels, names {points(seen['imagined'])} of the imagined, "
+            f"{points(seen['photographs'])} of photographs."
+        )
     low, high = report["agreement_interval_95"]
     what = f"{report['preset']}, pictures, seed {report['seed']}"
     page = assemble(
@@ -37,8 +43,7 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
         lead=f"<b>{html.escape(what)}</b>: pictures imagined for {report['num_pictures']:,} recordings "
         "that were never heard. A judge of their codes, taught with photographs, names so many rightly; "
         f"of photographs {points(report['judge_accuracy_on_photographs'])}, of pictures imagined for "
-        f"another recording {points(report['shuffled'])}. The project's eye, which looks at pixels, "
-        f"names {eye['imagined']} of the imagined, {eye['photographs']} of photographs.",
+        f"another recording {points(report['shuffled'])}. {eye}",
         sections=[
             shares_section(report),
             likeness_section(report),
@@ -57,8 +62,13 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
 
 def shares_section(report: Mapping[str, Any]) -> str:
     """How often the scene is recognised: by the eye, by the judge of code maps, by nearest photographs."""
-    rows = [group_row(f"the eye names the right one of {report['eye']['num_scenes']} scenes")]
-    for kind, exhibit in ordered(report):
+    known = report["exhibits"]["imagined"]["agreement"] is not None
+    rows = []
+    if known:
+        rows.append(
+            group_row(f"the eye names the right one of {report['eye']['num_scenes']} scenes")
+        )
+    for kind, exhibit in ordered(report) if known else ():
         part = _part(exhibit["agreement"], exhibit["agreement_interval_95"], report)
         rows.append(share_row(NAMES.get(kind, exhibit["name"]), part, of_what="pictures"))
     rows.append(group_row(f"a judge of code maps names the right one of {report['num_scenes']}"))

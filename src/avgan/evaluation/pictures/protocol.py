@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
-from avgan.data.datasets import find
+from avgan.data.datasets import DATASETS, find
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
@@ -40,19 +40,21 @@ from avgan.evaluation.pictures.eye import TrainedEye, load_eye
 from avgan.evaluation.pictures.figures import draw_figure8
 from avgan.evaluation.pictures.imagined import imagine
 from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.likeness import NUM_BLOCKS
 from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
 from avgan.evaluation.pictures.variety import kinds_of
 from avgan.evaluation.report import pictures_table, write_json, write_text
 from avgan.images import grid
 from avgan.losses import diversity
 from avgan.model import AVGAN
-from avgan.scenes import ESC50_SCENE
-from avgan.training.data import divide_images
+from avgan.training.data import divide_images, read_sounds, scenes_of_clips
 from avgan.training.log import to_uint8
 
 IMAGE_PX = 128
 RETRIEVED = (1, 5, 10)
 RIVAL = "rival"
+FEWEST = 2 * NUM_BLOCKS
+"""Recordings: the error of the kernel distance is taken from blocks of two pictures at least."""
 FIGURE8 = {
     "photographs": "photograph",
     RIVAL: RIVAL,
@@ -71,6 +73,12 @@ class Gallery:
     """The scene each recording is paired with."""
     features: Tensor
     """(M, D, 16, 16)"""
+    known: tuple[str, ...] = ()
+    """The scenes of all labels of the data set."""
+    own_pictures: bool = False
+    """Whether sounds and pictures are of one data set, as those of videos are."""
+    held_out: str = ""
+    """What was: folds, a test part, or what was kept aside."""
 
 
 def evaluate_pictures(
@@ -84,36 +92,37 @@ def evaluate_pictures(
     """
     networks, trained = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, trained, data)
+    if len(gallery.scenes) < FEWEST:
+        raise DataError(
+            f"{data}: {len(gallery.scenes)} held-out recordings are too few to compare pictures with photographs; "
+            f"{FEWEST} are needed: hold out more (--set data.validation_fraction=...)"
+        )
     ids = tuple(clip.id for clip in gallery.clips.clips)
     theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
-    assert trained.scene_of_label is not None
-    scenes = tuple(sorted(set(trained.scene_of_label.values())))
-    images = find(data, trained.config.data.images)
+    learnt_from, kept = pictures_of(trained, gallery, data)
+    scenes = tuple(sorted({clip.label for clip in learnt_from.clips} & set(gallery.known)))
     taught, held_out = (
         code_side(networks, side, scenes, mirror=mirror)
-        for side, mirror in zip(divide_images(images), (True, False), strict=True)
+        for side, mirror in ((learnt_from, True), (kept, False))
     )
     judge = train_judge(taught, held_out, scenes, seed=trained.config.loop.seed)
     report = score_pictures(networks, gallery, judge)
     report["retrieval"] = score_retrieval(networks, gallery, held_out, scenes)
-    exhibits = hang(networks, gallery, divide_images(images)[1], theirs)
+    exhibits = hang(networks, gallery, kept, theirs)
     report |= score_exhibits(exhibits, load_eye())
     report |= {
         "protocol": "pictures",
         "preset": trained.config.preset,
         "seed": trained.config.loop.seed,
-        "held_out_folds": list(trained.config.data.held_out_folds),
-        "provenance": trained.provenance,
+        "held_out": gallery.held_out,
+        "provenance": trained.origin.provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
-    heard = {clip.label for clip in gallery.clips.clips}
-    strong = tuple(
-        label
-        for label, place in ESC50_SCENE.items()
-        if place.strength == "strong" and label in heard
-    )
-    contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=strong)
-    figure8(exhibits, strong, out / "figure8.png")
+    heard = [clip.label for clip in gallery.clips.clips]
+    strong = strong_labels(gallery.clips)
+    shown = tuple(label for label in dict.fromkeys(sorted(heard)) if label in strong)
+    contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=shown)
+    figure8(exhibits, shown, out / "figure8.png")
     write_text(out / "pictures.md", pictures_table(report))
     write_json(report, out / "report.json")
     return report
@@ -126,20 +135,62 @@ def shuffled(gallery: Gallery) -> Gallery:
 
 
 def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Gallery:
-    """Imagine every recording of the folds a run held out. Raises DataError when it held none out.
+    """Imagine every recording that a run held out. Raises DataError when it held none out.
 
-    Raises LeakageError when it was trained on one of their sources all the same.
+    Raises LeakageError when it, or an ancestor, was trained on one of their sources all the same.
     """
-    config = trained.config
-    if not config.data.held_out_folds or not trained.scene_of_label:
-        raise DataError(
-            "pictures are scored on held-out folds of ESC-50, and this run has none; look into its samples/"
-        )
-    _, test = hold_out(find(data, config.data.sounds), config.data.held_out_folds)
-    trained_on = set(trained.sources)
-    check_leakage(test.select(lambda clip: clip.source_id in trained_on), test)
-    scenes = tuple(trained.scene_of_label[clip.label] for clip in test.clips)
-    return Gallery(test, scenes, imagine(networks, trained, test))
+    section = trained.config.stage.data
+    sounds = read_sounds(section, data).select(lambda clip: bool(clip.audio_path and clip.label))
+    test, held_out = never_learnt(trained, sounds)
+    check_leakage(test.select(lambda clip: clip.source_id in trained.sources), test)
+    own = trained.imagination.data.images == section.sounds
+    declared = DATASETS.get(section.sounds)
+    scene = scenes_of_clips(sounds.clips, declared, own)
+    return Gallery(
+        test,
+        tuple(scene[clip.id] for clip in test.clips),
+        imagine(networks, trained, test),
+        known=tuple(sorted(set(scene.values()))),
+        own_pictures=own,
+        held_out=held_out,
+    )
+
+
+def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
+    """The recordings that a run left for this: folds, a test part, or what it was watched with; and which it is."""
+    folds = trained.config.stage.data.held_out_folds
+    if folds:
+        return hold_out(sounds, folds)[1], f"folds {', '.join(folds)}"
+    test = sounds.select(lambda clip: clip.split == "test")
+    if test.clips:
+        return test, "the test part"
+    aside = set(trained.origin.kept_aside)
+    kept = sounds.select(lambda clip: clip.source_id in aside)
+    if kept.clips:
+        return kept, "recordings kept aside"
+    raise DataError(
+        "pictures are scored on held-out recordings, and this run has none; train with "
+        "--set data.validation_fraction=0.2, or look into its samples/"
+    )
+
+
+def pictures_of(trained: Checkpoint, gallery: Gallery, data: Path) -> tuple[Manifest, Manifest]:
+    """The pictures that were learnt from, and others of the same kind: photographs, or the frames of the videos."""
+    if not gallery.own_pictures:
+        return divide_images(find(data, trained.imagination.data.images))
+    everything = read_sounds(trained.config.stage.data, data)
+    pictured = everything.select(lambda clip: bool(clip.image_path and clip.label))
+    learnt_from = pictured.select(lambda clip: clip.source_id in trained.sources)
+    held = {clip.source_id for clip in gallery.clips.clips} | set(trained.origin.kept_aside)
+    return learnt_from, pictured.select(lambda clip: clip.source_id in held)
+
+
+def strong_labels(sounds: Manifest) -> frozenset[str]:
+    """The labels that say well which place it is: all, where labels are places."""
+    declared = DATASETS.get(sounds.name)
+    if declared is None or declared.label_kind == "scene":
+        return frozenset(sounds.labels)
+    return declared.strong_labels
 
 
 def code_side(
@@ -260,8 +311,7 @@ def figure8(exhibits: dict[str, Exhibit], labels: tuple[str, ...], path: Path) -
 def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:
     """Agreement of imagined pictures with the scene: how often the judge's first and first five answers hold it.
 
-    The shuffled control keeps the pictures and compares each with the scene of another recording. `gallery` must be
-    of ESC-50, whose sounds say how strongly they are tied to a place.
+    The shuffled control keeps the pictures and compares each with the scene of another recording.
     """
     quantizer = networks.vqvae.quantizer
     with torch.inference_mode():
@@ -269,9 +319,8 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
     probabilities = judge.probabilities(vectors)
     targets = np.array([judge.scenes.index(scene) for scene in gallery.scenes])
     sources = np.array([clip.source_id for clip in gallery.clips.clips])
-    strong = np.array(
-        [ESC50_SCENE[clip.label].strength == "strong" for clip in gallery.clips.clips]
-    )
+    strongly_tied = strong_labels(gallery.clips)
+    strong = np.array([clip.label in strongly_tied for clip in gallery.clips.clips])
     rank = (probabilities > probabilities[np.arange(len(targets)), targets][:, None]).sum(1)
     shuffled = np.random.default_rng(0).permutation(targets)
     shuffled_rank = (probabilities > probabilities[np.arange(len(targets)), shuffled][:, None]).sum(
