@@ -137,16 +137,16 @@ def test_verbs_hand_their_options_on(
 
         return call
 
-    monkeypatch.setattr("avgan.training.run.train", note("train", tmp_path))
+    monkeypatch.setattr("avgan.training.recipe.train", note("train", tmp_path))
     monkeypatch.setattr("avgan.evaluation.protocols.evaluate", note("evaluate", {"accuracy": 0.5}))
     monkeypatch.setattr("avgan.export.export_bundle", note("export", tmp_path))
     monkeypatch.setattr("avgan.data.acquire.get", note("get", tmp_path))
     monkeypatch.setattr("avgan.data.acquire.check", note("check", ["a.wav: damaged"]))
-    train = ["train", "--preset", "compact", "--data", "d", "-o", "r", "--start-from", "s"]
+    train = ["train", "--preset", "compact", "--data", "d", "-o", "r", "--parent", "s"]
     assert cli.main([*train, "--set", "loop.seed=3"]) == 0
     (config,), options = called["train"]
     assert config.loop.seed == 3  # type: ignore[attr-defined]
-    assert options == {"data": Path("d"), "out": Path("r"), "start_from": Path("s")}
+    assert options == {"data": Path("d"), "videos": None, "out": Path("r"), "parent": Path("s")}
     evaluate = ["evaluate", "r", "--protocol", "esc50", "--data", "d", "--format", "json"]
     assert cli.main(evaluate) == 0
     assert called["evaluate"][0] == (Path("r"),)

@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")])
-SECTIONS = ["data", "front_end", "networks", "vqvae", "imagination", "classifier", "loop"]
+SECTIONS = ["data", "front_end", "networks", "vqvae", "imagination", "classifier", "rounds", "loop"]
 
 
 def visible_text(document: Path) -> str:
@@ -80,16 +80,23 @@ def test_a_name_that_does_not_exist_is_noticed(name: str, expected: bool) -> Non
 
 def test_settings_named_in_the_documents_exist() -> None:
     pytest.importorskip("torch", reason="configurations need the [train] extra")
-    from avgan.config import preset
+    from avgan.config import override
+    from avgan.errors import ConfigError
+    from avgan.presets import PRESETS, preset
 
-    tree = preset("transfer").model_dump()
-    settings = list(found(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_.]+)(?:=[^`]*)?`"))
-    assert settings
+    settings = list(found(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_0-9.]+)(?:=[^`]*)?`"))
+    assert len(settings) > 20
+    unknown = []
     for document, setting in settings:
-        node = tree
-        for part in setting.split("."):
-            assert part in node, f"{document}: no setting {setting}"
-            node = node[part]
+        problems = []
+        for name in PRESETS:
+            try:
+                override(preset(name), {setting: "[[]]"})  # fits no setting at all
+            except ConfigError as error:
+                problems.append(str(error))
+        if all("no setting is called" in problem for problem in problems):
+            unknown.append((document, setting))
+    assert unknown == []
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -95,6 +95,7 @@ def test_labels_for_audacity_keep_to_their_columns() -> None:
         "start_s": 0.0,
         "end_s": 1.0,
         "scene": "a\tb\nc",
+        "sound": "d\te",
         "reason": "\x1b[2J",
     }.items():
         object.__setattr__(segment, name, value)

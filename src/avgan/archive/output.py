@@ -68,7 +68,10 @@ class Output:
     def _drop_superseded(self) -> None:
         """Write the file anew without rows of a failure that later rows of the same recording have made good."""
         with open(self.path, "rb") as content:
-            spans = sorted(self._failures(content)[1])
+            try:
+                spans = sorted(self._failures(content)[1])
+            except (csv.Error, LookupError, TypeError, RecursionError, AvganError):
+                return  # whoever reads the file next is told what is wrong with it
             if not spans:
                 return
             # Where there is no room for it, the later rows hold all the same.
