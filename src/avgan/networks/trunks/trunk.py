@@ -4,6 +4,7 @@ A trunk turns a log-mel (B, 1, F, T) into one vector (B, C) a recording. It is o
 `TrunkConfig` and the module that it builds. A line in `TRUNKS` makes it known by its `kind`.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,10 +44,10 @@ class TrunkConfig(BaseModel):
         return None
 
     @property
+    @abstractmethod
     def vector_size(self) -> int:
         """C, the length of the vector."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """The module, log-mel (B, 1, F, T) -> (B, C), with its pretrained weights where it has some."""
-        raise NotImplementedError
