@@ -44,9 +44,14 @@ BLOCKS = (
 )
 
 
-def mn04_front_end() -> FrontEndConfig:
-    """The network's own front end, at 16 kHz instead of 32."""
+LEVEL_DB = -25.0
+"""About the level of AudioSet's recordings; at it a probe names places and sounds as well as without."""
+
+
+def mn04_front_end(level_db: float | None = None) -> FrontEndConfig:
+    """The network's own front end, at 16 kHz instead of 32; with a level that each sound is brought to first."""
     return FrontEndConfig(
+        level_db=level_db,
         n_fft=512,
         window_length=400,  # 25 ms
         hop_length=160,  # 10 ms
@@ -65,10 +70,10 @@ def mn04_front_end() -> FrontEndConfig:
 
 
 class MN04Config(TrunkConfig):
-    """The trunk mn04; its size and front end are fixed."""
+    """The trunk mn04; its size is fixed, and its front end but for the level."""
 
     kind: Literal["mn04"] = "mn04"
-    front_end: FrontEndConfig = mn04_front_end()
+    front_end: FrontEndConfig = mn04_front_end(LEVEL_DB)
     num_fixed: int = Field(0, ge=0, le=len(BLOCKS) + 2)
     """Leading layers that are never trained: the first convolution, then the blocks, then the last convolution."""
 
@@ -82,8 +87,10 @@ class MN04Config(TrunkConfig):
 
     @model_validator(mode="after")
     def _own_front_end(self) -> "MN04Config":
-        if self.front_end != mn04_front_end():
-            raise ValueError("mn04 hears with its own front end: leave front_end as it is")
+        if self.front_end != mn04_front_end(self.front_end.level_db):
+            raise ValueError(
+                "mn04 hears with its own front end: leave all of front_end but level_db as it is"
+            )
         return self
 
     @property
