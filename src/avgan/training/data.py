@@ -216,7 +216,7 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
         pairing = pair_by_label(
             [clip for clip in sounds.clips if clip.audio_path],
             images.clips,
-            declared.scene_of_label,
+            declared.photographs_of_label,
         )
     if config.pairs == "shuffled":
         own = config.images == config.sounds
