@@ -27,6 +27,10 @@ class Block(NamedTuple):
     samples: np.ndarray
     rate_hz: float
     layout: tuple[str, ...] = ()
+    is_hole: bool = False
+    """Whether it is silence that stands where the file has nothing."""
+    part: int = 0
+    """Of several files that were joined end to end, which; from 0."""
 
 
 # Containers that FFmpeg may take a file for. Without this it would also follow playlists, read text as terminal

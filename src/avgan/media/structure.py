@@ -15,7 +15,11 @@ REST_BYTES = 4_096
 """What lies behind the stated end and is shorter is a tag or padding, not sound."""
 SEARCH_BYTES = 1 << 20
 BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
-MAGICS = (b"fLaC", b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
+FLAC_MAGICS = (
+    b"fLaC\0\0\0\x22",
+    b"fLaC\x80\0\0\x22",
+)  # with the first block, which no chance makes
+MAGICS = (*FLAC_MAGICS, b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
 
@@ -59,15 +63,22 @@ def part_at(file: BinaryIO, start: int) -> Part:
     return Part(start, size, is_cut=end > size)
 
 
-def next_start(file: BinaryIO, begin: int, stop: int) -> int | None:
-    """Where a file of a known kind begins behind `begin`, or as little before it as decoders read ahead."""
-    at = max(begin - BACK_BYTES, 0)
-    while at < stop:
+def next_start(file: BinaryIO, part: Part, end: int) -> int | None:
+    """Where another file begins within a part, behind the byte up to which a decoder has read.
+
+    Or as little before it as decoders read ahead, which may be all of a short one: there only what chance cannot make
+    is taken for a beginning.
+    """
+    at = part.start + max(end - BACK_BYTES, 1)
+    magics: tuple[bytes, ...] = MAGICS
+    if part.stop - part.start - end <= REST_BYTES:
+        magics = FLAC_MAGICS if _read(file, part.start, 4) == b"fLaC" else ()
+    while magics and at < part.stop:
         content = _read(file, at, SEARCH_BYTES)
-        found = [place for magic in MAGICS if (place := content.find(magic)) >= 0]
+        found = [place for magic in magics if (place := content.find(magic)) >= 0]
         if found:
             return at + min(found)
-        at += max(len(content) - 3, 1)
+        at += max(len(content) - 7, 1)
     return None
 
 

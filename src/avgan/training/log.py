@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from avgan.errors import printable
 from avgan.images import grid, to_png
 from avgan.training.stage import Validation
 
@@ -85,6 +86,16 @@ class RunLog:
 def tell(line: str) -> None:
     """A line on standard error that stays."""
     print(line, file=sys.stderr, flush=True)
+
+
+_told: set[str] = set()
+
+
+def tell_once(line: str) -> None:
+    """The same, but once in the life of a process; nothing where there is nothing to tell."""
+    if line and line not in _told:
+        _told.add(line)
+        tell(printable(line))
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from avgan.errors import CheckpointError, ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
-from avgan.training.log import tell
+from avgan.training.log import tell, tell_once
 from avgan.training.run import (
     check_pairing,
     check_window,
@@ -100,6 +100,8 @@ def check(
             check_window(stage, trunk)
         loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
         check_pairing(stage, loaded)
+        if distributed.is_first():
+            tell_once(loaded.left_out)
 
 
 def kinds(recipe: Recipe, out: Path, parent: Path | None) -> Iterator[str]:

@@ -22,6 +22,7 @@ from avgan.curation.cutting.bars import Bars, find_bars
 from avgan.curation.cutting.stereo import Sounds
 from avgan.curation.cutting.tracks import CutError, Track, open_track
 from avgan.curation.record import FRAME_WIDTH_PX, Cut
+from avgan.images import LAST_SHOWN_S
 
 CLIP_LENGTHS_S = (10.0, 5.0, 1.0)
 """Of the paper: 10 s for DCASE, 5 s for ESC-50, 1 s besides. Any other is cut as well."""
@@ -31,8 +32,6 @@ NUM_GLIMPSES = 8
 GLIMPSE_WIDTH_PX = 160
 MAX_MISSING_S = 0.1
 """Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
-LAST_SHOWN_S = 1.0
-"""How long the last frame stays, where the video does not say it."""
 MAX_HOLE_S = 600.0
 """After so much without sound the time stamps are wrong, and nothing more is to be expected."""
 MAX_LOST_S = 2.0
