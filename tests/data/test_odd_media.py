@@ -174,7 +174,8 @@ def test_pictures_are_those_of_the_files_clock(tmp_path: Path) -> None:
     """Red for 4 s, then blue; the sound begins 5 s before the pictures."""
     path = tmp_path / "late.mkv"
     ffmpeg(*sine(440, 14), "-itsoffset", "5", "-f", "lavfi", "-i", "color=red:size=64x64:rate=10:duration=4[out0];"
-           "color=blue:size=64x64:rate=10:duration=4[b];[out0][b]concat", "-map", "0:a", "-map", "1:v", path)  # fmt: skip
+           "color=blue:size=64x64:rate=10:duration=4[b];[out0][b]concat", "-map", "0:a", "-map", "1:v",
+           path)  # fmt: skip
     assert shown(path) == pytest.approx((5, 13), abs=0.3)
     for time_s, channel in ((0, 0), (6, 0), (8, 0), (10, 2), (40, 2)):
         assert read_frame(path, time_s).mean((1, 2)).argmax() == channel

@@ -165,8 +165,9 @@ def _looked_through(path: Path, num_bytes: int, changed_ns: int) -> _Content:
         return _Content(left_out=((UNREADABLE, detail),))
     if not (heard and seen):
         stretches = _long_enough([*heard, *seen])
-        left_out = () if stretches else ((TOO_SHORT, f"less than {MIN_REST_S:g} s"),)
-        return _Content(stretches, bool(heard), bool(seen), left_out)
+        if not stretches:
+            return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
+        return _Content(stretches, bool(heard), bool(seen))
     # The first picture is shown as long before its time as the last one stays.
     first_s, last_s = seen[0][0] - LAST_SHOWN_S, seen[0][1] + LAST_SHOWN_S
     both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in heard])
