@@ -116,8 +116,8 @@ def test_clips_that_were_cut_already_are_told_of_skip(
     status, _, said = avgan("curate", folder, "-o", tmp_path / "none", *options)
     assert status == 1
     assert (
-        "avgan: note: of 11 videos the first 5 s are left out as an intro, and no clip of 3.5 s remains: for clips that "
-        "are cut already, --skip 0 into another folder" in said
+        "avgan: note: of 11 videos the first 5 s are left out as an intro, and no clip of 3.5 s remains: for clips "
+        "that are cut already, --skip 0 into another folder" in said
     )
     status, _, said = avgan("curate", folder, "-o", tmp_path / "all", *options, "--skip", 0)
     assert status == 0

@@ -194,15 +194,15 @@ def shortcomings(calibration: Calibration | None) -> str:
     found = []
     share = calibration.shares.get(STRANGE, 0.0)
     if calibration.largest_distance is None:
-        found.append(f"says of nothing that it is {STRANGE}")
+        found.append("calls no sound strange")
     elif share > SHARES[STRANGE]:
         found.append(
             f"refuses up to {share:.0%} of what it should answer ({SHARES[STRANGE]:.0%} is meant)"
         )
     if calibration.least_probability == 0:
-        found.append(f"says of nothing that {UNSURE}")
+        found.append("calls no answer unsure")
     return (
-        f"fitted on {num} recordings kept aside, it {' and '.join(found)}; keep {needed} aside "
+        f"fitted on {num} recordings kept aside, it {' and '.join(found)}; keep {needed} aside for both "
         "(data.validation_fraction, or more recordings)"
     )
 
