@@ -146,7 +146,7 @@ def test_a_failure_while_writing_leaves_the_older_one(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(f"avgan.checkpoint.{failing}", fail)
-    with pytest.raises(AvganError, match="no space.*make room"):
+    with pytest.raises(AvganError, match=r"no space.*make room"):
         checkpoint.save(folder, describe(step=4), networks, {})
     monkeypatch.undo()
     assert list(folder.iterdir()) == [older]
