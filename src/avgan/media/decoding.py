@@ -24,6 +24,7 @@ from avgan.media import (
     Block,
     Calm,
     Slice,
+    avi,
     first_line,
     note_once,
 )
@@ -216,7 +217,10 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
         number = choose_track(file, container, job.name, job.notes, job.track)
         if container.streams.audio[number].codec_context is None:
             raise ValueError("a codec that is not known")
-        blocks = track_blocks(container, number, job.notes, job.start_s)
+        late_s = 0.0
+        if container.format.name == "avi":
+            late_s = avi.late_s(file, container.streams.audio[number].index)
+        blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
         for key, group in itertools.groupby(blocks, _kind):
             rate_hz, _, layout, is_hole = key
             yield from (

@@ -147,11 +147,12 @@ def _has_sound(file: Any, number: int) -> bool:
 
 
 def track_blocks(
-    container: Any, number: int, notes: list[str], start_s: float = 0.0
+    container: Any, number: int, notes: list[str], *, start_s: float = 0.0, late_s: float = 0.0
 ) -> Iterator[Block]:
     """The samples of a track frame by frame, with silence where its time stamps leave a hole.
 
-    From `start_s` on, where that can be reached without what precedes it, else none.
+    From `start_s` on, where that can be reached without what precedes it, else none. `late_s`: by how much all of it is
+    later than the time stamps say.
     """
     stream = container.streams.audio[number]
     for other in container.streams:
@@ -161,9 +162,9 @@ def track_blocks(
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     clock = _Clock(notes, start_s)
     stated_s = _stated_end_s(container, stream)
-    zero_s = zero_of(container, notes)
+    zero_s = zero_of(container, notes) - late_s
     if start_s > 0:
-        early_s = max(start_s - PREROLL_S, 0.0) + zero_s
+        early_s = max(start_s - PREROLL_S, late_s) + zero_s
         container.seek(int(early_s / stream.time_base), stream=stream)
     frames = timed(_sound_frames(container, stream, notes), zero_s)
     for index, (time_s, frame) in enumerate(frames):
