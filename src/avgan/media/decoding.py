@@ -215,8 +215,6 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
     """Decode a sound track of what FFmpeg may read."""
     with open_sound(file, ignore_length=job.ignore_length) as container:
         number = choose_track(file, container, job.name, job.notes, job.track)
-        if container.streams.audio[number].codec_context is None:
-            raise ValueError("a codec that is not known")
         late_s = 0.0
         if container.format.name == "avi":
             late_s = avi.late_s(file, container.streams.audio[number].index)

@@ -21,6 +21,7 @@ from avgan.media import (
     DAMAGED,
     LENIENT,
     SILENT_PEAK,
+    SOUND_CODECS,
     Block,
     channel_names,
     first_line,
@@ -155,11 +156,17 @@ def track_blocks(
     later than the time stamps say.
     """
     stream = container.streams.audio[number]
+    codec = stream.codec_context
+    if (
+        codec is None or codec.name not in SOUND_CODECS
+    ):  # of the list given to FFmpeg PyAV takes no notice
+        name = codec.name if codec is not None else "no name"
+        raise ValueError(f"its sound is in a format that is not read: {name}")
     for other in container.streams:
         if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
             other.discard = av.stream.Discard.all
-    if stream.codec_context.name in CHECKED_CODECS:
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    if codec.name in CHECKED_CODECS:
+        codec.options = {"err_detect": "crccheck+explode"}
     clock = _Clock(notes, start_s)
     stated_s = _stated_end_s(container, stream)
     zero_s = zero_of(container, notes) - late_s
