@@ -97,7 +97,7 @@ def test_a_codec_of_nobody_is_refused_by_its_name(
     path = tmp_path / f"odd.{suffix}"
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", tmp_path / "a.wav", "-c:a", "dfpwm", path]
     subprocess.run(command, check=True)
-    with pytest.raises(AudioError, match="not read: dfpwm|unimplemented format|not recognised"):
+    with pytest.raises(AudioError, match=r"not read: dfpwm|unimplemented format|not recognised"):
         read_audio(path)
 
 
