@@ -175,7 +175,10 @@ def test_bundles_that_somebody_changed(
     outcomes: Counter[str] = Counter()
     lines: list[str] = []
     longest_s = 0.0
-    for _ in range(NUM_BUNDLES):
+    for number in range(NUM_BUNDLES):
+        if number and number % 1_000 == 0:  # hours pass over many
+            print(f"{number}: {dict(outcomes)}, longest {longest_s:.1f} s, "
+                  f"{most_mib(resource.RUSAGE_CHILDREN):.0f} MiB", flush=True)  # fmt: skip
         way, files, change = mutant(toy_bundle, rng)
         path = tmp_path / "mutant.zip"
         path.write_bytes(change(packed(files)))
