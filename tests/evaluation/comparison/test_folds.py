@@ -78,6 +78,8 @@ def test_a_folder_is_cut_by_source_into_as_many_folds_as_its_poorest_label_has(
 def test_pictures_of_a_folder_are_learnt_from_and_never_answered(tmp_path: Path) -> None:
     data = recordings(tmp_path / "data", beach=2, street=2)
     Image.new("RGB", (16, 16)).save(data / "beach" / "sea.png")
+    (data / "beach" / "broken.wav").write_bytes(b"")
+    assert "broken.wav" in read_protocol("folder", data).folds[0].train.left_out
     for fold in read_protocol("folder", data).folds:
         assert "beach/sea.png" in {clip.id for clip in fold.train.clips}
         assert all(clip.audio_path for clip in fold.test.clips)

@@ -75,6 +75,8 @@ def compare(
     wanted = choose(methods, given)
     read = read_protocol(protocol, data)
     chosen = select_folds(read, tuple(folds))
+    if left_out := read.folds[0].train.left_out:
+        say(left_out)
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
     begins = None if parent is None else name_of_parent(parent)
