@@ -63,6 +63,8 @@ class Manifest:
     name: str
     root: Path
     clips: tuple[Clip, ...] = field(repr=False)
+    left_out: str = field(default="", repr=False, compare=False)
+    """What of the folder is not used and why, in one line."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
