@@ -94,6 +94,7 @@ def make_data(recipe: Recipe, num_items: int) -> TrainingData:
         validation=recordings,
         pairing=Pairing("by_label", clips, clips, choices),
         images=images,
+        image_scenes=(),
         validation_images=images,
         validation_scenes=labels,
     )

@@ -10,12 +10,23 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from avgan.errors import ConfigError
 from avgan.networks.classifier import ClassifierConfig
 from avgan.networks.critic import CriticConfig
 from avgan.networks.generator import GeneratorConfig
+from avgan.networks.patch_critic import PatchCriticConfig
+from avgan.networks.perceptual import PerceptualConfig
+from avgan.networks.residual import ResidualConfig
 from avgan.networks.trunks import AnyTrunk
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.vqvae import VQVAEConfig
@@ -66,19 +77,45 @@ class StageSection(Section):
     """Largest norm of the gradient over all parameters; 0: not clipped."""
 
 
+def _coding_kind(value: Any) -> str:
+    """The kind of a VQ-VAE; configurations written when there was only the paper's name none."""
+    if isinstance(value, Mapping):
+        return str(value.get("kind", "plain"))
+    return str(getattr(value, "kind", None))
+
+
+AnyVQVAE = Annotated[
+    Annotated[VQVAEConfig, Tag("plain")] | Annotated[ResidualConfig, Tag("residual")],
+    Discriminator(_coding_kind),
+]
+
+
 class VQVAESection(StageSection):
-    """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1)."""
+    """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1), and what may stand beside Eq. 1."""
 
     kind: Literal["vqvae"] = "vqvae"
-    network: VQVAEConfig = VQVAEConfig()
+    network: AnyVQVAE = VQVAEConfig()
     beta: float = Field(1.0, ge=0)
     """Weight of the commitment term."""
     l1_weight: float = Field(0.0, ge=0)
     """Weight of an absolute-error term beside Eq. 1, as a share of the pictures' standard deviation."""
+    perceptual_weight: float = Field(0.0, ge=0)
+    """Weight of how differently a network that knows scenes sees picture and reconstruction; 0 leaves it out."""
+    perceptual: PerceptualConfig = PerceptualConfig()
+    """The network that sees: taught by the same photographs before the first step, which must name their scenes."""
+    patch_weight: float = Field(0.0, ge=0)
+    """Weight of the patch critic's verdict; 0 leaves it out."""
+    patch_critic: PatchCriticConfig = PatchCriticConfig()
+    patch_from: float = Field(1 / 3, ge=0, le=1)
+    """Share of the steps after which the patch critic speaks: before, everything is too blurred to tell."""
     flip: bool = False
     """Mirror half of the pictures."""
     revive_every: int = Field(100, gt=0)
-    """Steps between looks for dead codes, during the first two thirds of the stage."""
+    """Steps between looks for dead codes."""
+    revive_until: float = Field(2 / 3, ge=0, le=1)
+    """Share of the steps after which codes rest where they are."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Of the moving average of the decoder's weights, which is what is kept; 0 keeps the last weights."""
 
 
 class ImaginationSection(StageSection):
@@ -170,7 +207,8 @@ class LoopSection(Section):
     """What the loop needs beside the stage."""
 
     seed: int = 0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
+    """`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
     channels_last: bool = False
     log_every: int = Field(20, gt=0)
     validate_every: int = Field(500, gt=0)

@@ -18,7 +18,7 @@ from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
 from avgan.training.loop import DivergedError
 from avgan.training.recipe import train
-from avgan.training.run import STAGE_TYPES
+from avgan.training.run import STAGE_TYPES, train_run
 from avgan.training.vqvae import VQVAEStage
 
 VARIANTS = {
@@ -166,6 +166,27 @@ def test_a_run_broken_in_every_stage_equals_an_unbroken_one(
         file.write('{"stage": "classifier", "st')  # what a process was writing when it was killed
     train(config, data=tiny_videos, out=broken)
     assert rows(broken) == rows(whole)
+    assert_same_weights(broken, whole)
+
+
+def test_a_sharp_stage_1_broken_anywhere_equals_an_unbroken_one(
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Callable[..., Any],
+    sharp: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its perceptual network, its patch critic and the decoder's average are part of the state."""
+    run = tiny_config(sharp).run("vqvae")
+    whole = train_run(run, data=tiny_videos, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    for step in (1, 3, 4):
+        with monkeypatch.context() as patch:
+            kill_at(patch, VQVAEStage, step)
+            with pytest.raises(Killed):
+                train_run(run, data=tiny_videos, out=broken)
+    train_run(run, data=tiny_videos, out=broken)
+    assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert_same_weights(broken, whole)
 
 

@@ -52,6 +52,8 @@ class TrainingData:
     pairing: Pairing
     """Of `train` with `images`."""
     images: ImageStore
+    image_scenes: tuple[str, ...]
+    """Of each picture in `images`; empty where nobody has said."""
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -163,6 +165,7 @@ def load(
         validation=recordings(parts.validation.clips),
         pairing=pairing,
         images=ImageStore(images, cache_bytes=budget),
+        image_scenes=tuple(clip.label for clip in images.clips),
         validation_images=ImageStore(shown, cache_bytes=budget),
         validation_scenes=tuple(clip.label for clip in shown.clips),
         provenance=parts.provenance,

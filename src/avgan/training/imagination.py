@@ -25,8 +25,7 @@ from avgan.training.average import MovingAverage
 from avgan.training.embedding import embed_all
 from avgan.training.looks import settle_looks
 from avgan.training.schedule import indices_at
-from avgan.training.stage import Context, Stage, Validation
-from avgan.training.vqvae import mirrored
+from avgan.training.stage import Context, Stage, Validation, mirrored
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""

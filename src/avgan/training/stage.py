@@ -88,6 +88,11 @@ class Context:
         return rows
 
 
+def mirrored(image: Tensor, which: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
+    return torch.where(which[:, None, None, None], image.flip(3), image)
+
+
 @dataclass(frozen=True)
 class Validation:
     """What a stage shows of itself: numbers, and rows of pictures (R, C, 3, H, W) in [0, 1]."""
