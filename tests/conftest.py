@@ -414,6 +414,33 @@ def tiny_config() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny_sampled(tiny_config: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that gives the tiny recipe with a sampler: `tiny_sampled("gan", {"sampler.num_steps": "9"})`."""
+    from avgan.config import Recipe, SamplerSection, override
+    from avgan.networks.samplers import FlowConfig, GANConfig
+
+    networks = {
+        "flow": FlowConfig(width=64, depth=1, condition_width=16, num_steps=3),
+        "gan": GANConfig(widths=(16, 16, 8), condition_width=16, num_noise=8, r1_every=2),
+    }
+
+    def make(kind: str, changes: Mapping[str, str] | None = None) -> Recipe:
+        recipe = tiny_config(SHARP)
+        section = SamplerSection(
+            data=recipe.classifier.data,
+            network=networks[kind],
+            num_views=2,
+            num_steps=6,
+            batch_size=4,
+            learning_rate=2e-3,
+            ema_decay=0.9,
+        )
+        return override(recipe.model_copy(update={"sampler": section}), changes or {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tiny_run(
     tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> Path:

@@ -27,12 +27,15 @@ from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
 from avgan.networks.residual import ResidualConfig
+from avgan.networks.samplers import AnySampler, FlowConfig
 from avgan.networks.trunks import AnyTrunk
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.vqvae import VQVAEConfig
 
 STAGES = ("vqvae", "imagination", "classifier")
 """The kinds of stages, in the order of the paper's schedule."""
+SAMPLER = "sampler"
+"""The kind of a fourth stage, which a recipe may have."""
 
 
 class Section(BaseModel):
@@ -198,8 +201,27 @@ class ClassifierSection(StageSection):
     """Of the moving average of the weights that is kept; 0 keeps the last weights."""
 
 
+class SamplerSection(StageSection):
+    """Stage 4: one of the many maps that imagined features may stand for is drawn from them and noise.
+
+    Everything before it is fixed: the label is what it was, and only the picture changes.
+    """
+
+    kind: Literal["sampler"] = "sampler"
+    network: AnySampler = FlowConfig()
+    num_views: int = Field(3, gt=0)
+    """Imagine each recording this many times beforehand, shifted."""
+    condition_noise: float = Field(0.1, ge=0)
+    """Noise on the imagined features, as a share of their spread: recordings are few."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Of the moving average of the sampler's weights, which is what is kept; 0 keeps the last weights."""
+
+
 Stage = Annotated[
-    VQVAESection | ImaginationSection | ClassifierSection, Field(discriminator="kind")
+    VQVAESection | ImaginationSection | ClassifierSection | SamplerSection,
+    Field(discriminator="kind"),
 ]
 
 
@@ -236,22 +258,32 @@ class RoundsSection(Section):
 
 
 class Recipe(Section):
-    """A chain of runs: pictures, imagination (both repeated in rounds), classifier."""
+    """A chain of runs: pictures, imagination (both repeated in rounds), classifier, and a sampler where it has one."""
 
     preset: str
     vqvae: VQVAESection = VQVAESection()
     imagination: ImaginationSection = ImaginationSection()
     classifier: ClassifierSection = ClassifierSection()
+    sampler: SamplerSection | None = None
     rounds: RoundsSection = RoundsSection()
     loop: LoopSection = LoopSection()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its stages, in their order."""
+        return STAGES if self.sampler is None else (*STAGES, SAMPLER)
+
     def run(self, kind: str) -> RunConfig:
-        """The run of one stage."""
+        """The run of one stage. Raises ConfigError where the recipe has none of that kind."""
+        if kind not in self.kinds:
+            raise ConfigError(
+                f"the preset {self.preset} has no stage {kind}: its stages are {', '.join(self.kinds)}"
+            )
         return RunConfig(preset=self.preset, stage=getattr(self, kind), loop=self.loop)
 
-    def with_data(self, kinds: tuple[str, ...] = STAGES, **changes: Any) -> "Recipe":
-        """A copy whose stages of these kinds have other data settings."""
-        sections = {kind: getattr(self, kind) for kind in kinds}
+    def with_data(self, kinds: tuple[str, ...] = (), **changes: Any) -> "Recipe":
+        """A copy whose stages of these kinds, or all, have other data settings."""
+        sections = {kind: getattr(self, kind) for kind in kinds or self.kinds}
         updates = {
             kind: section.model_copy(update={"data": section.data.model_copy(update=changes)})
             for kind, section in sections.items()
@@ -278,14 +310,16 @@ def _changed(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        for place in _places(path):
+        for place in _places(path, recipe):
             _set(tree, place, value, recipe)
     return parse(Recipe, tree)
 
 
-def _places(path: str) -> tuple[str, ...]:
+def _places(path: str, recipe: Recipe) -> tuple[str, ...]:
     """Where a setting stands; one of the data in each stage."""
-    return tuple(f"{kind}.{path}" for kind in STAGES) if path.startswith("data.") else (path,)
+    if path.startswith("data."):
+        return tuple(f"{kind}.{path}" for kind in recipe.kinds)
+    return (path,)
 
 
 def _set(tree: dict[str, Any], path: str, value: Any, recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ from avgan.config import (
     LoopSection,
     Recipe,
     RoundsSection,
+    SamplerSection,
     VQVAESection,
 )
 from avgan.errors import ConfigError
@@ -19,6 +20,7 @@ from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
 from avgan.networks.residual import ResidualConfig
+from avgan.networks.samplers import FlowConfig
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.networks.vqvae import VQVAEConfig
@@ -135,12 +137,12 @@ def transfer() -> Recipe:
 
 
 def pictures() -> Recipe:
-    """`transfer` with pictures one wants to look at: a sharp stage 1 taught by all photographs there are.
+    """`transfer` with pictures one wants to look at: a sharp stage 1, taught by all photographs, and a sampler.
 
-    Cost: for a GPU, docs/results.md says what it took. Score: there too.
+    Cost: for a GPU, docs/results.md says what it took. Score: there too. With videos of one's own set data.images=auto.
     """
-    base = transfer()
     photographs = DataSection(images="photographs")
+    base = transfer().with_data(images="photographs")
     return base.model_copy(
         update={
             "preset": "pictures",
@@ -162,13 +164,23 @@ def pictures() -> Recipe:
                 revive_until=0.6,
                 ema_decay=0.999,
             ),
+            "sampler": SamplerSection(
+                data=photographs,
+                num_steps=9_000,
+                batch_size=256,
+                learning_rate=1e-3,
+                betas=(0.9, 0.99),
+                weight_decay=0.01,
+                schedule="one_cycle",
+                clip_norm=1.0,
+            ),
             "loop": LoopSection(precision="auto", channels_last=True),
         }
     )
 
 
 def pictures_small() -> Recipe:
-    """`pictures` for two CPU cores: half the widths, no residual blocks at 128 px, fewer steps.
+    """`pictures` for two CPU cores: half the widths, no residual blocks at 128 px, fewer and smaller steps.
 
     Cost: docs/results.md. Score: there too.
     """
@@ -182,7 +194,15 @@ def pictures_small() -> Recipe:
             "ema_decay": 0.995,
         }
     )
-    return base.model_copy(update={"preset": "pictures_small", "vqvae": vqvae})
+    assert base.sampler is not None
+    sampler = base.sampler.model_copy(
+        update={
+            "network": FlowConfig(width=192, depth=6),
+            "num_steps": 10_000,
+            "batch_size": 64,
+        }
+    )
+    return base.model_copy(update={"preset": "pictures_small", "vqvae": vqvae, "sampler": sampler})
 
 
 def _augmented_joint(

@@ -253,7 +253,7 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
     stage: type,
     tmp_path: Path,
     tiny_videos: Path,
-    tiny_config: Callable[..., Any],
+    tiny_sampled: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = stage.step
@@ -265,7 +265,7 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(stage, "step", diverging)
     # logged too rarely to be noticed before the checkpoint of step 4
     name = next(name for name, known in STAGE_TYPES.items() if known is stage)
-    config = tiny_config({"loop.log_every": "100", f"{name}.num_steps": "6"})
+    config = tiny_sampled("flow", {"loop.log_every": "100", f"{name}.num_steps": "6"})
     with pytest.raises(DivergedError) as caught:
         train(config, data=tiny_videos, out=tmp_path)
     assert "\n" not in str(caught.value)

@@ -131,7 +131,7 @@ def load(
     parts = read_parts(stage, root, seed, sounds)
     pairing = Pairing("by_label", (), (), ())
     images = parts.images
-    if stage.kind == "imagination":
+    if stage.kind in ("imagination", "sampler"):
         pairing = pair(parts.train, images, config, seed)
         images = replace(images, clips=pairing.images)
         kind = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")

@@ -42,6 +42,7 @@ from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
 from avgan.training.log import RunLog, tell
 from avgan.training.loop import run_stage
+from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Context, Stage
 from avgan.training.vqvae import VQVAEStage
 
@@ -49,7 +50,15 @@ STAGE_TYPES: dict[str, type[Stage]] = {
     "vqvae": VQVAEStage,
     "imagination": ImaginationStage,
     "classifier": ClassifierStage,
+    "sampler": SamplerStage,
 }
+PARENTS = {
+    "vqvae": None,
+    "imagination": "vqvae",
+    "classifier": "imagination",
+    "sampler": "classifier",
+}
+"""The stage that each must have behind it."""
 
 
 def train_run(
@@ -137,10 +146,14 @@ def check_lineage(lineage: tuple[Origin, ...]) -> None:
     stages: dict[str, StageSection] = {}
     for origin in lineage:
         stage = origin.config.stage
-        needed = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination"}[stage.kind]
+        needed = PARENTS[stage.kind]
         if needed and needed not in stages:
             raise ConfigError(
                 f"{stage.kind} goes on from a run of {needed}: name one with --parent, or train the whole recipe"
+            )
+        if "sampler" in stages and stage.kind != "sampler":
+            raise ConfigError(
+                f"{stage.kind} would move what the sampler was taught with: name the sampler's own parent with --parent"
             )
         if stage.kind in stages and stage.kind != "classifier":
             check_same_networks(stages[stage.kind], stage)

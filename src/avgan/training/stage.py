@@ -1,4 +1,4 @@
-"""What the three stages share: networks, optimisers, the batch of a step, and what the loop asks of them.
+"""What the stages share: networks, optimisers, the batch of a step, and what the loop asks of them.
 
 A stage owns what it trains and says what one step does; the loop owns time, disk, logging and ranks.
 """
@@ -103,7 +103,7 @@ class Validation:
 
 
 class Stage(ABC):
-    """One of the three stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
+    """One of the stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
 
     section: StageSection
 
