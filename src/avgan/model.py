@@ -96,27 +96,41 @@ class AVGAN(nn.Module):
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
         return self.imagine(self.generator.embed(self.log_mel(waveform)))
 
-    def imagine(self, embedding: Tensor) -> Imagined:
-        """embedding (B, C) -> features, label, codes and picture."""
+    def imagine(self, embedding: Tensor, noise: Tensor | None = None) -> Imagined:
+        """embedding (B, C) -> features, label, codes and picture; noise as for `sample`."""
         features = self.generator.imagine(embedding)
         codes = self.vqvae.quantizer.encode(features)
-        return Imagined(features, self.classifier(features), codes, self.draw(features))
+        return Imagined(features, self.classifier(features), codes, self.draw_codes(codes, noise))
 
     def draw(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Imagined features (B, D, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1].
+        """Imagined features (B, D, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
+        return self.draw_codes(self.vqvae.quantizer.encode(features), noise)
 
-        Where there is a sampler, features and noise (B, Z) determine the picture; without noise all rows have that of
-        seed 0.
+    def draw_codes(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Codes of imagined features (B, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
+        if self.sampler is None:
+            return self.vqvae.draw_codes(codes)
+        return self.vqvae.draw(self.sample(codes, noise))
+
+    def sample(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Codes of imagined features (B, 16, 16) -> the maps (B, D, 16, 16) that are drawn.
+
+        Without a sampler they are the codes' own vectors. Else codes and noise (B, Z) determine them; without noise all
+        rows have that of seed 0.
         """
-        if self.sampler is not None:
-            features = self.sampler(features, self.noise(features, 0) if noise is None else noise)
-        return self.vqvae.draw(features.float())
+        vectors = self.vqvae.quantizer.decode(codes)
+        if self.sampler is None:
+            return vectors
+        if noise is None:
+            noise = self.noise(0).expand(len(codes), -1)
+        maps: Tensor = self.sampler(vectors, noise.to(vectors.device))
+        return maps.float()
 
-    def noise(self, features: Tensor, *seeds: int) -> Tensor:
-        """Noise (B, Z) for a sampler: a row for each seed, or the same for all features (B, D, 16, 16)."""
+    def noise(self, *seeds: int) -> Tensor:
+        """Noise for the sampler, a row (Z,) for each seed."""
         assert self.sampler is not None
-        rows = [torch.from_numpy(noise_of(seed, self.sampler.noise_size)) for seed in seeds]
-        return torch.stack(rows).to(features.device).expand(len(features), -1)
+        size = self.sampler.noise_size
+        return torch.stack([torch.from_numpy(noise_of(seed, size)) for seed in seeds])
 
 
 Network = TypeVar("Network", bound=nn.Module)

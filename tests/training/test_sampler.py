@@ -149,7 +149,7 @@ def test_a_chain_ends_with_the_sampler_and_names_as_before(
         assert not torch.equal(drawn.image, named_before.image)
         features = drawn.features
         first, again, other = (
-            networks.draw(features, networks.noise(features, seed)) for seed in (0, 0, 1)
+            networks.draw(features, networks.noise(*[seed] * 3)) for seed in (0, 0, 1)
         )
     assert torch.equal(first, drawn.image), "seed 0 where nothing is said"
     assert torch.equal(first, again)

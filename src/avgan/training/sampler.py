@@ -1,7 +1,9 @@
 """Stage 4: a sampler learns which maps of real features belong to imagined ones; all other networks are at rest.
 
-Recordings are imagined, and photographs turned into codes, once and beforehand; a step costs only the sampler. How it
-is taught depends on its kind: `training.flow`, `training.adversary`.
+Recordings are imagined, and they and photographs turned into codes, once and beforehand; a step costs only the sampler.
+It is told the vectors of the imagined features' codes: a linear reader finds the label in them as often as in the
+features (91.0 and 90.8 % of ESC-50's fold 5, of a run of minutes), and a picture can so be drawn whenever somebody asks
+from the codes that an answer keeps. How it is taught depends on its kind: `training.flow`, `training.adversary`.
 
 Shapes: B batch, N recordings, V views, M pictures, D code dimension.
 """
@@ -74,8 +76,11 @@ class SamplerStage(Stage):
         embeddings = embed_all(self.context, self.data.train, num_views=views).flatten(0, 1)
         self.networks.eval()
         with torch.no_grad():
-            parts = [self.networks.generator.imagine(part) for part in embeddings.split(BATCH)]
-        self.imagined = torch.cat(parts).unflatten(0, (-1, views)).half()
+            parts = [
+                self.vqvae.quantizer.encode(self.networks.generator.imagine(part))
+                for part in embeddings.split(BATCH)
+            ]
+        self.imagined = torch.cat(parts).unflatten(0, (-1, views))
         self.sampler.train()
 
     def before_first_step(self) -> None:
@@ -85,8 +90,9 @@ class SamplerStage(Stage):
         with torch.no_grad():
             chosen = self.codes[self.context.to_device(spread), 0].long()
             real = self.vqvae.quantizer.decode(chosen)
-        assert self.imagined is not None
-        self.sampler.settle(real, self.imagined.float().flatten(0, 1))
+            assert self.imagined is not None
+            imagined = self.vqvae.quantizer.decode(self.imagined.flatten(0, 1))
+        self.sampler.settle(real, imagined)
 
     @torch.no_grad()
     def _encode_all(self) -> Tensor:
@@ -122,14 +128,14 @@ class SamplerStage(Stage):
                 self.scene_of_item[items],
             ),
         )
-        imagined = self.imagined[rows, views].float()
+        with torch.no_grad():
+            imagined = self.vqvae.quantizer.decode(self.imagined[rows, views])
+            real = self.vqvae.quantizer.decode(self.codes[slots, sides].long())
         if self.section.condition_noise:
             noise = self.random_rows(torch.randn, *imagined.shape, step=step, purpose="condition")
             imagined = (
                 imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
             )
-        with torch.no_grad():
-            real = self.vqvae.quantizer.decode(self.codes[slots, sides].long())
         return Drawn(imagined, real, scenes)
 
     def finish(self) -> None:
@@ -155,13 +161,14 @@ class SamplerStage(Stage):
         self.networks.eval()
         waveform = self.context.waveforms(recordings.waveforms, shown)
         features = self.networks.generator(self.networks.log_mel(waveform))
-        rows = [self.vqvae.draw(features).float()]
+        codes = self.vqvae.quantizer.encode(features)
+        rows = [self.vqvae.draw_codes(codes).float()]
         with ExitStack() as worn:
             for average in self.averages.values():
                 worn.enter_context(average.applied())
             for seed in range(NUM_SEEDS):
-                noise = self.networks.noise(features, seed)
-                sampled = self.sampler(features, noise).float()
+                noise = self.networks.noise(seed).expand(len(codes), -1)
+                sampled = self.networks.sample(codes, noise)
                 rows.append(self.vqvae.draw(sampled).float())
         self.sampler.train()
         real = self.batch(step).real

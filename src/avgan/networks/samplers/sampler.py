@@ -4,8 +4,8 @@
 
 Imagined features say which place a sound comes from, and are the mean of what it may look like: decoded as they are
 they give fog. A sampler turns them into a single map such as encoders make of photographs, another one for other noise.
-It is given nothing but features and noise, so these two determine the picture, and the label, which is read from the
-imagined features, never depends on the noise.
+It is given nothing but (quantised) features and noise, so these two determine the picture, and the label, which is read
+from the imagined features, never depends on the noise.
 
 Shapes: B batch, D code dimension, H W grid of 16, P patches, C channels, Z noise.
 """
