@@ -190,7 +190,8 @@ def describe(run: Path) -> Checkpoint:
 def describe_finished(run: Path) -> Checkpoint:
     """The same of a run that can name labels. Raises CheckpointError where its training is not finished."""
     described = describe(run)
-    if not described.finished or not isinstance(described.config.stage, ClassifierSection):
+    names = any(isinstance(origin.config.stage, ClassifierSection) for origin in described.lineage)
+    if not described.finished or not names:
         raise CheckpointError(
             f"{run}: its training is unfinished; go on with the command that began it (avgan train ... -o {run})"
         )

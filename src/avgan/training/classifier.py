@@ -101,10 +101,11 @@ class ClassifierStage(Stage):
             taught = None if self.teacher is None else self.teacher(embedding)
         logits = self.classifier(features).float()
         targets, others = (self.targets[self.context.to_device(rows)] for rows in (items, partners))
-        if taught is None:
-            loss = self._entropy(logits, targets, others, share)
-        else:
-            loss = F.cross_entropy(logits, taught)
+        loss = (
+            self._entropy(logits, targets, others, share)
+            if taught is None
+            else F.cross_entropy(logits, taught)
+        )
         metrics = {"entropy": loss.detach()}
         if self.anchors is not None:
             drift = self._drift(features, items, partners, share)

@@ -52,6 +52,8 @@ class TrainingData:
     pairing: Pairing
     """Of `train` with `images`."""
     images: ImageStore
+    image_scenes: tuple[str, ...]
+    """Of each picture in `images`; empty where nobody has said."""
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -131,7 +133,7 @@ def load(
     parts = read_parts(stage, root, seed, sounds)
     pairing = Pairing("by_label", (), (), ())
     images = parts.images
-    if stage.kind == "imagination":
+    if stage.kind in ("imagination", "sampler"):
         pairing = pair(parts.train, images, config, seed)
         images = replace(images, clips=pairing.images)
         kind = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")
@@ -165,6 +167,7 @@ def load(
         validation=recordings(parts.validation.clips),
         pairing=pairing,
         images=ImageStore(images, cache_bytes=budget),
+        image_scenes=tuple(clip.label for clip in images.clips),
         validation_images=ImageStore(shown, cache_bytes=budget),
         validation_scenes=tuple(clip.label for clip in shown.clips),
         provenance=parts.provenance,

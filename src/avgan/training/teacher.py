@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 EVENNESS = 0.7
-"""0 gives each recording the same weight, 1 each label; between them rare labels count for more, but not as much as they
-would have to for the same weight in spite of three recordings."""
+"""0 gives each recording the same weight, 1 each label; between them rare labels count for more, but a label of three
+recordings not as much as one of sixty."""
 
 
 class Teacher(nn.Module):
