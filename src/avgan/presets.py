@@ -137,7 +137,7 @@ def transfer() -> Recipe:
 
 
 def places() -> Recipe:
-    """Names the scenes of field recordings: `transfer` on windows of 10 s, with all that mn04's blocks say and a teacher.
+    """Names scenes of field recordings: `transfer` on windows of 10 s, with what mn04's blocks say and a teacher.
 
     Cost on two cores and score: see docs/results.md.
     """
