@@ -67,8 +67,9 @@ class ClassifierStage(Stage):
                 self.teacher = Teacher(
                     self.embeddings[:, 0].cpu().numpy(),
                     self.data.train.targets,
-                    [clip.source_id for clip in self.data.train.clips],
-                    self.section.teacher_c,
+                    sources=[clip.source_id for clip in self.data.train.clips],
+                    devices=[clip.device for clip in self.data.train.clips],
+                    c=self.section.teacher_c,
                 ).to(self.context.device)
 
     def before_first_step(self) -> None:
@@ -173,6 +174,12 @@ class ClassifierStage(Stage):
             assert self.spread is not None
             noise = self.random_rows(torch.randn, *embedding.shape, step=step, purpose="noise")
             embedding = embedding + self.section.noise * self.spread * noise
+        if self.teacher is not None:
+            size = len(self.teacher.steps)
+            chance = self.random_rows(
+                torch.randn, len(embedding), size, step=step, purpose="recorder"
+            )
+            embedding = self.teacher.as_if_elsewhere(embedding, chance)
         return embedding
 
     def _imagine_embedded(self, embedding: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Field recordings of places, in one or several folders: each with an index of where every clip is from.
 
 Layout: folders beside each other, or one by itself, each with an index.csv (file, scene, source_id, start_s, repo,
-licence, note). A clip's fold is the name of its folder, so that a whole world can be held out; its origin is the
-collection that its recording was found in.
+licence, note). A clip's fold is the name of its folder, so that a whole world can be held out, and so is its device:
+the recordings of a folder have recorders and hands in common. Its origin is the collection that its recording was found
+in.
 
 Labels are the scenes of the tree (`avgan.scenes`). A scene with too few recordings is merged into its like where
 `MERGED` names one, else its clips have no label; nor has a clip that the index places elsewhere. Labels that the index
@@ -66,6 +67,7 @@ def _clip(row: dict[str, str], where: str, fold: str) -> Clip:
         labels=((row["scene"], 1.0),),
         audio_path=f"{where}{row['file']}",
         fold=fold,
+        device=fold,
         origin=row["repo"],
         address="/".join(part for part in (row["repo"], row.get("path", "")) if part),
         licence=row["licence"],
