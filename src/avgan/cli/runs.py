@@ -145,14 +145,10 @@ def export(
     if int8 and data is None:
         raise UsageError("--int8 needs the recordings that the run was trained on: --data FOLDER")
     with extra("export"):
-        from avgan.evaluation.honesty.calibration import shortcomings
         from avgan.export import export_bundle
         from avgan.quantize import quantize_bundle
-        from avgan.runtime.bundle import open_bundle
 
-    print(export_bundle(run, output, data=data))
-    if lacking := shortcomings(open_bundle(output).card.calibration):
-        say(f"note: {lacking}")
+    print(export_bundle(run, output, data=data, say=say))
     if int8 and data is not None:
         small = output.with_name(f"{output.name}-int8")
         print(quantize_bundle(output, small, run=run, data=data))
