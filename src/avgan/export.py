@@ -10,6 +10,7 @@ Shapes: B batch, L samples, N labels.
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -47,20 +48,27 @@ SMALLEST_HALVED = 1_024
 OUTPUTS = ("probabilities", "codes", "picture")
 INNER = ("log_mel", "heard", "features")
 """Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
+STEPS = "steps"
+"""One more, of trunks that go step by step."""
 
 
 class Shipped(nn.Module):
     """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128), and INNER."""
 
-    def __init__(self, networks: AVGAN, temperature: float = 1.0) -> None:
+    def __init__(
+        self, networks: AVGAN, temperature: float = 1.0, step_frames: int | None = None
+    ) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
+        self.step_frames = step_frames
+        self.inner = (*INNER, *([STEPS] if step_frames else []))
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
-        networks = self.networks
+        generator, networks = self.networks.generator, self.networks
         log_mel = networks.log_mel(waveform)
-        heard = networks.generator.embed(log_mel)
+        steps = [generator.steps(log_mel, self.step_frames)] if self.step_frames else []
+        heard = generator.summarize(*steps) if steps else generator.embed(log_mel)
         imagined = networks.imagine(heard)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
         return (
@@ -70,6 +78,7 @@ class Shipped(nn.Module):
             log_mel,
             heard,
             imagined.features,
+            *steps,
         )
 
 
@@ -101,7 +110,7 @@ def export_bundle(
     networks.cpu()
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0
-    shipped = Shipped(networks, temperature).eval()
+    shipped = Shipped(networks, temperature, described.imagination.trunk.step_frames).eval()
     fixed_length = described.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
@@ -177,7 +186,7 @@ def simplify(networks: nn.Module) -> None:
             parameter.copy_(parameter.half().float())
 
 
-def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bool) -> None:
+def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool) -> None:
     """Trace and write the ONNX graph; the batch is free, the length too unless the front end needs a fixed one."""
     import onnx
 
@@ -194,7 +203,7 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
             shipped,
             (0.1 * torch.randn(3, length),),
             input_names=["waveform"],
-            output_names=[*OUTPUTS, *INNER],
+            output_names=[*OUTPUTS, *shipped.inner],
             dynamic_shapes={"waveform": shape},
             opset_version=OPSET,
             dynamo=True,
@@ -202,16 +211,16 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
         )
     assert program is not None
     model = program.model_proto
-    hide_inner_outputs(model)
+    hide_inner_outputs(model, shipped.inner)
     halve_initializers(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 
-def hide_inner_outputs(model: Any) -> None:
-    """Make INNER ordinary tensors again: named and described, but not answered with."""
+def hide_inner_outputs(model: Any, inner: tuple[str, ...]) -> None:
+    """Make inner tensors ordinary ones again: named and described, but not answered with."""
     outputs = {value.name: value for value in model.graph.output}
-    for name in INNER:
+    for name in inner:
         described = [value for value in model.graph.value_info if value.name == name]
         model.graph.value_info.extend([] if described else [outputs[name]])
         model.graph.output.remove(outputs[name])
@@ -294,7 +303,7 @@ def make_card(
         "sample_rate_hz": described.front_end.sample_rate_hz,
         "window_s": described.window_s,
         "fixed_length": fixed_length,
-        "patch": describe_patch(trunk),
+        "steps": describe_steps(trunk, described.window_s),
         "short_clip_fill": "repeat",
         "measured": measured,
         "parity": parity,
@@ -313,11 +322,13 @@ def make_card(
     }
 
 
-def describe_patch(trunk: TrunkConfig) -> dict[str, int] | None:
-    """How windows can share what was heard (`runtime.bundle.Patch`): where the trunk averages over patches."""
-    if trunk.patch_samples is None:
+def describe_steps(trunk: TrunkConfig, window_s: float) -> dict[str, int] | None:
+    """How windows can share what is computed (`runtime.bundle.Steps`): as many steps at once as fill a window."""
+    if trunk.step_frames is None:
         return None
-    return {"num_samples": trunk.patch_samples, "num_averaged": trunk.vector_size}
+    front_end = trunk.front_end
+    step = trunk.step_frames * front_end.hop_length
+    return {"num_samples": step, "num": math.ceil(window_s * front_end.sample_rate_hz / step)}
 
 
 def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:

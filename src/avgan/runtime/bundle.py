@@ -68,6 +68,15 @@ class Patch(_Part):
     num_averaged: int = Field(ge=0, le=MAX_SCALE)
 
 
+class Steps(_Part):
+    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and what
+    is heard in a window is made from the steps that lie in it.
+    """
+
+    num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
+    num: int = Field(gt=0, le=MAX_SCALE)
+
+
 class CalibrationError(_Part):
     """How far the probability of the first answer lies from how often it is right (ECE), in bins of one width."""
 
@@ -129,6 +138,7 @@ class Card(_Part):
     window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
     patch: Patch | None = None
+    steps: Steps | None = None
     calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
@@ -147,6 +157,11 @@ class Card(_Part):
             )
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
+        if self.steps is not None:
+            stretch = self.steps.num * self.steps.num_samples
+            # steps are of one length, and a stretch of them is what memory was counted for
+            if not num_samples <= stretch <= min(2 * num_samples, MAX_WINDOW_SAMPLES):
+                raise ValueError("the steps that are embedded at once are not those of a window")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")
         if self.label_kind == "sound" and self.scene_of_label is None:

@@ -5,7 +5,7 @@ Shapes: B batch, L samples, C numbers that were heard, N labels.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
@@ -20,7 +20,13 @@ from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import cut
 from avgan.runtime.soundness import check_graph
 
-WAVEFORM, LOG_MEL, HEARD, FEATURES = "waveform", "log_mel", "heard", "features"
+WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
+    "waveform",
+    "log_mel",
+    "steps",
+    "heard",
+    "features",
+)
 PROBABILITIES, CODES, PICTURE = "probabilities", "codes", "picture"
 """Names of the tensors between which the graph can be cut."""
 
@@ -39,7 +45,7 @@ class Network:
         self._num_threads = num_threads or num_cores()
         self._content = bundle.read(MODEL_FILE)
         try:
-            check_graph(self._content, between=(LOG_MEL, HEARD, CODES))
+            check_graph(self._content, between=(LOG_MEL, STEPS, HEARD, CODES))
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
         self._hearing = self.part((WAVEFORM,), (HEARD,))
@@ -50,26 +56,38 @@ class Network:
         heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
         return heard
 
-    def hear_ahead(
-        self, batches: Iterable[list[np.ndarray]]
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Batches of waveforms (L,), each with what was heard in it (B, C), in order.
+    def steps(self, waveforms: np.ndarray) -> np.ndarray:
+        """Waveforms (B, L) -> what is said of each step (B, K, S), for bundles with `Steps`."""
+        said: np.ndarray = self._stepping.run([STEPS], {WAVEFORM: _single(waveforms)})[0]
+        return said
 
-        While one is heard the next are read: as many at a time as there are threads.
+    def summarize(self, steps: np.ndarray) -> np.ndarray:
+        """Steps (B, K, S) of a window each -> what was heard in it (B, C)."""
+        heard: np.ndarray = self._summarizing.run([HEARD], {STEPS: _single(steps)})[0]
+        return heard
+
+    def ahead(
+        self,
+        compute: Callable[[np.ndarray], np.ndarray],
+        batches: Iterable[list[np.ndarray]],
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Batches of waveforms (L,), each with what `compute` (`hear` or `steps`) makes of them stacked, in order.
+
+        While one is computed the next are read: as many at a time as there are threads.
         """
         if self._num_threads == 1:
             for batch in batches:
-                yield batch, self.hear(np.stack(batch))
+                yield batch, compute(np.stack(batch))
             return
         waiting: deque[tuple[list[np.ndarray], Future[np.ndarray]]] = deque()
         with ThreadPoolExecutor(self._num_threads) as pool:
             for batch in batches:
-                waiting.append((batch, pool.submit(self.hear, np.stack(batch))))
+                waiting.append((batch, pool.submit(compute, np.stack(batch))))
                 if len(waiting) > self._num_threads:
-                    first, heard = waiting.popleft()
-                    yield first, heard.result()
-            for first, heard in waiting:
-                yield first, heard.result()
+                    first, made = waiting.popleft()
+                    yield first, made.result()
+            for first, made in waiting:
+                yield first, made.result()
 
     def answer(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """heard (B, C) -> probabilities (B, N) float32 and codes (B, 16, 16) int64."""
@@ -94,6 +112,14 @@ class Network:
             return _open_session(self.cut(inputs, outputs))
         except BundleError as error:
             raise BundleError(f"{self._bundle.path}: {error}") from None
+
+    @cached_property
+    def _stepping(self) -> onnxruntime.InferenceSession:
+        return self.part((WAVEFORM,), (STEPS,))
+
+    @cached_property
+    def _summarizing(self) -> onnxruntime.InferenceSession:
+        return self.part((STEPS,), (HEARD,))
 
     @cached_property
     def _drawing(self) -> onnxruntime.InferenceSession:

@@ -19,7 +19,7 @@ import numpy as np
 
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
-from avgan.runtime.hearing import BATCH_WINDOWS
+from avgan.runtime.hearing import BATCH_STRETCHES, BATCH_WINDOWS
 from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
@@ -28,6 +28,7 @@ from avgan.runtime.network import (
     LOG_MEL,
     PICTURE,
     PROBABILITIES,
+    STEPS,
     WAVEFORM,
     Network,
 )
@@ -167,8 +168,23 @@ def _run(bundle: Bundle) -> None:
     ):
         if tensor.shape != shape or not np.isfinite(tensor).all():
             raise _wrong(bundle, name, tensor)
+    _run_steps(bundle, network, batch.shape[1])
     if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
         raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")
+
+
+def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:
+    """The same of the way that windows share, where the bundle has one."""
+    steps = bundle.card.steps
+    if steps is None:
+        return
+    size = steps.num * steps.num_samples
+    said = network.steps(np.zeros((BATCH_STRETCHES, size), np.float32))
+    if said.ndim != 3 or len(said) != BATCH_STRETCHES or said.shape[2] < steps.num:
+        raise _wrong(bundle, STEPS, said)
+    heard = network.summarize(said)
+    if heard.shape != (BATCH_STRETCHES, num_heard) or not np.isfinite(heard).all():
+        raise _wrong(bundle, HEARD, heard)
 
 
 def _wrong(bundle: Bundle, name: str, tensor: np.ndarray) -> BundleError:
