@@ -9,7 +9,7 @@ import torch
 
 from avgan.baselines import cmcgan
 from avgan.baselines.cmcgan import CMCGAN, Critic, Cycle, CycleTrainer, alike_loss, small
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 40], [50, 50, 220]])

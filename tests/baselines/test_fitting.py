@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines import fitting
-from avgan.baselines.rival import Budget
+from avgan.baselines.method import Budget
 
 NUM_LABELS = 3
 

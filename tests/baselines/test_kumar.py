@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avgan.baselines import kumar
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 PUBLISHED = [

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import save_file
 
 from avgan.baselines import published, soundnet
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 

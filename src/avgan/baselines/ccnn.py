@@ -11,7 +11,7 @@ import numpy as np
 
 from avgan.baselines import cnn9
 from avgan.baselines.fitting import part_of
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import harmonic_percussive, running_median
 from avgan.baselines.spectrogram import SpectrogramRival
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avgan.baselines.rival import Budget, Cost
+from avgan.baselines.method import Budget, Cost
 from avgan.training.schedule import rate_factor
 
 Draw = Callable[[np.ndarray, np.random.Generator | None], Tensor]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes, published
 from avgan.baselines.fitting import Recipe, one_cycle
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import limit_range, log_mels
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig

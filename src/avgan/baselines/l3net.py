@@ -22,7 +22,7 @@ from avgan.baselines.fitting import (
     one_cycle,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.data.loading import INT16_PEAK
 from avgan.errors import DataError
 

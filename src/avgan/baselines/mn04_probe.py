@@ -10,7 +10,7 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.features import LogMel
 from avgan.networks.trunks.mn04 import MN04Config, mn04_front_end
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avgan.baselines.fitting import Recipe, cost_of, fit_network, one_cycle, predict_network, seeded
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import deltas, lengthened, limit_range, log_mels
 from avgan.features import FrontEndConfig
 

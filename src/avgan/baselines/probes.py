@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from avgan.baselines.rival import Budget, Clips, Cost
+from avgan.baselines.method import Budget, Clips, Cost
 
 NUM_PARTS = 4
 """Of the cross-validation; three quarters of the clips are enough to rank settings."""

@@ -27,7 +27,7 @@ from avgan.baselines.fitting import (
     rolled,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.data.loading import INT16_PEAK
 
 RATE_HZ = 22_050

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
+def choices(report: Mapping[str, Any]) -> str:
+    """Whether a choice was made with the answers to what is scored in sight, in a sentence."""
+    folds = report["chosen_on"]
+    if not folds:
+        return "No choice about this preset is known to have been made on what is scored here."
+    if folds == ["validation"]:
+        return "Training was watched on what is scored here: whatever was chosen by it makes the figure too high."
+    return f"Choices about this preset were made with fold {', '.join(folds)} in sight: the figure may be too high."
+
+
 def summary(report: dict[str, Any], out: Path) -> str:
     """What a person wants to know first, and where the rest lies: a few lines."""
     if report["protocol"] == "pictures":
@@ -61,6 +72,7 @@ def summary(report: dict[str, Any], out: Path) -> str:
     if "class_average" in report:
         lines.append(f"  {'mean over scenes':<41} {100 * report['class_average']:5.1f} %")
     lines += group_lines(report, ("seen", "city", "label", "picture"))
+    lines.append(choices(report))
     where = f"report.html, report.json, table by class and confusion matrix: {out}"
     lines.append(f"{report['num_clips']} clips; {where}")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from avgan import checkpoint
-from avgan.baselines.rival import Clips
+from avgan.baselines.method import Clips
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError
 from avgan.evaluation.pictures import judge

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avgan.baselines.rival import Clips, Rival
+from avgan.baselines.method import Clips, Method
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
@@ -104,7 +104,7 @@ def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> 
         to_png(picture, path)
 
 
-def keep_pictures(rival: Rival, known: Clips, asked: Clips, folder: Path) -> None:
+def keep_pictures(rival: Method, known: Clips, asked: Clips, folder: Path) -> None:
     """Write what a rival that learnt from `known` imagines for the clips asked about, where it imagines at all."""
     imagine = getattr(rival, "imagine", None)
     if imagine is not None and known.draw is not None:

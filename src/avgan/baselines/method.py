@@ -1,4 +1,6 @@
-"""What a rival is: something that learns from clips, answers for others, and says how near it is to the original.
+"""What a method is: something that learns from clips, answers for others, and says how near it is to the original.
+
+Rivals and AVGAN itself are methods alike.
 
 Shapes: M clips, L samples, N labels, H W pixels.
 """
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from avgan.data.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,14 @@ class Card:
     """Accuracy on the five folds of ESC-50 as published, in percent."""
     published_on: Mapping[str, float] = field(default_factory=dict)
     """The same by other protocols, such as {"esc10": 72.7}."""
+    published_by_fold: Mapping[str, float] = field(default_factory=dict)
+    """The same on single folds of ESC-50, where its authors gave them: {"1": 62.25, ...}."""
     pretrained_on: str = ""
     """What its weights have heard or seen before; nothing where empty."""
+    takes_extra: bool = False
+    """Whether it learns from `Clips.extra` too."""
+    chosen_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Folds that a choice about the method was made with in sight, by data set: {"esc50": ("1",)}."""
     follows: tuple[str, ...] = ()
     """What is as in the original."""
     differs: tuple[str, ...] = ()
@@ -62,6 +72,11 @@ class Clips:
     """As `read`, for the clips with some numbers (K,) only; where it is given, a selection reads no more than it is."""
     extra: "Clips | None" = field(default=None, repr=False)
     """Further recordings with the same label numbers, from another data set, for methods that learn from them too."""
+    labels: tuple[str, ...] = ()
+    """What the label numbers mean."""
+    manifest: Manifest | None = field(default=None, repr=False)
+    """The rows of the clips, of which `folder` is the data's folder: to learn from with all pictures beside them, to
+    answer without labels. A selection has none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,6 +95,7 @@ class Clips:
             self.folder,
             lambda rate_hz, rows: read_rows(rate_hz, indices[rows]),
             self.extra,
+            self.labels,
         )
 
     def _read_all(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
@@ -99,7 +115,9 @@ class Budget:
     """Is told a line about the progress, a few times a minute."""
     num_planned: int = 0
     num_wanted: int = 0
-    """Of epochs: what the original trains for, and what there was time for."""
+    """Of epochs: what there was time for, and what the original trains for."""
+    resumed: bool = False
+    """The fit was begun by an earlier call: how long all of it took is not known."""
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -127,8 +145,8 @@ class Budget:
                 self.say(f"epoch {index + 1} of {num}, {left / 60:.1f} min left")
 
 
-class Rival(Protocol):
-    """A method. `fit` may be asked once."""
+class Method(Protocol):
+    """Learns once and answers; a new one is made for each fold."""
 
     card: Card
 
@@ -137,7 +155,7 @@ class Rival(Protocol):
         ...
 
     def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N) float64, rows sum to 1."""
+        """Probabilities (M, N) float64, rows sum to 1. The clips have neither targets nor pictures."""
         ...
 
     def cost(self) -> Cost:
