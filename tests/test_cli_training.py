@@ -167,7 +167,7 @@ def test_a_score_is_a_few_lines_and_the_whole_on_demand(
         "interval_95": [0.4, 0.6], "deviation_over_folds": 0.1, "by_fold": {"1": 0.4, "2": 0.6},
         "num_clips": 20, "scene_accuracy": 0.75,
     }  # fmt: skip
-    monkeypatch.setattr("avgan.evaluation.protocols.evaluate", lambda *_, **__: report)
+    monkeypatch.setattr("avgan.evaluation.evaluate.evaluate", lambda *_, **__: report)
     command = ["evaluate", "run", "--protocol", "esc50", "--data", "."]
     status, out, lines = avgan(*command)
     assert (status, lines) == (0, [])

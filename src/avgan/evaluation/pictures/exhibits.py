@@ -139,19 +139,18 @@ def score_exhibit(
     """
     kid, kid_error = kernel_distance_with_error(look.features, reference.features)
     labels = np.array(exhibit.labels)
-    within = variety.distance_within(look.features, labels) / variety.mean_distance(
-        reference.features
-    )
+    unit = variety.mean_distance(reference.features)
+    low, high = variety.distance_interval(look.features, labels, np.array(exhibit.sources))
     return {
         "num_pictures": len(exhibit.scenes),
         **agreement(exhibit, look, eye),
         "kid": kid,
         "kid_standard_error": kid_error,
         "fid": frechet_distance(look.features, reference.features),
-        "distance_within_labels": float(within.mean()),
-        "distance_within_labels_interval_95": metrics.bootstrap_interval(
-            within, np.arange(len(within))
+        "distance_within_labels": float(
+            variety.distance_within(look.features, labels).mean() / unit
         ),
+        "distance_within_labels_interval_95": (low / unit, high / unit),
         "effective_number": variety.effective_number(look.features, middles),
         "distinct": variety.distinct(exhibit.pictures),
     }

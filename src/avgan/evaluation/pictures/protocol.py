@@ -3,6 +3,8 @@
 Controls: real photographs of the right scene (the most that can be reached), what the codes leave of them, and
 pictures imagined from another scene's recording (what a generator that ignores the sound would get).
 
+The scenes are those of the pictures at hand, learnt from and kept aside; recordings of others are left out and counted.
+
 Two see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
 pixels and is always the same. Retrieval asks neither.
 
@@ -92,15 +94,16 @@ def evaluate_pictures(
     """
     networks, trained = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, trained, data)
+    learnt_from, kept = pictures_of(trained, gallery, data)
+    scenes = tuple(sorted(set(learnt_from.labels) & set(kept.labels) & set(gallery.known)))
+    gallery, num_without = only_of(gallery, scenes)
     if len(gallery.scenes) < FEWEST:
         raise DataError(
-            f"{data}: {len(gallery.scenes)} held-out recordings are too few to compare pictures with photographs; "
+            f"{data}: {len(gallery.scenes)} held-out recordings with pictures of their scene are too few to compare; "
             f"{FEWEST} are needed: hold out more (--set data.validation_fraction=...)"
         )
     ids = tuple(clip.id for clip in gallery.clips.clips)
     theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
-    learnt_from, kept = pictures_of(trained, gallery, data)
-    scenes = tuple(sorted({clip.label for clip in learnt_from.clips} & set(gallery.known)))
     taught, held_out = (
         code_side(networks, side, scenes, mirror=mirror)
         for side, mirror in ((learnt_from, True), (kept, False))
@@ -115,6 +118,7 @@ def evaluate_pictures(
         "preset": trained.config.preset,
         "seed": trained.config.loop.seed,
         "held_out": gallery.held_out,
+        "num_without_pictures": num_without,
         "provenance": trained.origin.provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -154,6 +158,19 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
         own_pictures=own,
         held_out=held_out,
     )
+
+
+def only_of(gallery: Gallery, scenes: tuple[str, ...]) -> tuple[Gallery, int]:
+    """The recordings of these scenes, of which there are pictures to compare with, and how many others there are."""
+    rows = [row for row, scene in enumerate(gallery.scenes) if scene in scenes]
+    clips = replace(gallery.clips, clips=tuple(gallery.clips.clips[row] for row in rows))
+    kept = replace(
+        gallery,
+        clips=clips,
+        scenes=tuple(gallery.scenes[row] for row in rows),
+        features=gallery.features[rows],
+    )
+    return kept, len(gallery.scenes) - len(rows)
 
 
 def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
