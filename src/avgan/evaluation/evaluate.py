@@ -89,7 +89,8 @@ def protocol_for(described: Checkpoint, name: str, data: Path) -> Protocol:
     if len(protocol.folds) > 1:
         if described.config.stage.data.sounds != protocol.dataset:
             raise ConfigError(
-                f"{name} trains runs like this one on {protocol.dataset}; give a run of that data set"
+                f"{name} trains runs like this one on {protocol.dataset}; give a run of that data set, or use "
+                "--protocol holdout"
             )
         return protocol
     (fold,) = protocol.folds
