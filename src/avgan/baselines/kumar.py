@@ -13,12 +13,13 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes, published
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import Recipe, one_cycle
 from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import limit_range, log_mels
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig
+from avgan.weights import fill, find_weights, read_arrays
 
 FRONT_END = FrontEndConfig(sample_rate_hz=44_100, num_mels=128, f_max_hz=22_050.0)
 TOP_DB = 80.0
@@ -136,14 +137,9 @@ class Pretrained:
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Load the weights and learn from the vectors of all clips. Raises DataError where there are no weights."""
-        path = published.find_weights(self.card.name, clips.folder, FILENAMES, ADVICE)
-        self._trunk = trunk().eval()
-        values = {
-            _published_name(name): value
-            for name, value in self._trunk.state_dict().items()
-            if not name.endswith("num_batches_tracked")
-        }
-        published.fill(values, published.read_arrays(path), path)
+        path = find_weights(clips.folder, FILENAMES, ADVICE, below=("kumar", "weights"))
+        self._trunk = trunk()
+        fill(self._trunk, read_arrays(path), path, name_of=_published_name)
         self._trunk.to(fitting.device())
         spectra = hear(clips)
         self._machine: Pipeline = probes.fit_best(
