@@ -29,7 +29,8 @@ CARD = Card(
         "harmonic and percussive parts among the preparations",
     ),
     differs=(
-        "the report's networks and settings are not known to us: CNN9 and its front end stand for them",
+        "the report was not at hand, so that its networks and settings are not known: CNN9 and its front end stand "
+        "for them",
         "the parts are told apart on the 64 mel bands, not on the full spectrum",
         "no figure of its authors on ESC-50 is known: 83.8 % (seen cities) and 76.1 % (unseen) are the challenge's own "
         "figures for their ensemble, on recordings whose labels were never published",

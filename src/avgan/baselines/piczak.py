@@ -31,6 +31,7 @@ CARD = Card(
     title="Piczak ConvNet",
     source="Piczak 2015, Environmental sound classification with convolutional neural networks (MLSP)",
     published=64.5,
+    published_by_fold={"1": 62.25, "2": 60.75, "3": 63.75, "4": 71.5, "5": 64.5},
     follows=(
         "22 050 Hz, each clip at full scale, window 1024, hop 512, 60 mel bands in dB, one mean and deviation for all",
         "segments of 41 frames, half overlapping, without those below -70 dB; log-mel and its slope as two channels",

@@ -73,6 +73,7 @@ CARD_WITH_MORE = replace(
     title="SDCNN-style, with further audio-visual data",
     source=f"{CARD.source}; with further data as a row of the paper's Table 2 (SDCNN + AV-10)",
     pretrained_on="labelled clips of the further data set",
+    takes_extra=True,
     follows=(*CARD.follows, "both sets of labelled clips learnt from together"),
     differs=(
         *CARD.differs[:-1],
@@ -246,7 +247,7 @@ def invent(
 
 
 class SDCNN:
-    """Learns, invents, filters, and learns anew; from `Clips.extra` too where its card is that of `sdcnn-av`."""
+    """Learns, invents, filters, and learns anew; from `Clips.extra` too where its card says so."""
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card
@@ -255,7 +256,7 @@ class SDCNN:
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Raises DataError where further recordings are to be learnt from and there are none."""
-        known = [clips, self._further(clips)] if self.card is CARD_WITH_MORE else [clips]
+        known = [clips, self._further(clips)] if self.card.takes_extra else [clips]
         targets, num_labels = np.concatenate([part.targets for part in known]), clips.num_labels
         log_mels = np.concatenate([hear(part) for part in known])
         self._statistics = fitting.band_statistics(log_mels)
@@ -285,8 +286,8 @@ class SDCNN:
         extra = clips.extra
         if extra is None or not len(extra):
             raise DataError(
-                f"{self.card.name}: learns from a further set of labelled recordings too; give one whose labels are "
-                "those of the protocol, such as a curated set"
+                f"{self.card.name}: learns from a further set of labelled recordings too; name one whose labels are "
+                "those of the protocol, such as a curated set, with --extra"
             )
         if (
             extra.num_labels != clips.num_labels
