@@ -15,14 +15,14 @@ import numpy as np
 
 from avgan.baselines.method import Clips
 from avgan.config import DataSection
-from avgan.data.datasets import DATASETS, find
+from avgan.data.datasets import find
 from avgan.data.loading import CACHE_BYTES, ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
-from avgan.data.pairing import Pairing, pair_by_label, pair_within
+from avgan.data.pairing import Pairing
 from avgan.data.splits import check_leakage
 from avgan.errors import DataError
 from avgan.evaluation.protocols import Fold, Protocol
-from avgan.training.data import divide_images, read_sounds, resolve
+from avgan.training.data import NO_SOUND, divide_images, pair, read_sounds, resolve
 
 UNKNOWN = -1
 """The target of a clip that is to be answered."""
@@ -92,23 +92,18 @@ class Pictures:
 
     def __init__(self, protocol: Protocol, data: Path) -> None:
         """Of photographs the training ones only. Raises DataError where there are none below the data's folder."""
-        self._protocol = protocol
-        self._photographs: Manifest | None = None
-        if protocol.images != protocol.folds[0].train.name:
+        self._section = DataSection(sounds=protocol.dataset, images=protocol.images)
+        self._photographs = NO_SOUND
+        if protocol.images != protocol.dataset:
             self._photographs = divide_images(find(data, protocol.images))[0]
-            self._store = ImageStore(self._photographs)
+        self._store = ImageStore(self._photographs)
 
     def pair(self, sounds: Manifest) -> "Pairs":
         """Pairs of the sounds of a training side with pictures. Raises DataError where a label has none."""
-        if self._photographs is None:
-            pairing = pair_within(sounds)
-            return Pairs(pairing, ImageStore(replace(sounds, clips=pairing.images)))
-        declared = DATASETS.get(sounds.name)
-        if declared is None:
-            raise DataError(f"{sounds.name}: nothing says where its labels are heard")
-        scenes = declared.scene_of_label
-        heard = [clip for clip in sounds.clips if clip.audio_path]
-        return Pairs(pair_by_label(heard, self._photographs.clips, scenes), self._store)
+        pairing = pair(sounds, self._photographs, self._section, seed=0)
+        own = self._section.images == self._section.sounds
+        store = ImageStore(replace(sounds, clips=pairing.images)) if own else self._store
+        return Pairs(pairing, store)
 
 
 @dataclass(frozen=True)
