@@ -127,7 +127,7 @@ def test_cycle_and_critic_each_move_in_their_own_turn(short: None) -> None:
         if which == 1:  # what is generated is held fixed while the critic learns
             assert all(parameter.grad is None for parameter in own.parameters())
 
-    trainer._update = watch  # type: ignore[method-assign]
+    trainer.update = watch  # type: ignore[method-assign]
     trainer.step(np.arange(12), torch.rand(12, 3, 64, 64) * 2 - 1, np.random.default_rng(0))
     assert {name.split(".")[0] for name in moved[0]} == {"hear", "look", "sing", "draw"}
     assert {name.split(".")[0] for name in moved[1]} == {"sound", "picture", "score"}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from avgan.baselines import cnn9
-from avgan.baselines.fitting import part_of
 from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import harmonic_percussive, running_median
 from avgan.baselines.spectrogram import SpectrogramRival
@@ -49,7 +48,7 @@ class SeveralCNNs:
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         views = prepare(cnn9.hear(clips))
         for index, name in enumerate(VIEWS):
-            share = part_of(budget, len(VIEWS) - index)
+            share = budget.share(1 / (len(VIEWS) - index))
             say = budget.say
             share.say = lambda line, name=name, say=say: say(f"{name}: {line}")  # type: ignore[misc]
             member = SpectrogramRival(

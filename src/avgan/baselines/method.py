@@ -50,6 +50,13 @@ class Cost:
     num_macs: int
     """Multiply-adds for one clip, front end left out."""
 
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.num_parameters + other.num_parameters, self.num_macs + other.num_macs)
+
+    def times(self, num: int) -> "Cost":
+        """Of so many passes for each clip."""
+        return Cost(self.num_parameters, self.num_macs * num)
+
 
 @dataclass(frozen=True, eq=False)
 class Clips:
@@ -125,6 +132,11 @@ class Budget:
         return (
             float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
         )
+
+    def share(self, share: float = 1.0) -> "Budget":
+        """A budget of a share of what is left, for one of several fits."""
+        seconds = None if self.seconds is None else share * max(self.seconds_left, 0.0)
+        return Budget(seconds, self.say)
 
     def plan(self, num_wanted: int, seconds_of_one: float) -> int:
         """How many of the wanted epochs there is time for, at least one."""

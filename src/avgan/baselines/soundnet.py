@@ -231,11 +231,7 @@ class Transferred:
         )
         used = nn.Sequential(*self._network.layers[: self._shape.num_transferred])
         example = as_input(read_samples(clips.select(np.array([0])), self._shape), TRANSFER_SCALE)
-        network, machine_cost = cost_of(used, example), probes.cost_of(self._machine)
-        self._cost = Cost(
-            network.num_parameters + machine_cost.num_parameters,
-            network.num_macs + machine_cost.num_macs * num_windows,
-        )
+        self._cost = cost_of(used, example) + probes.cost_of(self._machine).times(num_windows)
 
     def predict(self, clips: Clips) -> np.ndarray:
         """Probabilities (M, N) from the mean of the windows' decision values."""
