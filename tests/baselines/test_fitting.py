@@ -122,7 +122,7 @@ def test_averaged_weights_have_statistics_of_their_own() -> None:
 def test_parts_share_a_budget() -> None:
     budget = Budget(8.0)
     assert budget.share(1 / 4).seconds == pytest.approx(2.0, abs=0.1)
-    assert fitting.part_of(Budget(), 4).seconds is None
+    assert Budget().share(1 / 4).seconds is None
 
 
 def test_cost_counts_weights_and_products() -> None:
