@@ -29,6 +29,7 @@ from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import Answers, Settings
 from avgan.evaluation.comparison.compare import run_all, task_of
 from avgan.evaluation.comparison.methods import Entry, Task, stored_answers
+from avgan.evaluation.comparison.outcome import Outcome
 from avgan.evaluation.page import Answered, write_page
 from avgan.evaluation.pictures.imagined import draw_chosen
 from avgan.evaluation.pictures.page import write_picture_page
@@ -172,7 +173,7 @@ class Scoring:
         sounds = find(task.data, protocol.dataset, window_s=protocol.window_s)
         answers = stored_answers(RUN, task)
         scored = self.scored(answers)
-        report = summarise(protocol, self.described, scored, sounds)
+        report = summarise(protocol, self.described, answers, scored, sounds)
         report["chosen_on"] = chosen_on(self.card, protocol)
         report |= protocol.measure(scored)
         if protocol.measure_run:
@@ -232,13 +233,14 @@ def chosen_on(card: Card, protocol: Protocol) -> list[str]:
 
 
 def summarise(
-    protocol: Protocol, described: Checkpoint, scored: Scored, sounds: Manifest
+    protocol: Protocol,
+    described: Checkpoint,
+    answers: Sequence[Answers],
+    scored: Scored,
+    sounds: Manifest,
 ) -> dict[str, Any]:
     """The report: accuracy with its spread over folds and over sources, and the confusion matrix."""
-    labels, correct, folds = protocol.labels, scored.correct, scored.folds
-    by_fold = {
-        str(fold): float(correct[folds == fold].mean()) for fold in dict.fromkeys(folds.tolist())
-    }
+    labels, outcome = protocol.labels, Outcome.of(answers)
     counts = metrics.confusion(scored.targets, scored.probabilities.argmax(1), len(labels))
     report = {
         "protocol": protocol.name,
@@ -246,12 +248,10 @@ def summarise(
         "preset": described.config.preset,
         "classifier": described.classifier.mode,
         "seed": described.config.loop.seed,
-        "accuracy": metrics.mean_over_folds(correct, folds),
-        "deviation_over_folds": metrics.mean_and_deviation(list(by_fold.values()))[1],
-        "interval_95": metrics.bootstrap_interval(correct, scored.sources, folds),
-        "by_fold": by_fold,
-        "num_clips": len(correct),
-        "num_sources": len(set(scored.sources.tolist())),
+        **outcome.share(),
+        "deviation_over_folds": outcome.deviation_over_folds,
+        "by_fold": outcome.by_fold,
+        "num_sources": len(set(outcome.sources.tolist())),
         "data": {sounds.name: sounds.sha256()},
         "labels": list(labels),
         "confusion": counts.tolist(),
@@ -259,8 +259,9 @@ def summarise(
     }
     if described.scene_of_label:
         right = right_scenes(scored, labels, described.scene_of_label)
-        report["scene_accuracy"] = metrics.mean_over_folds(right, folds)
-        report["scene_interval_95"] = metrics.bootstrap_interval(right, scored.sources, folds)
+        places = replace(outcome, right=right).share()
+        report["scene_accuracy"] = places["accuracy"]
+        report["scene_interval_95"] = places["interval_95"]
     return report
 
 

@@ -8,7 +8,9 @@ Shapes: M clips, L samples.
 import gc
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,12 @@ from avgan.config import DataSection
 from avgan.data.datasets import find
 from avgan.data.loading import CACHE_BYTES, ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
-from avgan.data.pairing import Pairing
 from avgan.data.splits import check_leakage
 from avgan.errors import DataError
 from avgan.evaluation.protocols import Fold, Protocol
 from avgan.training.data import NO_SOUND, divide_images, pair, read_sounds, resolve
+
+Draw = Callable[[np.random.Generator], np.ndarray]
 
 UNKNOWN = -1
 """The target of a clip that is to be answered."""
@@ -93,31 +96,23 @@ class Pictures:
     def __init__(self, protocol: Protocol, data: Path) -> None:
         """Of photographs the training ones only. Raises DataError where there are none below the data's folder."""
         self._section = DataSection(sounds=protocol.dataset, images=protocol.images)
-        self._photographs = NO_SOUND
-        if protocol.images != protocol.dataset:
-            self._photographs = divide_images(find(data, protocol.images))[0]
-        self._store = ImageStore(self._photographs)
+        self._own = protocol.images == protocol.dataset
+        self._images = NO_SOUND if self._own else divide_images(find(data, protocol.images))[0]
+        self._store = ImageStore(self._images)
 
-    def pair(self, sounds: Manifest) -> "Pairs":
-        """Pairs of the sounds of a training side with pictures. Raises DataError where a label has none."""
-        pairing = pair(sounds, self._photographs, self._section, seed=0)
-        own = self._section.images == self._section.sounds
-        store = ImageStore(replace(sounds, clips=pairing.images)) if own else self._store
-        return Pairs(pairing, store)
+    def pair(self, sounds: Manifest) -> tuple[tuple[str, ...], Draw]:
+        """The ids of the sounds that have pictures, and a function that draws one for each, (M, 3, 128, 128) uint8.
 
+        Raises DataError where a label has none.
+        """
+        pairing = pair(sounds, self._images, self._section, seed=0)
+        own = replace(sounds, clips=pairing.images)
+        store = ImageStore(own) if self._own else self._store
 
-@dataclass(frozen=True)
-class Pairs:
-    """A pairing with its pictures."""
+        def draw(rng: np.random.Generator) -> np.ndarray:
+            return store.get([pairing.draw(sound, rng) for sound in range(len(pairing.sounds))])
 
-    pairing: Pairing
-    store: ImageStore
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A picture for each sound, (M, 3, 128, 128) uint8."""
-        return self.store.get(
-            [self.pairing.draw(sound, rng) for sound in range(len(self.pairing.sounds))]
-        )
+        return tuple(clip.id for clip in pairing.sounds), draw
 
 
 class Extra:
@@ -185,12 +180,9 @@ def clips_to_learn_from(
     known = _clips(heard, protocol, sounds, data)
     draw = None
     if pictures is not None:
-        try:
-            pairs = pictures.pair(fold.train)
-        except DataError:
-            pairs = None
-        if pairs and tuple(clip.id for clip in pairs.pairing.sounds) == known.ids:
-            draw = pairs.draw
+        with suppress(DataError):
+            ids, drawing = pictures.pair(fold.train)
+            draw = drawing if ids == known.ids else None
     return replace(
         known,
         targets=_targets(heard, protocol),

@@ -42,6 +42,10 @@ PRESETS = {
 }
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
+PARTS = "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features"
+PICTURES = (
+    "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
+)
 CARDS = {
     "avgan-transfer": Card(
         name="avgan-transfer",
@@ -49,12 +53,10 @@ CARDS = {
         source=SOURCE,
         pretrained_on="AudioSet (EfficientAT mn04)",
         chosen_on={"esc50": ("1", "5")},
-        follows=(
-            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
-        ),
+        follows=(PARTS,),
         differs=(
             "mn04 embeds in place of the paper's trunk; its head and the classifier learn together at the end",
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
         ),
     ),
     "avgan-paper": Card(
@@ -66,7 +68,7 @@ CARDS = {
             "sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",
         ),
         differs=(
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
             "thousands of steps where the paper has 9,000 epochs on four cards",
         ),
     ),
@@ -75,12 +77,12 @@ CARDS = {
         title="AVGAN, preset compact",
         source=SOURCE,
         follows=(
-            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
+            PARTS,
             "nothing is pretrained on other sounds",
         ),
         differs=(
             "smaller networks and far fewer steps; generator and classifier are trained jointly at the end",
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
         ),
     ),
 }

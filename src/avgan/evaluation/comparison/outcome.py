@@ -53,16 +53,15 @@ class Outcome:
         )
 
     @property
-    def accuracy(self) -> float:
-        """The mean over the folds."""
-        return metrics.mean_over_folds(self.right, self.folds)
-
-    @property
     def by_fold(self) -> dict[str, float]:
         return {
             str(fold): float(self.right[self.folds == fold].mean())
             for fold in dict.fromkeys(self.folds.tolist())
         }
+
+    @property
+    def deviation_over_folds(self) -> float | None:
+        return metrics.mean_and_deviation(list(self.by_fold.values()))[1]
 
     def share(self, inside: np.ndarray | None = None) -> dict[str, Any]:
         """Accuracy with its interval, of all clips or some (M,) bool."""

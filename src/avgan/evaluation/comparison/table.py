@@ -83,7 +83,7 @@ def method_row(protocol: Protocol, card: Card, answers: Sequence[Answers]) -> Ro
         "published_on_these_folds": figure is not None
         and figure != published(card, protocol.name, ()),
         **outcome.share(),
-        "deviation_over_folds": metrics.mean_and_deviation(list(by_fold.values()))[1],
+        "deviation_over_folds": outcome.deviation_over_folds,
         "by_fold": by_fold,
         "seeds": sorted({one.seed for one in answers if one.seed is not None}),
         "by_seed": list(outcome.by_seed),

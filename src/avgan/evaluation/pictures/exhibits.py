@@ -21,6 +21,7 @@ from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.pictures import variety
 from avgan.evaluation.pictures.eye import Look, TrainedEye
+from avgan.evaluation.pictures.judge import ranks
 from avgan.evaluation.pictures.likeness import frechet_distance, kernel_distance_with_error
 from avgan.images import read_image, to_png
 from avgan.networks.vqvae import VQVAE
@@ -164,7 +165,7 @@ def agreement(exhibit: Exhibit, look: Look, eye: TrainedEye) -> dict[str, Any]:
         return dict.fromkeys(names)
     logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
     targets = np.array([among.index(scene) for scene in exhibit.scenes])
-    rank = (logits > logits[np.arange(len(targets)), targets][:, None]).sum(1)
+    rank = ranks(logits, targets)
     sources = np.array(exhibit.sources)
     shares = [
         part

@@ -22,7 +22,6 @@ from torch import Tensor
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import DATASETS, find
-from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
@@ -41,7 +40,7 @@ from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
 from avgan.evaluation.pictures.eye import TrainedEye, load_eye
 from avgan.evaluation.pictures.figures import draw_figure8
 from avgan.evaluation.pictures.imagined import imagine
-from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.judge import Judge, code_side, ranks, train_judge
 from avgan.evaluation.pictures.likeness import NUM_BLOCKS
 from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
 from avgan.evaluation.pictures.variety import kinds_of
@@ -210,19 +209,6 @@ def strong_labels(sounds: Manifest) -> frozenset[str]:
     return declared.strong_labels
 
 
-def code_side(
-    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
-) -> tuple[Tensor, np.ndarray]:
-    """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
-    kept = images.select(lambda clip: clip.label in scenes)
-    store = ImageStore(kept, cache_bytes=0)
-    everything = np.arange(len(kept.clips))
-    views = (False, True) if mirror else (False,)
-    vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
-    targets = np.array([scenes.index(clip.label) for clip in kept.clips])
-    return torch.stack(vectors, 1).half(), targets
-
-
 def score_retrieval(
     networks: AVGAN,
     gallery: Gallery,
@@ -338,11 +324,8 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
     sources = np.array([clip.source_id for clip in gallery.clips.clips])
     strongly_tied = strong_labels(gallery.clips)
     strong = np.array([clip.label in strongly_tied for clip in gallery.clips.clips])
-    rank = (probabilities > probabilities[np.arange(len(targets)), targets][:, None]).sum(1)
-    shuffled = np.random.default_rng(0).permutation(targets)
-    shuffled_rank = (probabilities > probabilities[np.arange(len(targets)), shuffled][:, None]).sum(
-        1
-    )
+    rank = ranks(probabilities, targets)
+    shuffled_rank = ranks(probabilities, np.random.default_rng(0).permutation(targets))
     gain = (rank == 0).astype(float) - (shuffled_rank == 0).astype(float)
     return {
         "num_pictures": len(targets),

@@ -24,13 +24,12 @@ from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
 from avgan.data.datasets.tau import CLIP_S, city_of
-from avgan.data.loading import ImageStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.groups import Share, class_average, log_loss, share, shares_by
 from avgan.evaluation.pictures.imagined import imagine
-from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.judge import Judge, code_side, train_judge
 from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
 from avgan.model import AVGAN
 
@@ -148,12 +147,10 @@ def measure_frames(run: Path, scored: Scored, test: Manifest) -> dict[str, Any]:
     The judge is taught with the frames of the training part, as the run's VQ-VAE encodes them, and hears nothing.
     """
     networks, trained = checkpoint.load_finished(run)
-    features = imagine(networks, trained, test)
-    scenes = trained.labels
+    features, scenes = imagine(networks, trained, test), trained.labels
     train = in_part(find(test.root, test.name), "train")
-    targets = _targets(test, scenes)
-    taught = (code_views(networks, train, (False, True)), _targets(train, scenes))
-    frames = code_views(networks, test, (False,))
+    taught = code_side(networks, train, scenes, mirror=True)
+    frames, targets = code_side(networks, test, scenes, mirror=False)
     judge = train_judge(taught, (frames, targets), scenes, seed=trained.config.loop.seed)
     return compare_frames(networks, judge, frames[:, 0].float(), features, targets, test)
 
@@ -183,14 +180,3 @@ def compare_frames(
         "groups": {"picture": shares},
         "gain_of_imagined_interval_95": metrics.bootstrap_interval(gain, sources),
     }
-
-
-def code_views(networks: AVGAN, clips: Manifest, mirrored: tuple[bool, ...]) -> Tensor:
-    """Code vectors of the frames, (M, V, D, 16, 16) half precision, one view for each of `mirrored`."""
-    store, everything = ImageStore(clips, cache_bytes=0), np.arange(len(clips))
-    views = [code_vectors(networks.vqvae, store, everything, mirror=mirror) for mirror in mirrored]
-    return torch.stack(views, 1).half()
-
-
-def _targets(clips: Manifest, scenes: tuple[str, ...]) -> np.ndarray:
-    return np.array([scenes.index(clip.label) for clip in clips.clips])
