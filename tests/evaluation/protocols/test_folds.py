@@ -75,6 +75,24 @@ def test_pictures_of_a_folder_are_learnt_from_and_never_answered(tmp_path: Path)
         assert all(clip.audio_path for clip in fold.test.clips)
 
 
+def test_a_curated_set_is_cut_by_source_as_a_folder_is(tmp_path: Path) -> None:
+    clips = tuple(
+        Clip(id=f"{video}-{start}", source_id=f"video {video}", label="ab"[video % 2], split=split, end_s=8.0,
+             audio_path=f"shards/x.tar/{video}-{start}.flac", image_path=f"shards/x.tar/{video}-{start}.jpg")
+        for video, split in enumerate(("train", "test", "validation", "train", "train", "test"))
+        for start in (5, 13)
+    )  # fmt: skip
+    lost = Clip(id="lost", source_id="video 9", split="unused", status="dropped", reason="still")
+    Manifest("curated", tmp_path, (*clips, lost)).save(tmp_path / "manifest.parquet")
+    (tmp_path / "list.json").write_text('{"format": 1}')
+    protocol = read_protocol("folder", tmp_path)
+    assert (protocol.images, protocol.window_s) == ("curated", 8.0)
+    assert protocol.labels == ("a", "b")
+    assert len(protocol.folds) == 3
+    answered = sorted(clip.id for fold in protocol.folds for clip in fold.test.clips)
+    assert answered == sorted(clip.id for clip in clips)
+
+
 def test_what_cannot_be_compared_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

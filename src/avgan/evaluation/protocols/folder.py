@@ -1,12 +1,13 @@
-"""A folder of one's own, cut by source into up to five folds of like labels."""
+"""A folder of one's own or a curated set, cut by source into up to five folds of like labels."""
 
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 from avgan.checkpoint import Checkpoint
-from avgan.data.datasets import find
-from avgan.data.datasets.folder import check_labels
+from avgan.data.datasets import find, locate
+from avgan.data.datasets.curated import CURATED
+from avgan.data.datasets.folder import FOLDER, check_labels
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.splits import split_by_source
 from avgan.errors import DataError
@@ -18,14 +19,17 @@ NUM_FOLDS = 5
 
 
 def folder(data: Path, run: Checkpoint | None) -> Protocol:
-    """Five folds by source, or fewer where a label has fewer sources; clips as long as the run hears, else 5 s.
+    """Up to five folds by source of a folder for each label, or of what `avgan curate` made.
 
-    Pictures without sound are never answered and stand in every training side. Raises DataError for a label that has
-    one source only.
+    Clips are as long as the run hears, else 5 s; those of a curated set are heard in full. Pictures without sound are
+    never answered and stand in every training side. Raises DataError for a label that has one source only.
     """
+    declared = CURATED if CURATED.matches(locate(data, CURATED.name)) else FOLDER
     window_s = WINDOW_S if run is None else run.window_s
-    everything = find(data, "folder", window_s=window_s)
+    everything = find(data, declared.name, window_s=window_s)
     check_labels(everything)
+    everything = everything.select(lambda clip: bool(clip.label))
+    lengths_s = [clip.end_s - clip.start_s for clip in everything.clips if clip.end_s is not None]
     sounds = everything.select(lambda clip: bool(clip.audio_path))
     pictures = tuple(clip for clip in everything.clips if not clip.audio_path)
     names = tuple(str(number + 1) for number in range(fewest_sources(everything)))
@@ -39,8 +43,8 @@ def folder(data: Path, run: Checkpoint | None) -> Protocol:
         name="folder",
         title=f"{len(names)} folds by source, made by avgan",
         folds=folds,
-        window_s=window_s,
-        images="folder",
+        window_s=max(lengths_s) if declared is CURATED else window_s,
+        images=declared.name,
         measure=by_fold,
     )
 
