@@ -65,6 +65,22 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
 
 
 @pytest.mark.usefixtures("tiny_preset")
+def test_a_run_of_other_recordings_is_not_taken_for_this_fold(
+    tiny_videos: Path, tmp_path: Path
+) -> None:
+    """The answers are gone or others, the run that gave them lies there still."""
+    first, second = read_protocol("folder", tiny_videos).folds
+    recipe = ours.recipe_of_method("avgan-compact", read_protocol("folder", tiny_videos), 0)
+    run = tmp_path / "runs" / "avgan-compact" / "fold-1"
+    ours.train(recipe, data=tiny_videos, out=run, sounds=second.train)
+    assert first.name == "1"
+    report = compare(
+        protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path, seeds=(0,)
+    )
+    assert "learnt from other recordings" in report["failed"]["avgan-compact"]
+
+
+@pytest.mark.usefixtures("tiny_preset")
 def test_several_seeds_are_several_runs_and_their_spread_is_said(
     tiny_videos: Path, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from avgan.baselines import fitting
 from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.config import DataSection, Recipe, parse
 from avgan.data.splits import check_leakage
+from avgan.errors import DataError
 from avgan.evaluation.protocols import Protocol
 from avgan.model import AVGAN
 from avgan.presets import preset
@@ -139,7 +140,10 @@ class Ours(Trained):
     parent: Path | None = None
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Train on the rows of the clips, which are all that may be learnt from."""
+        """Train on the rows of the clips, which are all that may be learnt from.
+
+        Raises DataError where the run in `run` was begun with other ones.
+        """
         assert clips.manifest is not None
         assert clips.folder is not None
         data, recipe, parent = clips.folder, self.recipe, self.parent
@@ -160,6 +164,10 @@ class Ours(Trained):
         elif parent is None and recipe.vqvae.data.images != heard.name:
             parent = of_photographs(recipe, data=data, out=self.shared)
         train(recipe, data=data, out=self.run, parent=parent, sounds=heard)
+        if set(checkpoint.describe(self.run).origin.sources) != {clip.source_id for clip in rows}:
+            raise DataError(
+                f"{self.run}: learnt from other recordings than there are now; remove it, and it is trained anew"
+            )
         budget.num_planned = epochs(recipe, len(clips))
         budget.num_wanted = epochs(self.recipe, len(clips))
 
