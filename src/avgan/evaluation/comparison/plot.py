@@ -31,11 +31,9 @@ def plot(report: dict[str, Any], path: Path) -> None:
             axes.plot(100 * row["accuracy"], place, "o", color=colour, markersize=6)
         if row["published"] is not None:
             axes.plot(row["published"], place, "o", color=QUIET, markersize=7, fillstyle="none")
-    axes.plot([], [], "o-", color=OTHERS, label=f"here, with 95 % interval: {limit(report)}")
+    axes.plot([], [], "o-", color=OTHERS, label=f"here, {limit(report)}, with 95 % interval")
     if any(row["published"] is not None for row in rows):
-        axes.plot(
-            [], [], "o", color=QUIET, fillstyle="none", label="as published, trained to the end"
-        )
+        axes.plot([], [], "o", color=QUIET, fillstyle="none", label="as published")
     axes.set_yticks(range(len(rows)), [named(row, len(report["folds"])) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("named rightly, %")
