@@ -138,7 +138,7 @@ def test_verbs_hand_their_options_on(
         return call
 
     monkeypatch.setattr("avgan.training.recipe.train", note("train", tmp_path))
-    monkeypatch.setattr("avgan.evaluation.protocols.evaluate", note("evaluate", {"accuracy": 0.5}))
+    monkeypatch.setattr("avgan.evaluation.evaluate.evaluate", note("evaluate", {"accuracy": 0.5}))
     monkeypatch.setattr("avgan.export.export_bundle", note("export", tmp_path))
     monkeypatch.setattr("avgan.data.acquire.get", note("get", tmp_path))
     monkeypatch.setattr("avgan.data.acquire.check", note("check", ["a.wav: damaged"]))

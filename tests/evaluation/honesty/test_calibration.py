@@ -107,14 +107,41 @@ def test_a_threshold_refuses_no_more_than_its_share(
     """Of values drawn alike, over many repetitions; and not much less, as far as so many values can tell."""
     trials = 4_000
     values = rng.gamma(0.5, size=(trials, num + 1))
-    refused = sum(row[-1] < threshold(row[:-1], share) for row in values)
+    refused = sum(row[-1] < threshold(row[:-1], np.arange(num), share) for row in values)
     assert refused <= binom.ppf(0.9999, trials, share)
     assert refused >= binom.ppf(0.0001, trials, share - 1 / (num + 1))
 
 
 def test_few_values_give_no_threshold(rng: np.random.Generator) -> None:
-    assert threshold(rng.random(48), 0.02) == -np.inf
-    assert np.isfinite(threshold(rng.random(49), 0.02))
+    assert threshold(rng.random(48), np.arange(48), 0.02) == -np.inf
+    assert np.isfinite(threshold(rng.random(49), np.arange(49), 0.02))
+    many_of_few = np.repeat(np.arange(48), 100)
+    assert threshold(rng.random(4_800), many_of_few, 0.02) == -np.inf, "48 sources are 48"
+
+
+def test_the_order_statistic_is_the_textbooks_where_each_clip_is_a_source(
+    rng: np.random.Generator,
+) -> None:
+    values = rng.random(99)
+    for share in (0.01, 0.02, 0.055, 0.5, 0.99):
+        rank = int(share * 100 + 1e-9)
+        assert threshold(values, np.arange(99), share) == np.sort(values)[rank - 1]
+
+
+def test_a_threshold_keeps_its_share_where_clips_of_a_source_go_together(
+    rng: np.random.Generator,
+) -> None:
+    """Forty sources of which four gave most clips: counted by clips, new sources would be refused too often."""
+    trials, share, refused, by_clips = 1_500, 0.1, 0, 0
+    source = np.repeat(np.arange(40), [50] * 4 + [1] * 36)
+    for _ in range(trials):
+        centre = rng.standard_normal(41)
+        values = centre[source] + 0.1 * rng.standard_normal(len(source))
+        new = centre[40] + 0.1 * rng.standard_normal()
+        refused += new < threshold(values, source, share)
+        by_clips += new < threshold(values, np.arange(len(source)), share)
+    assert refused <= binom.ppf(0.9999, trials, share)
+    assert by_clips > binom.ppf(0.9999, trials, share)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
@@ -126,7 +153,7 @@ def test_sets_cover_as_often_as_they_promise(rng: np.random.Generator, coverage:
         logits, targets = drawn(rng, num + 1, 2.0)
         table = probabilities(logits, 0.7)
         true = table[np.arange(num + 1), targets]
-        held += true[-1] >= threshold(true[:-1], 1 - coverage)
+        held += true[-1] >= threshold(true[:-1], np.arange(num), 1 - coverage)
     assert binom.ppf(0.0001, trials, coverage) <= held
     assert held <= binom.ppf(0.9999, trials, coverage + 1 / (num + 1))
 

@@ -4,8 +4,9 @@
 - thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;
 - the probability that scenes must have for the right one to be among them (split conformal prediction).
 
-Thresholds are order statistics: for a new recording that could as well have been one of those kept aside, the chance
-to be refused, or not to be covered, is at most the share asked for, whatever the distribution and however few they are.
+Thresholds are order statistics in which each source counts once, however many clips it gave: for a clip of a new
+source that could as well have been one of those kept aside, the chance to be refused, or not to be covered, is at most
+the share asked for, whatever the distribution and however few they are (hierarchical conformal prediction, Lee 2023).
 
 Shapes: M clips, C numbers that were heard, N labels, S scenes, R directions.
 """
@@ -88,7 +89,7 @@ def calibrate(run: Path, data: Path) -> Fitted:
     check_leakage(train, aside)
     taught = hear(networks, described, train)
     known = fit_known(taught)
-    return Fitted(fit(hear(networks, described, aside), known, described, taught.change_db), known)
+    return Fitted(fit(hear(networks, described, aside), known, described, taught), known)
 
 
 def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
@@ -125,12 +126,10 @@ def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
     )
 
 
-def fit(
-    aside: Heard, known: Known, described: Checkpoint, taught_change_db: np.ndarray
-) -> Calibration:
+def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Calibration:
     """Everything that is fitted on the clips kept aside.
 
-    How much a sound changes no network was taught, so that the training clips (M,) tell of it as well.
+    How much a sound changes no network was taught, so that the training clips tell of it as well.
     """
     temperature = fit_temperature(aside.logits, aside.targets)
     before, after = (probabilities(aside.logits, value) for value in (1.0, temperature))
@@ -144,11 +143,12 @@ def fit(
         calibration_error(values @ membership, places, aside.sources) for values in (before, after)
     ]
     rows = np.arange(len(places))
-    changes = np.concatenate((aside.change_db, taught_change_db))
-    steady = threshold(changes, SHARES[STEADY])
-    shares = shares_of(len(rows))
-    strange = -threshold(-known.distance(aside.heard), shares[STRANGE])
-    unsure = threshold(after.max(1), SHARES[UNSURE])
+    sources = aside.sources
+    changes = np.concatenate((aside.change_db, taught.change_db))
+    steady = threshold(changes, np.concatenate((sources, taught.sources)), SHARES[STEADY])
+    shares = shares_of(len(set(sources.tolist())))
+    strange = -threshold(-known.distance(aside.heard), sources, shares[STRANGE])
+    unsure = threshold(after.max(1), sources, SHARES[UNSURE])
     true = (after @ membership)[rows, places]
     return Calibration(
         num_clips=len(rows),
@@ -165,18 +165,19 @@ def fit(
         least_probability=float(max(unsure, 0.0)),
         largest_distance=float(strange) if np.isfinite(strange) else None,
         needed=tuple(
-            float(max(threshold(true, 1 - percent / 100), 0.0)) for percent in range(1, 100)
+            float(max(threshold(true, sources, 1 - percent / 100), 0.0))
+            for percent in range(1, 100)
         ),
     )
 
 
-def shares_of(num_clips: int) -> dict[str, float]:
-    """The shares that so many recordings kept aside can tell of.
+def shares_of(num_sources: int) -> dict[str, float]:
+    """The shares that so many sources kept aside can tell of.
 
     A share of 0.03 takes 33 of them. Of fewer, what is strange is told at the smallest share that they allow, up to
     `MOST_STRANGE`: a bundle that answers everything is worse than one that refuses a few more.
     """
-    smallest = 1 / (num_clips + 1)
+    smallest = 1 / (num_sources + 1)
     strange = smallest if SHARES[STRANGE] < smallest <= MOST_STRANGE else SHARES[STRANGE]
     return SHARES | {STRANGE: strange}
 
@@ -188,7 +189,7 @@ def shortcomings(calibration: Calibration | None) -> str:
             "it answers whatever it hears, also what it does not know: nothing was fitted for that; train with "
             "recordings kept aside (data.validation_fraction) and export with --data"
         )
-    num, needed = calibration.num_clips, math.ceil(1 / SHARES[UNSURE]) - 1
+    num, needed = calibration.num_sources, math.ceil(1 / SHARES[UNSURE]) - 1
     if num >= needed:
         return ""
     found = []
@@ -207,10 +208,19 @@ def shortcomings(calibration: Calibration | None) -> str:
     )
 
 
-def threshold(values: np.ndarray, share: float) -> float:
-    """Below it falls at most `share` of what is drawn as the values (M,) were; minus infinity where M is too small."""
-    index = math.floor(share * (len(values) + 1) + 1e-9) - 1
-    return float(np.sort(values)[index]) if index >= 0 else -math.inf
+def threshold(values: np.ndarray, sources: np.ndarray, share: float) -> float:
+    """Below it falls at most `share` of what is drawn as the values (M,) were; minus infinity where that says nothing.
+
+    Drawn is a new source, and of it a clip: the S sources (M,) weigh 1 / (S + 1) each, shared between their clips, and
+    the new one, of which nothing is known, as much.
+    """
+    _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(values, kind="stable")
+    weights = 1 / (sizes[source[order]] * (len(sizes) + 1))
+    # what falls below each value at most; a rounding of sums must not cost a value
+    below = 1 / (len(sizes) + 1) + np.concatenate(([0.0], np.cumsum(weights)[:-1]))
+    fitting = np.flatnonzero(below <= share + 1e-9)
+    return float(values[order][fitting[-1]]) if len(fitting) else -math.inf
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
