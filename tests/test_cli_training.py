@@ -174,10 +174,10 @@ def test_a_score_is_a_few_lines_and_the_whole_on_demand(
     shown = [" ".join(line.split()) for line in out.splitlines()]
     assert shown[0] == "transfer (joint), esc50: 50.0 % +- 10.0 over folds [40.0, 60.0], seed 0"
     assert shown[1:4] == ["1 40.0 %", "2 60.0 %", "scenes 75.0 %"]
-    assert shown[4].startswith("Choices about this preset were made with fold 2 in sight")
-    assert shown[5].startswith("of 20 clips this says little: anything from 40 to 60 % may be true")
-    assert shown[5].startswith("20 clips")
-    assert shown[5].endswith(str(Path("run") / "esc50"))
+    assert shown[4].startswith("of 20 clips this says little: anything from 40 to 60 % may be true")
+    assert shown[5].startswith("Choices about this preset were made with fold 2 in sight")
+    assert shown[6].startswith("20 clips")
+    assert shown[6].endswith(str(Path("run") / "esc50"))
     assert json.loads(avgan(*command, "--format", "json")[1]) == report
 
 

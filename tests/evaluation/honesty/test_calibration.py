@@ -255,16 +255,16 @@ def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(
 
 
 @pytest.mark.parametrize(
-    ("num_clips", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
+    ("num_sources", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
 )  # fmt: skip
-def test_what_is_strange_is_told_from_few_clips_at_the_smallest_share_they_allow(
-    num_clips: int, strange: float, rng: np.random.Generator
+def test_what_is_strange_is_told_from_few_sources_at_the_smallest_share_they_allow(
+    num_sources: int, strange: float, rng: np.random.Generator
 ) -> None:
-    shares = shares_of(num_clips)
+    shares = shares_of(num_sources)
     assert shares == {STEADY: 0.01, UNSURE: 0.01, STRANGE: pytest.approx(strange)}
-    values = rng.random(num_clips)
-    found = threshold(values, shares[STRANGE])
-    assert (found == -np.inf) if num_clips < 9 else (values < found).mean() <= shares[STRANGE]
+    values = rng.random(num_sources)
+    found = threshold(values, np.arange(num_sources), shares[STRANGE])
+    assert (found == -np.inf) if num_sources < 9 else (values < found).mean() <= shares[STRANGE]
 
 
 def test_a_bundle_says_what_it_cannot_tell(
@@ -278,6 +278,6 @@ def test_a_bundle_says_what_it_cannot_tell(
     assert "it answers whatever it hears" in capsys.readouterr().err
     fitted = open_bundle(tmp_path / "small").card.calibration
     assert fitted is not None
-    some = {"num_clips": 20, "largest_distance": 0.5, "shares": shares_of(20)}
+    some = {"num_sources": 20, "largest_distance": 0.5, "shares": shares_of(20)}
     assert "refuses up to 5%" in shortcomings(fitted.model_copy(update=some))
-    assert shortcomings(fitted.model_copy(update={"num_clips": 99})) == ""
+    assert shortcomings(fitted.model_copy(update={"num_sources": 99})) == ""

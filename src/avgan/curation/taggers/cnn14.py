@@ -116,7 +116,11 @@ def cnn10(named: Path, *, widths: tuple[int, ...] = CNN10_WIDTHS) -> NetworkTagg
 
 
 def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...]) -> NetworkTagger:
-    path = find_weights(named, [published.filename], f"get it from {published.address}")
+    path = find_weights(
+        named,
+        [published.filename],
+        f"get it from {published.address}, or do without: --sounds none, --scenes none",
+    )
     list_path = beside(path, LABEL_FILES, LABELS_ADDRESS)
     labels = read_labels(list_path)
     sha256 = check_published(path, (published,))

@@ -163,7 +163,11 @@ def vgg16(
     Raises:
         DataError: one of them is missing, damaged, or of another network.
     """
-    path = find_weights(named, [VGG16_FILE.filename], f"get it from {VGG16_FILE.address}")
+    path = find_weights(
+        named,
+        [VGG16_FILE.filename],
+        f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none",
+    )
     sha256 = check_published(path, (VGG16_FILE,))
     arrays = read_arrays(path, {".caffemodel": read_caffe})
     is_caffe = "conv1_1.weight" in arrays
