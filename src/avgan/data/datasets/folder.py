@@ -190,11 +190,16 @@ def _looked_through(path: Path, num_bytes: int, changed_ns: int) -> _Content:
     except (AudioError, ImageError) as error:
         detail = str(error).removeprefix(f"{path}: ").split(";")[0]
         return _Content(left_out=((UNREADABLE, detail),))
+    found = _content(heard, seen)
+    if not (found.stretches or found.left_out):
+        return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
+    return found
+
+
+def _content(heard: tuple[Span, ...], seen: tuple[Span, ...]) -> _Content:
+    """What can be used of a file with sound, pictures, or both."""
     if not (heard and seen):
-        stretches = _long_enough([*heard, *seen])
-        if not stretches:
-            return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
-        return _Content(stretches, bool(heard), bool(seen))
+        return _Content(_long_enough([*heard, *seen]), bool(heard), bool(seen))
     # The first picture is shown as long before its time as the last one stays.
     first_s, last_s = seen[0][0] - LAST_SHOWN_S, seen[0][1] + LAST_SHOWN_S
     both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in heard])
