@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avgan.config import STAGES, Recipe, override
+from avgan.config import Recipe, override
 from avgan.data.manifest import Clip
 from avgan.data.pairing import Pairing
 from avgan.model import AVGAN
@@ -94,6 +94,7 @@ def make_data(recipe: Recipe, num_items: int) -> TrainingData:
         validation=recordings,
         pairing=Pairing("by_label", clips, clips, choices),
         images=images,
+        image_scenes=(),
         validation_images=images,
         validation_scenes=labels,
     )
@@ -101,10 +102,11 @@ def make_data(recipe: Recipe, num_items: int) -> TrainingData:
 
 def make_stage(kind: str, settings: dict[str, str], batch_size: int) -> Stage:
     """A stage ready for its steps."""
-    sizes = {f"{each}.batch_size": str(batch_size) for each in STAGES}
-    recipe = override(preset(PRESET), SETTINGS | settings | sizes)
+    chosen = preset(PRESET)
+    sizes = {f"{each}.batch_size": str(batch_size) for each in chosen.kinds}
+    recipe = override(chosen, SETTINGS | settings | sizes)
     fabric = launch(recipe.loop)
-    networks = AVGAN([recipe.run(each) for each in STAGES], NUM_LABELS).to(fabric.device)
+    networks = AVGAN([recipe.run(each) for each in recipe.kinds], NUM_LABELS).to(fabric.device)
     if recipe.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = make_data(recipe, max(batch_size, 32))

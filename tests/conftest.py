@@ -449,6 +449,30 @@ TINY = {
 }
 """All three stages in a few seconds on `tiny_videos`."""
 
+SHARP = {
+    "vqvae.network.kind": "residual",
+    "vqvae.network.widths": "[8, 8, 8, 8]",
+    "vqvae.network.num_blocks": "[0, 1, 1, 1]",
+    "vqvae.network.code_dim": "4",
+    "vqvae.network.num_codes": "32",
+    "vqvae.l1_weight": "1",
+    "vqvae.perceptual_weight": "1",
+    "vqvae.perceptual.widths": "[4, 4, 4, 4, 4]",
+    "vqvae.perceptual.num_steps": "2",
+    "vqvae.perceptual.batch_size": "4",
+    "vqvae.patch_weight": "0.1",
+    "vqvae.patch_critic.width": "8",
+    "vqvae.patch_from": "0.4",
+    "vqvae.ema_decay": "0.9",
+}
+"""Changes to the tiny recipe: every term that may stand beside Eq. 1."""
+
+
+@pytest.fixture(scope="session")
+def sharp() -> dict[str, str]:
+    """SHARP, for tests of stage 1."""
+    return SHARP
+
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., Any]:
@@ -457,7 +481,38 @@ def tiny_config() -> Callable[..., Any]:
     from avgan.presets import preset
 
     def make(changes: Mapping[str, str] | None = None) -> Recipe:
-        return override(preset("paper_esc50"), TINY | dict(changes or {}))
+        changes = dict(changes or {})
+        tiny = TINY
+        if "vqvae.network.kind" in changes:  # another kind has other settings
+            tiny = {name: TINY[name] for name in TINY if not name.startswith("vqvae.network.")}
+        return override(preset("paper_esc50"), tiny | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_sampled(tiny_config: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that gives the tiny recipe with a sampler: `tiny_sampled("gan", {"sampler.num_steps": "9"})`."""
+    from avgan.config import Recipe, SamplerSection, override
+    from avgan.networks.samplers import FlowConfig, GANConfig
+
+    networks = {
+        "flow": FlowConfig(width=64, depth=1, condition_width=16, num_steps=3),
+        "gan": GANConfig(widths=(16, 16, 8), condition_width=16, num_noise=8, r1_every=2),
+    }
+
+    def make(kind: str, changes: Mapping[str, str] | None = None) -> Recipe:
+        recipe = tiny_config(SHARP)
+        section = SamplerSection(
+            data=recipe.classifier.data,
+            network=networks[kind],
+            num_views=2,
+            num_steps=6,
+            batch_size=4,
+            learning_rate=2e-3,
+            ema_decay=0.9,
+        )
+        return override(recipe.model_copy(update={"sampler": section}), changes or {})
 
     return make
 

@@ -12,16 +12,23 @@ from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.presets import PRESETS, preset
 
 SHRUNK = {
-    "vqvae.network.width": "8",
-    "vqvae.network.num_residual_blocks": "1",
     "imagination.generator.hidden": "16",
     "imagination.critic.width": "4",
     "classifier.network.widths": "[4, 4, 8, 8]",
 }
+SHRUNK_CODING = {
+    "plain": {"vqvae.network.width": "8", "vqvae.network.num_residual_blocks": "1"},
+    "residual": {"vqvae.network.widths": "[8, 8, 8, 16]"},
+}
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """A recipe with networks that are built at once."""
+    return override(recipe, SHRUNK | SHRUNK_CODING[recipe.vqvae.network.kind])
 
 
 def build(recipe: Recipe, num_labels: int, seed: int = 0) -> AVGAN:
-    return AVGAN([recipe.run(kind) for kind in STAGES], num_labels, seed)
+    return AVGAN([recipe.run(kind) for kind in recipe.kinds], num_labels, seed)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -30,17 +37,19 @@ def test_every_preset_survives_json_and_builds(name: str) -> None:
     assert recipe.preset == name
     assert parse(Recipe, json.loads(recipe.model_dump_json())) == recipe
     assert PRESETS[name].__doc__, "a preset says what it costs and scores"
-    shrunk = override(recipe, SHRUNK)
-    if isinstance(shrunk.imagination.trunk, Conv8Config):
-        shrunk = override(shrunk, {"imagination.trunk.widths": "[4, 4, 8, 8]"})
-    networks = build(shrunk, num_labels=3)
+    small = shrunk(recipe)
+    if small.sampler is not None:
+        small = override(small, {"sampler.network.width": "64", "sampler.network.depth": "1"})
+    if isinstance(small.imagination.trunk, Conv8Config):
+        small = override(small, {"imagination.trunk.widths": "[4, 4, 8, 8]"})
+    networks = build(small, num_labels=3)
     assert sum(p.numel() for p in networks.parameters()) < 4_000_000
 
 
 def test_building_is_repeatable_and_leaves_the_global_seed_alone() -> None:
     import torch
 
-    config = override(preset("compact"), SHRUNK)
+    config = shrunk(preset("compact"))
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -168,3 +177,20 @@ def test_the_papers_presets_add_nothing_of_ours() -> None:
         assert (classifier.mixup, classifier.label_smoothing, classifier.ema_decay) == (0, 0, 0)
         assert imagination.trunk == Conv8Config()
         assert recipe.rounds.num > 1
+
+
+def test_a_vqvae_that_names_no_kind_is_the_papers() -> None:
+    tree = preset("compact").model_dump(mode="json")
+    del tree["vqvae"]["network"]["kind"]
+    assert parse(Recipe, tree) == preset("compact")
+
+
+def test_another_kind_of_vqvae_brings_its_own_settings() -> None:
+    changed = override(
+        preset("compact"),
+        {"vqvae.network.widths": "[8, 8, 8, 8]", "vqvae.network.kind": "residual"},
+    )
+    assert changed.vqvae.network.kind == "residual"
+    assert changed.vqvae.network.widths == (8, 8, 8, 8)
+    with pytest.raises(ConfigError, match=r"vqvae\.network\.width"):
+        override(changed, {"vqvae.network.width": "8"})

@@ -307,6 +307,10 @@ def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) 
     assert card["label_kind"] == "scene"
     assert card["scene_of_label"] is None
     assert [entry["name"] for entry in card["data"]] == ["A folder of one's own, DIR/label/file"]
+    assert card["group_of_scene"] is None  # not all of its labels are scenes of the tree
+    known = replace(described, labels=("tram", "park"))
+    groups = {"tram": "transport", "park": "outdoor"}
+    assert export.make_card(known, "own", True, {}, {})["group_of_scene"] == groups
     sounds = replace(described, scene_of_label=SCENES)
     card = export.make_card(sounds, "own", True, {}, {})
     assert (card["label_kind"], card["scene_of_label"]) == ("sound", None)

@@ -141,3 +141,23 @@ def test_diversity_is_the_mean_distance_and_zero_in_collapse() -> None:
     torch.testing.assert_close(losses.diversity(features), expected)
     assert losses.diversity(features[:1].expand(6, -1, -1, -1)) < 1e-6
     assert losses.diversity(features[:1]) == 0.0
+
+
+def test_looks_are_compared_by_direction_at_every_level() -> None:
+    torch.manual_seed(0)
+    levels = [torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)]
+    assert float(losses.perceptual_loss(levels, [7.0 * level for level in levels])) < 1e-10
+    across = (
+        [torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)],
+        [torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)],
+    )
+    assert float(losses.perceptual_loss(*across)) == pytest.approx(2.0)
+    both = [across[0][0]] * 2, [across[1][0], across[0][0]]
+    assert float(losses.perceptual_loss(*both)) == pytest.approx(1.0)
+
+
+def test_the_hinge_lets_go_of_what_is_told_apart() -> None:
+    sure, unsure = torch.tensor([1.5, 3.0]), torch.tensor([0.0, 0.0])
+    assert float(losses.hinge_loss(sure, -sure)) == 0.0
+    assert float(losses.hinge_loss(unsure, unsure)) == pytest.approx(1.0)
+    assert float(losses.hinge_loss(-sure, sure)) == pytest.approx(3.25)

@@ -10,18 +10,32 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from avgan.errors import ConfigError
 from avgan.networks.classifier import ClassifierConfig
 from avgan.networks.critic import CriticConfig
 from avgan.networks.generator import GeneratorConfig
+from avgan.networks.patch_critic import PatchCriticConfig
+from avgan.networks.perceptual import PerceptualConfig
+from avgan.networks.residual import ResidualConfig
+from avgan.networks.samplers import AnySampler, FlowConfig
 from avgan.networks.trunks import AnyTrunk
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.vqvae import VQVAEConfig
 
 STAGES = ("vqvae", "imagination", "classifier")
 """The kinds of stages, in the order of the paper's schedule."""
+SAMPLER = "sampler"
+"""The kind of a fourth stage, which a recipe may have."""
 
 
 class Section(BaseModel):
@@ -66,19 +80,45 @@ class StageSection(Section):
     """Largest norm of the gradient over all parameters; 0: not clipped."""
 
 
+def _coding_kind(value: Any) -> str:
+    """The kind of a VQ-VAE; configurations written when there was only the paper's name none."""
+    if isinstance(value, Mapping):
+        return str(value.get("kind", "plain"))
+    return str(getattr(value, "kind", None))
+
+
+AnyVQVAE = Annotated[
+    Annotated[VQVAEConfig, Tag("plain")] | Annotated[ResidualConfig, Tag("residual")],
+    Discriminator(_coding_kind),
+]
+
+
 class VQVAESection(StageSection):
-    """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1)."""
+    """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1), and what may stand beside Eq. 1."""
 
     kind: Literal["vqvae"] = "vqvae"
-    network: VQVAEConfig = VQVAEConfig()
+    network: AnyVQVAE = VQVAEConfig()
     beta: float = Field(1.0, ge=0)
     """Weight of the commitment term."""
     l1_weight: float = Field(0.0, ge=0)
     """Weight of an absolute-error term beside Eq. 1, as a share of the pictures' standard deviation."""
+    perceptual_weight: float = Field(0.0, ge=0)
+    """Weight of how differently a network that knows scenes sees picture and reconstruction; 0 leaves it out."""
+    perceptual: PerceptualConfig = PerceptualConfig()
+    """The network that sees: taught by the same photographs before the first step, which must name their scenes."""
+    patch_weight: float = Field(0.0, ge=0)
+    """Weight of the patch critic's verdict; 0 leaves it out."""
+    patch_critic: PatchCriticConfig = PatchCriticConfig()
+    patch_from: float = Field(1 / 3, ge=0, le=1)
+    """Share of the steps after which the patch critic speaks: before, everything is too blurred to tell."""
     flip: bool = False
     """Mirror half of the pictures."""
     revive_every: int = Field(100, gt=0)
-    """Steps between looks for dead codes, during the first two thirds of the stage."""
+    """Steps between looks for dead codes."""
+    revive_until: float = Field(2 / 3, ge=0, le=1)
+    """Share of the steps after which codes rest where they are."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Of the moving average of the decoder's weights, which is what is kept; 0 keeps the last weights."""
 
 
 class ImaginationSection(StageSection):
@@ -142,6 +182,11 @@ class ClassifierSection(StageSection):
     """`head` trains the generator's head along, `joint` its trunk too."""
     num_views: int = Field(1, gt=0)
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
+    teacher_c: float = Field(0.0, ge=0)
+    """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
+    labels themselves: for few recordings, of which a deep head learns each by heart (`training.teacher`); 0: labels."""
+    noise: float = Field(0.0, ge=0)
+    """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)
     """Of the trunk in `joint`; head and classifier use `learning_rate`."""
     anchor: float = Field(0.0, ge=0)
@@ -160,9 +205,36 @@ class ClassifierSection(StageSection):
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Of the moving average of the weights that is kept; 0 keeps the last weights."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "ClassifierSection":
+        if (self.teacher_c or self.noise) and self.mode != "head":
+            raise ValueError(
+                "teacher_c and noise work on embeddings kept beforehand: set mode=head"
+            )
+        return self
+
+
+class SamplerSection(StageSection):
+    """Stage 4: one of the many maps that imagined features may stand for is drawn from them and noise.
+
+    Everything before it is fixed: the label is what it was, and only the picture changes.
+    """
+
+    kind: Literal["sampler"] = "sampler"
+    network: AnySampler = FlowConfig()
+    num_views: int = Field(3, gt=0)
+    """Imagine each recording this many times beforehand, shifted."""
+    condition_noise: float = Field(0.1, ge=0)
+    """Noise on the imagined features, as a share of their spread: recordings are few."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Of the moving average of the sampler's weights, which is what is kept; 0 keeps the last weights."""
+
 
 Stage = Annotated[
-    VQVAESection | ImaginationSection | ClassifierSection, Field(discriminator="kind")
+    VQVAESection | ImaginationSection | ClassifierSection | SamplerSection,
+    Field(discriminator="kind"),
 ]
 
 
@@ -170,7 +242,8 @@ class LoopSection(Section):
     """What the loop needs beside the stage."""
 
     seed: int = 0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
+    """`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
     channels_last: bool = False
     log_every: int = Field(20, gt=0)
     validate_every: int = Field(500, gt=0)
@@ -198,22 +271,32 @@ class RoundsSection(Section):
 
 
 class Recipe(Section):
-    """A chain of runs: pictures, imagination (both repeated in rounds), classifier."""
+    """A chain of runs: pictures, imagination (both repeated in rounds), classifier, and a sampler where it has one."""
 
     preset: str
     vqvae: VQVAESection = VQVAESection()
     imagination: ImaginationSection = ImaginationSection()
     classifier: ClassifierSection = ClassifierSection()
+    sampler: SamplerSection | None = None
     rounds: RoundsSection = RoundsSection()
     loop: LoopSection = LoopSection()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its stages, in their order."""
+        return STAGES if self.sampler is None else (*STAGES, SAMPLER)
+
     def run(self, kind: str) -> RunConfig:
-        """The run of one stage."""
+        """The run of one stage. Raises ConfigError where the recipe has none of that kind."""
+        if kind not in self.kinds:
+            raise ConfigError(
+                f"the preset {self.preset} has no stage {kind}: its stages are {', '.join(self.kinds)}"
+            )
         return RunConfig(preset=self.preset, stage=getattr(self, kind), loop=self.loop)
 
-    def with_data(self, kinds: tuple[str, ...] = STAGES, **changes: Any) -> "Recipe":
-        """A copy whose stages of these kinds have other data settings."""
-        sections = {kind: getattr(self, kind) for kind in kinds}
+    def with_data(self, kinds: tuple[str, ...] = (), **changes: Any) -> "Recipe":
+        """A copy whose stages of these kinds, or all, have other data settings."""
+        sections = {kind: getattr(self, kind) for kind in kinds or self.kinds}
         updates = {
             kind: section.model_copy(update={"data": section.data.model_copy(update=changes)})
             for kind, section in sections.items()
@@ -240,14 +323,16 @@ def _changed(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        for place in _places(path):
+        for place in _places(path, recipe):
             _set(tree, place, value, recipe)
     return parse(Recipe, tree)
 
 
-def _places(path: str) -> tuple[str, ...]:
+def _places(path: str, recipe: Recipe) -> tuple[str, ...]:
     """Where a setting stands; one of the data in each stage."""
-    return tuple(f"{kind}.{path}" for kind in STAGES) if path.startswith("data.") else (path,)
+    if path.startswith("data."):
+        return tuple(f"{kind}.{path}" for kind in recipe.kinds)
+    return (path,)
 
 
 def _set(tree: dict[str, Any], path: str, value: Any, recipe: Recipe) -> None:

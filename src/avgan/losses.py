@@ -5,7 +5,7 @@ Sums of squares are means over elements here, so that a loss does not grow with 
 Shapes: B batch, D code dimension, H W grid.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -25,6 +25,24 @@ def codebook_loss(features: Tensor, vectors: Tensor) -> Tensor:
 def commitment_loss(features: Tensor, vectors: Tensor) -> Tensor:
     """|E(v) - sg[e]|^2: moves the encoder's output (B, D, H, W) to its codes, and nothing else."""
     return F.mse_loss(features, vectors.detach())
+
+
+def perceptual_loss(levels: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """How differently two batches of pictures look to a network, by its maps (B, C, H, W) at several levels.
+
+    At each place the directions of the two vectors of channels are compared, |a / |a| - b / |b||^2, so that no level
+    counts more for having larger numbers; means over places, then over levels.
+    """
+    parts = [
+        (F.normalize(own.float(), dim=1) - F.normalize(other.float(), dim=1)).square().sum(1).mean()
+        for own, other in zip(levels, others, strict=True)
+    ]
+    return torch.stack(parts).mean()
+
+
+def hinge_loss(real_score: Tensor, drawn_score: Tensor) -> Tensor:
+    """The patch critic's loss: scores above 1 for photographs and below -1 for reconstructions cost nothing."""
+    return 0.5 * (F.relu(1.0 - real_score).mean() + F.relu(1.0 + drawn_score).mean())
 
 
 def critic_loss(real_score: Tensor, imagined_score: Tensor) -> Tensor:

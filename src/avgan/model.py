@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from avgan.config import (
+    SAMPLER,
     STAGES,
     ClassifierSection,
     ImaginationSection,
     RunConfig,
+    SamplerSection,
     StageSection,
     VQVAESection,
 )
@@ -23,7 +25,9 @@ from avgan.features import LogMel
 from avgan.networks.classifier import build_classifier
 from avgan.networks.critic import Critic
 from avgan.networks.generator import Generator
+from avgan.networks.samplers import Sampler
 from avgan.networks.vqvae import VQVAE
+from avgan.runtime.noise import noise_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Imagined:
     logits: Tensor
     """(B, N)"""
     codes: Tensor
-    """(B, 16, 16) nearest codes."""
+    """(B, 16, 16) nearest codes of the imagined features."""
     image: Tensor
     """(B, 3, 128, 128) in [0, 1]."""
 
@@ -44,7 +48,8 @@ class AVGAN(nn.Module):
     """The networks that a chain of runs has trained so far.
 
     A run of pictures has `vqvae` alone; imagination adds `log_mel`, `generator` and `critic`, the classifier stage
-    `classifier`. Each is made with weights of its own, the same for the same seed whatever else is made.
+    `classifier`; `sampler`, which most runs have none of, is None until its stage. Each is made with weights of its
+    own, the same for the same seed whatever else is made.
     """
 
     log_mel: LogMel
@@ -52,6 +57,7 @@ class AVGAN(nn.Module):
     generator: Generator
     critic: Critic
     classifier: nn.Module
+    sampler: Sampler | None
 
     def __init__(self, lineage: Sequence[RunConfig], num_labels: int, seed: int = 0) -> None:
         super().__init__()
@@ -81,16 +87,50 @@ class AVGAN(nn.Module):
                 "classifier",
                 lambda: build_classifier(classifier.network, code_dim, num_labels),
             )
+        sampler = stages.get(SAMPLER)
+        self.sampler = None
+        if isinstance(sampler, SamplerSection):
+            self.sampler = seeded(seed, SAMPLER, lambda: sampler.network.build(code_dim))
 
     def forward(self, waveform: Tensor) -> Imagined:
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
         return self.imagine(self.generator.embed(self.log_mel(waveform)))
 
-    def imagine(self, embedding: Tensor) -> Imagined:
-        """embedding (B, C) -> features, label, codes and picture."""
+    def imagine(self, embedding: Tensor, noise: Tensor | None = None) -> Imagined:
+        """embedding (B, C) -> features, label, codes and picture; noise as for `sample`."""
         features = self.generator.imagine(embedding)
         codes = self.vqvae.quantizer.encode(features)
-        return Imagined(features, self.classifier(features), codes, self.vqvae.draw_codes(codes))
+        return Imagined(features, self.classifier(features), codes, self.draw_codes(codes, noise))
+
+    def draw(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Imagined features (B, D, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
+        return self.draw_codes(self.vqvae.quantizer.encode(features), noise)
+
+    def draw_codes(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Codes of imagined features (B, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
+        if self.sampler is None:
+            return self.vqvae.draw_codes(codes)
+        return self.vqvae.draw(self.sample(codes, noise))
+
+    def sample(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Codes of imagined features (B, 16, 16) -> the maps (B, D, 16, 16) that are drawn.
+
+        Without a sampler they are the codes' own vectors. Else codes and noise (B, Z) determine them; without noise all
+        rows have that of seed 0.
+        """
+        vectors = self.vqvae.quantizer.decode(codes)
+        if self.sampler is None:
+            return vectors
+        if noise is None:
+            noise = self.noise(0).expand(len(codes), -1)
+        maps: Tensor = self.sampler(vectors, noise.to(vectors.device))
+        return maps.float()
+
+    def noise(self, *seeds: int) -> Tensor:
+        """Noise for the sampler, a row (Z,) for each seed."""
+        assert self.sampler is not None
+        size = self.sampler.noise_size
+        return torch.stack([torch.from_numpy(noise_of(seed, size)) for seed in seeds])
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from avgan.config import STAGES, Recipe
+from avgan.config import Recipe
 from avgan.model import AVGAN
 from avgan.presets import paper_esc50, transfer
 
@@ -44,7 +44,7 @@ def parts(networks: AVGAN) -> dict[str, nn.Module]:
 
 
 def build(recipe: Recipe) -> AVGAN:
-    return AVGAN([recipe.run(kind) for kind in STAGES], num_labels=50)
+    return AVGAN([recipe.run(kind) for kind in recipe.kinds], num_labels=50)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
 from avgan.training.loop import DivergedError
 from avgan.training.recipe import train
-from avgan.training.run import STAGE_TYPES
+from avgan.training.run import STAGE_TYPES, train_run
 from avgan.training.vqvae import VQVAEStage
 
 VARIANTS = {
@@ -169,6 +169,27 @@ def test_a_run_broken_in_every_stage_equals_an_unbroken_one(
     assert_same_weights(broken, whole)
 
 
+def test_a_sharp_stage_1_broken_anywhere_equals_an_unbroken_one(
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Callable[..., Any],
+    sharp: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its perceptual network, its patch critic and the decoder's average are part of the state."""
+    run = tiny_config(sharp).run("vqvae")
+    whole = train_run(run, data=tiny_videos, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    for step in (1, 3, 4):
+        with monkeypatch.context() as patch:
+            kill_at(patch, VQVAEStage, step)
+            with pytest.raises(Killed):
+                train_run(run, data=tiny_videos, out=broken)
+    train_run(run, data=tiny_videos, out=broken)
+    assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert_same_weights(broken, whole)
+
+
 def test_a_run_with_looks_settles_the_same_ones_after_a_break(
     tmp_path: Path,
     tiny_labelled: Path,
@@ -232,7 +253,7 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
     stage: type,
     tmp_path: Path,
     tiny_videos: Path,
-    tiny_config: Callable[..., Any],
+    tiny_sampled: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = stage.step
@@ -244,7 +265,7 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(stage, "step", diverging)
     # logged too rarely to be noticed before the checkpoint of step 4
     name = next(name for name, known in STAGE_TYPES.items() if known is stage)
-    config = tiny_config({"loop.log_every": "100", f"{name}.num_steps": "6"})
+    config = tiny_sampled("flow", {"loop.log_every": "100", f"{name}.num_steps": "6"})
     with pytest.raises(DivergedError) as caught:
         train(config, data=tiny_videos, out=tmp_path)
     assert "\n" not in str(caught.value)

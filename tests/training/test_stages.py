@@ -1,6 +1,7 @@
 """What a step of each stage moves and what it leaves alone, and the chain from pictures to answers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from torch import nn
 
 from avgan import checkpoint
 from avgan.config import STAGES
+from avgan.errors import DataError
 from avgan.model import AVGAN
 from avgan.training import data as training_data
 from avgan.training import run as training_run
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage, one_a_scene
+from avgan.training.perception import scenes_of
 from avgan.training.recipe import train
 from avgan.training.stage import Context
 from avgan.training.vqvae import VQVAEStage
@@ -93,6 +96,74 @@ def test_late_in_the_stage_codes_rest(context: Make) -> None:
     quantizer.usage[0] = 1.0
     stage.step(6)
     assert quantizer.health().num_dead > 0
+
+
+def test_the_terms_beside_equation_1_move_the_vqvae_and_the_patch_critic_alone(
+    context: Make, sharp: dict[str, str]
+) -> None:
+    made = context("vqvae", sharp)
+    stage = VQVAEStage(made)
+    stage.before_first_step()
+    assert stage.perceptual is not None
+    assert stage.patch_critic is not None
+    seen, judged = (
+        {name: value.clone() for name, value in network.state_dict().items()}
+        for network in (stage.perceptual, stage.patch_critic)
+    )
+    metrics: dict[str, torch.Tensor] = {}
+    assert moved(made.networks, lambda: metrics.update(stage.step(0))) == {"vqvae"}
+    assert "perceptual" in metrics
+    assert "verdict" not in metrics, "the patch critic is silent during the first two of five steps"
+    assert moved(stage.patch_critic, lambda: stage.step(1)) == set()
+    stage.step(2)
+    after = stage.perceptual.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in seen.items())
+    after = stage.patch_critic.state_dict()
+    assert all(not torch.equal(after[name], value) for name, value in judged.items())
+    assert all(parameter.requires_grad for parameter in stage.patch_critic.parameters())
+
+
+def test_a_sharp_stage_1_learns_its_pictures(context: Make, sharp: dict[str, str]) -> None:
+    changes = {
+        "vqvae.num_steps": "60",
+        "vqvae.learning_rate": "3e-3",
+        "vqvae.perceptual.num_steps": "20",
+    }
+    stage = VQVAEStage(context("vqvae", sharp | changes))
+    stage.before_first_step()
+    found = [stage.step(step) for step in range(60)]
+    for name, share in (("reconstruction", 0.3), ("perceptual", 0.7)):
+        assert float(found[-1][name]) < share * float(found[0][name])
+    # the average lags behind and is what is shown and kept
+    worn = stage.vqvae.decoder.state_dict()["0.weight"].clone()
+    stage.finish()
+    assert not torch.equal(stage.vqvae.decoder.state_dict()["0.weight"], worn)
+
+
+def test_the_perceptual_network_learns_the_scenes(context: Make, sharp: dict[str, str]) -> None:
+    changes = {
+        "vqvae.perceptual.num_steps": "150",
+        "vqvae.perceptual.batch_size": "8",
+        "vqvae.perceptual.widths": "[8, 8, 8, 8, 16]",
+    }
+    made = context("vqvae", sharp | changes)
+    stage = VQVAEStage(made)
+    stage.before_first_step()
+    assert stage.perceptual is not None
+    image = made.images(made.data.images, np.arange(len(made.data.images)))
+    scenes = scenes_of(made.data)
+    wanted = [scenes.index(scene) for scene in made.data.image_scenes]
+    right = stage.perceptual(image).argmax(1) == torch.tensor(wanted)
+    assert float(right.float().mean()) > 0.9
+
+
+def test_pictures_without_scenes_have_no_perceptual_term(
+    tmp_path: Path, context: Make, sharp: dict[str, str]
+) -> None:
+    made = context("vqvae", sharp)
+    unnamed = replace(made, data=replace(made.data, image_scenes=("",) * len(made.data.images)))
+    with pytest.raises(DataError, match=r"fewer than two: set vqvae\.perceptual_weight=0"):
+        VQVAEStage(unnamed)
 
 
 @pytest.mark.parametrize("cached", ["0", "2"])

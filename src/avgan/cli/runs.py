@@ -17,7 +17,7 @@ def train(
     data: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     videos: Path | None = None,
-    stage: Literal["vqvae", "imagination", "classifier"] | None = None,
+    stage: Literal["vqvae", "imagination", "classifier", "sampler"] | None = None,
     parent: Path | None = None,
     setting: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
 ) -> int:
@@ -27,7 +27,8 @@ def train(
     ----------
     preset
         A complete recipe: compact (from nothing), transfer (from a pretrained trunk, needs fewer
-        recordings), paper_esc50 or paper_dcase (the paper's sizes and schedule).
+        recordings), pictures or pictures_small (the same with sharp pictures, on a GPU or on two
+        cores), paper_esc50 or paper_dcase (the paper's sizes and schedule).
     data
         A folder for each label, or the folder that holds the data sets.
     output
@@ -147,7 +148,7 @@ def export(
         from avgan.export import export_bundle
         from avgan.quantize import quantize_bundle
 
-    print(export_bundle(run, output, data=data))
+    print(export_bundle(run, output, data=data, say=say))
     if int8 and data is not None:
         small = output.with_name(f"{output.name}-int8")
         print(quantize_bundle(output, small, run=run, data=data))

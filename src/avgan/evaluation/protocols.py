@@ -26,7 +26,7 @@ from torch import Tensor
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
-from avgan.config import STAGES, Recipe
+from avgan.config import Recipe
 from avgan.data.datasets import find
 from avgan.data.datasets.tau import city_of
 from avgan.data.manifest import Manifest
@@ -171,7 +171,9 @@ def run_of_fold(run: Path, described: Checkpoint, fold: str, sounds: Manifest, o
 def fold_recipe(described: Checkpoint, fold: str, sounds: Manifest) -> Recipe:
     """The recipe of a run with one fold held out and nothing else kept aside: the schedule is settled."""
     recipe = recipe_of(described)
-    learns = tuple(kind for kind in STAGES if getattr(recipe, kind).data.sounds == sounds.name)
+    learns = tuple(
+        kind for kind in recipe.kinds if getattr(recipe, kind).data.sounds == sounds.name
+    )
     return recipe.with_data(learns, held_out_folds=(fold,), validation_fraction=0.0)
 
 

@@ -6,12 +6,14 @@
 
 Decisions: three stride-2 convolutions bring 128 px to 16; the encoder ends in tanh, because the generator that must
 meet it does; the codebook is a parameter trained by the second term of Eq. 1; the quantiser counts its own use, so
-dead codes and perplexity are its to report and dead codes its to revive.
+dead codes and perplexity are its to report and dead codes its to revive. Encoder and decoder are the paper's (`plain`)
+or those of `networks.residual`; whichever the configuration makes.
 
 Shapes: B batch, D code dimension, H W grid, K codes, N vectors.
 """
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,16 +21,39 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 
+class CodingConfig(Protocol):
+    """What a VQ-VAE is made of: how many codes of how many numbers, and the networks before and behind them."""
+
+    @property
+    def code_dim(self) -> int: ...
+
+    @property
+    def num_codes(self) -> int: ...
+
+    def encoder(self) -> nn.Module:
+        """image (B, 3, H, W) in [0, 1] -> features (B, D, H / 8, W / 8) in [-1, 1]."""
+
+    def decoder(self) -> nn.Module:
+        """features (B, D, H, W) -> image (B, 3, 8 H, 8 W), near [0, 1]."""
+
+
 class VQVAEConfig(BaseModel):
-    """Sizes of encoder, codebook and decoder; the defaults are the paper's."""
+    """Sizes of the paper's encoder, codebook and decoder; the defaults are the paper's too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["plain"] = "plain"
     width: int = Field(128, gt=1)
     """Filters of every convolution inside, residual blocks included."""
     num_residual_blocks: int = Field(4, ge=0)
     code_dim: int = Field(1, gt=0)
     num_codes: int = Field(16, gt=1)
+
+    def encoder(self) -> nn.Module:
+        return Encoder(self)
+
+    def decoder(self) -> nn.Module:
+        return Decoder(self)
 
 
 class ResidualBlock(nn.Module):
@@ -196,12 +221,12 @@ class VQVAE(nn.Module):
 
     image_variance: Tensor
 
-    def __init__(self, config: VQVAEConfig) -> None:
+    def __init__(self, config: CodingConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder = config.encoder()
         self.quantizer = VectorQuantizer(config.num_codes, config.code_dim)
-        self.decoder = Decoder(config)
+        self.decoder = config.decoder()
         self.register_buffer("image_variance", torch.tensor(1.0))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Quantized]:

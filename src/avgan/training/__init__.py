@@ -1,1 +1,1 @@
-"""Training: one loop, three stages, one file that knows ranks."""
+"""Training: one loop, four stages, one file that knows ranks."""

@@ -52,6 +52,8 @@ class TrainingData:
     pairing: Pairing
     """Of `train` with `images`."""
     images: ImageStore
+    image_scenes: tuple[str, ...]
+    """Of each picture in `images`; empty where nobody has said."""
     validation_images: ImageStore
     validation_scenes: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +61,8 @@ class TrainingData:
     """Of what is learnt from: what the run must never be scored on."""
     kept_aside: tuple[str, ...] = ()
     """Of the recordings in `validation`."""
+    left_out: str = ""
+    """What of the folders is not used and why, in one line."""
 
     def describe(self) -> str:
         """What there is to learn from, in one line."""
@@ -129,7 +133,7 @@ def load(
     parts = read_parts(stage, root, seed, sounds)
     pairing = Pairing("by_label", (), (), ())
     images = parts.images
-    if stage.kind == "imagination":
+    if stage.kind in ("imagination", "sampler"):
         pairing = pair(parts.train, images, config, seed)
         images = replace(images, clips=pairing.images)
         kind = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")
@@ -163,11 +167,13 @@ def load(
         validation=recordings(parts.validation.clips),
         pairing=pairing,
         images=ImageStore(images, cache_bytes=budget),
+        image_scenes=tuple(clip.label for clip in images.clips),
         validation_images=ImageStore(shown, cache_bytes=budget),
         validation_scenes=tuple(clip.label for clip in shown.clips),
         provenance=parts.provenance,
         sources=tuple(sorted({clip.source_id for clip in parts.train.clips})),
         kept_aside=tuple(sorted({clip.source_id for clip in parts.validation.clips})),
+        left_out=parts.train.left_out or parts.images.left_out,
     )
 
 
@@ -216,7 +222,7 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
         pairing = pair_by_label(
             [clip for clip in sounds.clips if clip.audio_path],
             images.clips,
-            declared.scene_of_label,
+            declared.photographs_of_label,
         )
     if config.pairs == "shuffled":
         own = config.images == config.sounds

@@ -24,9 +24,8 @@ from avgan.networks.vqvae import perplexity
 from avgan.training.average import MovingAverage
 from avgan.training.embedding import embed_all
 from avgan.training.looks import settle_looks
-from avgan.training.schedule import indices_at
-from avgan.training.stage import Context, Stage, Validation
-from avgan.training.vqvae import mirrored
+from avgan.training.pairs import draw_pairs
+from avgan.training.stage import Context, Stage, Validation, mirrored
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""
@@ -206,17 +205,9 @@ class ImaginationStage(Stage):
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
-        size = self.section.batch_size
-        items = self.own(
-            indices_at(
-                number, num_items=self.num_items, batch_size=size, seed=self.seed, stage=self.name
-            )
-        )
-        rng = self.rng(number, "pair")
-        shares, sides = self.own(rng.random(size)), self.own(rng.random(size))
         # a look is lost where its pictures are laid over their mirror images
-        flipped = sides < (0.5 if self.section.flip and not self.section.num_looks else 0.0)
-        return items, self.pairing.pick(items, shares), flipped
+        flip = self.section.flip and not self.section.num_looks
+        return draw_pairs(self, self.pairing, number, flip=flip)
 
     def pairs(self, number: int) -> Pairs:
         """Batch `number` of the stage: sounds, each with a picture it may be shown with."""

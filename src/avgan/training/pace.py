@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avgan.config import STAGES, Recipe
+from avgan.config import Recipe
 from avgan.data.manifest import Manifest
 from avgan.data.pairing import Pairing
 from avgan.model import AVGAN
@@ -43,9 +43,9 @@ def shortened(
     is part of the time.
     """
     began = time.monotonic()
-    recipe = resolve(recipe, dict.fromkeys(STAGES, data))
+    recipe = resolve(recipe, dict.fromkeys(recipe.kinds, data))
     kinds = tuple(
-        kind for kind in STAGES if kind not in finished and getattr(recipe, kind).num_steps
+        kind for kind in recipe.kinds if kind not in finished and getattr(recipe, kind).num_steps
     )
     fixed_s, stages_s = measure(recipe, kinds, data=data, sounds=sounds)
     left_s = seconds - (time.monotonic() - began)
@@ -74,7 +74,7 @@ def measure(
         for kind in kinds
     }
     num_labels = max((len(part.labels) for part in loaded.values()), default=0)
-    networks = AVGAN([recipe.run(kind) for kind in STAGES], num_labels).to(fabric.device)
+    networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], num_labels).to(fabric.device)
     if recipe.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fixed_s, stages_s = 0.0, {}
@@ -85,7 +85,7 @@ def measure(
         stage.prepare()
         stage.before_first_step()
         fixed_s += factor * (time.monotonic() - began)
-        num_rounds = 1 if kind == "classifier" else recipe.rounds.num
+        num_rounds = recipe.rounds.num if kind in ("vqvae", "imagination") else 1
         stages_s[kind] = seconds_a_step(stage) * stage.section.num_steps * num_rounds
         stage.finish()
     return fixed_s, stages_s
@@ -126,7 +126,14 @@ def excerpt(data: TrainingData) -> tuple[TrainingData, float]:
         )
     clips = tuple(data.train.clips[sound] for sound in sounds)
     train = Recordings(clips, data.train.waveforms.part(sounds), data.train.targets[sounds])
-    return replace(data, train=train, pairing=pairing, images=data.images.part(images)), factor
+    part = replace(
+        data,
+        train=train,
+        pairing=pairing,
+        images=data.images.part(images),
+        image_scenes=tuple(data.image_scenes[image] for image in images),
+    )
+    return part, factor
 
 
 def spread(num_items: int, factor: float) -> np.ndarray:

@@ -4,6 +4,7 @@
         1-vqvae/               a run each, numbered in their order
         2-imagination/
         3-classifier/
+        4-sampler/         where the recipe has one
 
 With rounds, the first two are repeated (Sec. 3): encoder and decoder train on beside a generator that is at rest, then
 generator and critic beside them.
@@ -15,13 +16,14 @@ from pathlib import Path
 
 from avgan import checkpoint
 from avgan.checkpoint import RECIPE, Checkpoint
-from avgan.config import STAGES, Recipe, RoundsSection
+from avgan.config import Recipe, RoundsSection
+from avgan.data.datasets.folder import FOLDER
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
-from avgan.training.log import tell
+from avgan.training.log import tell, tell_once
 from avgan.training.run import (
     check_pairing,
     check_window,
@@ -48,14 +50,16 @@ def train(
 
     Raises what `train_run` does, and ConfigError where `out` holds another recipe.
     """
-    roots = {kind: data if videos is None or kind == "classifier" else videos for kind in STAGES}
+    roots = {
+        kind: data if videos is None or kind == "classifier" else videos for kind in recipe.kinds
+    }
     # what is known of the sounds of `data` says nothing of the videos
-    known = {kind: sounds if roots[kind] == data else None for kind in STAGES}
+    known = {kind: sounds if roots[kind] == data else None for kind in recipe.kinds}
     recipe = resolve(recipe, roots)
     if checkpoint.newest(out) is None:
         check(recipe, roots, known, parent)
     keep(recipe, out)
-    if is_finished(out) and distributed.is_first():
+    if is_finished(recipe, out) and distributed.is_first():
         tell("all stages are finished already")
     newest = parent
     for number, kind in enumerate(kinds(recipe, out, parent), start=1):
@@ -72,7 +76,7 @@ def train(
 def resolve(recipe: Recipe, roots: Mapping[str, Path]) -> Recipe:
     """The recipe with the names of the data sets that are found below the root of each stage."""
     updates = {}
-    for kind in STAGES:
+    for kind in recipe.kinds:
         stage = getattr(recipe, kind)
         section = training_data.resolve(stage.data, roots[kind])
         updates[kind] = stage.model_copy(update={"data": section})
@@ -89,22 +93,31 @@ def check(
 
     Raises what `train_run` would raise of it.
     """
+    if distributed.is_first():
+        for root in dict.fromkeys(roots[kind] for kind in recipe.kinds):
+            if any(
+                getattr(recipe, kind).data.sounds == FOLDER.name and roots[kind] == root
+                for kind in recipe.kinds
+            ):
+                tell(f"looking through {root}, each file once")
     done, trunk = 0, recipe.imagination.trunk
     if parent is not None:
         described = finished_parent(parent)
-        done = STAGES.index(described.config.stage.kind) + 1
+        done = num_done(recipe, described)
         trunk = trunk if done < 2 else described.imagination.trunk
-    for kind in STAGES[min(done, 2) :]:
+    for kind in recipe.kinds[min(done, len(recipe.kinds) - 1) :]:
         stage = getattr(recipe, kind)
         if kind != "vqvae":
             check_window(stage, trunk)
         loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
         check_pairing(stage, loaded)
+        if distributed.is_first():
+            tell_once(loaded.left_out)
 
 
 def kinds(recipe: Recipe, out: Path, parent: Path | None) -> Iterator[str]:
     """The stages of a chain in their order; whether there is another round is asked when one is done."""
-    done = 0 if parent is None else STAGES.index(finished_parent(parent).config.stage.kind) + 1
+    done = 0 if parent is None else num_done(recipe, finished_parent(parent))
     number, num_rounds = 0, 0 if done >= 2 else recipe.rounds.num
     for turn in range(num_rounds):
         if turn or not done:
@@ -114,7 +127,14 @@ def kinds(recipe: Recipe, out: Path, parent: Path | None) -> Iterator[str]:
         yield "imagination"
         if turn + 1 < num_rounds and is_enough(recipe.rounds, out / f"{number}-imagination"):
             break
-    yield "classifier"
+    # the last stage of a recipe is trained even where the parent has done one like it, on other data
+    yield from recipe.kinds[max(2, min(done, len(recipe.kinds) - 1)) :]
+
+
+def num_done(recipe: Recipe, parent: Checkpoint) -> int:
+    """How many of a recipe's stages a parent has behind it."""
+    kind = parent.config.stage.kind
+    return recipe.kinds.index(kind) + 1 if kind in recipe.kinds else len(recipe.kinds)
 
 
 def is_enough(rounds: RoundsSection, run: Path) -> bool:
@@ -132,12 +152,12 @@ def is_enough(rounds: RoundsSection, run: Path) -> bool:
     return enough
 
 
-def is_finished(out: Path) -> bool:
+def is_finished(recipe: Recipe, out: Path) -> bool:
     """Whether OUT holds all runs of a recipe."""
     if checkpoint.newest(out) is None:
         return False
     described = checkpoint.describe(out)
-    return described.finished and described.config.stage.kind == STAGES[-1]
+    return described.finished and described.config.stage.kind == recipe.kinds[-1]
 
 
 def keep(recipe: Recipe, out: Path) -> None:

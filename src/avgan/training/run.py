@@ -14,14 +14,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint, Origin
-from avgan.config import ClassifierSection, ImaginationSection, LoopSection, RunConfig, StageSection
+from avgan.config import (
+    ClassifierSection,
+    ImaginationSection,
+    LoopSection,
+    RunConfig,
+    StageSection,
+    VQVAESection,
+)
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
@@ -29,12 +36,13 @@ from avgan.files import write_whole
 from avgan.model import AVGAN
 from avgan.networks.trunks import TrunkConfig
 from avgan.training import data as training_data
-from avgan.training import distributed
+from avgan.training import distributed, perception
 from avgan.training.classifier import ClassifierStage
 from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
-from avgan.training.log import RunLog, tell
+from avgan.training.log import RunLog, tell, tell_once
 from avgan.training.loop import run_stage
+from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Context, Stage
 from avgan.training.vqvae import VQVAEStage
 
@@ -42,7 +50,15 @@ STAGE_TYPES: dict[str, type[Stage]] = {
     "vqvae": VQVAEStage,
     "imagination": ImaginationStage,
     "classifier": ClassifierStage,
+    "sampler": SamplerStage,
 }
+PARENTS = {
+    "vqvae": None,
+    "imagination": "vqvae",
+    "classifier": "imagination",
+    "sampler": "classifier",
+}
+"""The stage that each must have behind it."""
 
 
 def train_run(
@@ -130,10 +146,14 @@ def check_lineage(lineage: tuple[Origin, ...]) -> None:
     stages: dict[str, StageSection] = {}
     for origin in lineage:
         stage = origin.config.stage
-        needed = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination"}[stage.kind]
+        needed = PARENTS[stage.kind]
         if needed and needed not in stages:
             raise ConfigError(
                 f"{stage.kind} goes on from a run of {needed}: name one with --parent, or train the whole recipe"
+            )
+        if "sampler" in stages and stage.kind != "sampler":
+            raise ConfigError(
+                f"{stage.kind} would move what the sampler was taught with: name the sampler's own parent with --parent"
             )
         if stage.kind in stages and stage.kind != "classifier":
             check_same_networks(stages[stage.kind], stage)
@@ -197,11 +217,18 @@ def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) 
                 f"{config.stage.kind} keeps aside; give both the same data.validation_fraction and loop.seed"
             )
     check_pairing(config.stage, loaded)
+    if distributed.is_first():
+        tell_once(loaded.left_out)
     return loaded
 
 
 def check_pairing(stage: StageSection, loaded: TrainingData) -> None:
-    """Raise ConfigError for settings that choose among pictures where each sound has its own."""
+    """Raise ConfigError for settings that choose among pictures where each sound has its own.
+
+    DataError where stage 1 is to learn scenes, and the pictures name none.
+    """
+    if isinstance(stage, VQVAESection) and stage.perceptual_weight:
+        perception.scenes_of(loaded)
     chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_looks)
     if chooses and loaded.pairing.kind == "synchronous":
         raise ConfigError(
@@ -257,13 +284,23 @@ def launch(loop: LoopSection) -> Fabric:
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy="ddp" if num_processes > 1 else "auto",
-        precision=loop.precision,
+        precision=precision(loop),
     )
     fabric.launch()
     # decayed averages and moments fade into denormal numbers, which CPUs compute 100 times slower:
     # without this a step of stage 2 took twice as long after the first hundred
     torch.set_flush_denormal(True)
     return fabric
+
+
+def precision(loop: LoopSection) -> Literal["32-true", "bf16-mixed"]:
+    """The precision that a run is computed in on this machine."""
+    if loop.precision != "auto":
+        return loop.precision
+    # without such units bf16 on a CPU is slower than single precision
+    on_cpu = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    has_units = torch.cuda.is_available() or on_cpu()
+    return "bf16-mixed" if has_units else "32-true"
 
 
 def write(context: Context, out: Path, described: Checkpoint, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the three stages share: networks, optimisers, the batch of a step, and what the loop asks of them.
+"""What the stages share: networks, optimisers, the batch of a step, and what the loop asks of them.
 
 A stage owns what it trains and says what one step does; the loop owns time, disk, logging and ranks.
 """
@@ -88,6 +88,11 @@ class Context:
         return rows
 
 
+def mirrored(image: Tensor, which: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
+    return torch.where(which[:, None, None, None], image.flip(3), image)
+
+
 @dataclass(frozen=True)
 class Validation:
     """What a stage shows of itself: numbers, and rows of pictures (R, C, 3, H, W) in [0, 1]."""
@@ -98,7 +103,7 @@ class Validation:
 
 
 class Stage(ABC):
-    """One of the three stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
+    """One of the stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
 
     section: StageSection
 

@@ -46,6 +46,12 @@ def make_miniplaces(root: Path, tone: Maker, picture: Maker, video: Maker) -> No
     (root / "index.csv").write_text("\n".join(rows) + "\n")
 
 
+def make_photographs(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+    for folder in ("miniplaces", "more"):
+        (root / folder).mkdir()
+        make_miniplaces(root / folder, tone, picture, video)
+
+
 def make_tau2019(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     names = {
         "train": ("audio/airport-lisbon-0-0-a.wav", "airport", "lisbon-0"),
@@ -139,6 +145,7 @@ def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
 TREES: dict[str, Tree] = {
     "esc50": make_esc50,
     "miniplaces": make_miniplaces,
+    "photographs": make_photographs,
     "tau2019": make_tau2019,
     "tau_av_2021": make_tau_av_2021,
     "curated": make_curated,
@@ -152,6 +159,7 @@ FOLDS = {
 }
 SPLITS = {
     "miniplaces": {"train", "validation"},
+    "photographs": {"train", "validation"},
     "tau2019": {"train", "test", "unused"},
     "tau_av_2021": {"train", "test"},
 }
@@ -239,6 +247,18 @@ def test_real_data_is_complete(dataset: Dataset, data_root: Path) -> None:
     if not dataset.matches(folder):
         pytest.skip(f"{dataset.name} is not in {data_root}")
     assert dataset.verify(dataset.read(folder)) == []
+
+
+def test_photographs_of_several_folders_are_one_set_and_a_folder_of_sounds_is_none(
+    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
+) -> None:
+    make_photographs(tmp_path, tone, picture, video)
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "index.csv").write_text("path,label\n1.wav,bus\n")
+    manifest = find(tmp_path, "photographs")
+    assert len(manifest) == 8
+    assert manifest.labels == ("coast", "yard")
+    assert {clip.image_path.split("/")[0] for clip in manifest.clips} == {"miniplaces", "more"}
 
 
 def test_tau_2019_knows_place_source_and_device(

@@ -3,6 +3,7 @@
 Shapes: M clips, D code dimension, H W pixels.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.inference_mode()
+def sample(networks: AVGAN, features: Tensor, sounds: Manifest) -> Tensor:
+    """The maps (M, D, 16, 16) that are drawn of the imagined features of clips: the first draw of each.
+
+    Each clip has noise of its own, by its id; without a sampler the features themselves are drawn.
+    """
+    if networks.sampler is None:
+        return features
+    device = next(networks.parameters()).device
+    parts = []
+    for start in range(0, len(features), BATCH):
+        clips = sounds.clips[start : start + BATCH]
+        noise = networks.noise(*(zlib.crc32(clip.id.encode()) for clip in clips))
+        codes = networks.vqvae.quantizer.encode(features[start : start + BATCH].to(device))
+        parts.append(networks.sample(codes, noise).cpu())
+    return torch.cat(parts)
+
+
 def draw_chosen(
     runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest
 ) -> list[np.ndarray | None]:
@@ -53,7 +72,7 @@ def draw_chosen(
         networks, trained = checkpoint.load_networks(run)
         places = [place for place, name in enumerate(folds) if name == fold]
         chosen = Manifest(sounds.name, sounds.root, tuple(sounds.clips[place] for place in places))
-        features = imagine(networks, trained, chosen)
+        features = sample(networks, imagine(networks, trained, chosen), chosen)
         with torch.inference_mode():
             drawn = to_uint8(networks.vqvae.draw(features))
         for place, picture in zip(places, drawn, strict=True):

@@ -38,7 +38,7 @@ from avgan.evaluation.pictures.exhibits import (
 from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
 from avgan.evaluation.pictures.eye import TrainedEye, load_eye
 from avgan.evaluation.pictures.figures import draw_figure8
-from avgan.evaluation.pictures.imagined import imagine
+from avgan.evaluation.pictures.imagined import imagine, sample
 from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
 from avgan.evaluation.pictures.likeness import NUM_BLOCKS
 from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
@@ -72,7 +72,7 @@ class Gallery:
     scenes: tuple[str, ...]
     """The scene each recording is paired with."""
     features: Tensor
-    """(M, D, 16, 16)"""
+    """(M, D, 16, 16) of what is drawn: imagined features, or what a sampler makes of them."""
     known: tuple[str, ...] = ()
     """The scenes of all labels of the data set."""
     own_pictures: bool = False
@@ -149,7 +149,7 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     return Gallery(
         test,
         tuple(scene[clip.id] for clip in test.clips),
-        imagine(networks, trained, test),
+        sample(networks, imagine(networks, trained, test), test),
         known=tuple(sorted(set(scene.values()))),
         own_pictures=own,
         held_out=held_out,

@@ -1,0 +1,126 @@
+"""What every sampler promises, looped over all of them, and what is special to each."""
+
+import pytest
+import torch
+from torch import nn
+
+from avgan.networks.samplers import SAMPLERS, FlowConfig, GANConfig, Sampler, SamplerConfig
+from avgan.networks.samplers.flow import FlowSampler
+from avgan.networks.samplers.gan import SamplerCritic
+from avgan.networks.samplers.sampler import from_patches, to_patches
+
+CODE_DIM = 4
+CONFIGS: dict[str, SamplerConfig] = {
+    "flow": FlowConfig(width=64, depth=2, condition_width=32, num_steps=4),
+    "gan": GANConfig(widths=(16, 16, 8), condition_width=32, num_noise=8),
+}
+
+
+def awake(sampler: Sampler) -> Sampler:
+    """With all weights drawn anew: layers that begin with zeros say nothing yet."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in sampler.parameters():
+            parameter.normal_(0.0, 0.1)
+    return sampler.eval()
+
+
+@pytest.fixture(params=CONFIGS)
+def sampler(request: pytest.FixtureRequest) -> Sampler:
+    return awake(CONFIGS[request.param].build(CODE_DIM))
+
+
+def inputs(sampler: Sampler, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(2)
+    return torch.rand(count, CODE_DIM, 16, 16) * 2 - 1, torch.randn(count, sampler.noise_size)
+
+
+def test_every_sampler_is_tested_here() -> None:
+    assert set(CONFIGS) == set(SAMPLERS)
+
+
+def test_features_and_noise_determine_the_map(sampler: Sampler) -> None:
+    imagined, noise = inputs(sampler)
+    drawn = sampler(imagined, noise)
+    assert drawn.shape == imagined.shape
+    assert torch.equal(sampler(imagined, noise), drawn)
+    torch.testing.assert_close(sampler(imagined[1:2], noise[1:2]), drawn[1:2])
+    assert not torch.allclose(sampler(imagined, noise.roll(1, 0)), drawn)
+    assert not torch.allclose(sampler(imagined.roll(1, 0), noise), drawn)
+
+
+def test_a_sampler_settles_on_what_it_will_see(sampler: Sampler) -> None:
+    torch.manual_seed(0)
+    real = 0.5 + 0.1 * torch.randn(50, CODE_DIM, 16, 16)
+    imagined = 0.3 * torch.randn(1, CODE_DIM, 16, 16) + 0.2 * torch.randn(60, CODE_DIM, 16, 16)
+    sampler.settle(real, imagined)
+    torch.testing.assert_close(
+        sampler.real_mean.flatten(), torch.full((4,), 0.5), atol=0.01, rtol=0
+    )
+    torch.testing.assert_close(
+        sampler.real_spread.flatten(), torch.full((4,), 0.1), atol=0.01, rtol=0
+    )
+    told = sampler.told(imagined)
+    assert told.mean(0).abs().max() < 1e-5
+    assert float(told.std()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_patches_keep_their_places() -> None:
+    maps = torch.arange(2 * 3 * 256, dtype=torch.float32).view(2, 3, 16, 16)
+    patches = to_patches(maps)
+    assert patches.shape == (2, 64, 12)
+    assert torch.equal(patches[0, 9], maps[0, :, 2:4, 2:4].flatten())
+    assert torch.equal(from_patches(patches, 3), maps)
+
+
+def test_a_flow_that_knows_the_direction_arrives() -> None:
+    """With the true direction of straight lines, any number of steps ends at the features."""
+    sampler = awake(CONFIGS["flow"].build(CODE_DIM))
+    assert isinstance(sampler, FlowSampler)
+    imagined, noise = inputs(sampler)
+    goal = torch.randn(3, CODE_DIM, 16, 16)
+    start = noise.view_as(goal)
+    sampler.real_mean.fill_(0.2)
+    sampler.real_spread.fill_(0.5)
+    sampler.velocity = lambda maps, time, heard: (goal - start).repeat(len(maps) // 3, 1, 1, 1)  # type: ignore[method-assign]
+    torch.testing.assert_close(sampler(imagined, noise), 0.5 * goal + 0.2)
+
+
+def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
+    config = FlowConfig(width=64, depth=1, condition_width=16, num_steps=1)
+    samplers = {
+        guidance: awake(config.model_copy(update={"guidance": guidance}).build(CODE_DIM))
+        for guidance in (1.0, 3.0)
+    }
+    imagined, noise = inputs(samplers[1.0])
+    told, guided = (samplers[guidance](imagined, noise) for guidance in (1.0, 3.0))
+    untold_of = samplers[1.0]
+    assert isinstance(untold_of, FlowSampler)
+    heard = untold_of.reader.unheard(untold_of.reader(imagined))
+    maps = noise.view_as(imagined)
+    untold = maps + untold_of.velocity(maps, torch.zeros(3), heard)
+    torch.testing.assert_close(guided, untold + 3.0 * (told - untold), atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_dropped_is_not_heard() -> None:
+    reader = awake(CONFIGS["flow"].build(CODE_DIM)).reader
+    assert isinstance(reader, nn.Module)
+    imagined = torch.rand(2, CODE_DIM, 16, 16)
+    dropped = reader(imagined, torch.tensor([True, False]))
+    nothing, heard = reader.unheard(dropped), reader(imagined)
+    assert torch.equal(dropped.vector[0], nothing.vector[0])
+    assert torch.equal(dropped.tokens[0], nothing.tokens[0])
+    assert torch.equal(dropped.vector[1], heard.vector[1])
+
+
+def test_the_critic_hears_and_sees_how_alike_a_batch_is() -> None:
+    torch.manual_seed(0)
+    config = CONFIGS["gan"]
+    assert isinstance(config, GANConfig)
+    critic = SamplerCritic(config, CODE_DIM).eval()
+    maps, told = torch.randn(4, CODE_DIM, 16, 16), torch.randn(4, CODE_DIM, 16, 16)
+    scores = critic(maps, told)
+    assert scores.shape == (4,)
+    assert not torch.allclose(critic(maps, told.roll(1, 0)), scores)
+    alike = critic(maps[:1].expand(4, -1, -1, -1), told[:1].expand(4, -1, -1, -1))
+    assert not torch.allclose(alike[0], scores[0])

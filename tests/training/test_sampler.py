@@ -1,0 +1,182 @@
+"""The fourth stage: what it moves, that it learns, that a break changes nothing, and where it stands in a chain."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from avgan import checkpoint
+from avgan.checkpoint import runs_of
+from avgan.config import RunConfig
+from avgan.errors import ConfigError
+from avgan.model import AVGAN
+from avgan.training import recipe as training_recipe
+from avgan.training import run as training_run
+from avgan.training.run import train_run
+from avgan.training.sampler import SamplerStage
+from avgan.training.stage import Context
+
+KINDS = ("flow", "gan")
+Make = Callable[..., Any]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_sampled: Make) -> Path:
+    """The runs of a recipe up to the classifier: what every sampler here goes on from."""
+    recipe = tiny_sampled("flow").model_copy(update={"sampler": None})
+    return training_recipe.train(
+        recipe, data=tiny_videos, out=tmp_path_factory.mktemp("named") / "run"
+    )
+
+
+def context_of(named: Path, run: RunConfig, data: Path) -> Context:
+    """What the stage of a run works with, begun from `named`."""
+    lineage = [*(origin.config for origin in checkpoint.describe(named).lineage), run]
+    networks = AVGAN(lineage, len(checkpoint.describe(named).labels))
+    path = checkpoint.newest(named)
+    assert path is not None
+    checkpoint.load_weights(path, networks, new="")
+    loaded = training_run.training_data.load(run.stage, data, seed=0)
+    return Context(run, networks, loaded, training_run.launch(run.loop))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sampler_alone_is_moved(
+    kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make
+) -> None:
+    made = context_of(named, tiny_sampled(kind).run("sampler"), tiny_videos)
+    stage = SamplerStage(made)
+    stage.prepare()
+    stage.before_first_step()
+    before = {name: value.clone() for name, value in made.networks.state_dict().items()}
+    for step in range(3):
+        stage.step(step)
+    stage.validate(3)
+    after = made.networks.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"sampler"}
+    stage.finish()
+    assert all(parameter.requires_grad for parameter in made.networks.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make) -> None:
+    """A flow's loss falls from that of knowing nothing; a generator comes to draw maps like those of its pictures."""
+    changes = {
+        "sampler.num_steps": "150",
+        "sampler.batch_size": "8",
+        "sampler.condition_noise": "0",
+    }
+    made = context_of(named, tiny_sampled(kind, changes).run("sampler"), tiny_videos)
+    stage = SamplerStage(made)
+    stage.prepare()
+    stage.before_first_step()
+    found = []
+    for step in range(150):
+        torch.manual_seed(step)
+        found.append({name: float(value) for name, value in stage.step(step).items()})
+    if kind == "flow":
+        assert found[0]["loss"] == pytest.approx(2.0, abs=0.4)
+        assert np.mean([row["loss"] for row in found[-20:]]) < 0.7 * found[0]["loss"]
+        return
+    made.networks.eval()
+    batch = stage.batch(200)
+    with torch.no_grad():
+        noise = torch.randn(8, stage.sampler.noise_size)
+        drawn = stage.sampler(batch.imagined, noise)
+        fresh = SamplerStage(context_of(named, made.config, tiny_videos)).sampler.eval()
+        undrawn = fresh(batch.imagined, noise)
+    real = batch.real.mean((0, 2, 3))
+    assert (drawn.mean((0, 2, 3)) - real).abs().mean() < (
+        undrawn.mean((0, 2, 3)) - real
+    ).abs().mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_broken_anywhere_it_equals_an_unbroken_one(
+    kind: str,
+    named: Path,
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_sampled: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tiny_sampled(kind).run("sampler")
+    whole = train_run(run, data=tiny_videos, out=tmp_path / "whole", parent=named)
+    broken = tmp_path / "broken"
+    own = SamplerStage.step
+    for last in (1, 3, 5):
+
+        def dying(self: SamplerStage, step: int, last: int = last) -> Any:
+            if step == last:
+                raise Killed
+            return own(self, step)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SamplerStage, "step", dying)
+            with pytest.raises(Killed):
+                train_run(run, data=tiny_videos, out=broken, parent=named)
+    train_run(run, data=tiny_videos, out=broken, parent=named)
+    assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    one, other = (checkpoint.load_networks(path)[0].state_dict() for path in (whole, broken))
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_chain_ends_with_the_sampler_and_names_as_before(
+    named: Path, tmp_path: Path, tiny_videos: Path, tiny_sampled: Make
+) -> None:
+    """Features and noise determine the picture; the label and the imagined features depend on no noise."""
+    out = training_recipe.train(
+        tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run", parent=named
+    )
+    assert [run.name for run in runs_of(out)] == ["1-sampler"]
+    networks, described = checkpoint.load_finished(out)
+    plain, _ = checkpoint.load_finished(named)
+    assert described.labels == ("a", "b", "c", "d")
+    assert training_recipe.recipe_of(described).kinds[-1] == "sampler"
+    waveform = torch.randn(3, 16_000) * 0.1
+    with torch.no_grad():
+        named_before, drawn = plain(waveform), networks(waveform)
+        assert torch.equal(drawn.features, named_before.features)
+        assert torch.equal(drawn.logits, named_before.logits)
+        assert not torch.equal(drawn.image, named_before.image)
+        features = drawn.features
+        first, again, other = (
+            networks.draw(features, networks.noise(*[seed] * 3)) for seed in (0, 0, 1)
+        )
+    assert torch.equal(first, drawn.image), "seed 0 where nothing is said"
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    with pytest.raises(ConfigError, match="move what the sampler was taught with"):
+        train_run(
+            tiny_sampled("flow").run("classifier"), data=tiny_videos, out=tmp_path / "x", parent=out
+        )
+
+
+def test_a_recipe_without_a_sampler_says_so(tiny_config: Make) -> None:
+    with pytest.raises(ConfigError, match="has no stage sampler"):
+        tiny_config().run("sampler")
+
+
+def test_a_whole_recipe_has_four_runs_and_does_nothing_twice(
+    tmp_path: Path, tiny_videos: Path, tiny_sampled: Make
+) -> None:
+    recipe = tiny_sampled("flow")
+    out = training_recipe.train(recipe, data=tiny_videos, out=tmp_path / "run")
+    assert [run.name for run in runs_of(out)] == [
+        "1-vqvae",
+        "2-imagination",
+        "3-classifier",
+        "4-sampler",
+    ]
+    assert list((out / "4-sampler" / "samples").glob("sampler-000006.png"))
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    training_recipe.train(recipe, data=tiny_videos, out=out)
+    assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
