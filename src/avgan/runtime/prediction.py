@@ -88,6 +88,8 @@ class Prediction:
     group_of_scene: Mapping[str, str] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
     """The share of the time for which each thing was answered, `unknown` among them, the longest first."""
+    has_words: bool = False
+    """Whether `sounds` are words for what was heard beside the scene, of which several may be true at once."""
     certainty: float | None = None
     """Mean probability of the answer over the windows that gave it; None: see `probability`."""
 

@@ -155,6 +155,7 @@ class Tally:
             groups=ranked(tree.groups, labels @ tree.label_to_group),
             group_of_scene=tree.group_of_scene,
             shares=self.shares,
+            has_words=card.tags is not None,
             certainty=None if reason else self._certainty(said),
         )
 
