@@ -160,7 +160,7 @@ class CSVWriter(RowWriter):
         flat = {"start_s": 0, "end_s": row["duration_s"]} if "scenes" in row else {}
         if row.get("sound") in row.get("sounds", ()):
             flat["sound_probability"] = row["sounds"][row["sound"]]
-        lists = {key: "; ".join(row[key]) for key in ("warnings", "within") if key in row}
+        lists: Row = {key: "; ".join(row[key]) for key in ("warnings", "within") if key in row}
         for key in ("sounds", "shares"):
             lists[key] = "; ".join(
                 f"{name} {value:.3g}" for name, value in row.get(key, {}).items()

@@ -153,6 +153,7 @@ class Prediction:
             "scenes": all_rounded(self.scenes),
             "groups": all_rounded(self.groups),
             "sounds": all_rounded(self.sounds),
+            "has_words": self.has_words,
             "shares": all_rounded(self.shares),
             "windows": [window_to_dict(window) for window in self.windows],
             "codes": self.codes.tolist(),

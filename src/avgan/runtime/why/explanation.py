@@ -240,7 +240,7 @@ class _Question:
 def surest(prediction: Prediction) -> float:
     """Where the window begins that is surest of a recording's answer, in seconds."""
     windows = prediction.windows
-    best = max(windows, key=lambda window: (window.scene == prediction.scene, window.probability))
+    best = max(windows, key=lambda window: (window.answer == prediction.answer, window.probability))
     return best.start_s
 
 
