@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,17 @@ WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
     "heard",
     "features",
 )
-PROBABILITIES, CODES, PICTURE = "probabilities", "codes", "picture"
+PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
+
+
+class Answers(NamedTuple):
+    """What a network answers: probabilities (B, N) float32, codes (B, 16, 16) int64, and tags (B, M) float32 in [0, 1],
+    None for a bundle that has none."""
+
+    probabilities: np.ndarray
+    codes: np.ndarray
+    tags: np.ndarray | None
 
 
 class Network:
@@ -49,7 +59,8 @@ class Network:
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
         self._hearing = self.part((WAVEFORM,), (HEARD,))
-        self._answering = self.part((HEARD,), (PROBABILITIES, CODES))
+        self._answered = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
+        self._answering = self.part((HEARD,), self._answered)
 
     def hear(self, waveforms: np.ndarray) -> np.ndarray:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
@@ -89,10 +100,10 @@ class Network:
             for first, made in waiting:
                 yield first, made.result()
 
-    def answer(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """heard (B, C) -> probabilities (B, N) float32 and codes (B, 16, 16) int64."""
-        probabilities, codes = self._answering.run([PROBABILITIES, CODES], {HEARD: _single(heard)})
-        return probabilities, codes
+    def answer(self, heard: np.ndarray) -> Answers:
+        """What was heard (B, C) -> what is said of it."""
+        found = self._answering.run(list(self._answered), {HEARD: _single(heard)})
+        return Answers(found[0], found[1], found[2] if len(found) > 2 else None)
 
     def draw(self, codes: np.ndarray) -> np.ndarray:
         """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""

@@ -29,6 +29,7 @@ from avgan.runtime.network import (
     PICTURE,
     PROBABILITIES,
     STEPS,
+    TAGS,
     WAVEFORM,
     Network,
 )
@@ -152,11 +153,14 @@ def _run(bundle: Bundle) -> None:
     card = bundle.card
     Doubt(bundle)
     network = Network(bundle, num_threads=1)
-    for name in (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE):
+    named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
+    for name in named + ((TAGS,) if card.tags else ()):
         network.cut((WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
     batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
-    probabilities, codes = network.answer(network.hear(np.zeros((1, num_samples), np.float32)))
+    probabilities, codes, tags = network.answer(
+        network.hear(np.zeros((1, num_samples), np.float32))
+    )
     picture = network.draw(codes)
     if batch.ndim != 2 or len(batch) != BATCH_WINDOWS:
         raise _wrong(bundle, HEARD, batch)
@@ -165,12 +169,15 @@ def _run(bundle: Bundle) -> None:
         (CODES, codes, (1, 16, 16)),
         (PICTURE, picture, (1, 128, 128, 3)),
         (HEARD, batch, batch.shape),
+        *([(TAGS, tags, (1, len(card.tags.names)))] if card.tags and tags is not None else []),
     ):
         if tensor.shape != shape or not np.isfinite(tensor).all():
             raise _wrong(bundle, name, tensor)
     _run_steps(bundle, network, batch.shape[1])
     if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
         raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")
+    if tags is not None and not 0 <= tags.min() <= tags.max() <= 1:
+        raise BundleError(f"{bundle.path}: tags lie outside [0, 1]; export it again")
 
 
 def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:

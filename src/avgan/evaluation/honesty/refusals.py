@@ -137,7 +137,8 @@ def _figures(model: Model, clips: Sequence[Clip], answers: Answers) -> dict[str,
     membership = np.array([[scene == name for name in scenes] for scene in card.scenes], float)
     targets = np.array([card.labels.index(clip.label) for clip in clips])
     places = np.array([scenes.index(place[clip.label]) for clip in clips])
-    rankings = [prediction.sounds or prediction.scenes for prediction in answers.predictions]
+    of_scenes = card.label_kind == "scene"
+    rankings = [each.scenes if of_scenes else each.sounds for each in answers.predictions]
     after = np.array([[ranking[label] for label in card.labels] for ranking in rankings])
     right = (after @ membership).argmax(1) == places
     stood_by = np.array([prediction.known for prediction in answers.predictions])
@@ -167,7 +168,10 @@ def _coverage(
 ) -> dict[str, Any]:
     """How often the right scene was among those called likely, and how many they were."""
     sets = [prediction.likely(coverage) for prediction in answers.predictions]
-    held = np.array([place[clip.label] in names for clip, names in zip(clips, sets, strict=True)])
+    group_of = answers.predictions[0].group_of_scene
+    places = [place[clip.label] for clip in clips]
+    pairs = zip(places, sets, strict=True)
+    held = np.array([bool({name, group_of.get(name)} & set(names)) for name, names in pairs])
     return {
         "covered": float(held.mean()),
         "interval_95": bootstrap_interval(held, answers.sources),
