@@ -40,6 +40,8 @@ from avgan.training.recipe import recipe_of
 
 OPSET = 20
 TOLERANCE = 1e-4
+DIFFERING_PIXELS = 0.02
+"""Share of a sampler's pixels that may differ: a code that falls the other way changes those that its block sees."""
 SMALLEST_HALVED = 1_024
 """Tensors with fewer numbers stay in single precision: biases cost nothing."""
 
@@ -47,21 +49,32 @@ SMALLEST_HALVED = 1_024
 OUTPUTS = ("probabilities", "codes", "picture")
 INNER = ("log_mel", "heard", "features")
 """Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
+WAVEFORM, NOISE = "waveform", "noise"
+"""Inputs; noise only where there is a sampler."""
 
 
 class Shipped(nn.Module):
-    """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128), and INNER."""
+    """waveform (B, L), noise (B, Z) where there is a sampler -> OUTPUTS and INNER.
+
+    These are probabilities (B, N), codes (B, 16, 16) and picture (B, 3, 128, 128).
+    """
 
     def __init__(self, networks: AVGAN, temperature: float = 1.0) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
+    @property
+    def noise_size(self) -> int | None:
+        """Z, or None where the picture takes no noise."""
+        sampler = self.networks.sampler
+        return None if sampler is None else sampler.noise_size
+
+    def forward(self, waveform: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
         networks = self.networks
         log_mel = networks.log_mel(waveform)
         heard = networks.generator.embed(log_mel)
-        imagined = networks.imagine(heard)
+        imagined = networks.imagine(heard, noise)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
         return (
             probabilities,
@@ -108,6 +121,9 @@ def export_bundle(
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
+        if shipped.noise_size is not None:
+            # readers of format 2 would give the graph a waveform alone
+            card |= {"format": 3, "noise_size": shipped.noise_size}
         card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
@@ -172,7 +188,7 @@ def simplify(networks: nn.Module) -> None:
             parameter.copy_(parameter.half().float())
 
 
-def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bool) -> None:
+def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool) -> None:
     """Trace and write the ONNX graph; the batch is free, the length too unless the front end needs a fixed one."""
     import onnx
 
@@ -180,6 +196,9 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
     shape: dict[int, Any] = {0: batch}
     if not fixed_length:
         shape[1] = torch.export.Dim("samples", min=16_000, max=16_000 * 60)
+    inputs, shapes = {WAVEFORM: 0.1 * torch.randn(3, length)}, {WAVEFORM: shape}
+    if shipped.noise_size is not None:
+        inputs[NOISE], shapes[NOISE] = torch.randn(3, shipped.noise_size), {0: batch}
     # the exporter names every operator of torchvision, which no network here uses and nobody needs to install
     for talkative in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
@@ -187,10 +206,10 @@ def write_graph(shipped: nn.Module, path: Path, *, length: int, fixed_length: bo
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             shipped,
-            (0.1 * torch.randn(3, length),),
-            input_names=["waveform"],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=[*OUTPUTS, *INNER],
-            dynamic_shapes={"waveform": shape},
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -232,12 +251,13 @@ def halve_initializers(model: Any) -> None:
 
 
 def check_parity(
-    shipped: nn.Module, path: Path, *, length: int, fixed_length: bool
+    shipped: Shipped, path: Path, *, length: int, fixed_length: bool
 ) -> dict[str, float]:
     """Largest difference from torch for each output, over several batch sizes and lengths, none of them the traced.
 
     Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
-    is compared where all codes agree. Raises RuntimeError above the tolerance.
+    is compared where all codes agree; a sampler chooses codes once more, so of its pictures the share of pixels that
+    differ is counted as that of codes. Raises RuntimeError above the tolerance.
     """
     lengths = (length,) if fixed_length else (length, length + length // 2, 2 * length + 123)
     worst = {"probabilities": 0.0, "picture": 0.0, "codes_differing": 0.0}
@@ -245,16 +265,24 @@ def check_parity(
     rng = np.random.default_rng(0)
     for num_samples in lengths:
         for batch in (1, 2, 5):
-            waveform = test_signals(batch, num_samples, rng)
+            inputs = {WAVEFORM: test_signals(batch, num_samples, rng)}
+            if shipped.noise_size is not None:
+                size = (batch, shipped.noise_size)
+                inputs[NOISE] = rng.standard_normal(size, dtype=np.float32)
             with torch.no_grad():
-                expected = [part.numpy() for part in shipped(torch.from_numpy(waveform))[:3]]
-            found = session.run(None, {"waveform": waveform})
+                tensors = [torch.from_numpy(array) for array in inputs.values()]
+                expected = [part.numpy() for part in shipped(*tensors)[:3]]
+            found = session.run(None, inputs)
             agree = (found[1] == expected[1]).all((1, 2))
+            apart = np.abs(found[2] - expected[2])[agree]
             differences = {
                 "probabilities": np.abs(found[0] - expected[0]).max(),
                 "codes_differing": float((found[1] != expected[1]).mean()),
-                "picture": np.abs(found[2] - expected[2])[agree].max(initial=0.0),
+                "picture": apart.max(initial=0.0),
             }
+            if shipped.noise_size is not None:
+                differing = float((apart > TOLERANCE).mean()) if apart.size else 0.0
+                differences["picture"] = 0.0 if differing <= DIFFERING_PIXELS else differing
             worst = {key: max(worst[key], float(differences[key])) for key in worst}
     if max(worst["probabilities"], worst["picture"]) > TOLERANCE or worst["codes_differing"] > 1e-3:
         raise RuntimeError(f"the exported graph disagrees with torch: {worst}")

@@ -19,7 +19,7 @@ from avgan.errors import BundleError, ConfigError
 from avgan.runtime.home import model_folder
 from avgan.runtime.package import CARD_FILE, open_package
 
-FORMAT = 2
+FORMAT = 3
 MODEL_FILE = "model.onnx"
 
 MAX_LABELS = 10_000
@@ -29,6 +29,8 @@ MAX_RATE_HZ = 384_000
 """Of the recorders that hear bats; beyond it a model would make a recording large and know nothing more."""
 MAX_WINDOW_SAMPLES = 1 << 20
 """A minute at 16 kHz, 20 s at 48: what a network hears at once, and takes memory for."""
+MAX_NOISE = 1 << 16
+"""Eight times what a flow over maps of 32 numbers a place would take."""
 MAX_SCALE = 1e6
 """Of whatever is fitted, counted or measured: far beyond all that was seen, far below what overflows."""
 
@@ -118,7 +120,8 @@ class Calibration(_Part):
 class Card(_Part):
     """What a model is, how well it did, what it was made from and on what terms."""
 
-    format: Literal[2]
+    format: Literal[2, 3]
+    """3 where pictures take noise; all else is alike."""
     name: Name
     version: Name
     description: str = ""
@@ -129,6 +132,8 @@ class Card(_Part):
     window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
     patch: Patch | None = None
+    noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
+    """How many standard normal numbers a picture is drawn with; None: the codes alone determine it."""
     calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
@@ -147,6 +152,8 @@ class Card(_Part):
             )
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
+        if self.noise_size is not None and self.format < 3:
+            raise ValueError("noise is of format 3")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")
         if self.label_kind == "sound" and self.scene_of_label is None:

@@ -26,6 +26,7 @@ from avgan.runtime.network import (
     FEATURES,
     HEARD,
     LOG_MEL,
+    NOISE,
     PICTURE,
     PROBABILITIES,
     WAVEFORM,
@@ -151,8 +152,9 @@ def _run(bundle: Bundle) -> None:
     card = bundle.card
     Doubt(bundle)
     network = Network(bundle, num_threads=1)
+    inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
     for name in (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE):
-        network.cut((WAVEFORM,), (name,))
+        network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
     batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
     probabilities, codes = network.answer(network.hear(np.zeros((1, num_samples), np.float32)))
