@@ -302,12 +302,12 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)
     for seed in (0, 7):
-        drawn = model.network.draw(codes, seed)
-        assert np.array_equal(model.network.draw(codes, seed), drawn)
+        drawn = model.network.draw(codes, seed=seed)
+        assert np.array_equal(model.network.draw(codes, seed=seed), drawn)
         with torch.no_grad():
             image = networks.draw_codes(torch.from_numpy(codes), networks.noise(seed))
         wanted = (image[0] * 255).round().permute(1, 2, 0).numpy()
         assert (np.abs(drawn[0] - wanted) > 1).mean() < 0.02
-    assert not np.array_equal(model.network.draw(codes, 0), model.network.draw(codes, 7))
-    both = model.network.draw(np.concatenate((codes, codes)), 7)
+    assert not np.array_equal(model.network.draw(codes, seed=0), model.network.draw(codes, seed=7))
+    both = model.network.draw(np.concatenate((codes, codes)), seed=7)
     assert np.array_equal(both[0], both[1]), "windows of a recording share their noise"

@@ -55,7 +55,7 @@ def test_a_changed_model_is_refused(bundle_copy: Path) -> None:
 
 
 def test_a_later_format_is_refused(bundle_copy: Path) -> None:
-    change_card(bundle_copy, format=3)
+    change_card(bundle_copy, format=4)
     with pytest.raises(BundleError, match="upgrade avgan"):
         load(bundle_copy)
 
@@ -69,6 +69,7 @@ def test_facts_unknown_to_this_version_are_kept(bundle_copy: Path) -> None:
     ("changes", "match"),
     [
         ({"labels": []}, "labels"),
+        ({"noise_size": 8}, "format 3"),
         ({"labels": ["a", "a"]}, "twice"),
         ({"labels": ["a"]}, "misses 'a'"),
         ({"scene_of_label": None}, "scene_of_label"),

@@ -3,9 +3,10 @@
 Shapes: L samples, C numbers that were heard, N labels, S scenes.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,22 +25,28 @@ from avgan.runtime.why.explanation import Explainer, Explanation
 BATCH_ANSWERS = 32
 
 
-def load(path: str | Path | None = None, *, num_threads: int | None = None) -> "Model":
+def load(
+    path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None
+) -> "Model":
     """Load a bundle: a folder, a zip file, the name of an installed one, or None for the default one.
 
-    One that is named by its path is tried first, in a process of its own (see `trial`). Raises BundleError where there
-    is none, where it is damaged, or takes more than it may.
+    `seed`: what pictures are drawn with; None: each recording has one of its own. A bundle that is named by its path is
+    tried first, in a process of its own (see `trial`). Raises BundleError where there is none, where it is damaged, or
+    takes more than it may.
     """
     bundle = find_bundle(path)
     try_foreign(bundle)
-    return Model(bundle, num_threads=num_threads)
+    return Model(bundle, num_threads=num_threads, seed=seed)
 
 
 class Model:
     """Names the scene of recordings and draws them. May be used from several threads at once."""
 
-    def __init__(self, bundle: Bundle, *, num_threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None
+    ) -> None:
         self.bundle = bundle
+        self.seed = seed
         self.card = bundle.card
         self.scenes = tuple(sorted(set(self.card.scenes)))
         self.network = Network(bundle, num_threads)
@@ -178,6 +185,8 @@ class _Tally:
         # Per scene: its highest probability so far, with that window's codes. Which of them will
         # be the answer is known at the end only.
         self._surest: dict[int, tuple[float, np.ndarray]] = {}
+        # What a recording begins with is its own, and known before its first picture is drawn.
+        self._own_seed = 0
 
     def add(
         self, window: HeardWindow, probabilities: np.ndarray, codes: np.ndarray, reason: str
@@ -193,6 +202,8 @@ class _Tally:
         else:
             self._labels_answered += probabilities
         codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
+        if self._num_windows == 1:
+            self._own_seed = zlib.crc32(codes.astype("<u2").tobytes())
         for index, probability in enumerate(scenes):
             if index not in self._surest or probability > self._surest[index][0]:
                 self._surest[index] = (float(probability), codes)
@@ -224,6 +235,7 @@ class _Tally:
         scenes = labels @ self._label_to_scene
         best = int(scenes.argmax())
         sounds = _ranked(self._card.labels, labels) if self._card.label_kind == "sound" else {}
+        seed = self._own_seed if model.seed is None else model.seed
         return Prediction(
             scene=UNKNOWN if reason else self._scenes[best],
             sound=None if reason else next(iter(sounds), None),
@@ -236,7 +248,8 @@ class _Tally:
             duration_s=stream.level.duration_s,
             rate_hz=stream.level.rate_hz,
             path=stream.name,
-            draw=model.network.draw,
+            draw=partial(model.network.draw, seed=seed),
+            seed=seed,
             calibration=model.card.calibration,
             recorded_at=stream.recorded_at,
         )

@@ -78,7 +78,7 @@ class Network:
         probabilities, codes = self._answering.run([PROBABILITIES, CODES], {HEARD: _single(heard)})
         return probabilities, codes
 
-    def draw(self, codes: np.ndarray, seed: int = 0) -> np.ndarray:
+    def draw(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
         """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
 
         A model whose pictures take no noise draws the same for all seeds.
