@@ -1,7 +1,9 @@
 """Any recording in, mono float32 at one rate out; or one line that says what to do."""
 
 import io
+import shutil
 import struct
+import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from avgan.audio import (
     windows,
 )
 from avgan.errors import AudioError
-from avgan.media import decoding
+from avgan.media import decoding, sound_codecs
 
 SOUNDFILE_FORMATS = [
     ("a.wav", "PCM_U8"),
@@ -82,6 +84,27 @@ def test_soundfile_formats_give_the_same_sound(
     assert len(waveform) == pytest.approx(32_000, abs=1)
     assert strongest_hz(waveform) == pytest.approx(440, abs=1)
     assert loudness(waveform) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "wav", "nut", "avi"])
+def test_a_codec_of_nobody_is_refused_by_its_name(
+    tmp_path: Path, make_tone: Callable[..., np.ndarray], suffix: str
+) -> None:
+    """A decoder that is seldom used is one whose defects nobody has looked for."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    soundfile.write(tmp_path / "a.wav", make_tone(), 16_000)
+    path = tmp_path / f"odd.{suffix}"
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", tmp_path / "a.wav", "-c:a", "dfpwm", path]
+    subprocess.run(command, check=True)
+    with pytest.raises(AudioError, match=r"not read: dfpwm|unimplemented format|not recognised"):
+        read_audio(path)
+
+
+def test_the_decoders_of_sound_are_named() -> None:
+    known = set(sound_codecs().split(","))
+    assert {"aac", "flac", "opus", "vorbis", "mp3float", "pcm_s16le", "wmav2"} <= known
+    assert not known & {"apac", "osq", "shorten", "wavesynth", "bonk", "smackaud"}
 
 
 @pytest.mark.parametrize(("name", "codec"), AV_FORMATS)

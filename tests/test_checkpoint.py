@@ -13,7 +13,7 @@ from torch import nn
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint, Origin, pack, unpack
 from avgan.config import STAGES, Recipe, override
-from avgan.errors import CheckpointError
+from avgan.errors import AvganError, CheckpointError
 from avgan.model import AVGAN
 from avgan.presets import preset
 
@@ -146,7 +146,7 @@ def test_a_failure_while_writing_leaves_the_older_one(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(f"avgan.checkpoint.{failing}", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(AvganError, match=r"no space.*make room"):
         checkpoint.save(folder, describe(step=4), networks, {})
     monkeypatch.undo()
     assert list(folder.iterdir()) == [older]

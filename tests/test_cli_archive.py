@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -265,3 +266,39 @@ def test_a_cluster_gives_the_same_rows(avgan: Avgan, archive: Path) -> None:
         assert there == here
         assert here[0] == 1
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "x.csv")])
+def test_a_summary_counts_what_a_folder_held_by_reason(
+    tmp_path: Path, run: Callable[..., Any], tone_wav: Path, output: tuple[str, ...]
+) -> None:
+    archive = tmp_path / "archive"
+    (archive / "below").mkdir(parents=True)
+    (archive / "nothing").mkdir()
+    for name in ("a.wav", "below/b.wav", "c"):
+        (archive / name).write_bytes(tone_wav.read_bytes())
+    for name in ("notes.txt", "more.txt", "picture.jpg", ".hidden.wav"):
+        (archive / name).write_bytes(b"text")
+    (archive / "empty").touch()
+    (archive / "broken.wav").write_bytes(b"no sound" * 9)
+    arguments = ("classify", archive, archive / "nothing", "--summary", "s.json", *output)
+    ran = run(*arguments, model=True)
+    assert ran.returncode == 1
+    expected = {
+        "found": 4,
+        "done_before": 0,
+        "heard": 3,
+        "failed": {"not a sound file that can be decoded": 1},
+        "failed_before": 0,
+        "passed_over": {".txt": 2, ".jpg": 1, "hidden": 1, "empty": 1},
+        "without_recordings": 1,
+    }
+    assert json.loads((tmp_path / "s.json").read_text()) == expected
+    assert "5 files passed over: 2 .txt, 1 .jpg, 1 empty, 1 hidden" in ran.stderr
+    if output:
+        run(*arguments, model=True)
+        again = json.loads((tmp_path / "s.json").read_text())
+        assert again == expected | {
+            "done_before": 4, "heard": 0, "failed": {}, "failed_before": 1,
+            "passed_over": expected["passed_over"],
+        }  # fmt: skip

@@ -109,6 +109,22 @@ def test_a_folder_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path)
     assert said == [f"avgan: {out}: was begun with clip_s 1.0, not 2.0; name another folder"]
 
 
+def test_clips_that_were_cut_already_are_told_of_skip(
+    avgan: Avgan, folder: Path, tmp_path: Path
+) -> None:
+    options = ("--clip", 3.5, "--sounds", "none", "--jobs", 1, "--tolerate", "still")
+    status, _, said = avgan("curate", folder, "-o", tmp_path / "none", *options)
+    assert status == 1
+    assert (
+        "avgan: note: of 11 videos the first 5 s are left out as an intro, and no clip of 3.5 s remains: for clips "
+        "that are cut already, --skip 0 into another folder" in said
+    )
+    status, _, said = avgan("curate", folder, "-o", tmp_path / "all", *options, "--skip", 0)
+    assert status == 0
+    assert not any("intro" in line for line in said)
+    assert any("% of the clips are kept from training" in line for line in said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [

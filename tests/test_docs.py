@@ -65,6 +65,15 @@ def test_functions_named_in_the_documents_exist() -> None:
     assert [name for name in names if not is_defined(name[1])] == []
 
 
+def test_tests_named_in_the_documents_exist() -> None:
+    names = list(found(r"`(tests/[\w/]+\.py(?:::\w+)?)`"))
+    assert len(names) > 60
+    for document, name in names:
+        path, _, function = name.partition("::")
+        text = (CHECKOUT / path).read_text(encoding="utf-8")
+        assert f"def {function}(" in text or not function, f"{document}: {name}"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -229,3 +229,26 @@ def test_a_recording_is_heard_alike_alone_and_in_a_batch(rng: np.random.Generato
 def test_impossible_front_ends_are_refused(fields: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         FrontEndConfig(**fields)
+
+
+@pytest.mark.parametrize("gain_db", [-60.0, -40.0, 10.0])
+def test_with_a_level_the_gain_of_a_recorder_changes_nothing(
+    gain_db: float, rng: np.random.Generator
+) -> None:
+    front_end = LogMel(mn04_front_end(-25.0))
+    waveform = torch.from_numpy(speech_like(2 * RATE_HZ, rng)).float()[None]
+    heard = front_end(waveform)
+    assert torch.allclose(front_end(waveform * 10 ** (gain_db / 20)), heard, atol=1e-4)
+    # what is twice as loud within a recording stays so
+    halves = torch.cat((waveform, 2 * waveform), 1)
+    first, second = front_end(halves)[..., 20:180], front_end(halves)[..., 220:380]
+    loud = first > first.mean()
+    assert torch.allclose(
+        (second - first)[loud], torch.tensor(0.2 * np.log(4.0)).float(), atol=0.03
+    )
+
+
+def test_silence_stays_silence_whatever_the_level() -> None:
+    silence = torch.zeros(1, RATE_HZ)
+    levelled, raw = (LogMel(mn04_front_end(level))(silence) for level in (-25.0, None))
+    assert torch.equal(levelled, raw)

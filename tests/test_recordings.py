@@ -13,6 +13,7 @@ import soundfile
 
 from avgan.audio import AudioStream, read_audio
 from avgan.errors import AudioError
+from avgan.media import avi
 from avgan.media.channels import BEHIND
 
 RATE_HZ = 16_000
@@ -59,7 +60,7 @@ PICTURE = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=16")
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts", "flv", "nut", "mpg"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts", "flv", "nut", "mpg", "avi"])
 def test_sound_that_starts_later_is_heard_later(
     tmp_path: Path, tone_file: Path, suffix: str
 ) -> None:
@@ -124,6 +125,80 @@ def test_files_joined_end_to_end_are_heard_in_full_or_it_is_said(
     soundfile.write(file, make_tone(duration_s=3.0), RATE_HZ, format=kind)
     waveform, notes = heard(file.getvalue() * 2)
     assert len(waveform) / RATE_HZ == pytest.approx(6, abs=0.01) or notes
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("num_channels", [1, 2, 6])
+@pytest.mark.parametrize("has_tag", [True, False])
+def test_joined_wavpack_files_are_heard_in_full(
+    tmp_path: Path, tone_file: Path, num_channels: int, has_tag: bool
+) -> None:
+    path = tmp_path / "a.wv"
+    ffmpeg("-i", tone_file, "-ac", str(num_channels), path)
+    content = path.read_bytes()
+    content = content if has_tag else content[: content.index(b"APETAGEX")]
+    waveform, notes = heard(content + content)
+    assert len(waveform) == 6 * RATE_HZ
+    assert not any("damaged" in note for note in notes)
+    np.testing.assert_allclose(waveform[3 * RATE_HZ :], heard(content)[0], atol=1e-4)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame", "aac", "ac3"])
+@pytest.mark.parametrize("late_s", [0.0, 0.5, 4.0])
+def test_an_avi_is_late_by_what_stands_before_its_sound(
+    tmp_path: Path, tone_file: Path, codec: str, late_s: float
+) -> None:
+    path = tmp_path / "a.avi"
+    ffmpeg(
+        *PICTURE, "-itsoffset", str(late_s), "-i", tone_file, "-map", "0:v", "-map", "1:a", "-c:a", codec, path
+    )  # fmt: skip
+    waveform, notes = heard(path)
+    due_s = late_s if late_s >= 1 else 0.0  # recorders write sound as long behind its pictures
+    assert loud_spans(waveform) == [
+        (pytest.approx(due_s, abs=0.15), pytest.approx(due_s + 3, abs=0.15))
+    ]
+    assert not any("damaged" in note for note in notes)
+
+
+def avi_of(chunks: list[tuple[bytes, int]]) -> bytes:
+    """An AVI of pictures (00, 25 a second) and PCM (01, 16 kHz, 16 bit), without its index."""
+
+    def header(kind: bytes, scale: int, rate: int, unit_bytes: int) -> bytes:
+        fields = struct.pack("<4s16xII16xI", kind, scale, rate, unit_bytes).ljust(56, b"\0")
+        return b"LIST" + struct.pack("<I", 68) + b"strlstrh" + struct.pack("<I", 56) + fields
+
+    tracks = header(b"vids", 1, 25, 0) + header(b"auds", 1, RATE_HZ, 2)
+    content = b"".join(name + struct.pack("<I", size) + bytes(size) for name, size in chunks)
+    hdrl = b"LIST" + struct.pack("<I", 4 + len(tracks)) + b"hdrl" + tracks
+    return b"RIFF\0\0\0\0AVI " + hdrl + b"LIST" + struct.pack("<I", 4) + b"movi" + content
+
+
+PICTURES, SECOND = [(b"00dc", 10)] * 50, [(b"01wb", 2 * RATE_HZ)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected_s"),
+    [
+        (PICTURES + SECOND + PICTURES, 1.0),  # 2 s of pictures, then the first second of sound
+        (PICTURES[:25] + SECOND + PICTURES, 0.0),  # a second of both, sound behind
+        (PICTURES + SECOND + SECOND, 0.0),  # all pictures, then all sound
+        (SECOND + PICTURES, 0.0),
+        (PICTURES, 0.0),
+        ([(b"LIST", 4)], 0.0),
+        ([], 0.0),
+    ],
+)
+def test_where_an_avi_has_its_sound(chunks: list[tuple[bytes, int]], expected_s: float) -> None:
+    content = avi_of(chunks)
+    for cut in (len(content), len(content) - 1, 60, 12, 3):
+        file = io.BytesIO(content[:cut])
+        file.seek(2)
+        found = avi.late_s(file, 1)
+        assert found in (pytest.approx(expected_s), 0.0)
+        assert found == pytest.approx(expected_s) or cut < len(content)
+        assert file.tell() == 2
+    assert avi.late_s(io.BytesIO(content), 0) == avi.late_s(io.BytesIO(content), 7) == 0
 
 
 STATED = [0, 1_000, 48_000, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]

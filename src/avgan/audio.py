@@ -21,9 +21,11 @@ from avgan.errors import AudioError
 from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
 from avgan.media import DAMAGED, SILENT_PEAK, Block
 from avgan.media.channels import Mixer
+from avgan.media.decoding import Stretch as Stretch
 from avgan.media.decoding import decode
 from avgan.media.opening import array_blocks, open_source
 from avgan.media.origin import made_at
+from avgan.media.tracks import JUMPS
 
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = (
@@ -121,7 +123,8 @@ class AudioStream:
     """A recording that is read while one iterates over it: blocks (L,) float32, mono, one rate.
 
     `source` may also be an iterator of blocks, that is of samples (L, C) float32 with their rate in Hz. `track`: which
-    sound track of a file is heard, from 1; None: the default one, or another where that is silent.
+    sound track of a file is heard, from 1; None: the default one, or another where that is silent. `stretch`: what of
+    a file is heard, in seconds on its own clock.
     After the iteration `level` knows the samples and `warnings` what to distrust. Iterate once.
 
     Raises AudioError, on construction where the source cannot be opened, later where it cannot be
@@ -137,6 +140,7 @@ class AudioStream:
         rate_hz: float | None = None,
         target_rate_hz: int = SAMPLE_RATE_HZ,
         track: int | None = None,
+        stretch: Stretch | None = None,
     ) -> None:
         self.name = source_name(source)
         self._source = source if isinstance(source, str | os.PathLike | bytes) else None
@@ -145,6 +149,7 @@ class AudioStream:
         is_live = isinstance(source, Iterator) and not hasattr(source, "read")
         self._mixer = Mixer(waits=not is_live)
         self._target_rate_hz = target_rate_hz
+        self._stretch = stretch
         self._blocks: Iterator[Block]
         if isinstance(source, np.ndarray):
             if rate_hz is None:
@@ -163,14 +168,20 @@ class AudioStream:
             self._blocks = (Block(*block) for block in live)
         else:
             file = cast("str | os.PathLike[str] | bytes | BinaryIO", source)
-            self._blocks = decode(open_source(file, self.name), self.name, self._notes, track=track)
+            opened = open_source(file, self.name)
+            self._blocks = decode(opened, self.name, self._notes, track=track, stretch=stretch)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         num_heard = 0
-        mono = self._mixer.mix(self._own_blocks())
+        mono = self._mixer.mix(self.own_blocks())
         for block in _resample(mono, self._target_rate_hz):
             num_heard += len(block)
             yield block
+        if not num_heard and self._stretch is not None:
+            from_s = self._stretch.start_s
+            raise AudioError(
+                f"{self.name}: has no sound from {from_s:g} s on; correct or drop this clip"
+            )
         if not num_heard:  # none that lasts as long as one of ours, where the rate is high
             raise AudioError(
                 f"{self.name}: holds no sound ({self.level.num_samples} samples); record it again"
@@ -197,7 +208,8 @@ class AudioStream:
         """When the recording began, where its file or its name says so."""
         return made_at(self._source)
 
-    def _own_blocks(self) -> Iterator[Block]:
+    def own_blocks(self) -> Iterator[Block]:
+        """Instead of the iteration: the blocks as they were decoded, with their own rates and channels."""
         # Given away: a stream that held its own generator would be a cycle, and a file that is left
         # in the middle would stay open until the garbage collector finds it.
         blocks, self._blocks = self._blocks, iter(())
@@ -227,6 +239,37 @@ def read_audio(
         reason = DAMAGED if stream.is_damaged else stream.level.warnings[0]
         warnings.warn(f"{stream.name}: {reason}", stacklevel=2)
     return np.frombuffer(samples, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a file holds sound."""
+
+    stretches: tuple[tuple[float, float], ...]
+    """From when to when, in s on the file's own clock, in their order; between them it has nothing."""
+    is_steady: bool
+    """Whether its time stamps tell the place of each sample, so that it may be entered in its middle: not where they
+    jump, nor in files that were joined."""
+
+
+def extent(source: AudioSource) -> Extent:
+    """Hear a file through, and say where it holds sound. Raises AudioError as `AudioStream` does."""
+    stream = AudioStream(source)
+    ends: list[list[float]] = []
+    at_s, num_parts = 0.0, 1
+    for block in stream.own_blocks():
+        num_parts = max(num_parts, block.part + 1)
+        start_s, at_s = at_s, at_s + len(block.samples) / block.rate_hz
+        if block.is_hole:
+            continue
+        if ends and ends[-1][1] == start_s:
+            ends[-1][1] = at_s
+        else:
+            ends.append([start_s, at_s])
+    if not ends:
+        raise AudioError(f"{stream.name}: holds no sound; record it again")
+    stretches = tuple((round(start_s, 6), round(end_s, 6)) for start_s, end_s in ends)
+    return Extent(stretches, is_steady=num_parts == 1 and JUMPS not in stream.notes)
 
 
 def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> tuple[str, ...]:

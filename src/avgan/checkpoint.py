@@ -32,6 +32,7 @@ from avgan.config import (
 )
 from avgan.errors import CheckpointError
 from avgan.features import FrontEndConfig
+from avgan.files import resumable
 from avgan.model import AVGAN
 
 FORMAT = 2
@@ -116,28 +117,41 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
-    """Write a checkpoint under `folder` and remove the older ones. Returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint under `folder` and remove the older ones. Returns its path.
+
+    Raises AvganError where there is no room for it beside the older ones, which then stay.
+    """
     final = folder / f"{checkpoint.step:06d}{'-finished' if checkpoint.finished else ''}"
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-    try:
-        weights = {name: value.contiguous() for name, value in networks.state_dict().items()}
-        save_file(weights, temporary / "networks.safetensors")
-        tensors, skeleton = pack(state)
-        save_file(tensors, temporary / "state.safetensors")
-        text = json.dumps(_to_json(checkpoint) | {"state": skeleton})
-        (temporary / "checkpoint.json").write_text(text)
-        _flush(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    weights = {name: value.contiguous() for name, value in networks.state_dict().items()}
+    tensors, skeleton = pack(state)
+    text = json.dumps(_to_json(checkpoint) | {"state": skeleton})
+    with resumable(final):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            _save_tensors(weights, temporary / "networks.safetensors")
+            _save_tensors(tensors, temporary / "state.safetensors")
+            (temporary / "checkpoint.json").write_text(text)
+            _flush(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     for other in folder.iterdir():
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
     return final
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises OSError, for which the library has an error of its own."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while serializing: ").removeprefix("I/O error: ")
+        raise OSError(reason.split(" (os error")[0]) from None
 
 
 def runs_of(recipe: Path) -> list[Path]:

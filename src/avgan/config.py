@@ -182,6 +182,11 @@ class ClassifierSection(StageSection):
     """`head` trains the generator's head along, `joint` its trunk too."""
     num_views: int = Field(1, gt=0)
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
+    teacher_c: float = Field(0.0, ge=0)
+    """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
+    labels themselves: for few recordings, of which a deep head learns each by heart (`training.teacher`); 0: labels."""
+    noise: float = Field(0.0, ge=0)
+    """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)
     """Of the trunk in `joint`; head and classifier use `learning_rate`."""
     anchor: float = Field(0.0, ge=0)
@@ -199,6 +204,14 @@ class ClassifierSection(StageSection):
     """Widest masked group of mel bands, as a share of them."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Of the moving average of the weights that is kept; 0 keeps the last weights."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ClassifierSection":
+        if (self.teacher_c or self.noise) and self.mode != "head":
+            raise ValueError(
+                "teacher_c and noise work on embeddings kept beforehand: set mode=head"
+            )
+        return self
 
 
 class SamplerSection(StageSection):

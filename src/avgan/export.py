@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import declaration
 from avgan.errors import BundleError
-from avgan.evaluation.honesty.calibration import Fitted, calibrate
+from avgan.evaluation.honesty.calibration import Fitted, calibrate, shortcomings
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks import TrunkConfig
@@ -94,13 +94,16 @@ def export_bundle(
     measured: dict[str, Any] | None = None,
     data: Path | None = None,
     fitted: Fitted | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
     `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours, and what it
-    does not know where the run kept clips aside. `fitted`: the latter, where `calibrate` found it already. Raises
-    BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished, DataError
-    when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
+    does not know where the run kept clips aside. `fitted`: the latter, where `calibrate` found it already. `say` hears
+    what the bundle cannot tell of the unknown.
+
+    Raises BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished,
+    DataError when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
     """
     if out.exists() and not replaceable(out):
         raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
@@ -138,6 +141,8 @@ def export_bundle(
         replace_folder(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if lacking := shortcomings(fitted.calibration if fitted else None):
+        say(f"note: {lacking}")
     return out
 
 

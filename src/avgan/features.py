@@ -4,6 +4,8 @@ Training, evaluation, export and service all use this module; its settings trave
 compiled into every bundle, so what the network hears can never drift from what it was trained on.
 
 Decisions:
+- each waveform is brought to one level (`level_db`), so that the gain of a recorder, the distance to a microphone or a
+  quiet place change nothing; what is louder or quieter within it stays so;
 - the mel filterbank is computed here (Slaney's and the HTK formula) and tested against librosa;
 - `log` compresses as log(mel + floor), the convention of AudioSet networks; `db` as 10 log10(max(mel, floor));
 - a fixed number of time steps is reached by averaging mel energies over equal spans: no sample is skipped
@@ -28,6 +30,8 @@ class FrontEndConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: int = Field(16_000, gt=0)
+    level_db: float | None = Field(None, le=0)
+    """Level that each waveform is brought to first, its RMS in dB of full scale; None leaves it as it is."""
     n_fft: int = Field(1024, gt=0)
     window_length: int = Field(1024, gt=0)
     symmetric_window: bool = False
@@ -118,6 +122,16 @@ def averaging_matrix(num_frames: int, num_time_steps: int) -> Tensor:
     return (overlap.clamp(min=0) / span).float()
 
 
+LEAST_RMS = 1e-6
+"""-120 dB of full scale, the last step of 20 bits: what is quieter is not made louder any more."""
+
+
+def level_gain(waveform: Tensor, level_db: float) -> Tensor:
+    """waveform (B, L) -> (B, 1) what to multiply it with for an RMS of `level_db`; float64 keeps the sum exact."""
+    rms = waveform.square().mean(1, keepdim=True).sqrt()
+    return 10.0 ** (level_db / 20.0) / rms.clamp(min=LEAST_RMS)
+
+
 class LogMel(nn.Module):
     """Waveform (B, L) to log-mel (B, 1, F, T)."""
 
@@ -150,8 +164,11 @@ class LogMel(nn.Module):
         # In single precision the rounding of a loud tone's transform drowns the quiet bands beside it, and differs from
         # one library to the next by 0.003 in the logarithm.
         precision = torch.float32 if waveform.device.type == "mps" else torch.float64
+        waveform = waveform.to(precision)
+        if config.level_db is not None:
+            waveform = waveform * level_gain(waveform, config.level_db)
         spectrum = torch.stft(
-            waveform.to(precision),
+            waveform,
             n_fft=config.n_fft,
             hop_length=config.hop_length,
             win_length=config.window_length,

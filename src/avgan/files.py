@@ -63,6 +63,18 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def resumable(path: str | Path) -> Iterator[None]:
+    """For what is written bit by bit: AvganError in one line where there is no room; what was finished before stays."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AvganError(
+            f"{path}: cannot be written ({reason}); make room, then the same command goes on from where it was left"
+        ) from None
+
+
+@contextmanager
 def _written_through(path: Path, before: os.stat_result) -> Iterator[Path]:
     """A temporary file elsewhere, whose content is then written to a pipe or a device."""
     if stat.S_ISDIR(before.st_mode):

@@ -6,7 +6,7 @@ Shapes: H W pixels; R rows and C columns of a sheet.
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from avgan.errors import ImageError
 from avgan.files import open_regular, write_whole
-from avgan.media import CONTAINERS, first_line
+from avgan.media import CONTAINERS, first_line, packets
+from avgan.media.tracks import zero_of
 
 SIZE_PX = 128
 GAP_PX = 2
@@ -29,6 +30,9 @@ MAX_PIXELS = 64_000_000
 """Of a picture: more than cameras and phones give, who mostly give 12 to 50 million."""
 MAX_FRAME_PIXELS = 8192 * 4608
 """Of a video: more than 8K, no camera's, but a way to fill our memory."""
+LAST_SHOWN_S = 1.0
+"""How long the last frame of a video stays, where it does not say so."""
+EARLIER_S = 12.0  # key frames are seldom further apart
 PICTURE_CODECS = (
     "av1,libdav1d,dvvideo,ffv1,flv,h263,h264,hevc,mjpeg,mpeg1video,mpeg2video,mpeg4,mpegvideo,msmpeg4,msmpeg4v1,"
     "msmpeg4v2,prores,rawvideo,rv30,rv40,svq3,theora,vc1,vp6,vp6f,vp8,vp9,wmv1,wmv2,wmv3"
@@ -71,23 +75,52 @@ def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
 
 
 def read_frame(path: str | Path, time_s: float, *, size_px: int = SIZE_PX) -> np.ndarray:
-    """Read the frame that a video shows at `time_s`: (3, size_px, size_px) uint8 RGB, upright.
+    """Read the frame that a video shows at `time_s` on its clock: (3, size_px, size_px) uint8 RGB, upright.
 
-    A time beyond the end gives the last frame. Raises ImageError where there is no frame to be had.
+    A time before the first frame gives that, a time beyond the end gives the last frame. Raises ImageError where there
+    is no frame to be had.
     """
+    with _open_video(path) as container:
+        frame = _frame_at(container, time_s)
+        if frame is None:
+            raise ImageError(f"{path}: has no picture; choose a video")
+        quarter_turns = round(frame.rotation / 90) % 4
+        pixels = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+    return _square(Image.fromarray(np.ascontiguousarray(pixels)), size_px)
+
+
+@contextlib.contextmanager
+def _open_video(path: str | Path) -> Iterator[av.container.InputContainer]:
+    """A video that is open for its pictures; what is wrong with it is raised as ImageError."""
     try:
         with open_regular(path) as file, av.open(file, mode="r", options=_OPEN) as container:
-            frame = _frame_at(container, time_s)
-            if frame is None:
-                raise ImageError(f"{path}: has no picture; choose a video")
-            quarter_turns = round(frame.rotation / 90) % 4
-            pixels = np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+            yield container
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError, av.error.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ImageError(f"{path}: not a video that can be decoded ({reason})") from None
-    return _square(Image.fromarray(np.ascontiguousarray(pixels)), size_px)
+
+
+def shown(path: str | Path) -> tuple[float, float]:
+    """When a video's pictures begin and end, in s on the file's clock.
+
+    Its first frame is decoded, the rest is not. Raises ImageError as `read_frame` does.
+    """
+    with _open_video(path) as container:
+        stream, zero_s = _picture_track(container), zero_of(container, [])
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise ValueError("no frame")
+        start_s = end_s = (first.time or 0.0) - zero_s
+        with contextlib.suppress(av.error.FFmpegError):
+            end = int((container.duration or 0) + zero_s * av.time_base)
+            container.seek(end)
+        for packet in packets(container, stream):
+            if packet.pts is not None and packet.time_base is not None:
+                ends = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                end_s = max(end_s, ends - zero_s)
+        return start_s, end_s
 
 
 def as_picture(image: np.ndarray) -> Image.Image:
@@ -188,9 +221,36 @@ def _square(image: Image.Image, size_px: int) -> np.ndarray:
 
 def _frame_at(container: av.container.InputContainer, time_s: float) -> av.VideoFrame | None:
     """The last frame that starts at or before `time_s`, or else the first."""
-    if not container.streams.video:
-        return None
-    stream = container.streams.video[0]
+    stream = _picture_track(container)
+    tick_s = stream.time_base or Fraction(1, av.time_base)
+    zero_s = zero_of(container, [])
+    wanted_s = max(time_s, 0.0) + zero_s
+    shown = None
+    # To the key frame before it. Where there is no index a seek may lead to between two key frames: then from earlier.
+    for early_s in (0.0, EARLIER_S, wanted_s) if time_s > 0 else (0.0,):
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek(int(max(wanted_s - early_s, 0.0) / tick_s), stream=stream)
+        shown = None
+        for frame in container.decode(stream):
+            if shown is not None and frame.time is not None and frame.time > wanted_s + 1e-6:
+                break
+            shown = frame
+        if shown is not None and (shown.time is None or shown.time <= wanted_s + 1e-6):
+            break
+    return shown
+
+
+def _picture_track(container: av.container.InputContainer) -> av.VideoStream:
+    """The first track of pictures, ready to be decoded; a cover attached to sound is none.
+
+    Raises ValueError where there is none or its format is not read.
+    """
+    cover = av.stream.Disposition.attached_pic
+    stream = next(
+        (track for track in container.streams.video if not track.disposition & cover), None
+    )
+    if stream is None:
+        raise ValueError("no picture")
     codec = stream.codec_context
     if codec is None or codec.name not in PICTURE_CODECS.split(","):
         name = codec.name if codec is not None else "unknown"
@@ -199,15 +259,4 @@ def _frame_at(container: av.container.InputContainer, time_s: float) -> av.Video
         raise ValueError(f"{codec.width} x {codec.height} pixels; the most is {MAX_FRAME_PIXELS:,}")
     codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the next frame may be larger
     stream.thread_type = "AUTO"
-    tick_s = stream.time_base or Fraction(1, av.time_base)
-    wanted_s = max(time_s, 0.0) + float((stream.start_time or 0) * tick_s)
-    if time_s > 0:
-        # To the key frame before it; what cannot seek (some streams) is decoded from its beginning.
-        with contextlib.suppress(av.error.FFmpegError):
-            container.seek(int(wanted_s / tick_s), stream=stream)
-    shown = None
-    for frame in container.decode(stream):
-        if shown is not None and frame.time is not None and frame.time > wanted_s + 1e-6:
-            break
-        shown = frame
-    return shown
+    return stream

@@ -1,10 +1,11 @@
-"""Label sets: the ten scenes, the paper's Table 1, and the place where each sound is heard.
+"""Label sets: the tree of scenes, the paper's Table 1, and the place where each sound is heard.
 
-All of it is data. A sound of ESC-50 or a scene of TAU is mapped to a scene of MiniPlaces, so that
-recordings and photographs without a common source can be paired by label; `strength` says how
+All of it is data. A sound of ESC-50, a scene of TAU or of field recordings is mapped to scenes of photographs
+(MiniPlaces), so that recordings and photographs without a common source can be paired by label; `strength` says how
 well the place follows from the sound.
 """
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Strength = Literal["strong", "medium", "weak"]
@@ -23,6 +24,19 @@ class Place(NamedTuple):
 
     scene: str
     strength: Strength
+    also: tuple[str, ...] = ()
+    """Further scenes of photographs that show it as well."""
+
+
+Group = Literal["indoor", "outdoor", "transport"]
+"""Of scenes, as in task 1B of DCASE 2020."""
+
+
+class Scene(NamedTuple):
+    """A scene in the tree: its group, and the scenes of photographs that show it, the best first."""
+
+    group: Group
+    photographs: tuple[str, ...]
 
 
 # DCASE 2019 / TAU Urban Acoustic Scenes, also the names of AV-10; alphabetical as in meta.csv.
@@ -181,3 +195,45 @@ TAU_SCENE: dict[str, Place] = {
     "street_traffic": Place("highway", "medium"),
     "tram": Place("railroad_track", "weak"),
 }
+
+# The tree: three groups, and the scenes of each, those of DCASE by their exact names among them. A scene is one that
+# field recordings are found of: at least eight recordings of at least three collections, or of a set made for it.
+SCENES: dict[str, Scene] = {
+    "airport": Scene("indoor", ("airport_terminal", "lobby")),
+    "cafe": Scene("indoor", ("coffee_shop",)),
+    "home": Scene("indoor", ("living_room", "kitchen", "bedroom")),
+    "library": Scene("indoor", ("bookstore",)),
+    "metro_station": Scene("indoor", ("subway_station_platform",)),
+    "office": Scene("indoor", ("office",)),
+    "restaurant": Scene("indoor", ("restaurant", "bar", "food_court")),
+    "shopping_mall": Scene("indoor", ("clothing_store", "food_court")),
+    "supermarket": Scene("indoor", ("supermarket",)),
+    "train_station": Scene("indoor", ("subway_station_platform", "lobby")),
+    "beach": Scene("outdoor", ("coast",)),
+    "forest": Scene("outdoor", ("bamboo_forest", "rainforest")),
+    "market": Scene("outdoor", ("market_outdoor",)),
+    "park": Scene("outdoor", ("botanical_garden",)),
+    "playground": Scene("outdoor", ("playground",)),
+    "public_square": Scene("outdoor", ("courtyard", "fountain", "palace")),
+    "residential": Scene("outdoor", ("driveway", "yard")),
+    "street_pedestrian": Scene("outdoor", ("street", "market_outdoor")),
+    "street_traffic": Scene("outdoor", ("highway", "street")),
+    "bus": Scene("transport", ("bus_interior",)),
+    "car": Scene("transport", ("highway", "parking_lot")),
+    "metro": Scene("transport", ("bus_interior", "subway_station_platform")),
+    "train": Scene("transport", ("railroad_track",)),
+    "tram": Scene("transport", ("railroad_track", "bus_interior")),
+}
+
+PLACES_SCENE: dict[str, Place] = {
+    name: Place(scene.photographs[0], "strong", scene.photographs[1:])
+    for name, scene in SCENES.items()
+}
+
+
+def groups_of(labels: Iterable[str]) -> dict[str, Group] | None:
+    """{scene: group} where all labels are scenes of the tree, else None."""
+    labels = tuple(labels)
+    if not all(label in SCENES for label in labels):
+        return None
+    return {label: SCENES[label].group for label in labels}

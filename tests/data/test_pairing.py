@@ -20,7 +20,8 @@ IMAGES = tuple(
     for scene in ("yard", "desert")
     for n in range(5)
 )
-SCENES = {"dog": "yard", "cat": "yard", "wind": "desert"}
+SCENE = {"dog": "yard", "cat": "yard", "wind": "desert"}
+SCENES = {label: (scene,) for label, scene in SCENE.items()}
 
 
 def test_by_label_offers_all_pictures_of_the_scene_and_no_others() -> None:
@@ -28,7 +29,7 @@ def test_by_label_offers_all_pictures_of_the_scene_and_no_others() -> None:
     assert pairing.kind == "by_label"
     for sound, choices in zip(pairing.sounds, pairing.image_choices, strict=True):
         assert choices.dtype == np.int64
-        assert {IMAGES[i].label for i in choices} == {SCENES[sound.label]}
+        assert {IMAGES[i].label for i in choices} == {SCENE[sound.label]}
         assert len(choices) == 5
 
 
@@ -50,7 +51,7 @@ def test_a_scene_without_pictures_is_named() -> None:
 
 def test_a_label_without_scene_is_named() -> None:
     with pytest.raises(DataError, match="'wind' has no scene"):
-        pair_by_label(SOUNDS, IMAGES, {"dog": "yard", "cat": "yard"})
+        pair_by_label(SOUNDS, IMAGES, {"dog": ("yard",), "cat": ("yard",)})
 
 
 @pytest.mark.parametrize(("sounds", "images"), [(SOUNDS, ()), ((), IMAGES)])
@@ -101,7 +102,7 @@ def test_a_manifest_is_paired_by_what_it_holds() -> None:
 
 def test_the_control_shows_each_sound_what_belongs_to_another_scene() -> None:
     pairing = pair_by_label(SOUNDS, IMAGES, SCENES)
-    scenes = [SCENES[sound.label] for sound in SOUNDS]
+    scenes = [SCENE[sound.label] for sound in SOUNDS]
     control = shuffled(pairing, scenes, seed=3)
     assert (control.sounds, control.images) == (pairing.sounds, pairing.images)
     shown = [IMAGES[int(choices[0])].label for choices in control.image_choices]
@@ -133,3 +134,10 @@ def test_videos_beside_labels_without_any_are_paired_by_label() -> None:
     pairing = pair_within(Manifest("own", Path(), (*videos(), *dogs, picture)))
     assert pairing.kind == "by_label"
     assert {clip.label for clip in pairing.sounds} == {"dog", *(c.label for c in videos())}
+
+
+def test_a_label_that_several_scenes_show_is_paired_with_the_pictures_of_all() -> None:
+    both = pair_by_label(SOUNDS, IMAGES, SCENES | {"dog": ("yard", "desert", "nowhere")})
+    for sound, choices in zip(both.sounds, both.image_choices, strict=True):
+        shown = {IMAGES[i].label for i in choices}
+        assert shown == ({"yard", "desert"} if sound.label == "dog" else {SCENE[sound.label]})

@@ -126,7 +126,7 @@ def test_what_is_not_there_is_named(many: tuple[Path, dict[str, bytes]]) -> None
     path, _ = many
     clip = Clip(id="a", source_id="a", audio_path="some.tar/none.flac", image_path="no.tar/x.jpg")
     manifest = Manifest("own", path.parent, (clip,))
-    with pytest.raises(AudioError, match=r"some\.tar/none\.flac: cannot be decoded \(No such file"):
+    with pytest.raises(AudioError, match=r"some\.tar/none\.flac: cannot be read \(No such file"):
         WaveformStore(manifest, rate_hz=16_000, window_s=1.0).get([0])
     with pytest.raises(ImageError, match=r"no\.tar/x\.jpg: cannot be read \(No such file"):
         ImageStore(manifest).get([0])

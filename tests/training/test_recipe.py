@@ -1,6 +1,7 @@
 """Chains of runs: parents, rounds, other data for each stage, and a guard that goes over all ancestors."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,19 @@ def test_a_recipe_of_another_format_is_refused_in_one_line(tmp_path: Path) -> No
     (folder / "checkpoint.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(CheckpointError, match="format 1 is not 2; train again with this version"):
         checkpoint.load_networks(tmp_path)
+
+
+def test_what_a_folder_leaves_out_is_said_once_before_anything_is_trained(
+    tiny_videos: Path,
+    tiny_config: Callable[..., Recipe],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(tiny_videos, videos)
+    (videos / "a" / "broken.mp4").write_bytes(b"no video" * 99)
+    train(tiny_config(), data=videos, out=tmp_path / "out")
+    told = capsys.readouterr().err
+    line = f"{videos}: left out: cannot be decoded: 1 (a/broken.mp4: "
+    assert told.startswith(f"looking through {videos}, each file once\n{line}")
+    assert told.count("left out") == told.count("looking through") == 1

@@ -53,6 +53,30 @@ def test_the_answer_is_that_of_the_model(
     answers.Answer.model_validate(answer)
 
 
+NAMED = 'form-data; name="file"; filename="SITE_20240501_043000.wav"'
+
+
+def test_when_a_recording_began_is_told_by_its_name_or_by_itself(
+    client: httpx.Client, hiss_wav: bytes
+) -> None:
+    def began(**options: object) -> str | None:
+        answer = client.post("/api/classify", **options).json()  # type: ignore[arg-type]
+        answers.Answer.model_validate(answer)
+        return answer["recorded_at"]
+
+    assert began(content=hiss_wav) is None
+    assert began(files={"file": ("street.wav", hiss_wav)}) is None
+    named = "2024-05-01T04:30:00"
+    assert began(files={"file": ("20240501_043000.wav", hiss_wav)}) == named
+    assert began(content=hiss_wav, headers={"Content-Disposition": NAMED}) == named
+    text = b"Recorded at 19:30:00 10/06/2021 (UTC+2) by AudioMoth 24F3190 at medium gain"
+    comment = b"INFOICMT" + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2)
+    inside = hiss_wav + b"LIST" + len(comment).to_bytes(4, "little") + comment
+    said = "2021-06-10T19:30:00+02:00"
+    assert began(content=inside) == said
+    assert began(files={"file": ("20240501_043000.wav", inside)}) == said
+
+
 def test_real_recordings_get_the_labels_of_the_model(start, data_root: Path) -> None:
     model = load(num_threads=1)
     paths = sorted((data_root / "esc50" / "audio").iterdir())[::250]

@@ -1,6 +1,7 @@
 """`avgan classify`: one recording, one of a day, or an archive of them."""
 
 import io
+import json
 import os
 import sys
 from collections import Counter
@@ -47,6 +48,8 @@ class Wish:
     """A .csv or .jsonl file for the answers. Where there is one already, only what it lacks is done."""
     retry: Annotated[bool, Parameter(negative=())] = False
     """With --output: try again what failed before."""
+    summary: Path | None = None
+    """A JSON file that counts what was found, heard, failed and passed over, by reason."""
     images: Path | None = None
     """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
     pictures: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1
@@ -96,9 +99,11 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     if wish.output is not None:
         layout = Layout(wish.unit, wish.top, made_with(model, wish))
         try:
-            return resume(wish, model, recordings, layout, num_missing)
+            status, counts = resume(wish, model, recordings, layout, num_missing)
         finally:
             tell(passed_over)
+        summarise(wish.summary, counts, passed_over, num_missing)
+        return status
     if format == "audacity" and len(recordings) > 1:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
@@ -107,7 +112,41 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     if outcome.failed and len(recordings) > 1:
         say(summary(outcome.failed, len(recordings)))
     tell(passed_over)
+    counts = Counts(num_found=len(recordings), num_done=0, failed=outcome.failed)
+    summarise(wish.summary, counts, passed_over, num_missing)
     return 0 if outcome.is_good and not num_missing else 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the recordings that were found."""
+
+    num_found: int
+    num_done: int
+    """In earlier runs."""
+    failed: Counter[str]
+    """In this run, by reason."""
+    num_failed_before: int = 0
+
+
+def summarise(
+    path: Path | None, counts: Counts, passed_over: Counter[str], num_missing: int
+) -> None:
+    """Write what a program wants to know of a run, where that is wished. Raises AvganError."""
+    if path is None:
+        return
+    from avgan.files import write_whole
+
+    content = {
+        "found": counts.num_found,
+        "done_before": counts.num_done,
+        "heard": counts.num_found - counts.num_done - counts.failed.total(),
+        "failed": dict(counts.failed.most_common()),
+        "failed_before": counts.num_failed_before,
+        "passed_over": dict(passed_over.most_common()),
+        "without_recordings": num_missing,
+    }
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def tell(passed_over: Counter[str]) -> None:
@@ -247,8 +286,8 @@ def resume(
     recordings: Sequence["Recording"],
     layout: "Layout",
     num_missing: int,
-) -> int:
-    """Write the rows that a file lacks, and say what it holds in the end; returns the exit status."""
+) -> tuple[int, Counts]:
+    """Write the rows that a file lacks, and say what it holds in the end; returns the exit status and counts."""
     from avgan.archive.formats import CSVWriter, JSONLinesWriter
     from avgan.archive.output import Output
 
@@ -278,7 +317,9 @@ def resume(
     if output.num_failed:
         say(f"{output.num_failed:,} failed in earlier runs; --retry tries them again")
     say(f"wrote {wish.output}")
-    return 0 if outcome.is_good and not num_missing and not output.num_failed else 1
+    is_good = outcome.is_good and not num_missing and not output.num_failed
+    counts = Counts(len(unique), len(unique) - len(left), outcome.failed, output.num_failed)
+    return 0 if is_good else 1, counts
 
 
 @contextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from avgan.curation.tools import Settings, Tools
 
 NONE = "none"
+SMALL_SET = 10_000
+"""Clips: of fewer, training is short of them before a test is."""
 MOST_SAID = 10
 """Lost videos that are named; the others are in losses.json."""
 
@@ -186,6 +188,8 @@ def opener(order: Order, settings: "Settings") -> "partial[Tools]":
 
 def tell(outcome: "Outcome", order: Order) -> int:
     """What became of the videos: the data set's folder on standard output, all else on standard error."""
+    from avgan.curation.cutting.cut import SKIPPED
+
     num_kept = sum(sum(labels.values()) for labels in outcome.kept.values())
     say(f"{outcome.num_clips:,} clips of {outcome.num_videos:,} videos")
     if outcome.dropped:
@@ -196,11 +200,23 @@ def tell(outcome: "Outcome", order: Order) -> int:
         say(
             f"{len(outcome.losses):,} videos lost in all: {_counted(outcome.lost)}; see losses.json"
         )
+    skipped = sum(SKIPPED in loss.detail for loss in outcome.losses)
+    if skipped:
+        say(
+            f"note: of {skipped:,} videos the first {order.skip:g} s are left out as an intro, and no clip of "
+            f"{order.clip:g} s remains: for clips that are cut already, --skip 0 into another folder"
+        )
     if not num_kept:
         say(f"{order.output}: no clip was kept; see index.html there, and --limit and --tolerate")
         return 1
     for split, labels in sorted(outcome.kept.items()):
         say(f"{split}: {sum(labels.values()):,} clips, {_counted(labels)}")
+    spared = sum(sum(labels.values()) for split, labels in outcome.kept.items() if split != "train")
+    if spared > num_kept / 4 and num_kept < SMALL_SET:
+        say(
+            f"note: {spared / num_kept:.0%} of the clips are kept from training, the paper's shares, which are meant "
+            "for large sets: --shares 80,10,10 keeps 20 %"
+        )
     for split in ("validation", "test"):
         if split not in outcome.kept and division_of(order).part(split):
             say(f"note: nothing for {split}: of too few videos or places; see --split-by")

@@ -148,7 +148,7 @@ def export(
         from avgan.export import export_bundle
         from avgan.quantize import quantize_bundle
 
-    print(export_bundle(run, output, data=data))
+    print(export_bundle(run, output, data=data, say=say))
     if int8 and data is not None:
         small = output.with_name(f"{output.name}-int8")
         print(quantize_bundle(output, small, run=run, data=data))

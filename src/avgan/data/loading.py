@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avgan.audio import fit
 from avgan.data.excerpt import read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
@@ -92,7 +93,7 @@ class WaveformStore:
         )
 
     def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return waveforms (B, L) float32 in [-1, 1]; short clips end in silence.
+        """Return waveforms (B, L) float32 in [-1, 1]; short clips are repeated, as where a bundle hears them.
 
         Raises:
             AudioError: a file is missing or cannot be decoded.
@@ -122,9 +123,8 @@ class WaveformStore:
             length_s=length_s,
             rate_hz=self._rate_hz,
         )[: self.num_samples]
-        row = np.zeros(self.num_samples, np.int16)
-        row[: len(waveform)] = np.rint(np.clip(waveform, -1.0, 1.0) * INT16_PEAK)
-        return row
+        filled = fit(waveform, self.num_samples, fill="repeat")
+        return np.rint(np.clip(filled, -1.0, 1.0) * INT16_PEAK).astype(np.int16)
 
 
 class ImageStore:

@@ -44,6 +44,8 @@ class Clip:
     """train, validation, test, or unused: in no part of the official set-up."""
     place: str = ""
     """City or place of the recording."""
+    origin: str = ""
+    """Collection that its source was found in; recordings of one may share recorder and hand."""
     device: str = ""
     address: str = ""
     licence: str = ""
@@ -61,6 +63,8 @@ class Manifest:
     name: str
     root: Path
     clips: tuple[Clip, ...] = field(repr=False)
+    left_out: str = field(default="", repr=False, compare=False)
+    """What of the folder is not used and why, in one line."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -85,8 +89,11 @@ class Manifest:
         """Return a checksum of the rows, which neither their order nor the root changes."""
         digest = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda clip: clip.id):
-            row = json.dumps(asdict(clip), sort_keys=True, ensure_ascii=False)
-            digest.update(row.encode() + b"\n")
+            row = asdict(clip)
+            if not clip.origin:  # a field that came later: rows without keep the checksum they had
+                del row["origin"]
+            text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+            digest.update(text.encode() + b"\n")
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> Path:

@@ -42,12 +42,12 @@ class Pairing:
 
 
 def pair_by_label(
-    sounds: Iterable[Clip], images: Iterable[Clip], scene_of_label: Mapping[str, str]
+    sounds: Iterable[Clip], images: Iterable[Clip], scenes_of_label: Mapping[str, Sequence[str]]
 ) -> Pairing:
-    """Pair every sound with all pictures of the scene in which its label is heard.
+    """Pair every sound with all pictures of the scenes that show where its label is heard.
 
     Raises:
-        DataError: a label has no scene, or its scene no picture.
+        DataError: a label has no scene, or none of its scenes a picture.
     """
     sounds, images = tuple(sounds), tuple(images)
     if not sounds or not images:
@@ -56,16 +56,19 @@ def pair_by_label(
     images_of_scene: dict[str, list[int]] = {}
     for index, image in enumerate(images):
         images_of_scene.setdefault(image.label, []).append(index)
-    choices = {scene: np.array(indices) for scene, indices in images_of_scene.items()}
+    choices: dict[str, np.ndarray] = {}
     for label in sorted({clip.label for clip in sounds}):
-        if label not in scene_of_label:
+        if label not in scenes_of_label:
             raise DataError(f"{label!r} has no scene; add it to the map from labels to scenes")
-        if scene_of_label[label] not in choices:
+        scenes = scenes_of_label[label]
+        found = [index for scene in scenes for index in images_of_scene.get(scene, [])]
+        if not found:
             raise DataError(
-                f"no picture of the scene {scene_of_label[label]!r}, which {label!r} needs; "
+                f"no picture of the scene {scenes[0]!r}, which {label!r} needs; "
                 "add pictures of it or map the label to another scene"
             )
-    image_choices = tuple(choices[scene_of_label[clip.label]] for clip in sounds)
+        choices[label] = np.array(found)
+    image_choices = tuple(choices[clip.label] for clip in sounds)
     return Pairing("by_label", sounds, images, image_choices)
 
 
@@ -104,7 +107,7 @@ def pair_within(manifest: Manifest) -> Pairing:
             f"{manifest.name}: no {lacking} to pair with; put {lacking} into the same label "
             "folders, or give videos"
         )
-    return pair_by_label(sounds, images, {label: label for label in manifest.labels})
+    return pair_by_label(sounds, images, {label: (label,) for label in manifest.labels})
 
 
 def shuffled(pairing: Pairing, scenes: Sequence[str], seed: int) -> Pairing:

@@ -10,6 +10,9 @@ import numpy as np
 
 from avgan.evaluation.groups import group_lines
 
+FEW_CLIPS = 100
+"""The interval of a share of fewer clips is up to 20 points wide and more."""
+
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Write report.json, per_class.md and confusion.png into `out`."""
@@ -61,6 +64,12 @@ def summary(report: dict[str, Any], out: Path) -> str:
     if "class_average" in report:
         lines.append(f"  {'mean over scenes':<41} {100 * report['class_average']:5.1f} %")
     lines += group_lines(report, ("seen", "city", "label", "picture"))
+    if report["num_clips"] < FEW_CLIPS:
+        low, high = report["interval_95"]
+        lines.append(
+            f"  of {report['num_clips']} clips this says little: anything from {100 * low:.0f} to {100 * high:.0f} % "
+            "may be true; score more recordings"
+        )
     where = f"report.html, report.json, table by class and confusion matrix: {out}"
     lines.append(f"{report['num_clips']} clips; {where}")
     return "\n".join(lines)

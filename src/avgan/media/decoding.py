@@ -9,6 +9,7 @@ Shapes: L samples, C channels.
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ from avgan.media import (
     Block,
     Calm,
     Slice,
+    avi,
     first_line,
     note_once,
 )
@@ -40,39 +42,95 @@ UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 _SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What is heard of a file, in seconds on its own clock."""
+
+    start_s: float
+    length_s: float
+    enters: bool = True
+    """Whether the file may be entered in its middle (see `audio.Extent.is_steady`)."""
+
+
 def decode(
-    file: BinaryIO, name: str, notes: list[str], *, track: int | None = None
+    file: BinaryIO,
+    name: str,
+    notes: list[str],
+    *,
+    track: int | None = None,
+    stretch: Stretch | None = None,
 ) -> Iterator[Block]:
     """Decode an open, seekable file, and close it; what came before a damage in it is kept, and noted in `notes`.
 
     `track`: the number of the sound track, from 1; None: the one marked as default, or the first that is not silent.
     Times are the file's own: where it says that there is no sound, silence is given. Files joined end to end are
     given one after the other. Raises AudioError, which calls the file `name`, where there is nothing to be had.
+
+    `stretch`: only this of it; nothing where the file ends before. What can be entered is not decoded up to there.
     """
     with file:
-        start: int | None = 0
-        while start is not None:
-            part = part_at(file, start)
-            whole = start == 0 and part.stop == file.seek(0, os.SEEK_END)
-            source: Any = Calm(file) if whole else Slice(file, part.start, part.stop)
-            try:
-                end = yield from _decode_part(source, part, _Job(name, notes, track))
-            except AudioError:
-                if start == 0:
-                    raise
-                note_once(notes, DAMAGED)
-                end = part.stop
-            start = _following(file, part, end, notes)
+        job = _Job(name, notes, track)
+        if stretch is None:
+            yield from _parts(file, job)
+            return
+        num_blocks = 0
+        if stretch.enters and stretch.start_s > 0:
+            entering = replace(job, notes=[], start_s=stretch.start_s)
+            with suppress(AudioError):
+                for block in _limited(_parts(file, entering), 0.0, stretch.length_s):
+                    num_blocks += 1
+                    yield block
+        if not num_blocks:
+            yield from _limited(_parts(file, job), stretch.start_s, stretch.length_s)
+
+
+def _limited(blocks: Iterator[Block], start_s: float, length_s: float) -> Iterator[Block]:
+    """What lies from `start_s` on in blocks that follow each other, and no more than `length_s` of it."""
+    at_s = 0.0
+    for block in blocks:
+        first, stop = (
+            max(0, round((time_s - at_s) * block.rate_hz))
+            for time_s in (start_s, start_s + length_s)
+        )
+        at_s += len(block.samples) / block.rate_hz
+        if first < min(stop, len(block.samples)):
+            yield block._replace(samples=block.samples[first:stop])
+        if stop <= len(block.samples):
+            return
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is decoded: its name in messages, where notes go, which track is wanted."""
+    """What is decoded: its name in messages, where notes go, which track is wanted, and from when on."""
 
     name: str
     notes: list[str]
     track: int | None = None
     ignore_length: bool = False
+    start_s: float = 0.0
+    part: int = 0
+
+
+def _parts(file: BinaryIO, job: _Job) -> Iterator[Block]:
+    """The blocks of all files that were joined to one; none where one of several would have to be entered."""
+    start: int | None = 0
+    number = 0
+    while start is not None:
+        part = part_at(file, start)
+        whole = start == 0 and part.stop == file.seek(0, os.SEEK_END)
+        if job.start_s and start == 0 and (not whole or part.says_less or part.is_streamed):
+            return
+        source: Any = Calm(file) if whole else Slice(file, part.start, part.stop)
+        try:
+            end = yield from _decode_part(source, part, replace(job, part=number))
+        except AudioError:
+            if start == 0:
+                raise
+            note_once(job.notes, DAMAGED)
+            end = part.stop
+        job = replace(job, start_s=0.0)
+        number += 1
+        start = _following(file, part, end, job.notes)
 
 
 def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, int]:
@@ -89,7 +147,7 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
             source.seek(0)
             for block in decoder(source, replace(job, ignore_length=part.says_less)):
                 num_blocks += 1
-                yield block
+                yield block._replace(part=job.part) if job.part else block
         except DECODE_ERRORS as error:
             if num_blocks == 0:
                 reason = reason or first_line(error)
@@ -117,12 +175,12 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
     if part.stop < size:
         return part.stop
     left = size - part.start - end
-    if left <= REST_BYTES or part.says_less or part.is_known:
+    if part.says_less or part.is_known:
         return None
-    found = next_start(file, part.start + max(end, 1), size)
-    if found is not None and found > part.start:
+    found = next_start(file, part, end)
+    if found is not None:
         return found
-    if left > UNREAD_SHARE * size:
+    if left > max(UNREAD_SHARE * size, REST_BYTES):
         note_once(
             notes, f"{left / size:.0%} of the file lie behind the end that it states: not heard"
         )
@@ -141,7 +199,11 @@ def _decode_with_soundfile(
         if most_channels is not None and sound.channels > most_channels:
             raise ValueError("more channels")
         size = max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // sound.channels))
-        num_read = 0
+        num_read = round(job.start_s * sound.samplerate)
+        if num_read:
+            if num_read >= sound.frames:
+                raise AudioError(f"{job.name}: its first part ends before")
+            sound.seek(num_read)
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
             num_read += len(block)
             yield Block(block, sound.samplerate)
@@ -153,17 +215,20 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
     """Decode a sound track of what FFmpeg may read."""
     with open_sound(file, ignore_length=job.ignore_length) as container:
         number = choose_track(file, container, job.name, job.notes, job.track)
-        if container.streams.audio[number].codec_context is None:
-            raise ValueError("a codec that is not known")
-        for key, group in itertools.groupby(track_blocks(container, number, job.notes), _kind):
-            rate_hz, _, layout = key
+        late_s = 0.0
+        if container.format.name == "avi":
+            late_s = avi.late_s(file, container.streams.audio[number].index)
+        blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
+        for key, group in itertools.groupby(blocks, _kind):
+            rate_hz, _, layout, is_hole = key
             yield from (
-                Block(samples, rate_hz, layout) for samples in _joined(block[0] for block in group)
+                Block(samples, rate_hz, layout, is_hole)
+                for samples in _joined(block[0] for block in group)
             )
 
 
-def _kind(block: Block) -> tuple[float, int, tuple[str, ...]]:
-    return block.rate_hz, block.samples.shape[1], block.layout
+def _kind(block: Block) -> tuple[float, int, tuple[str, ...], bool]:
+    return block.rate_hz, block.samples.shape[1], block.layout, block.is_hole
 
 
 def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

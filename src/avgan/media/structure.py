@@ -14,10 +14,19 @@ STREAMED = 0x7FFF_0000
 REST_BYTES = 4_096
 """What lies behind the stated end and is shorter is a tag or padding, not sound."""
 SEARCH_BYTES = 1 << 20
+LOOK_BYTES = 4_096  # for what is near, or damage would be read again and again
 BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
-MAGICS = (b"fLaC", b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
+FLAC_MAGICS = (
+    b"fLaC\0\0\0\x22",
+    b"fLaC\x80\0\0\x22",
+)  # with the first block, which no chance makes
+MAGICS = (*FLAC_MAGICS, b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
+WAVPACK_INITIAL, WAVPACK_FINAL = (
+    1 << 11,
+    1 << 12,
+)  # of the blocks that hold the channels of the same samples
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,30 @@ def part_at(file: BinaryIO, start: int) -> Part:
         return Part(start, size, is_cut=_mp3_end(file, start) > size)
     if _read(file, start + 4, 4) == b"ftyp":
         return _mp4(file, start, size)
+    if magic == b"wvpk":
+        return _wavpack(file, start, size)
     end = _caf_end(file, start, size) if magic == b"caff" else _stated_end(file, start)
     if start < end < size and _read(file, end, 4) == magic != b"Crea":
         return Part(start, end)
     return Part(start, size, is_cut=end > size)
 
 
-def next_start(file: BinaryIO, begin: int, stop: int) -> int | None:
-    """Where a file of a known kind begins behind `begin`, or as little before it as decoders read ahead."""
-    at = max(begin - BACK_BYTES, 0)
-    while at < stop:
+def next_start(file: BinaryIO, part: Part, end: int) -> int | None:
+    """Where another file begins within a part, behind the byte up to which a decoder has read.
+
+    Or as little before it as decoders read ahead, which may be all of a short one: there only what chance cannot make
+    is taken for a beginning.
+    """
+    at = part.start + max(end - BACK_BYTES, 1)
+    magics: tuple[bytes, ...] = MAGICS
+    if part.stop - part.start - end <= REST_BYTES:
+        magics = FLAC_MAGICS if _read(file, part.start, 4) == b"fLaC" else ()
+    while magics and at < part.stop:
         content = _read(file, at, SEARCH_BYTES)
-        found = [place for magic in MAGICS if (place := content.find(magic)) >= 0]
+        found = [place for magic in magics if (place := content.find(magic)) >= 0]
         if found:
             return at + min(found)
-        at += max(len(content) - 3, 1)
+        at += max(len(content) - 7, 1)
     return None
 
 
@@ -196,7 +214,7 @@ def _ogg_pages(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int
     while at + PAGE_BYTES <= size:
         head = _read(file, at, PAGE_BYTES + 255)
         if head[:4] != b"OggS":
-            found = next_page(file, at + 1, size)
+            found = _next(file, b"OggS", at + 1, size)
             if found is None:
                 return
             at = found
@@ -209,11 +227,11 @@ def _ogg_pages(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int
         at = stop
 
 
-def next_page(file: BinaryIO, at: int, size: int) -> int | None:
-    """Where an Ogg page begins, at `at` or behind it."""
+def _next(file: BinaryIO, mark: bytes, at: int, size: int) -> int | None:
+    """Where a mark of 4 bytes stands, at `at` or behind it."""
     while at < size:
-        content = _read(file, at, BACK_BYTES)
-        found = content.find(b"OggS")
+        content = _read(file, at, LOOK_BYTES)
+        found = content.find(mark)
         if found >= 0:
             return at + found
         at += max(len(content) - 3, 1)
@@ -268,3 +286,25 @@ def _mp3_end(file: BinaryIO, start: int) -> int:
         if flags & 2:
             return at + int.from_bytes(frame[sizes : sizes + 4], "big") - REST_BYTES // 2
     return 0
+
+
+def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
+    """A WavPack file, by its blocks; one that counts from 0 again is the beginning of another file."""
+    at, heard = start, 0
+    while len(head := _read(file, at, 32)) == 32:
+        if head[:4] != b"wvpk":  # tags, which may lie between two files
+            found = _next(file, b"wvpk", at, size)
+            if found is None:
+                return Part(start, size)
+            at = found
+            continue
+        length, first, num_samples, flags = struct.unpack("<4xI8xIII4x", head)
+        if length < 24:  # of the rest of the header
+            return Part(start, size)
+        first += head[10] << 32
+        if heard and num_samples and first == 0 and flags & WAVPACK_INITIAL:
+            return Part(start, at)
+        # Of more channels than two there are several blocks of the same samples.
+        heard = max(heard, first + num_samples if flags & WAVPACK_FINAL else 0)
+        at += 8 + length
+    return Part(start, size, is_cut=at > size)

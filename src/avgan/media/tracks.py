@@ -5,6 +5,7 @@ Where time stamps leave a hole, silence is given; where they jump back, nothing 
 Shapes: L samples, C channels.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +21,10 @@ from avgan.media import (
     DAMAGED,
     LENIENT,
     SILENT_PEAK,
+    SOUND_CODECS,
     Block,
     channel_names,
+    first_line,
     frame_samples,
     note_once,
     packets,
@@ -36,6 +39,9 @@ MOST_SILENCE_S = (
 LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
 TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
 TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
+
+PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
+JUMPS = "its time stamps jump: from there on times count on by the sound"
 
 STATES_LENGTH = {
     "mov",
@@ -76,6 +82,19 @@ def open_sound(file: Any, *, ignore_length: bool = False) -> Iterator[Any]:
         options["ignore_length"] = "1"
     with av.open(file, "r", container_options=options, **LENIENT) as container:
         yield container
+
+
+def track_kinds(path: str | os.PathLike[str]) -> set[str]:
+    """Of what a file has tracks by its header, "audio" or "video"; covers attached to sound are left aside.
+
+    Raises AudioError where it cannot be opened.
+    """
+    try:
+        with open(path, "rb") as file, open_sound(file) as container:
+            cover = av.stream.Disposition.attached_pic
+            return {track.type for track in container.streams if not track.disposition & cover}
+    except (OSError, *DECODE_ERRORS) as error:
+        raise AudioError(f"{path}: cannot be opened ({first_line(error)}); convert it") from None
 
 
 def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted: int | None) -> int:
@@ -128,22 +147,45 @@ def _has_sound(file: Any, number: int) -> bool:
         return False
 
 
-def track_blocks(container: Any, number: int, notes: list[str]) -> Iterator[Block]:
-    """The samples of a track frame by frame, with silence where its time stamps leave a hole."""
+def track_blocks(
+    container: Any, number: int, notes: list[str], *, start_s: float = 0.0, late_s: float = 0.0
+) -> Iterator[Block]:
+    """The samples of a track frame by frame, with silence where its time stamps leave a hole.
+
+    From `start_s` on, where that can be reached without what precedes it, else none. `late_s`: by how much all of it is
+    later than the time stamps say.
+    """
     stream = container.streams.audio[number]
+    codec = stream.codec_context
+    if (
+        codec is None or codec.name not in SOUND_CODECS
+    ):  # of the list given to FFmpeg PyAV takes no notice
+        name = codec.name if codec is not None else "no name"
+        raise ValueError(f"its sound is in a format that is not read: {name}")
     for other in container.streams:
         if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
             other.discard = av.stream.Discard.all
-    if stream.codec_context.name in CHECKED_CODECS:
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
-    clock = _Clock(notes)
+    if codec.name in CHECKED_CODECS:
+        codec.options = {"err_detect": "crccheck+explode"}
+    clock = _Clock(notes, start_s)
     stated_s = _stated_end_s(container, stream)
-    frames = timed(_sound_frames(container, stream, notes), zero_of(container, notes))
-    for time_s, frame in frames:
+    zero_s = zero_of(container, notes) - late_s
+    if start_s > 0:
+        early_s = max(start_s - PREROLL_S, late_s) + zero_s
+        container.seek(int(early_s / stream.time_base), stream=stream)
+    frames = timed(_sound_frames(container, stream, notes), zero_s)
+    for index, (time_s, frame) in enumerate(frames):
+        if index == 0 and time_s > start_s > 0:
+            return
         samples, rate_hz = frame_samples(frame)
         layout = channel_names(frame)
+        if early := max(0, round((start_s - time_s) * rate_hz)) if start_s else 0:
+            samples, time_s = samples[early:], time_s + early / rate_hz
+            if not len(samples):
+                continue
         for num_silent in clock.place(time_s, len(samples), rate_hz):
-            yield Block(np.zeros((num_silent, samples.shape[1]), np.float32), rate_hz, layout)
+            silence = np.zeros((num_silent, samples.shape[1]), np.float32)
+            yield Block(silence, rate_hz, layout, is_hole=True)
         yield Block(samples, rate_hz, layout)
     clock.tell()
     if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
@@ -202,9 +244,9 @@ def timed(frames: Iterable[Any], zero_s: float) -> Iterator[tuple[float, Any]]:
 class _Clock:
     """Where sound stands in what is given, beside where its time stamps say; holes are silence, nothing is dropped."""
 
-    def __init__(self, notes: list[str]) -> None:
+    def __init__(self, notes: list[str], at_s: float = 0.0) -> None:
         self._notes = notes
-        self.at_s = 0.0
+        self.at_s = at_s
         self._shift_s = 0.0
         self._silent_s = 0.0
         self._lead_s = 0.0  # of it, before the first sample
@@ -215,9 +257,7 @@ class _Clock:
         missing_s = time_s + self._shift_s - self.at_s
         if missing_s < -RESET_S or self._silent_s + missing_s > MOST_SILENCE_S:
             self._shift_s -= missing_s
-            note_once(
-                self._notes, "its time stamps jump: from there on times count on by the sound"
-            )
+            note_once(self._notes, JUMPS)
         elif missing_s > GAP_S:
             if not self.at_s:
                 self._lead_s = missing_s

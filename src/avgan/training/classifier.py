@@ -2,7 +2,8 @@
 
 `frozen` is the paper's: the generator is fixed. `head` trains the generator's head along with the classifier, `joint`
 its trunk too, while an anchor holds the features near those of stage 2, so that the pictures stay what they were.
-Where the trunk is fixed, recordings are embedded once, beforehand.
+Where the trunk is fixed, recordings are embedded once, beforehand. With a teacher (`training.teacher`) its
+probabilities are learnt in place of the labels.
 
 Shapes: B batch, L samples, C embedding, F mel bands, T time steps, D code dimension, N labels.
 """
@@ -18,6 +19,7 @@ from avgan.config import ClassifierSection
 from avgan.training.average import MovingAverage
 from avgan.training.embedding import embed_all, rolled
 from avgan.training.stage import Context, Stage, Validation
+from avgan.training.teacher import Teacher
 
 BATCH = 64
 """Recordings that are evaluated at once."""
@@ -48,6 +50,8 @@ class ClassifierStage(Stage):
         self.targets = context.to_device(self.data.train.targets)
         self.embeddings: Tensor | None = None
         self.anchors: Tensor | None = None
+        self.teacher: Teacher | None = None
+        self.spread: Tensor | None = None
 
     @property
     def num_items(self) -> int:
@@ -58,6 +62,15 @@ class ClassifierStage(Stage):
         if self.section.mode != "joint":
             views = self.section.num_views
             self.embeddings = embed_all(self.context, self.data.train, num_views=views)
+            self.spread = self.embeddings[:, 0].std(0)
+            if self.section.teacher_c:
+                self.teacher = Teacher(
+                    self.embeddings[:, 0].cpu().numpy(),
+                    self.data.train.targets,
+                    sources=[clip.source_id for clip in self.data.train.clips],
+                    devices=[clip.device for clip in self.data.train.clips],
+                    c=self.section.teacher_c,
+                ).to(self.context.device)
 
     def before_first_step(self) -> None:
         """Remember what stage 2 imagines for each recording: what the anchor holds on to."""
@@ -80,13 +93,20 @@ class ClassifierStage(Stage):
         size = self.section.batch_size
         partners = self.own(self.rng(step, "partner").integers(self.num_items, size=size))
         share = self.context.to_device(self._shares(step))
+        taught = None
         if self.section.mode == "joint":
             features = self._imagine(items, partners, share, step)
         else:
-            features = self._imagine_embedded(items, partners, share, step)
+            embedding = self._embedding(items, partners, share, step)
+            features = self._imagine_embedded(embedding)
+            taught = None if self.teacher is None else self.teacher(embedding)
         logits = self.classifier(features).float()
         targets, others = (self.targets[self.context.to_device(rows)] for rows in (items, partners))
-        loss = self._entropy(logits, targets, others, share)
+        loss = (
+            self._entropy(logits, targets, others, share)
+            if taught is None
+            else F.cross_entropy(logits, taught)
+        )
         metrics = {"entropy": loss.detach()}
         if self.anchors is not None:
             drift = self._drift(features, items, partners, share)
@@ -138,10 +158,10 @@ class ClassifierStage(Stage):
         features: Tensor = self.generator(self._mask(self.networks.log_mel(waveform), step))
         return features
 
-    def _imagine_embedded(
+    def _embedding(
         self, items: np.ndarray, partners: np.ndarray, share: Tensor, step: int
     ) -> Tensor:
-        """Features of recordings embedded beforehand; a fixed head stays in evaluation mode."""
+        """(B, C) of recordings embedded beforehand, mixed."""
         assert self.embeddings is not None
         size = self.section.batch_size
         views = self.rng(step, "view").integers(self.section.num_views, size=(2, size))
@@ -150,6 +170,20 @@ class ClassifierStage(Stage):
             for rows, each in zip((items, partners), views, strict=True)
         )
         embedding = share[:, None] * own + (1.0 - share[:, None]) * other
+        if self.section.noise:
+            assert self.spread is not None
+            noise = self.random_rows(torch.randn, *embedding.shape, step=step, purpose="noise")
+            embedding = embedding + self.section.noise * self.spread * noise
+        if self.teacher is not None:
+            size = len(self.teacher.steps)
+            chance = self.random_rows(
+                torch.randn, len(embedding), size, step=step, purpose="recorder"
+            )
+            embedding = self.teacher.as_if_elsewhere(embedding, chance)
+        return embedding
+
+    def _imagine_embedded(self, embedding: Tensor) -> Tensor:
+        """Features of embeddings; a fixed head stays in evaluation mode."""
         if self.section.mode == "head":
             return self.generator.imagine(embedding)
         self.generator.eval()

@@ -61,6 +61,8 @@ class TrainingData:
     """Of what is learnt from: what the run must never be scored on."""
     kept_aside: tuple[str, ...] = ()
     """Of the recordings in `validation`."""
+    left_out: str = ""
+    """What of the folders is not used and why, in one line."""
 
     def describe(self) -> str:
         """What there is to learn from, in one line."""
@@ -171,6 +173,7 @@ def load(
         provenance=parts.provenance,
         sources=tuple(sorted({clip.source_id for clip in parts.train.clips})),
         kept_aside=tuple(sorted({clip.source_id for clip in parts.validation.clips})),
+        left_out=parts.train.left_out or parts.images.left_out,
     )
 
 
@@ -219,7 +222,7 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
         pairing = pair_by_label(
             [clip for clip in sounds.clips if clip.audio_path],
             images.clips,
-            declared.scene_of_label,
+            declared.photographs_of_label,
         )
     if config.pairs == "shuffled":
         own = config.images == config.sounds

@@ -1,8 +1,10 @@
 """What a run writes for people: metrics.jsonl, TensorBoard, sample sheets, and a line of progress with an estimate."""
 
+import io
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from avgan.errors import printable
+from avgan.files import resumable, write_whole
 from avgan.images import grid, to_png
 from avgan.training.stage import Validation
 
@@ -20,14 +24,13 @@ class RunLog:
     """Writes below a run folder. Lines of metrics that a resumed run will write again are dropped on opening."""
 
     def __init__(self, run: Path, *, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.run = run
         self.path = run / "metrics.jsonl"
         self._drop_after(step)
-        self.file = self.path.open("a")
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=None)
         self.shown_at = 0.0
+        with resumable(run):
+            self.file = self.path.open("a")
+            self.curves = Curves(run / "tensorboard")
 
     def _drop_after(self, step: int) -> None:
         if not self.path.exists():
@@ -40,26 +43,26 @@ class RunLog:
                 continue  # the line a killed process was writing
             if row["step"] <= step:
                 kept.append(line)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-        os.replace(temporary, self.path)
+        write_whole(self.path, "".join(f"{line}\n" for line in kept))
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """One row: the state after `step` steps."""
         row = {"stage": stage, "step": step} | {k: round(v, 6) for k, v in values.items()}
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-        for name, value in values.items():
-            self.board.add_scalar(f"{stage}/{name}", value, step)
+        with resumable(self.path):
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+        with resumable(self.curves.path):
+            self.curves.add({f"{stage}/{name}": value for name, value in values.items()}, step)
 
     def validation(self, stage: str, step: int, validation: Validation) -> None:
         """Metrics under `validation_...` and the sample sheet as samples/<stage>-<step>.png."""
         self.metrics(stage, step, {f"validation_{k}": v for k, v in validation.metrics.items()})
         if validation.grid is not None:
-            folder = self.run / "samples"
-            folder.mkdir(exist_ok=True)
             sheet = grid(to_uint8(validation.grid), labels=validation.row_names or None)
-            sheet.save(folder / f"{stage}-{step:06d}.png")
+            buffer = io.BytesIO()
+            sheet.save(buffer, "PNG")
+            path = self.run / "samples" / f"{stage}-{step:06d}.png"
+            write_whole(path, buffer.getvalue())
 
     def progress(
         self, stage: str, step: int, num_steps: int, seconds_a_step: float, note: str, *, last: bool
@@ -78,13 +81,57 @@ class RunLog:
         sys.stderr.flush()
 
     def close(self) -> None:
-        self.file.close()
-        self.board.close()
+        with resumable(self.path):
+            self.file.close()
+            self.curves.close()
+
+
+class Curves:
+    """A file of events for TensorBoard.
+
+    Written at once and here: its own writer has a thread, which on a full disk dies with a traceback of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / name
+        self._file = self.path.open("wb")
+        self._writer = RecordWriter(self._file)
+        self._write(file_version="brain.Event:2")
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """A point of each curve, by its name."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step=step, summary=Summary(value=points))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._writer.flush()
 
 
 def tell(line: str) -> None:
     """A line on standard error that stays."""
     print(line, file=sys.stderr, flush=True)
+
+
+_told: set[str] = set()
+
+
+def tell_once(line: str) -> None:
+    """The same, but once in the life of a process; nothing where there is nothing to tell."""
+    if line and line not in _told:
+        _told.add(line)
+        tell(printable(line))
 
 
 def duration(seconds: float) -> str:

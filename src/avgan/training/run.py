@@ -40,7 +40,7 @@ from avgan.training import distributed, perception
 from avgan.training.classifier import ClassifierStage
 from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
-from avgan.training.log import RunLog, tell
+from avgan.training.log import RunLog, tell, tell_once
 from avgan.training.loop import run_stage
 from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Context, Stage
@@ -217,6 +217,8 @@ def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) 
                 f"{config.stage.kind} keeps aside; give both the same data.validation_fraction and loop.seed"
             )
     check_pairing(config.stage, loaded)
+    if distributed.is_first():
+        tell_once(loaded.left_out)
     return loaded
 
 

@@ -67,6 +67,9 @@ class Answer(_Answer):
     probability: float
     reason: str = Field(description="Why the scene is `unknown`, else empty")
     duration_s: float
+    recorded_at: str | None = Field(
+        None, description="When the recording began (ISO 8601), where the file or its name says so"
+    )
     warnings: list[str]
     scenes: dict[str, float] = Field(description="Probabilities, from the highest")
     sounds: dict[str, float]

@@ -12,7 +12,7 @@ from avgan.images import png_bytes
 from avgan.web import answers
 from avgan.web.access import COOKIE, cookie_value
 from avgan.web.decoding import Decoder
-from avgan.web.intake import FIELD
+from avgan.web.intake import FIELD, Received
 from avgan.web.metrics import CONTENT_TYPE
 from avgan.web.service import Service, surest
 
@@ -21,7 +21,8 @@ JSON, PNG = "application/json", "image/png"
 RECORDING: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": f"Any sound or video file: the body itself, or the field `{FIELD}` of a form",
+        "description": f"Any sound or video file: the body itself, or the field `{FIELD}` of a form; its name "
+        "(Content-Disposition) may say when it began, as in 20240501_043000.wav",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
@@ -109,9 +110,9 @@ def routes(service: Service) -> APIRouter:
     async def classify(request: Request, options: Annotated[ClassifyOptions, Query()]) -> Response:
         """Say which scene a recording is, as a whole and over time."""
 
-        def job(decoder: Decoder, content: bytearray) -> bytes:
-            prediction = service.hear(decoder, content, options.hop)
-            why = service.explain(decoder, content, surest(prediction)) if options.why else None
+        def job(decoder: Decoder, received: Received) -> bytes:
+            prediction = service.hear(decoder, received, options.hop)
+            why = service.explain(decoder, received, surest(prediction)) if options.why else None
             picture = prediction.another(options.another) if options.picture else None
             return answers.answer(prediction, windows=options.windows, picture=picture, why=why)
 
@@ -123,8 +124,8 @@ def routes(service: Service) -> APIRouter:
     async def imagine(request: Request, options: Annotated[ImagineOptions, Query()]) -> Response:
         """Draw the place where a recording was made."""
 
-        def job(decoder: Decoder, content: bytearray) -> bytes:
-            picture = service.hear(decoder, content).another(options.another)
+        def job(decoder: Decoder, received: Received) -> bytes:
+            picture = service.hear(decoder, received).another(options.another)
             return png_bytes(picture, scale=options.scale)
 
         return Response(await service.work(request, job), media_type=PNG)
@@ -135,11 +136,11 @@ def routes(service: Service) -> APIRouter:
     async def explain(request: Request, options: Annotated[ExplainOptions, Query()]) -> Response:
         """Say why a recording was answered as it was: what made the answer, what it looks like."""
 
-        def job(decoder: Decoder, content: bytearray) -> bytes:
+        def job(decoder: Decoder, received: Received) -> bytes:
             start_s = options.start
             if start_s is None:
-                start_s = surest(service.hear(decoder, content))
-            return answers.to_json(service.explain(decoder, content, start_s).to_dict())
+                start_s = surest(service.hear(decoder, received))
+            return answers.to_json(service.explain(decoder, received, start_s).to_dict())
 
         return Response(await service.work(request, job), media_type=JSON)
 

@@ -98,7 +98,12 @@ def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) ->
         num_wanted -= len(block)
         if num_wanted <= 0:
             break
-    noticed = {"level": asdict(stream.level), "warnings": stream.warnings}
+    began = stream.recorded_at
+    noticed = {
+        "level": asdict(stream.level),
+        "warnings": stream.warnings,
+        "recorded_at": began and began.isoformat(),
+    }
     _send(line, END, json.dumps(noticed).encode())
 
 

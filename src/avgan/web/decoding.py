@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +36,7 @@ class _Noticed:
 
     level: Level
     warnings: tuple[str, ...]
+    recorded_at: datetime | None
 
 
 _NOTICED = TypeAdapter(_Noticed)
@@ -170,6 +172,7 @@ class DecodedStream(AudioStream):
         self.name = "the recording"
         self.level = Level()
         self._warnings: tuple[str, ...] = ()
+        self._recorded_at: datetime | None = None
         self._frames = frames
         self._caps = caps
 
@@ -188,12 +191,17 @@ class DecodedStream(AudioStream):
                 except ValidationError:
                     raise crashed() from None
                 self.level, self._warnings = noticed.level, noticed.warnings
+                self._recorded_at = noticed.recorded_at
             else:
                 raise self._refusal(kind, payload)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return self._warnings
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        return self._recorded_at
 
     def _refusal(self, kind: bytes, payload: bytes) -> RefusedError:
         if kind == decoder.NOT_SOUND:

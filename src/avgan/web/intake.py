@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,6 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from avgan.web.refusal import RefusedError
 
 FIELD = "file"
+LONGEST_NAME = 255
+"""Of a file, on every system that is in use."""
 ENVELOPE_BYTES = 2**16
 """What a form may hold beside the recording."""
 MAX_PARTS = 20
@@ -23,6 +26,15 @@ SLOW_BYTES_S = 64 << 10
 """A recording that comes more slowly than this, in bytes a second, may have to make room for others."""
 LONG_S = 30
 """So may one that has been coming for longer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A recording that has come."""
+
+    content: bytearray
+    name: str
+    """Of its file, where the client says it."""
 
 
 class _Upload:
@@ -75,7 +87,7 @@ class Intake:
         self._coming: set[_Upload] = set()
 
     @asynccontextmanager
-    async def receive(self, request: Request) -> AsyncIterator[bytearray]:
+    async def receive(self, request: Request) -> AsyncIterator[Received]:
         """The recording that a request carries: its body as it is, or the field `file` of a form.
 
         Raises RefusedError, and ClientDisconnect where the client went away.
@@ -95,10 +107,10 @@ class Intake:
         self._coming.add(upload)
         try:
             try:
-                await self._read(request, upload, add)
+                name = await self._read(request, upload, add)
             finally:
                 self._coming.discard(upload)
-            yield upload.content
+            yield Received(upload.content, name)
         finally:
             self._num_held -= len(upload.content)
 
@@ -111,7 +123,8 @@ class Intake:
             raise RefusedError(429, "memory", line, retry_after_s=1)
         self._num_held -= max(slow, key=lambda upload: len(upload.content)).cut()
 
-    async def _read(self, request: Request, upload: _Upload, add: Callable[[bytes], None]) -> None:
+    async def _read(self, request: Request, upload: _Upload, add: Callable[[bytes], None]) -> str:
+        """Take a request's body; returns the name of the file."""
         most = self._max_bytes + ENVELOPE_BYTES
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > most:
@@ -130,7 +143,8 @@ class Intake:
             line = "the recording came too slowly; try again over a better connection, or cut it"
             raise RefusedError(408, "slow", line) from None
         if form is not None:
-            form.finish()
+            return form.finish()
+        return _file_name(request.headers.get("content-disposition", ""))
 
     def _too_large(self) -> RefusedError:
         most = f"{self._max_bytes / 2**20:g} MB"
@@ -167,6 +181,7 @@ class _Form:
         self._add = add
         self._header = (bytearray(), bytearray())
         self._wanted = False
+        self._name = ""
         self._num_found = self._num_parts = 0
         self._whole = False
         boundary = options.get(b"boundary")
@@ -195,12 +210,13 @@ class _Form:
         except FormParserError as error:
             raise _bad_form(str(error)) from None
 
-    def finish(self) -> None:
-        """Check that there was one recording. Raises RefusedError."""
+    def finish(self) -> str:
+        """Check that there was one recording, and return its name. Raises RefusedError."""
         if not self._whole:
             raise _bad_form("it ends too early")
         if self._num_found != 1:
             raise _bad_form(f"it has {self._num_found} fields of that name")
+        return self._name
 
     def _begin(self) -> None:
         self._wanted = False
@@ -217,6 +233,8 @@ class _Form:
             options = parse_options_header(bytes(value))[1]
             self._wanted = options.get(b"name") == FIELD.encode()
             self._num_found += self._wanted
+            if self._wanted:
+                self._name = _file_name(bytes(value))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted:
@@ -224,6 +242,12 @@ class _Form:
 
     def _end(self) -> None:
         self._whole = True
+
+
+def _file_name(disposition: str | bytes) -> str:
+    """What a Content-Disposition header calls the file."""
+    name = parse_options_header(disposition)[1].get(b"filename", b"")
+    return name.decode(errors="replace")[-LONGEST_NAME:]
 
 
 def _bad_form(reason: str) -> RefusedError:

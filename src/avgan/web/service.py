@@ -4,27 +4,31 @@ A job runs in a thread of `Workers`; sound comes to it from a decoder block by b
 """
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 
 from avgan.audio import AudioSource
 from avgan.errors import AudioError
+from avgan.media.origin import in_name
 from avgan.runtime import Model, Prediction
 from avgan.runtime.why.explanation import Explanation
 from avgan.web.connections import Connections
 from avgan.web.decoding import Decoder
-from avgan.web.intake import Intake
+from avgan.web.intake import Intake, Received
 from avgan.web.metrics import Metrics
 from avgan.web.places import LivePlaces
 from avgan.web.refusal import RefusedError
 from avgan.web.settings import Settings
 from avgan.web.workers import Workers
 
+IPV6_BITS = 64  # what a provider gives to one customer
 T = TypeVar("T")
-Job = Callable[[Decoder, bytearray], T]
+Job = Callable[[Decoder, Received], T]
 """What is done in a worker with its decoder and a recording."""
 
 
@@ -62,9 +66,11 @@ class Service:
 
         Ends the job where it takes too long, or the client goes away, which raises ClientDisconnect.
         """
-        self.workers.check_room()  # before a recording is sent for nothing
-        async with self.intake.receive(request) as content:
-            working = asyncio.create_task(self.workers.run(lambda decoder: job(decoder, content)))
+        client = address_of(request)
+        self.workers.check_room(client)  # before a recording is sent for nothing
+        async with self.intake.receive(request) as received:
+            running = self.workers.run(lambda decoder: job(decoder, received), client)
+            working = asyncio.create_task(running)
             leaving = asyncio.create_task(_left(request))
             try:
                 async with asyncio.timeout(self.settings.deadline_s):
@@ -82,19 +88,21 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def hear(self, decoder: Decoder, content: bytearray, hop_s: float | None = None) -> Prediction:
+    def hear(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
         """Classify a recording. Raises RefusedError."""
-        stream = decoder.decode(content)
+        stream = decoder.decode(received.content)
         listening = self.model.listen(stream, hop_s=hop_s)
         windows = tuple(listening)
         prediction = listening.conclude(windows)
+        began = prediction.recorded_at or in_name(received.name)
+        prediction = replace(prediction, recorded_at=began)
         self.metrics.audio_seconds.inc(prediction.duration_s)
         return prediction
 
-    def explain(self, decoder: Decoder, content: bytearray, start_s: float) -> Explanation:
+    def explain(self, decoder: Decoder, received: Received, start_s: float) -> Explanation:
         """Explain the window that begins at `start_s`. Raises RefusedError."""
         card = self.model.card
-        stream = iter(decoder.decode(content, start_s + card.window_s))
+        stream = iter(decoder.decode(received.content, start_s + card.window_s))
         blocks = ((block[:, None], card.sample_rate_hz) for block in stream)
         try:
             return self.model.explain(cast(AudioSource, blocks), start_s=start_s)
@@ -113,6 +121,18 @@ def surest(prediction: Prediction) -> float:
     windows = prediction.windows
     best = max(windows, key=lambda each: (each.scene == prediction.scene, each.probability))
     return best.start_s
+
+
+def address_of(request: Request) -> str:
+    """Who asks: an address, and of IPv6 the network, in which each has as many addresses as he likes."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 6 and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, IPV6_BITS), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 async def _left(request: Request) -> None:

@@ -20,7 +20,7 @@ Maker = Callable[..., Path]
 def test_clips_do_not_overlap_and_lose_at_most_a_short_rest(
     duration_s: float, window_s: float
 ) -> None:
-    clips = cut(duration_s, window_s)
+    clips = cut(0.0, duration_s, window_s)
     assert clips[0][0] == 0
     assert all(stop == start for (_, stop), (start, _) in pairwise(clips))
     assert all(0 < end - start <= window_s * (1 + 1e-9) for start, end in clips)
@@ -94,5 +94,5 @@ def test_a_damaged_file_is_named(tmp_path: Path, tone: Maker, name: str) -> None
     tone(tmp_path / "bus" / "a.wav")
     (tmp_path / "tram").mkdir()
     (tmp_path / "tram" / name).write_bytes(b"not media" * 99)
-    with pytest.raises(DataError, match=f"tram/{name}: cannot be decoded .*convert or remove it"):
+    with pytest.raises(DataError, match=f"tram/{name}: cannot be decoded .*convert or replace it"):
         read_folder(tmp_path)

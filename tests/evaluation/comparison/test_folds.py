@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.manifest import Clip, Manifest
@@ -76,10 +77,30 @@ def test_a_folder_is_cut_by_source_into_as_many_folds_as_its_poorest_label_has(
 
 def test_pictures_of_a_folder_are_learnt_from_and_never_answered(tmp_path: Path) -> None:
     data = recordings(tmp_path / "data", beach=2, street=2)
-    (data / "beach" / "sea.png").write_bytes(b"never opened")
+    Image.new("RGB", (16, 16)).save(data / "beach" / "sea.png")
+    (data / "beach" / "broken.wav").write_bytes(b"")
+    assert "broken.wav" in read_protocol("folder", data).folds[0].train.left_out
     for fold in read_protocol("folder", data).folds:
         assert "beach/sea.png" in {clip.id for clip in fold.train.clips}
         assert all(clip.audio_path for clip in fold.test.clips)
+
+
+def test_a_curated_set_is_cut_by_source_as_a_folder_is(tmp_path: Path) -> None:
+    clips = tuple(
+        Clip(id=f"{video}-{start}", source_id=f"video {video}", label="ab"[video % 2], split=split, end_s=8.0,
+             audio_path=f"shards/x.tar/{video}-{start}.flac", image_path=f"shards/x.tar/{video}-{start}.jpg")
+        for video, split in enumerate(("train", "test", "validation", "train", "train", "test"))
+        for start in (5, 13)
+    )  # fmt: skip
+    lost = Clip(id="lost", source_id="video 9", split="unused", status="dropped", reason="still")
+    Manifest("curated", tmp_path, (*clips, lost)).save(tmp_path / "manifest.parquet")
+    (tmp_path / "list.json").write_text('{"format": 1}')
+    protocol = read_protocol("folder", tmp_path)
+    assert (protocol.images, protocol.window_s) == ("curated", 8.0)
+    assert protocol.labels == ("a", "b")
+    assert len(protocol.folds) == 3
+    answered = sorted(clip.id for fold in protocol.folds for clip in fold.test.clips)
+    assert answered == sorted(clip.id for clip in clips)
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(
@@ -89,7 +110,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(
     with pytest.raises(DataError, match="'street' has 1 recording;"):
         read_protocol("folder", data)
     (data / "street" / "0.wav").rename(data / "street.wav")
-    (data / "street" / "a.png").write_bytes(b"")
+    Image.new("RGB", (16, 16)).save(data / "street" / "a.png")
     with pytest.raises(DataError, match="'street' has no recordings;"):
         read_protocol("folder", data)
     with pytest.raises(ConfigError, match="choose one of esc50, esc10, folder"):

@@ -8,6 +8,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import binom
 
+from avgan.cli import main
 from avgan.errors import DataError
 from avgan.evaluation.honesty.calibration import (
     Heard,
@@ -17,8 +18,12 @@ from avgan.evaluation.honesty.calibration import (
     fit_known,
     fit_temperature,
     probabilities,
+    shares_of,
+    shortcomings,
     threshold,
 )
+from avgan.runtime.bundle import open_bundle
+from avgan.runtime.unknown import STEADY, STRANGE, UNSURE
 
 NUM_LABELS = 6
 
@@ -220,3 +225,32 @@ def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(
 ) -> None:
     with pytest.raises(DataError, match="validation_fraction"):
         calibrate(tiny_run, tiny_videos)
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
+)  # fmt: skip
+def test_what_is_strange_is_told_from_few_clips_at_the_smallest_share_they_allow(
+    num_clips: int, strange: float, rng: np.random.Generator
+) -> None:
+    shares = shares_of(num_clips)
+    assert shares == {STEADY: 0.01, UNSURE: 0.01, STRANGE: pytest.approx(strange)}
+    values = rng.random(num_clips)
+    found = threshold(values, shares[STRANGE])
+    assert (found == -np.inf) if num_clips < 9 else (values < found).mean() <= shares[STRANGE]
+
+
+def test_a_bundle_says_what_it_cannot_tell(
+    watched_run: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(watched_run)
+    assert main(["export", run, "--data", str(tiny_videos), "-o", str(tmp_path / "small")]) == 0
+    said = capsys.readouterr().err
+    assert "calls no sound strange and calls no answer unsure; keep 99 aside" in said
+    assert main(["export", run, "-o", str(tmp_path / "plain")]) == 0
+    assert "it answers whatever it hears" in capsys.readouterr().err
+    fitted = open_bundle(tmp_path / "small").card.calibration
+    assert fitted is not None
+    some = {"num_clips": 20, "largest_distance": 0.5, "shares": shares_of(20)}
+    assert "refuses up to 5%" in shortcomings(fitted.model_copy(update=some))
+    assert shortcomings(fitted.model_copy(update={"num_clips": 99})) == ""

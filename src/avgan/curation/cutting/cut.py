@@ -22,17 +22,17 @@ from avgan.curation.cutting.bars import Bars, find_bars
 from avgan.curation.cutting.stereo import Sounds
 from avgan.curation.cutting.tracks import CutError, Track, open_track
 from avgan.curation.record import FRAME_WIDTH_PX, Cut
+from avgan.images import LAST_SHOWN_S
 
 CLIP_LENGTHS_S = (10.0, 5.0, 1.0)
 """Of the paper: 10 s for DCASE, 5 s for ESC-50, 1 s besides. Any other is cut as well."""
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
+SKIPPED = ", for nothing is cut from its first"
 NUM_GLIMPSES = 8
 GLIMPSE_WIDTH_PX = 160
 MAX_MISSING_S = 0.1
 """Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
-LAST_SHOWN_S = 1.0
-"""How long the last frame stays, where the video does not say it."""
 MAX_HOLE_S = 600.0
 """After so much without sound the time stamps are wrong, and nothing more is to be expected."""
 MAX_LOST_S = 2.0
@@ -92,18 +92,22 @@ def cut(
         lost_s = (said_s if end_s is None else min(said_s, end_s)) - begin_s - number * clip_s
         if not shown.seen_any:
             raise CutError(path, "no picture", "has a picture track without a picture")
-        if sounds.ended and not sounds.heard_any:
+        if sounds.ended and not sounds.heard_any and heard.end_s - zero_s > begin_s:
             raise CutError(path, "no sound", "has a sound track without sound")
-    _complain(path, num_clips, holes, lost_s - clip_s, clip_s)
+        skipped_s = begin_s - max(start_s, 0.0)
+    _complain(path, num_clips, holes, lost_s - clip_s, clip_s, skipped_s)
 
 
-def _complain(path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float) -> None:
+def _complain(
+    path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float, skipped_s: float
+) -> None:
     """Raise CutError where a video gave less than it promised."""
     if lost_s > MAX_LOST_S or holes:
         what = f"ends {lost_s:.0f} s early" if lost_s > MAX_LOST_S else "has gaps in its sound"
         raise CutError(path, "damaged", f"{what}; {num_clips} clips could be cut")
     if not num_clips:
-        raise CutError(path, "too short", f"is too short for a clip of {clip_s:g} s")
+        behind = f"{SKIPPED} {skipped_s:g} s" if skipped_s > 0 else ""
+        raise CutError(path, "too short", f"is too short for a clip of {clip_s:g} s{behind}")
 
 
 @dataclass(frozen=True, eq=False)

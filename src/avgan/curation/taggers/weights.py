@@ -36,7 +36,9 @@ def find_weights(named: Path, filename: str, address: str) -> Path:
     for folder in (named, named / "weights"):
         if (folder / filename).is_file():
             return folder / filename
-    raise DataError(f"{named}: no {filename} here; get it from {address}")
+    raise DataError(
+        f"{named}: no {filename} here; get it from {address}, or do without: --sounds none, --scenes none"
+    )
 
 
 def check_published(path: Path, known: tuple[Published, ...]) -> str:

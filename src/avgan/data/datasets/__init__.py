@@ -12,6 +12,7 @@ from avgan.data.datasets.esc50 import ESC50
 from avgan.data.datasets.folder import FOLDER, read_folder
 from avgan.data.datasets.miniplaces import MINIPLACES
 from avgan.data.datasets.photographs import PHOTOGRAPHS
+from avgan.data.datasets.places import PLACES
 from avgan.data.datasets.tau2019 import TAU2019
 from avgan.data.datasets.tau_av_2021 import TAU_AV_2021
 from avgan.data.manifest import Manifest
@@ -19,7 +20,7 @@ from avgan.errors import DataError
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
-    for dataset in (ESC50, TAU2019, TAU_AV_2021, MINIPLACES, PHOTOGRAPHS, CURATED, FOLDER)
+    for dataset in (ESC50, TAU2019, TAU_AV_2021, PLACES, MINIPLACES, PHOTOGRAPHS, CURATED, FOLDER)
 }
 
 __all__ = [

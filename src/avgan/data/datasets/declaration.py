@@ -63,6 +63,13 @@ class Dataset:
     """Where one would hear each label, for pairing with photographs; empty where labels are scenes, or unknown."""
 
     @property
+    def photographs_of_label(self) -> dict[str, tuple[str, ...]]:
+        """{label: the scenes of photographs that show it}. Raises DataError where the labels have none."""
+        return {
+            label: (scene, *self.places[label].also) for label, scene in self.scene_of_label.items()
+        }
+
+    @property
     def scene_of_label(self) -> dict[str, str]:
         """{label: scene of the photographs}. Raises DataError where the labels have none."""
         if not self.places:

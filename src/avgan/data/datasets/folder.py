@@ -4,39 +4,53 @@ Files in no label folder are unlabelled, where there is none: videos to learn to
 Recordings and videos are cut into clips that do not overlap; a video's clip carries the frame at
 its middle, so its sound and picture are synchronous. Pictures beside recordings are paired with
 them by label. A source is a file.
+
+Each file is heard through when the folder is read, so that whatever cannot be used is known before anything is
+trained: the manifest says it in one line, counted by reason.
 """
 
+import os
+from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-import av
-import soundfile
-
 from avgan.data.datasets.declaration import Dataset
-from avgan.data.excerpt import NO_PLAYLISTS
+from avgan.data.excerpt import KNOWN_FILES, extent_of
 from avgan.data.manifest import Clip, Manifest
-from avgan.errors import DataError
+from avgan.errors import AudioError, DataError, ImageError
+from avgan.images import LAST_SHOWN_S, read_image, shown
 from avgan.media.kinds import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from avgan.media.tracks import track_kinds
 
 RECORDINGS = SOUND_SUFFIXES
 VIDEOS = VIDEO_SUFFIXES | {".ts"}  # which in a folder of recordings is no program
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})
-_BY_SOUNDFILE = frozenset({
-    ".aif", ".aifc", ".aiff", ".au", ".bwf", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",
-    ".wav", ".wave",
-})  # fmt: skip
+
+Span = tuple[float, float]
+"""From when to when, in s on the file's clock."""
 
 WINDOW_S = 10.0
 MIN_REST_S = 1.0  # a shorter rest at the end of a file makes no clip, unless it is all there is
+
+MOST_MISSING_S = 0.1
+"""Of a clip's sound that may be missing, and is silence then: tracks seldom begin and end in the same moment."""
+
+NO_SOUND = "pictures without sound"
+NO_PICTURE = "sound without pictures"
+TOO_SHORT = "too short"
+UNREADABLE = "cannot be decoded"
 
 _LAYOUT = "make one folder for each label and put its recordings, videos or pictures into it"
 
 
 def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
-    """Return the clips of DIR/label/file, at most `window_s` long, sorted by path.
+    """Return the clips of DIR/label/file, at most `window_s` long, sorted by path; its `left_out` tells the rest.
 
     Raises:
-        DataError: no files, only one label, or a file that cannot be decoded.
+        DataError: no files, only one label, or a label of which no file can be used.
     """
     root = Path(root)
     if not root.is_dir():
@@ -49,8 +63,19 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
         raise DataError(
             f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell"
         )
-    clips = tuple(clip for path in paths for clip in _clips(path, root, window_s))
-    return Manifest(FOLDER.name, root, clips)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        content = dict(zip(paths, pool.map(_inspect, paths), strict=True))
+    clips = [clip for path in paths for clip in _clips(path, root, window_s, content[path])]
+    useful = {clip.label for clip in clips}
+    for path in paths:
+        if _label(path, root) not in useful:
+            reason, detail = content[path].left_out[0]
+            raise DataError(
+                f"{path}: {reason} ({detail}), and nothing else is left of "
+                f"{_label(path, root) or 'the folder'!r}; convert or replace it"
+            )
+    told = _tell({path.relative_to(root).as_posix(): content[path] for path in paths})
+    return Manifest(FOLDER.name, root, tuple(clips), left_out=told and f"{root}: left out: {told}")
 
 
 def _is_media(path: Path) -> bool:
@@ -77,62 +102,119 @@ def check_labels(manifest: Manifest) -> None:
         raise DataError(f"{manifest.root}: files without a label folder; {_LAYOUT}")
 
 
-def _clips(path: Path, root: Path, window_s: float) -> Iterator[Clip]:
+@dataclass(frozen=True)
+class _Content:
+    """What of a file can be used."""
+
+    stretches: tuple[Span, ...] = ()
+    """With all that it has tracks of; of a picture none."""
+    has_sound: bool = False
+    has_picture: bool = False
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Reasons, each with its details."""
+
+
+def _clips(path: Path, root: Path, window_s: float, content: _Content) -> Iterator[Clip]:
     relative = path.relative_to(root).as_posix()
     label = _label(path, root)
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in PICTURES and content.has_picture:
         yield Clip(id=relative, source_id=relative, label=label, image_path=relative)
-        return
-    duration_s, has_sound, has_picture = _inspect(path)
-    for start_s, end_s in cut(duration_s, window_s):
-        yield Clip(
-            id=f"{relative}@{start_s:g}",
-            source_id=relative,
-            label=label,
-            audio_path=relative if has_sound else "",
-            image_path=relative if has_picture else "",
-            start_s=start_s,
-            end_s=end_s,
-            frame_s=(start_s + end_s) / 2 if has_picture else None,
-        )
+    for stretch in content.stretches:
+        for start_s, end_s in cut(*stretch, window_s):
+            yield Clip(
+                id=f"{relative}@{start_s:g}",
+                source_id=relative,
+                label=label,
+                audio_path=relative if content.has_sound else "",
+                image_path=relative if content.has_picture else "",
+                start_s=start_s,
+                end_s=end_s,
+                frame_s=(start_s + end_s) / 2 if content.has_picture else None,
+            )
 
 
-def cut(duration_s: float, window_s: float) -> list[tuple[float, float]]:
-    """Return (start, end) in s of the clips of a file: non-overlapping, the last one may be short."""
-    count = int(duration_s // window_s)
-    if count == 0 or duration_s - count * window_s >= MIN_REST_S:
-        count += 1
-    return [(i * window_s, min((i + 1) * window_s, duration_s)) for i in range(count)]
+def _tell(content: dict[str, _Content]) -> str:
+    """What is left out, counted by reason, with the first of each."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, one in content.items():
+        for reason, detail in one.left_out:
+            found[reason].append(f"{name}: {detail}")
+    return "; ".join(
+        f"{reason}: {len(details)} ({details[0]}{', ...' if len(details) > 1 else ''})"
+        for reason, details in sorted(found.items())
+    )
 
 
-def _inspect(path: Path) -> tuple[float, bool, bool]:
-    """Duration in s, whether there is sound, whether there are frames; from the header alone."""
-    is_video = path.suffix.lower() in VIDEOS
+def _inspect(path: Path) -> _Content:
+    """Look through a file, once for as long as it stays the same."""
+    status = path.stat()
+    return _looked_through(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=KNOWN_FILES)
+def _looked_through(path: Path, num_bytes: int, changed_ns: int) -> _Content:
     try:
-        if path.suffix.lower() in _BY_SOUNDFILE:
-            return soundfile.info(path).duration, True, False
-        with path.open("rb") as file, av.open(file, mode="r", options=NO_PLAYLISTS) as container:
-            duration_s = (container.duration or 0) / av.time_base
-            if not is_video and container.streams.audio:
-                duration_s = _counted_s(container)
-            has_sound = bool(container.streams.audio)
-            has_picture = is_video and bool(container.streams.video)
-    except (soundfile.SoundFileError, av.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or error  # without number and path
-        raise DataError(f"{path}: cannot be decoded ({reason}); convert or remove it") from error
-    if duration_s <= 0 or not (has_sound or has_picture):
-        raise DataError(f"{path}: holds neither sound nor frames; convert or remove it")
-    return duration_s, has_sound, has_picture
+        if path.suffix.lower() in PICTURES:
+            read_image(path)
+            return _Content(has_picture=True)
+        kinds = track_kinds(path) if path.suffix.lower() in VIDEOS else {"audio"}
+        heard = _closed(extent_of(path).stretches) if "audio" in kinds else ()
+        seen = (shown(path),) if "video" in kinds else ()
+    except (AudioError, ImageError) as error:
+        detail = str(error).removeprefix(f"{path}: ").split(";")[0]
+        return _Content(left_out=((UNREADABLE, detail),))
+    if not (heard and seen):
+        stretches = _long_enough([*heard, *seen])
+        if not stretches:
+            return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
+        return _Content(stretches, bool(heard), bool(seen))
+    # The first picture is shown as long before its time as the last one stays.
+    first_s, last_s = seen[0][0] - LAST_SHOWN_S, seen[0][1] + LAST_SHOWN_S
+    both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in heard])
+    alone = ((NO_SOUND, seen), (NO_PICTURE, heard))
+    left_out = tuple(
+        (reason, f"{start_s:.1f} to {end_s:.1f} s")
+        for reason, whole in alone
+        for start_s, end_s in _missing(whole, both)
+    )
+    return _Content(both, bool(both), bool(both), left_out)
 
 
-def _counted_s(container: av.container.InputContainer) -> float:
-    """How long a recording is by its packets: what AAC, AMR or DTS say of themselves is a guess."""
-    ends = [
-        float((packet.pts + (packet.duration or 0)) * packet.time_base)
-        for packet in container.demux(container.streams.audio[0])
-        if packet.pts is not None and packet.time_base is not None
+def _closed(stretches: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The same with short holes closed, also that before the first."""
+    joined: list[Span] = []
+    for start_s, end_s in stretches:
+        last_s = joined[-1][1] if joined else 0.0
+        if start_s - last_s <= MOST_MISSING_S:
+            start_s = joined.pop()[0] if joined else 0.0
+        joined.append((start_s, end_s))
+    return tuple(joined)
+
+
+def _long_enough(stretches: list[Span]) -> tuple[Span, ...]:
+    """Without the rests that make no clip; where there is no more, all of it."""
+    long = tuple((a, b) for a, b in stretches if b - a >= MIN_REST_S)
+    return long or tuple((a, b) for a, b in stretches if a == 0 and b > 0)
+
+
+def _missing(whole: tuple[Span, ...], both: tuple[Span, ...]) -> Iterator[Span]:
+    """What lies in the one and not in the other, but for rests that make no clip."""
+    for start_s, end_s in whole:
+        at_s = start_s
+        for a, b in [*both, (end_s, end_s)]:
+            if min(a, end_s) - at_s >= MIN_REST_S:
+                yield at_s, min(a, end_s)
+            at_s = max(at_s, b)
+
+
+def cut(start_s: float, end_s: float, window_s: float) -> list[Span]:
+    """Return (start, end) in s of the clips of a stretch: non-overlapping, the last one may be short."""
+    count = int((end_s - start_s) // window_s)
+    if count == 0 or end_s - start_s - count * window_s >= MIN_REST_S:
+        count += 1
+    return [
+        (start_s + i * window_s, min(start_s + (i + 1) * window_s, end_s)) for i in range(count)
     ]
-    return max(ends, default=0.0)
 
 
 def _matches(root: Path) -> bool:

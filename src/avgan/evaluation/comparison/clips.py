@@ -93,7 +93,7 @@ class Pictures:
         if self._photographs is None:
             pairing = pair_within(sounds)
             return Pairs(pairing, ImageStore(replace(sounds, clips=pairing.images)))
-        scenes = DATASETS[sounds.name].scene_of_label
+        scenes = DATASETS[sounds.name].photographs_of_label
         heard = [clip for clip in sounds.clips if clip.audio_path]
         return Pairs(pair_by_label(heard, self._photographs.clips, scenes), self._store)
 

@@ -75,6 +75,8 @@ def compare(
     wanted = choose(methods, given)
     read = read_protocol(protocol, data)
     chosen = select_folds(read, tuple(folds))
+    if left_out := read.folds[0].train.left_out:
+        say(left_out)
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
     begins = None if parent is None else name_of_parent(parent)
@@ -151,6 +153,12 @@ def run_all(
     left = [(fold, name) for fold in folds for name in methods if not is_answered(name, fold, task)]
     if done := len(methods) * len(folds) - len(left):
         task.say(f"{done} of {len(methods) * len(folds)} fits are done already")
+    if left:
+        num_methods = len({name for _, name in left})
+        task.say(
+            f"{len(left)} fits to do: {num_methods} methods, {len(folds)} folds"
+            f"{estimate([name for _, name in left], task)}; --methods and --folds choose fewer"
+        )
     for number, (fold, name) in enumerate(left):
         if name in failed:
             continue

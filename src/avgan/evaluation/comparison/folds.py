@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
-from avgan.data.datasets import find
-from avgan.data.datasets.folder import check_labels
+from avgan.data.datasets import find, locate
+from avgan.data.datasets.curated import CURATED
+from avgan.data.datasets.folder import FOLDER, check_labels
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.splits import check_leakage, hold_out, split_by_source
 from avgan.errors import ConfigError, DataError
@@ -57,7 +58,7 @@ class Protocol:
     window_s: float
     """How much of each clip is heard."""
     images: str = "miniplaces"
-    """Data set of the pictures that sounds are paired with; `folder` where they lie beside the sounds."""
+    """Data set of the pictures that sounds are paired with; that of the sounds where they lie beside them."""
     human: float | None = None
     """Accuracy of people as published, in percent."""
     human_source: str = ""
@@ -149,13 +150,17 @@ def whole(sounds: Manifest) -> Manifest:
 
 
 def folder(data: Path) -> Protocol:
-    """A folder for each label, cut by source into five folds, or fewer where a label has fewer sources.
+    """A folder for each label, or what `avgan curate` made, cut by source into five folds, or as many as there can be.
 
     Pictures without sound are never answered and stand in every training side. Raises DataError for a label that has
     one source only.
     """
-    everything = find(data, "folder", window_s=FOLDER_WINDOW_S)
+    declared = CURATED if CURATED.matches(locate(data, CURATED.name)) else FOLDER
+    everything = find(data, declared.name, window_s=FOLDER_WINDOW_S)
     check_labels(everything)
+    everything = everything.select(lambda clip: bool(clip.label))
+    # A folder is cut for us; a clip of a curated set is heard in full.
+    lengths_s = [clip.end_s - clip.start_s for clip in everything.clips if clip.end_s is not None]
     sounds = everything.select(lambda clip: bool(clip.audio_path))
     pictures = tuple(clip for clip in everything.clips if not clip.audio_path)
     names = tuple(str(number + 1) for number in range(fewest_sources(everything)))
@@ -169,8 +174,8 @@ def folder(data: Path) -> Protocol:
         name="folder",
         title=f"{len(names)} folds by source, made by avgan",
         folds=folds,
-        window_s=FOLDER_WINDOW_S,
-        images="folder",
+        window_s=max(lengths_s) if declared is CURATED else FOLDER_WINDOW_S,
+        images=declared.name,
     )
 
 

@@ -34,6 +34,8 @@ BATCH = 32
 NUM_BINS = 10
 SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
+MOST_STRANGE = 0.1
+"""The largest share that may be refused as strange, where too few were kept aside for a smaller one."""
 STEADIEST_DB = 1.0
 """A sound that changes more is not called steady, however much recordings kept aside change."""
 NUM_DIRECTIONS = 200
@@ -144,7 +146,8 @@ def fit(
     rows = np.arange(len(places))
     changes = np.concatenate((aside.change_db, taught_change_db))
     steady = threshold(changes, SHARES[STEADY])
-    strange = -threshold(-known.distance(aside.heard), SHARES[STRANGE])
+    shares = shares_of(len(rows))
+    strange = -threshold(-known.distance(aside.heard), shares[STRANGE])
     unsure = threshold(after.max(1), SHARES[UNSURE])
     true = (after @ membership)[rows, places]
     return Calibration(
@@ -157,13 +160,50 @@ def fit(
         ),
         error_before=errors[0],
         error_after=errors[1],
-        shares=SHARES,
+        shares=shares,
         least_change_db=float(np.clip(steady, 0, STEADIEST_DB)),
         least_probability=float(max(unsure, 0.0)),
         largest_distance=float(strange) if np.isfinite(strange) else None,
         needed=tuple(
             float(max(threshold(true, 1 - percent / 100), 0.0)) for percent in range(1, 100)
         ),
+    )
+
+
+def shares_of(num_clips: int) -> dict[str, float]:
+    """The shares that so many recordings kept aside can tell of.
+
+    A share of 0.03 takes 33 of them. Of fewer, what is strange is told at the smallest share that they allow, up to
+    `MOST_STRANGE`: a bundle that answers everything is worse than one that refuses a few more.
+    """
+    smallest = 1 / (num_clips + 1)
+    strange = smallest if SHARES[STRANGE] < smallest <= MOST_STRANGE else SHARES[STRANGE]
+    return SHARES | {STRANGE: strange}
+
+
+def shortcomings(calibration: Calibration | None) -> str:
+    """What a bundle cannot tell of what it does not know, in one line; empty where it was fitted as it should be."""
+    if calibration is None:
+        return (
+            "it answers whatever it hears, also what it does not know: nothing was fitted for that; train with "
+            "recordings kept aside (data.validation_fraction) and export with --data"
+        )
+    num, needed = calibration.num_clips, math.ceil(1 / SHARES[UNSURE]) - 1
+    if num >= needed:
+        return ""
+    found = []
+    share = calibration.shares.get(STRANGE, 0.0)
+    if calibration.largest_distance is None:
+        found.append("calls no sound strange")
+    elif share > SHARES[STRANGE]:
+        found.append(
+            f"refuses up to {share:.0%} of what it should answer ({SHARES[STRANGE]:.0%} is meant)"
+        )
+    if calibration.least_probability == 0:
+        found.append("calls no answer unsure")
+    return (
+        f"fitted on {num} recordings kept aside, it {' and '.join(found)}; keep {needed} aside for both "
+        "(data.validation_fraction, or more recordings)"
     )
 
 
