@@ -126,6 +126,7 @@ def pictures_table(report: dict[str, Any]) -> str:
             f"| {k} of {report['retrieval']['num_photographs']} | {100 * at['share']:.1f} "
             f"| {100 * low:.1f} to {100 * high:.1f} | {100 * at['shuffled']:.1f} | {100 * at['chance']:.1f} |"
         )
+    lines += ["", second_eye_line(report.get("second_eye"))]
     low, high = report["agreement_interval_95"]
     lines += [
         "",
@@ -134,6 +135,23 @@ def pictures_table(report: dict[str, Any]) -> str:
         f"sounds shuffled {100 * report['shuffled']:.1f} %.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def second_eye_line(second: dict[str, Any] | None) -> str:
+    """What the second eye, on which no choice is made, sees of each exhibit."""
+    if second is None:
+        return "The second eye is not in this installation: `python recipes/eye.py --make second` makes it."
+    parts = []
+    for score in second["exhibits"].values():
+        seen = ""
+        if score["agreement"] is not None:
+            low, high = score["agreement_interval_95"]
+            seen = f"{100 * score['agreement']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
+        parts.append(f"{score['name']} {seen}KID {score['kid']:.2f}, FID {score['fid']:.1f}")
+    sha256 = second["eye"]["sha256"][:12]
+    return (
+        f"A second eye of another make (sha256 `{sha256}`) sees the scene in: {'; '.join(parts)}."
+    )
 
 
 def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str:

@@ -19,6 +19,7 @@ import onnxruntime
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import cut
+from avgan.runtime.noise import noise_of
 from avgan.runtime.soundness import check_graph
 
 WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
@@ -28,6 +29,7 @@ WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
     "heard",
     "features",
 )
+NOISE = "noise"
 PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
 
@@ -105,9 +107,16 @@ class Network:
         found = self._answering.run(list(self._answered), {HEARD: _single(heard)})
         return Answers(found[0], found[1], found[2] if len(found) > 2 else None)
 
-    def draw(self, codes: np.ndarray) -> np.ndarray:
-        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""
-        (pictures,) = self._drawing.run([PICTURE], {CODES: np.ascontiguousarray(codes, np.int64)})
+    def draw(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
+        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
+
+        A model whose pictures take no noise draws the same for all seeds.
+        """
+        inputs = {CODES: np.ascontiguousarray(codes, np.int64)}
+        size = self._bundle.card.noise_size
+        if size is not None:
+            inputs[NOISE] = np.repeat(noise_of(seed, size)[None], len(codes), 0)
+        (pictures,) = self._drawing.run([PICTURE], inputs)
         rounded: np.ndarray = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
         return rounded.transpose(0, 2, 3, 1)
 
@@ -134,7 +143,8 @@ class Network:
 
     @cached_property
     def _drawing(self) -> onnxruntime.InferenceSession:
-        return self.part((CODES,), (PICTURE,))
+        takes_noise = self._bundle.card.noise_size is not None
+        return self.part((CODES, NOISE) if takes_noise else (CODES,), (PICTURE,))
 
 
 def num_cores() -> int:

@@ -26,6 +26,7 @@ from avgan.runtime.network import (
     FEATURES,
     HEARD,
     LOG_MEL,
+    NOISE,
     PICTURE,
     PROBABILITIES,
     STEPS,
@@ -153,9 +154,10 @@ def _run(bundle: Bundle) -> None:
     card = bundle.card
     Doubt(bundle)
     network = Network(bundle, num_threads=1)
+    inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
     named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
     for name in named + ((TAGS,) if card.tags else ()):
-        network.cut((WAVEFORM,), (name,))
+        network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
     batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
     probabilities, codes, tags = network.answer(

@@ -226,6 +226,9 @@ def test_the_table_holds_every_exhibit_and_every_k(
     assert "| 10 of 30 |" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6, 10}
+    assert "second eye is not in this installation" in table
+    second = score_exhibits(hang(networks, gallery, images, None), EYE)
+    assert "A second eye of another make" in pictures_table(report | {"second_eye": second})
 
 
 def test_the_whole_protocol_writes_what_it_says(

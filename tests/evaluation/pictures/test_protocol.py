@@ -1,5 +1,6 @@
 """The judge of imagined pictures, and the score with its shuffled control."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from avgan import checkpoint
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation.evaluate import evaluate
+from avgan.evaluation.pictures.imagined import imagine
 from avgan.evaluation.pictures.judge import Judge, train_judge
 from avgan.evaluation.pictures.protocol import (
     Gallery,
@@ -107,6 +109,26 @@ def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(
     for row, clip in enumerate(kept.clips.clips):
         assert ESC50_SCENE[clip.label].scene == kept.scenes[row]
         torch.testing.assert_close(kept.features[row], gallery.features[int(clip.id)])
+
+
+def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_draw(
+    tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
+) -> None:
+    """The gallery holds what the sampler makes of each recording, with noise by the recording's id."""
+    changes = {"data.validation_fraction": "0.5"}
+    run = train(tiny_sampled("flow", changes), data=tiny_videos, out=tmp_path / "run")
+    networks, described = checkpoint.load_networks(run)
+    gallery = imagine_held_out(networks, described, tiny_videos)
+    again = imagine_held_out(networks, described, tiny_videos)
+    assert torch.equal(gallery.features, again.features)
+    assert networks.sampler is not None
+    imagined = imagine(networks, described, gallery.clips)
+    assert not torch.allclose(gallery.features, imagined)
+    seed = zlib.crc32(gallery.clips.clips[1].id.encode())
+    with torch.no_grad():
+        picture = networks.draw(imagined[1:2], networks.noise(seed))
+        shown = networks.vqvae.draw(gallery.features[1:2])
+    torch.testing.assert_close(shown, picture, atol=1e-4, rtol=0)
 
 
 def test_a_judge_is_trained_on_one_side_and_measured_on_the_other() -> None:

@@ -5,7 +5,7 @@ pictures imagined from another scene's recording (what a generator that ignores 
 
 The scenes are those of the pictures at hand, learnt from and kept aside; recordings of others are left out and counted.
 
-Two see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
+Three see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
 pixels and is always the same. Retrieval asks neither.
 
 Shapes: M recordings, D code dimension, S scenes, P photographs.
@@ -37,7 +37,7 @@ from avgan.evaluation.pictures.exhibits import (
     score_exhibit,
 )
 from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
-from avgan.evaluation.pictures.eye import TrainedEye, load_eye
+from avgan.evaluation.pictures.eye import TrainedEye, load_eye, load_second_eye
 from avgan.evaluation.pictures.figures import draw_figure8
 from avgan.evaluation.pictures.imagined import imagine, sample
 from avgan.evaluation.pictures.judge import Judge, code_side, ranks, train_judge
@@ -112,6 +112,8 @@ def evaluate_pictures(
     report["retrieval"] = score_retrieval(networks, gallery, held_out, scenes)
     exhibits = hang(networks, gallery, kept, theirs)
     report |= score_exhibits(exhibits, load_eye())
+    second = load_second_eye()
+    report["second_eye"] = None if second is None else score_exhibits(exhibits, second)
     report |= {
         "protocol": "pictures",
         "preset": trained.config.preset,
