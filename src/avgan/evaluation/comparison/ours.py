@@ -40,6 +40,7 @@ PRESETS = {
     "avgan-transfer": "transfer",
     "avgan-compact": "compact",
     "avgan-paper": "paper_esc50",
+    "avgan-places": "places",
 }
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
@@ -57,6 +58,23 @@ CARDS = {
         follows=(PARTS,),
         differs=(
             "mn04 embeds in place of the paper's trunk; its head and the classifier learn together at the end",
+            PICTURES,
+        ),
+    ),
+    "avgan-places": Card(
+        name="avgan-places",
+        title="AVGAN, preset places",
+        source=SOURCE,
+        pretrained_on="AudioSet (EfficientAT mn04)",
+        # its teacher was chosen by probes on these very folds
+        chosen_on={
+            "places": ("1", "2", "3", "4", "5"),
+            "places_collections": ("1", "2", "3", "4", "5"),
+            "places_worlds": ("places", "places_more", "tut2017"),
+        },
+        follows=(PARTS,),
+        differs=(
+            "mn04 embeds in place of the paper's trunk; head and classifier are taught by a logistic regression",
             PICTURES,
         ),
     ),
