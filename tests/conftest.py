@@ -278,6 +278,16 @@ def toy_places(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def walk_samples() -> np.ndarray:
+    """(L,) at 16 kHz, for `toy_places`: 4 s of a loud rumble (a road with traffic), 4 s of a faint one (some place
+    outdoors), 4 s of a hiss (a beach, a dog)."""
+    times_s = np.arange(64_000) / 16_000
+    rumble = np.sin(2 * np.pi * 100 * times_s)
+    hiss = 0.2 * np.random.default_rng(0).standard_normal(64_000)
+    return np.concatenate((0.2 * rumble, 0.05 * rumble, hiss)).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
 def toy_sounds(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy as a model of sounds that knows no places."""
     import json

@@ -203,8 +203,8 @@ class Tally:
         return tree.say_group(labels, group)
 
     def _certainty(self, said: Said) -> float:
-        """How sure the model was while it gave the recording's answer; where no window gave it, on the whole."""
-        time = self._times.get(said.name)
+        """How sure the model was while it gave the answer; of a group, or of what no window gave, on the whole."""
+        time = None if said.within else self._times.get(said.name)
         return time.certainty / time.lasted_s if time else said.probability
 
     def _all_sounds(self, labels: np.ndarray) -> dict[str, float]:

@@ -17,9 +17,11 @@ from avgan.evaluation.honesty.calibration import (
     expected_error,
     fit_known,
     fit_temperature,
+    least_sure,
     probabilities,
     shares_of,
     shortcomings,
+    sure_enough,
     threshold,
 )
 from avgan.runtime.bundle import open_bundle
@@ -281,3 +283,24 @@ def test_a_bundle_says_what_it_cannot_tell(
     some = {"num_sources": 20, "largest_distance": 0.5, "shares": shares_of(20)}
     assert "refuses up to 5%" in shortcomings(fitted.model_copy(update=some))
     assert shortcomings(fitted.model_copy(update={"num_sources": 99})) == ""
+
+
+def test_a_scene_is_answered_where_enough_of_such_answers_are_right() -> None:
+    surest = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    right = np.array([True, True, False, True, False])
+    each = np.arange(5)
+    assert least_sure(surest, right, each, 0.75) == 0.6
+    assert least_sure(surest, right, each, 0.6) == 0.5
+    assert least_sure(surest, right, each, 0.9) == 0.8
+    assert least_sure(surest, ~right, each, 0.9) == 1.0
+    # the first two clips are of one source and count once
+    assert least_sure(surest, right, np.array([0, 0, 1, 2, 3]), 0.7) == 0.8
+
+
+def test_what_is_not_sure_of_a_scene_may_be_sure_of_its_group() -> None:
+    groups = ["indoor", "outdoor", "outdoor"]
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.4, 0.3, 0.3]])
+    least, of_group = sure_enough(probabilities, np.array([0, 2, 2, 0]), np.arange(4), groups)
+    assert (least, of_group) == (0.9, 0.9)  # of the last, the group is outdoor as well, and wrong
+    least, of_group = sure_enough(probabilities, np.array([0, 1, 1, 0]), np.arange(4), groups)
+    assert (least, of_group) == (0.4, 0.0)

@@ -29,6 +29,7 @@ from avgan.networks.generator import NUM_BANDS
 from avgan.runtime.bundle import Calibration, CalibrationError
 from avgan.runtime.steadiness import band_levels, change_db
 from avgan.runtime.unknown import STEADY, STRANGE, UNSURE, Known, to_unit
+from avgan.scenes import groups_of
 from avgan.training.data import read_sounds
 
 BATCH = 32
@@ -37,6 +38,9 @@ SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
 MOST_STRANGE = 0.1
 """The largest share that may be refused as strange, where too few were kept aside for a smaller one."""
+SURE_LABEL, SURE_GROUP = 2 / 3, 0.8
+"""Of the answers that name a scene two in three should be right, of those that name its group alone four in five: a
+third of wrong scenes is what a group of three makes tolerable."""
 STEADIEST_DB = 1.0
 """A sound that changes more is not called steady, however much recordings kept aside change."""
 NUM_DIRECTIONS = 200
@@ -149,6 +153,9 @@ def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Cal
     shares = shares_of(len(set(sources.tolist())))
     strange = -threshold(-known.distance(aside.heard), sources, shares[STRANGE])
     unsure = threshold(after.max(1), sources, SHARES[UNSURE])
+    unsure_of_group = 0.0
+    if groups := groups_of(described.labels):
+        unsure, unsure_of_group = sure_enough(after, aside.targets, sources, list(groups.values()))
     true = (after @ membership)[rows, places]
     return Calibration(
         num_clips=len(rows),
@@ -163,12 +170,45 @@ def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Cal
         shares=shares,
         least_change_db=float(np.clip(steady, 0, STEADIEST_DB)),
         least_probability=float(max(unsure, 0.0)),
+        least_group_probability=unsure_of_group,
         largest_distance=float(strange) if np.isfinite(strange) else None,
         needed=tuple(
             float(max(threshold(true, sources, 1 - percent / 100), 0.0))
             for percent in range(1, 100)
         ),
     )
+
+
+def sure_enough(
+    probabilities: np.ndarray, targets: np.ndarray, sources: np.ndarray, groups: list[str]
+) -> tuple[float, float]:
+    """From which probability (M, N) on a label is answered, and from which the group (N,) of one that is not.
+
+    Labels of a tree need not be refused where they are unsure: the group stands in for them.
+    """
+    surest = probabilities.max(1)
+    least = least_sure(surest, probabilities.argmax(1) == targets, sources, SURE_LABEL)
+    names = sorted(set(groups))
+    of_label = np.array([names.index(group) for group in groups])
+    in_groups = probabilities @ np.eye(len(names))[of_label]
+    right = in_groups.argmax(1) == of_label[targets]
+    rest = surest < least
+    if not rest.any():
+        return least, 0.0
+    return least, least_sure(in_groups.max(1)[rest], right[rest], sources[rest], SURE_GROUP)
+
+
+def least_sure(surest: np.ndarray, right: np.ndarray, sources: np.ndarray, share: float) -> float:
+    """The smallest probability (M,) of which it holds that of all answers as sure or surer `share` are right.
+
+    Each source counts once. Where not even the surest are, 1: nothing is answered.
+    """
+    _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(-surest, kind="stable")
+    weights = 1 / sizes[source[order]]
+    shares = np.cumsum(weights * right[order]) / np.cumsum(weights)
+    fitting = np.flatnonzero(shares >= share)
+    return float(surest[order][fitting[-1]]) if len(fitting) else 1.0
 
 
 def shares_of(num_sources: int) -> dict[str, float]:
