@@ -27,6 +27,7 @@ from avgan.errors import ConfigError, DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import Answers, Settings
+from avgan.evaluation.comparison.clips import Sounds
 from avgan.evaluation.comparison.compare import run_all, task_of
 from avgan.evaluation.comparison.methods import Entry, Task, stored_answers
 from avgan.evaluation.comparison.outcome import Outcome
@@ -75,8 +76,9 @@ def evaluate(
     scoring = Scoring(run, described, protocol_for(described, protocol, data), out)
     settings = Settings(protocol=protocol, seed=described.config.loop.seed, budget_s=None)
     task = task_of(scoring.protocol, settings, data=data, out=out)
-    if len(scoring.protocol.folds) > 1:
-        task = replace(task, say=say)
+    sounds = Sounds.of(scoring.protocol, cache_bytes=0)  # each is heard once
+    trains = len(scoring.protocol.folds) > 1
+    task = replace(task, sounds=sounds, say=say if trains else task.say)
     run_all([scoring.entry], scoring.protocol.folds, task)
     return scoring.report(task)
 
