@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 
 from avgan.config import override
+from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.honesty.calibration import calibrate
 from avgan.evaluation.honesty.refusals import IN_DOMAIN, measure
-from avgan.evaluation.protocols import evaluate
 from avgan.export import export_bundle
 from avgan.files import write_whole
 from avgan.presets import preset

@@ -321,6 +321,41 @@ def run(toy_bundle: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedP
 
 
 @pytest.fixture(scope="session")
+def noisy_bundle(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy bundle with pictures that take noise: the mean of four numbers is added to the brightness."""
+    import hashlib
+    import json
+
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(toy_bundle / "model.onnx")
+    graph = model.graph
+    (last,) = [node for node in graph.node if "picture" in node.output]
+    last.input[0] = "noisy_pixel"
+    graph.node.remove(last)
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["noise", "time"], ["noise_mean"], keepdims=1),
+            helper.make_node("Unsqueeze", ["noise_mean", "inner_axes"], ["noise_pixel"]),
+            helper.make_node("Add", ["pixel", "noise_pixel"], ["noisy_pixel"]),
+            last,
+        ]
+    )
+    graph.input.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["B", 4]))
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    card = json.loads((toy_bundle / "card.json").read_text())
+    card |= {"format": 3, "name": "noisy", "noise_size": 4}
+    card["sha256"] = {"model.onnx": hashlib.sha256(content).hexdigest()}
+    folder = tmp_path_factory.mktemp("bundle") / "noisy"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of one's own: eight videos of 1 s under four labels, each with its own picture and tone.
 

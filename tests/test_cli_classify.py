@@ -141,6 +141,38 @@ def test_formats_and_outputs(run: Run, tone_wav: Path, tmp_path: Path) -> None:
     assert "tone.wav" in (tmp_path / "new" / "page.html").read_text()
 
 
+def test_several_pictures_of_one_recording(
+    run: Run, tone_wav: Path, tmp_path: Path, noisy_bundle: Path
+) -> None:
+    named = ["--model", noisy_bundle]
+
+    def drawn(folder: str) -> list[bytes]:
+        return [path.read_bytes() for path in sorted((tmp_path / folder).glob("*.png"))]
+
+    four = run("classify", tone_wav, "--images", "four", "--pictures", "4", *named)
+    assert four.returncode == 0, four.stderr
+    names = sorted(path.name for path in (tmp_path / "four").iterdir())
+    assert names == ["tone (2).png", "tone (3).png", "tone (4).png", "tone.png"]
+    assert len(set(drawn("four"))) == 4
+    run("classify", tone_wav, "--images", "again", *named)
+    assert (tmp_path / "again" / "tone.png").read_bytes() == (
+        tmp_path / "four" / "tone.png"
+    ).read_bytes()
+    run("classify", tone_wav, "--images", "seeded", "--seed", "3", *named)
+    assert drawn("seeded") != drawn("again")
+    imagined = run("imagine", tone_wav, "-o", "one.png", "--seed", "3", *named)
+    assert imagined.returncode == 0, imagined.stderr
+    assert read_image(tmp_path / "one.png").shape == (3, 128, 128)
+    for options, said in (
+        (["--pictures", "2", *named], "needs a folder"),
+        (["--images", "x", "--pictures", "2"], "draws one picture of a sound"),
+        (["--seed", "2"], "draws one picture of a sound"),
+    ):
+        refused = run("classify", tone_wav, *options, model="--model" not in options)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+
+
 def test_standard_input(run: Run, tone_wav: Path, tmp_path: Path) -> None:
     content = tone_wav.read_bytes()
     piped = run(

@@ -14,7 +14,7 @@ import torch
 
 from avgan import checkpoint, export, runtime
 from avgan.checkpoint import Checkpoint, Origin
-from avgan.config import STAGES, Recipe, override
+from avgan.config import Recipe, override
 from avgan.data.datasets import declaration
 from avgan.errors import CheckpointError
 from avgan.export import SMALLEST_HALVED, export_bundle
@@ -43,13 +43,13 @@ def finished_run(
     scene_of_label: dict[str, str] | None = SCENES,
 ) -> Path:
     """A run folder as training leaves it, with weights that are random but not degenerate."""
-    networks = AVGAN([recipe.run(kind) for kind in STAGES], len(LABELS))
+    networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], len(LABELS))
     with torch.no_grad():
         networks.eval()
         for parameter in networks.generator.head.parameters():
             parameter.mul_(3.0)  # else all features are near zero and every code the same
     described = Checkpoint(
-        tuple(Origin(recipe.run(kind), {"sounds": "esc50 abc"}) for kind in STAGES),
+        tuple(Origin(recipe.run(kind), {"sounds": "esc50 abc"}) for kind in recipe.kinds),
         labels=LABELS,
         scene_of_label=scene_of_label,
         step=5,
@@ -146,7 +146,7 @@ def test_the_bundle_answers_as_torch_at_sizes_it_was_not_traced_with(
 def test_folding_batch_norms_changes_no_answer(tiny_config: Callable[..., Any]) -> None:
     torch.manual_seed(0)
     config = tiny_config({"classifier.network.kind": "conv8"})
-    networks = AVGAN([config.run(kind) for kind in STAGES], 3)
+    networks = AVGAN([config.run(kind) for kind in config.kinds], 3)
     waveform = 0.1 * torch.randn(8, 16_000)
     networks.train()
     with torch.no_grad():
@@ -209,7 +209,7 @@ def test_the_card_says_all_a_reader_needs(exported: tuple[Path, Path]) -> None:
     described = checkpoint.describe(run)
     assert card["trained"]["recipe"]["classifier"] == described.classifier.model_dump(mode="json")
     assert card["trained"]["front_end"] == described.front_end.model_dump(mode="json")
-    assert set(card["trained"]["provenance"]) == set(STAGES)
+    assert set(card["trained"]["provenance"]) == {"vqvae", "imagination", "classifier"}
     digest = hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
     assert card["sha256"] == {"model.onnx": digest}
 
@@ -314,3 +314,42 @@ def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) 
     sounds = replace(described, scene_of_label=SCENES)
     card = export.make_card(sounds, "own", True, {}, {})
     assert (card["label_kind"], card["scene_of_label"]) == ("sound", None)
+
+
+@pytest.fixture(scope="module", params=["flow", "gan"])
+def sampled(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_sampled: Callable[..., Any],
+) -> tuple[Path, Path]:
+    """(run, bundle) of a model with a sampler of each kind."""
+    folder = tmp_path_factory.mktemp("sampled")
+    names = {"data.sounds": "esc50", "data.images": "miniplaces"}
+    run = finished_run(folder / "run", tiny_sampled(request.param, names))
+    return run, export_bundle(run, folder / "bundle", name="small")
+
+
+def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> None:
+    """Codes and seed determine the picture, as in torch; the label and the codes depend on no seed."""
+    run, bundle = sampled
+    card = json.loads((bundle / "card.json").read_text())
+    networks = rounded(run)
+    assert networks.sampler is not None
+    assert (card["format"], card["noise_size"]) == (3, networks.sampler.noise_size)
+    model = runtime.load(bundle)
+    times = np.arange(16_000) / 16_000
+    waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
+    probabilities, codes = model.network.answer(model.network.hear(waveform[None]))
+    with torch.no_grad():
+        expected = networks(torch.from_numpy(waveform)[None])
+    np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)
+    for seed in (0, 7):
+        drawn = model.network.draw(codes, seed=seed)
+        assert np.array_equal(model.network.draw(codes, seed=seed), drawn)
+        with torch.no_grad():
+            image = networks.draw_codes(torch.from_numpy(codes), networks.noise(seed))
+        wanted = (image[0] * 255).round().permute(1, 2, 0).numpy()
+        assert (np.abs(drawn[0] - wanted) > 1).mean() < 0.02
+    assert not np.array_equal(model.network.draw(codes, seed=0), model.network.draw(codes, seed=7))
+    both = model.network.draw(np.concatenate((codes, codes)), seed=7)
+    assert np.array_equal(both[0], both[1]), "windows of a recording share their noise"

@@ -10,6 +10,7 @@ Shapes: B batch, L samples, N labels.
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ from avgan.training.recipe import recipe_of
 
 OPSET = 20
 TOLERANCE = 1e-4
+DIFFERING_PIXELS = 0.02
+"""Share of a sampler's pixels that may differ: a code that falls the other way changes those that its block sees."""
 SMALLEST_HALVED = 1_024
 """Tensors with fewer numbers stay in single precision: biases cost nothing."""
 
@@ -54,31 +57,54 @@ TAG_THRESHOLD = 0.2
 64 % of the words are that of the label; with 0.1 it is 73, 4 and 52 %, with 0.3 62, 20 and 71 %."""
 INNER = ("log_mel", "heard", "features")
 """Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
+STEPS = "steps"
+"""One more, of trunks that go step by step."""
+WAVEFORM, NOISE = "waveform", "noise"
+"""Inputs; noise only where there is a sampler."""
 
 
 class Shipped(nn.Module):
-    """waveform (B, L) -> probabilities (B, N), codes (B, 16, 16), picture (B, 3, 128, 128), tags (B, M), and INNER.
+    """waveform (B, L), noise (B, Z) where there is a sampler -> probabilities (B, N), codes (B, 16, 16), picture
+    (B, 3, 128, 128), tags (B, M), and INNER.
 
-    `outputs` names those that there are: no tags where the trunk was taught none, nor where they are not asked for.
+
+    `outputs` names those that there are: no tags where the trunk was taught none, nor where they are not asked for;
+    `inner` the tensors inside, with the steps of a trunk that goes by `step_frames`.
     """
 
-    def __init__(self, networks: AVGAN, temperature: float = 1.0, *, tags: bool = True) -> None:
+    def __init__(
+        self,
+        networks: AVGAN,
+        temperature: float = 1.0,
+        *,
+        tags: bool = True,
+        step_frames: int | None = None,
+    ) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
         trunk = networks.generator.trunk
         self.teller = trunk if tags and isinstance(trunk, MN04) else None
         self.outputs = (*OUTPUTS, TAGS) if self.teller is not None else OUTPUTS
+        self.step_frames = step_frames
+        self.inner = (*INNER, STEPS) if step_frames else INNER
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
-        networks = self.networks
+    @property
+    def noise_size(self) -> int | None:
+        """Z, or None where the picture takes no noise."""
+        sampler = self.networks.sampler
+        return None if sampler is None else sampler.noise_size
+
+    def forward(self, waveform: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
+        generator, networks = self.networks.generator, self.networks
         log_mel = networks.log_mel(waveform)
-        heard = networks.generator.embed(log_mel)
-        imagined = networks.imagine(heard)
+        steps = [generator.steps(log_mel, self.step_frames)] if self.step_frames else []
+        heard = generator.summarize(*steps) if steps else generator.embed(log_mel)
+        imagined = networks.imagine(heard, noise)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
         tags = () if self.teller is None else (self.teller.tag(heard).sigmoid(),)
         answers = (probabilities, imagined.codes, imagined.image, *tags)
-        return *answers, log_mel, heard, imagined.features
+        return *answers, log_mel, heard, imagined.features, *steps
 
 
 def export_bundle(
@@ -110,7 +136,8 @@ def export_bundle(
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0
     of_scenes = described.scene_of_label is None  # labels that are sounds need no tags beside them
-    shipped = Shipped(networks, temperature, tags=of_scenes).eval()
+    step_frames = described.imagination.trunk.step_frames
+    shipped = Shipped(networks, temperature, tags=of_scenes, step_frames=step_frames).eval()
     fixed_length = described.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
@@ -122,6 +149,9 @@ def export_bundle(
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
         if shipped.teller is not None:
             card["tags"] = {"names": list(tag_names()), "thresholds": [TAG_THRESHOLD]}
+        if shipped.noise_size is not None:
+            # readers of format 2 would give the graph a waveform alone
+            card |= {"format": 3, "noise_size": shipped.noise_size}
         card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
@@ -196,6 +226,9 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
     shape: dict[int, Any] = {0: batch}
     if not fixed_length:
         shape[1] = torch.export.Dim("samples", min=16_000, max=16_000 * 60)
+    inputs, shapes = {WAVEFORM: 0.1 * torch.randn(3, length)}, {WAVEFORM: shape}
+    if shipped.noise_size is not None:
+        inputs[NOISE], shapes[NOISE] = torch.randn(3, shipped.noise_size), {0: batch}
     # the exporter names every operator of torchvision, which no network here uses and nobody needs to install
     for talkative in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
@@ -203,26 +236,26 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             shipped,
-            (0.1 * torch.randn(3, length),),
-            input_names=["waveform"],
-            output_names=[*shipped.outputs, *INNER],
-            dynamic_shapes={"waveform": shape},
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[*shipped.outputs, *shipped.inner],
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
-    hide_inner_outputs(model)
+    hide_inner_outputs(model, shipped.inner)
     halve_initializers(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 
-def hide_inner_outputs(model: Any) -> None:
-    """Make INNER ordinary tensors again: named and described, but not answered with."""
+def hide_inner_outputs(model: Any, inner: tuple[str, ...]) -> None:
+    """Make inner tensors ordinary ones again: named and described, but not answered with."""
     outputs = {value.name: value for value in model.graph.output}
-    for name in INNER:
+    for name in inner:
         described = [value for value in model.graph.value_info if value.name == name]
         model.graph.value_info.extend([] if described else [outputs[name]])
         model.graph.output.remove(outputs[name])
@@ -253,7 +286,8 @@ def check_parity(
     """Largest difference from torch for each output, over several batch sizes and lengths, none of them the traced.
 
     Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
-    is compared where all codes agree. Raises RuntimeError above the tolerance.
+    is compared where all codes agree; a sampler chooses codes once more, so of its pictures the share of pixels that
+    differ is counted as that of codes. Raises RuntimeError above the tolerance.
     """
     lengths = (length,) if fixed_length else (length, length + length // 2, 2 * length + 123)
     worst: dict[str, float] = {}
@@ -262,19 +296,25 @@ def check_parity(
     rng = np.random.default_rng(0)
     for num_samples in lengths:
         for batch in (1, 2, 5):
-            waveform = test_signals(batch, num_samples, rng)
+            inputs = {WAVEFORM: test_signals(batch, num_samples, rng)}
+            if shipped.noise_size is not None:
+                size = (batch, shipped.noise_size)
+                inputs[NOISE] = rng.standard_normal(size, dtype=np.float32)
             with torch.no_grad():
-                parts = shipped(torch.from_numpy(waveform))[: len(outputs)]
+                tensors = [torch.from_numpy(array) for array in inputs.values()]
+                parts = shipped(*tensors)[: len(outputs)]
             expected = dict(zip(outputs, (part.numpy() for part in parts), strict=True))
-            run = session.run(list(outputs), {"waveform": waveform})
-            found = dict(zip(outputs, run, strict=True))
+            found = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
             agree = (found["codes"] == expected["codes"]).all((1, 2))
-            pictures = np.abs(found["picture"] - expected["picture"])
+            apart = np.abs(found["picture"] - expected["picture"])[agree]
             differences = {
                 "probabilities": np.abs(found["probabilities"] - expected["probabilities"]).max(),
-                "picture": pictures[agree].max(initial=0.0),
+                "picture": apart.max(initial=0.0),
                 "codes_differing": (found["codes"] != expected["codes"]).mean(),
             }
+            if shipped.noise_size is not None:
+                differing = float((apart > TOLERANCE).mean()) if apart.size else 0.0
+                differences["picture"] = 0.0 if differing <= DIFFERING_PIXELS else differing
             if TAGS in outputs:
                 differences[TAGS] = np.abs(found[TAGS] - expected[TAGS]).max()
             worst = {
@@ -315,7 +355,7 @@ def make_card(
         "sample_rate_hz": described.front_end.sample_rate_hz,
         "window_s": described.window_s,
         "fixed_length": fixed_length,
-        "patch": describe_patch(trunk),
+        "steps": describe_steps(trunk, described.window_s),
         "short_clip_fill": "repeat",
         "measured": measured,
         "parity": parity,
@@ -334,11 +374,13 @@ def make_card(
     }
 
 
-def describe_patch(trunk: TrunkConfig) -> dict[str, int] | None:
-    """How windows can share what was heard (`runtime.bundle.Patch`): where the trunk averages over patches."""
-    if trunk.patch_samples is None:
+def describe_steps(trunk: TrunkConfig, window_s: float) -> dict[str, int] | None:
+    """How windows can share what is computed (`runtime.bundle.Steps`): as many steps at once as fill a window."""
+    if trunk.step_frames is None:
         return None
-    return {"num_samples": trunk.patch_samples, "num_averaged": trunk.vector_size}
+    front_end = trunk.front_end
+    step = trunk.step_frames * front_end.hop_length
+    return {"num_samples": step, "num": math.ceil(window_s * front_end.sample_rate_hz / step)}
 
 
 def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:

@@ -55,7 +55,7 @@ def test_a_changed_model_is_refused(bundle_copy: Path) -> None:
 
 
 def test_a_later_format_is_refused(bundle_copy: Path) -> None:
-    change_card(bundle_copy, format=3)
+    change_card(bundle_copy, format=4)
     with pytest.raises(BundleError, match="upgrade avgan"):
         load(bundle_copy)
 
@@ -72,6 +72,7 @@ GROUPS = {"road": "outdoor", "beach": "outdoor", "church": "indoor", "library": 
     ("changes", "match"),
     [
         ({"labels": []}, "labels"),
+        ({"noise_size": 8}, "format 3"),
         ({"labels": ["a", "a"]}, "twice"),
         ({"labels": ["a"]}, "misses 'a'"),
         ({"group_of_scene": {"road": "outdoor"}}, "group_of_scene and the scenes differ in"),

@@ -2,8 +2,9 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -128,6 +129,26 @@ def test_pictures(client: httpx.Client, model: Model, hiss_wav: bytes) -> None:
     larger = np.asarray(Image.open(io.BytesIO(drawn.content)))
     assert larger.shape == (256, 256, 3)
     assert np.array_equal(larger[::2, ::2], expected)
+
+
+def test_another_picture_of_the_same_place(
+    start: Callable[..., Any], noisy_bundle: Path, hiss_wav: bytes
+) -> None:
+    with start(model=noisy_bundle).client() as client:
+        asked = ("picture=1", "picture=1&another=0", "picture=1&another=1")
+        answers = [
+            client.post(f"/api/classify?{query}", content=hiss_wav).json() for query in asked
+        ]
+        first, same, other = (answer.pop("picture") for answer in answers)
+        assert first == same != other
+        assert answers[0] == answers[1] == answers[2]
+        drawn = client.post("/api/imagine?scale=1&another=1", content=hiss_wav).content
+        assert np.array_equal(
+            np.asarray(Image.open(io.BytesIO(drawn))),
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(other)))),
+        )
+        assert client.get("/api/model").json()["noise_size"] == 4
+        assert client.post("/api/classify?another=-1", content=hiss_wav).status_code == 422
 
 
 def test_explanations(client: httpx.Client, model: Model, changing: np.ndarray) -> None:

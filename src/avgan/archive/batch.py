@@ -51,15 +51,25 @@ class Sink:
 
 
 class PictureFolder(Sink):
-    """Writes the picture of each recording, under the recording's name."""
+    """Writes the picture of each recording, under the recording's name, or several (see `save_pictures`)."""
 
-    def __init__(self, folder: Path, names: "FileNames | None" = None) -> None:
+    def __init__(
+        self, folder: Path, names: "FileNames | None" = None, *, num_pictures: int = 1
+    ) -> None:
         self._folder = folder
         self._names = names or FileNames()
+        self._num_pictures = num_pictures
 
     def end(self, prediction: Prediction) -> None:
         name = self._names.of(prediction.path)
-        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
+        save_pictures(prediction, self._folder, name, self._num_pictures)
+
+
+def save_pictures(prediction: Prediction, folder: Path, name: str, count: int) -> None:
+    """Write so many pictures of a recording: NAME.png, NAME (2).png, NAME (3).png ..."""
+    for number in range(count):
+        file = f"{name} ({number + 1}).png" if number else f"{name}.png"
+        prediction.save_picture(folder / file, PICTURE_SCALE, number=number)
 
 
 class FileNames:

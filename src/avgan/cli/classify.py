@@ -52,6 +52,10 @@ class Wish:
     """A JSON file that counts what was found, heard, failed and passed over, by reason."""
     images: Path | None = None
     """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
+    pictures: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1
+    """With --images: so many pictures of each recording, all of the same place and no two alike."""
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None
+    """Draw with this number instead of each recording's own: another number, other pictures."""
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
@@ -88,7 +92,9 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     recordings, num_missing = find(path, wish.listed, passed_over)
     recordings = [replace(recording, track=wish.track) for recording in recordings]
     # Either recordings are heard side by side, or parts of the only one.
-    model = load(wish.model, num_threads=wish.jobs if len(recordings) == 1 else 1)
+    num_threads = wish.jobs if len(recordings) == 1 else 1
+    model = load(wish.model, num_threads=num_threads, seed=wish.seed)
+    check_pictures(wish, model)
     format = wish.format or "table"
     if wish.output is not None:
         layout = Layout(wish.unit, wish.top, made_with(model, wish))
@@ -157,6 +163,8 @@ def check(paths: Sequence[str], wish: Wish) -> None:
         raise UsageError("name a recording, a folder of recordings, or - for standard input")
     if STDIN in paths and wish.listed == STDIN:
         raise UsageError("standard input can be a recording or a list, not both")
+    if wish.pictures > 1 and wish.images is None:
+        raise UsageError("--pictures needs a folder to write them to: --images DIR")
     if wish.output is None:
         if wish.retry:
             raise UsageError("--retry goes on with a file: name it with --output")
@@ -168,6 +176,14 @@ def check(paths: Sequence[str], wish: Wish) -> None:
         raise UsageError(f"--output {wish.output}: name a .csv or a .jsonl file")
     if wish.format not in (None, written) and (wish.format, written) != ("ndjson", "jsonl"):
         raise UsageError(f"--output {wish.output} is written as {written}: leave --format out")
+
+
+def check_pictures(wish: Wish, model: "Model") -> None:
+    """Refuse to draw several pictures with a model that knows one of each sound."""
+    if model.card.noise_size is None and (wish.pictures > 1 or wish.seed is not None):
+        raise UsageError(
+            f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out"
+        )
 
 
 def find(
@@ -232,11 +248,11 @@ def run(
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None and wish.unit == "recording":
-        sinks.append(PictureFolder(wish.images, FileNames(names)))
+        sinks.append(PictureFolder(wish.images, FileNames(names), num_pictures=wish.pictures))
     elif wish.images is not None:
         from avgan.pictures.album import Album
 
-        sinks.append(Album(wish.images, FileNames(names)))
+        sinks.append(Album(wish.images, FileNames(names), num_pictures=wish.pictures))
     if wish.report is not None:
         from avgan.report import Report
 

@@ -20,6 +20,7 @@ def imagine(
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     scale: Annotated[int, Parameter(validator=Number(gte=1, lte=32))] = 4,
     track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None,
     model: Bundle = None,
 ) -> None:
     """Draw the place where a recording was made.
@@ -34,6 +35,8 @@ def imagine(
         The picture's size in units of 128 pixels.
     track
         Which sound track of a video is heard, from 1: the default one, unless given.
+    seed
+        Draw with this number instead of the recording's own: another number, another picture.
     model
         Model bundle, or the name of an installed one.
     """
@@ -41,7 +44,7 @@ def imagine(
     from avgan.runtime.wording import answered, percent
 
     source = sys.stdin.buffer.read() if path == STDIN else path
-    prediction = load(model).classify(source, track=track)
+    prediction = load(model, seed=seed).classify(source, track=track)
     prediction.save_picture(output, scale)
     # Of what is unknown the probability is of a guess, which is not told here.
     said = prediction.reason or percent(prediction.probability)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
+def choices(report: Mapping[str, Any]) -> str:
+    """Whether a choice was made with the answers to what is scored in sight, in a sentence."""
+    folds = report["chosen_on"]
+    if not folds:
+        return "No choice about this preset is known to have been made on what is scored here."
+    if folds == ["validation"]:
+        return "Training was watched on what is scored here: whatever was chosen by it makes the figure too high."
+    return f"Choices about this preset were made with fold {', '.join(folds)} in sight: the figure may be too high."
+
+
 def summary(report: dict[str, Any], out: Path) -> str:
     """What a person wants to know first, and where the rest lies: a few lines."""
     if report["protocol"] == "pictures":
@@ -70,6 +81,7 @@ def summary(report: dict[str, Any], out: Path) -> str:
             f"  of {report['num_clips']} clips this says little: anything from {100 * low:.0f} to {100 * high:.0f} % "
             "may be true; score more recordings"
         )
+    lines.append(choices(report))
     where = f"report.html, report.json, table by class and confusion matrix: {out}"
     lines.append(f"{report['num_clips']} clips; {where}")
     return "\n".join(lines)
@@ -114,6 +126,7 @@ def pictures_table(report: dict[str, Any]) -> str:
             f"| {k} of {report['retrieval']['num_photographs']} | {100 * at['share']:.1f} "
             f"| {100 * low:.1f} to {100 * high:.1f} | {100 * at['shuffled']:.1f} | {100 * at['chance']:.1f} |"
         )
+    lines += ["", second_eye_line(report.get("second_eye"))]
     low, high = report["agreement_interval_95"]
     lines += [
         "",
@@ -122,6 +135,23 @@ def pictures_table(report: dict[str, Any]) -> str:
         f"sounds shuffled {100 * report['shuffled']:.1f} %.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def second_eye_line(second: dict[str, Any] | None) -> str:
+    """What the second eye, on which no choice is made, sees of each exhibit."""
+    if second is None:
+        return "The second eye is not in this installation: `python recipes/eye.py --make second` makes it."
+    parts = []
+    for score in second["exhibits"].values():
+        seen = ""
+        if score["agreement"] is not None:
+            low, high = score["agreement_interval_95"]
+            seen = f"{100 * score['agreement']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
+        parts.append(f"{score['name']} {seen}KID {score['kid']:.2f}, FID {score['fid']:.1f}")
+    sha256 = second["eye"]["sha256"][:12]
+    return (
+        f"A second eye of another make (sha256 `{sha256}`) sees the scene in: {'; '.join(parts)}."
+    )
 
 
 def per_class_table(counts: np.ndarray, labels: list[str], *, title: str) -> str:

@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from avgan.archive.batch import PICTURE_SCALE, FileNames, Sink
+from avgan.archive.batch import PICTURE_SCALE, FileNames, Sink, save_pictures
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError
 from avgan.images import to_png
@@ -27,8 +27,11 @@ class Album(Sink):
     and start. Of a recording of any length at most 1500 windows are held, and at most so many pictures written.
     """
 
-    def __init__(self, folder: Path, names: FileNames | None = None) -> None:
+    def __init__(
+        self, folder: Path, names: FileNames | None = None, *, num_pictures: int = 1
+    ) -> None:
         self._folder = folder
+        self._num_pictures = num_pictures
         self._names = names or FileNames()
         self._recording = Recording("", b"")
         self._windows = Thinning()
@@ -42,7 +45,7 @@ class Album(Sink):
 
     def end(self, prediction: Prediction) -> None:
         name = self._names.of(self._recording.name)
-        prediction.save_picture(self._folder / f"{name}.png", PICTURE_SCALE)
+        save_pictures(prediction, self._folder, name, self._num_pictures)
         windows, duration_s, draw = self._windows, prediction.duration_s, prediction.draw
         if len(windows.windows()) < 2:
             return

@@ -27,7 +27,7 @@ from avgan.errors import BundleError, ConfigError
 from avgan.runtime.home import model_folder
 from avgan.runtime.package import CARD_FILE, open_package
 
-FORMAT = 2
+FORMAT = 3
 MODEL_FILE = "model.onnx"
 
 MAX_LABELS = 10_000
@@ -37,6 +37,8 @@ MAX_RATE_HZ = 384_000
 """Of the recorders that hear bats; beyond it a model would make a recording large and know nothing more."""
 MAX_WINDOW_SAMPLES = 1 << 20
 """A minute at 16 kHz, 20 s at 48: what a network hears at once, and takes memory for."""
+MAX_NOISE = 1 << 16
+"""Eight times what a flow over maps of 32 numbers a place would take."""
 MAX_SCALE = 1e6
 """Of whatever is fitted, counted or measured: far beyond all that was seen, far below what overflows."""
 
@@ -98,6 +100,15 @@ class Patch(_Part):
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
     num_averaged: int = Field(ge=0, le=MAX_SCALE)
+
+
+class Steps(_Part):
+    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and what
+    is heard in a window is made from the steps that lie in it.
+    """
+
+    num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
+    num: int = Field(gt=0, le=MAX_SCALE)
 
 
 class CalibrationError(_Part):
@@ -168,7 +179,8 @@ def _folded(found: Sequence[str], group_of_scene: Mapping[str, str]) -> tuple[st
 class Card(_Part):
     """What a model is, how well it did, what it was made from and on what terms."""
 
-    format: Literal[2]
+    format: Literal[2, 3]
+    """3 where pictures take noise; all else is alike."""
     name: Name
     version: Name
     description: str = ""
@@ -183,6 +195,9 @@ class Card(_Part):
     window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
     patch: Patch | None = None
+    steps: Steps | None = None
+    noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
+    """How many standard normal numbers a picture is drawn with; None: the codes alone determine it."""
     calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
@@ -201,6 +216,13 @@ class Card(_Part):
             )
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
+        if self.steps is not None:
+            stretch = self.steps.num * self.steps.num_samples
+            # steps are of one length, and a stretch of them is what memory was counted for
+            if not num_samples <= stretch <= min(2 * num_samples, MAX_WINDOW_SAMPLES):
+                raise ValueError("the steps that are embedded at once are not those of a window")
+        if self.noise_size is not None and self.format < 3:
+            raise ValueError("noise is of format 3")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")
         if self.scene_of_label is not None:

@@ -26,22 +26,28 @@ from avgan.runtime.why.explanation import Explainer, Explanation
 BATCH_ANSWERS = 32
 
 
-def load(path: str | Path | None = None, *, num_threads: int | None = None) -> "Model":
+def load(
+    path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None
+) -> "Model":
     """Load a bundle: a folder, a zip file, the name of an installed one, or None for the default one.
 
-    One that is named by its path is tried first, in a process of its own (see `trial`). Raises BundleError where there
-    is none, where it is damaged, or takes more than it may.
+    `seed`: what pictures are drawn with; None: each recording has one of its own. A bundle that is named by its path is
+    tried first, in a process of its own (see `trial`). Raises BundleError where there is none, where it is damaged, or
+    takes more than it may.
     """
     bundle = find_bundle(path)
     try_foreign(bundle)
-    return Model(bundle, num_threads=num_threads)
+    return Model(bundle, num_threads=num_threads, seed=seed)
 
 
 class Model:
     """Names the scene of recordings and draws them. May be used from several threads at once."""
 
-    def __init__(self, bundle: Bundle, *, num_threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None
+    ) -> None:
         self.bundle = bundle
+        self.seed = seed
         self.card = bundle.card
         self.tree = Tree(self.card)
         self.scenes = self.tree.scenes
@@ -164,4 +170,6 @@ class Listening:
 
         Raises RuntimeError before the first window.
         """
-        return self._tally.conclude(self.stream, windows, self._model.network.draw)
+        return self._tally.conclude(
+            self.stream, windows, self._model.network.draw, self._model.seed
+        )

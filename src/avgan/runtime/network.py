@@ -5,7 +5,7 @@ Shapes: B batch, L samples, C numbers that were heard, N labels.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple
@@ -19,9 +19,17 @@ import onnxruntime
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import cut
+from avgan.runtime.noise import noise_of
 from avgan.runtime.soundness import check_graph
 
-WAVEFORM, LOG_MEL, HEARD, FEATURES = "waveform", "log_mel", "heard", "features"
+WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
+    "waveform",
+    "log_mel",
+    "steps",
+    "heard",
+    "features",
+)
+NOISE = "noise"
 PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
 
@@ -49,7 +57,7 @@ class Network:
         self._num_threads = num_threads or num_cores()
         self._content = bundle.read(MODEL_FILE)
         try:
-            check_graph(self._content, between=(LOG_MEL, HEARD, CODES))
+            check_graph(self._content, between=(LOG_MEL, STEPS, HEARD, CODES))
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
         self._hearing = self.part((WAVEFORM,), (HEARD,))
@@ -61,35 +69,54 @@ class Network:
         heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
         return heard
 
-    def hear_ahead(
-        self, batches: Iterable[list[np.ndarray]]
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Batches of waveforms (L,), each with what was heard in it (B, C), in order.
+    def steps(self, waveforms: np.ndarray) -> np.ndarray:
+        """Waveforms (B, L) -> what is said of each step (B, K, S), for bundles with `Steps`."""
+        said: np.ndarray = self._stepping.run([STEPS], {WAVEFORM: _single(waveforms)})[0]
+        return said
 
-        While one is heard the next are read: as many at a time as there are threads.
+    def summarize(self, steps: np.ndarray) -> np.ndarray:
+        """Steps (B, K, S) of a window each -> what was heard in it (B, C)."""
+        heard: np.ndarray = self._summarizing.run([HEARD], {STEPS: _single(steps)})[0]
+        return heard
+
+    def ahead(
+        self,
+        compute: Callable[[np.ndarray], np.ndarray],
+        batches: Iterable[list[np.ndarray]],
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Batches of waveforms (L,), each with what `compute` (`hear` or `steps`) makes of them stacked, in order.
+
+        While one is computed the next are read: as many at a time as there are threads.
         """
         if self._num_threads == 1:
             for batch in batches:
-                yield batch, self.hear(np.stack(batch))
+                yield batch, compute(np.stack(batch))
             return
         waiting: deque[tuple[list[np.ndarray], Future[np.ndarray]]] = deque()
         with ThreadPoolExecutor(self._num_threads) as pool:
             for batch in batches:
-                waiting.append((batch, pool.submit(self.hear, np.stack(batch))))
+                waiting.append((batch, pool.submit(compute, np.stack(batch))))
                 if len(waiting) > self._num_threads:
-                    first, heard = waiting.popleft()
-                    yield first, heard.result()
-            for first, heard in waiting:
-                yield first, heard.result()
+                    first, made = waiting.popleft()
+                    yield first, made.result()
+            for first, made in waiting:
+                yield first, made.result()
 
     def answer(self, heard: np.ndarray) -> Answers:
         """What was heard (B, C) -> what is said of it."""
         found = self._answering.run(list(self._answered), {HEARD: _single(heard)})
         return Answers(found[0], found[1], found[2] if len(found) > 2 else None)
 
-    def draw(self, codes: np.ndarray) -> np.ndarray:
-        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""
-        (pictures,) = self._drawing.run([PICTURE], {CODES: np.ascontiguousarray(codes, np.int64)})
+    def draw(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
+        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
+
+        A model whose pictures take no noise draws the same for all seeds.
+        """
+        inputs = {CODES: np.ascontiguousarray(codes, np.int64)}
+        size = self._bundle.card.noise_size
+        if size is not None:
+            inputs[NOISE] = np.repeat(noise_of(seed, size)[None], len(codes), 0)
+        (pictures,) = self._drawing.run([PICTURE], inputs)
         rounded: np.ndarray = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
         return rounded.transpose(0, 2, 3, 1)
 
@@ -107,8 +134,17 @@ class Network:
             raise BundleError(f"{self._bundle.path}: {error}") from None
 
     @cached_property
+    def _stepping(self) -> onnxruntime.InferenceSession:
+        return self.part((WAVEFORM,), (STEPS,))
+
+    @cached_property
+    def _summarizing(self) -> onnxruntime.InferenceSession:
+        return self.part((STEPS,), (HEARD,))
+
+    @cached_property
     def _drawing(self) -> onnxruntime.InferenceSession:
-        return self.part((CODES,), (PICTURE,))
+        takes_noise = self._bundle.card.noise_size is not None
+        return self.part((CODES, NOISE) if takes_noise else (CODES,), (PICTURE,))
 
 
 def num_cores() -> int:

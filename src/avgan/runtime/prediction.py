@@ -1,13 +1,13 @@
 """What was heard in a recording, and how the place is imagined to look."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -23,8 +23,11 @@ UNKNOWN = "unknown"
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 PICTURE_QUALITY = 92  # of JPEG and WebP: no artefact to be seen, a tenth of the size
 
-Draw = Callable[[np.ndarray], np.ndarray]
-"""codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8."""
+
+class Draw(Protocol):
+    """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, with the noise of a seed; a prediction's own knows one."""
+
+    def __call__(self, codes: np.ndarray, /, *, seed: int = ...) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     path: str = field(default="")
     draw: Draw
+    seed: int = 0
+    """Of the noise that all pictures of the recording are drawn with; other seeds give other pictures."""
     calibration: Calibration | None = None
     recorded_at: datetime | None = None
     """When the recording began, where its file or its name says so; with a time zone where that is known."""
@@ -128,12 +133,21 @@ class Prediction:
         picture: np.ndarray = self.draw(self.codes[None])[0]
         return picture
 
-    def save_picture(self, path: str | Path, scale: int = 1) -> Path:
-        """Write the picture, 128 * scale pixels a side, as PNG, JPEG or WebP by the ending of the path.
+    def another(self, number: int) -> np.ndarray:
+        """Another picture of the same place (128, 128, 3) uint8; number 0 is `picture` itself.
+
+        Where pictures take no noise they are all alike.
+        """
+        if number == 0:
+            return self.picture
+        return self.draw(self.codes[None], seed=self.seed + number)[0]
+
+    def save_picture(self, path: str | Path, scale: int = 1, *, number: int = 0) -> Path:
+        """Write the picture, or `another`, 128 * scale pixels a side, as PNG, JPEG or WebP by the ending of the path.
 
         Raises ImageError for another ending.
         """
-        return write_picture(self.picture, path, scale)
+        return write_picture(self.another(number), path, scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the picture, as JSON can hold it."""
@@ -187,7 +201,7 @@ class Prediction:
         return png_bytes(self.picture, scale=2)
 
 
-def drawn_elsewhere(codes: np.ndarray) -> np.ndarray:
+def drawn_elsewhere(codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
     """Stands for the network in a prediction that came from another process. Raises BundleError."""
     raise BundleError(
         "this prediction came from another process and holds its own picture only; load the model there to draw others"

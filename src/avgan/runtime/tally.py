@@ -3,16 +3,18 @@
 Shapes: N labels, S scenes, C numbers that were heard.
 """
 
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from avgan.audio import AudioStream
 from avgan.runtime.bundle import Card
 from avgan.runtime.hearing import HeardWindow
-from avgan.runtime.prediction import UNKNOWN, Draw, Prediction, WindowPrediction
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
 from avgan.runtime.tree import Said, Tree
 from avgan.runtime.unknown import UNHEARD
 from avgan.runtime.wording import clock, either, lasting, percent
@@ -49,6 +51,8 @@ class Tally:
         # Per scene: its highest probability so far, with that window's codes. Which of them will
         # be the answer is known at the end only.
         self._surest: dict[int, tuple[float, np.ndarray]] = {}
+        # What a recording begins with is its own, and known before its first picture is drawn.
+        self._own_seed = 0
 
     def add(
         self,
@@ -69,6 +73,8 @@ class Tally:
         else:
             self._labels_answered += labels
         codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
+        if self._num_windows == 1:
+            self._own_seed = zlib.crc32(codes.astype("<u2").tobytes())
         for index, probability in enumerate(scenes):
             if index not in self._surest or probability > self._surest[index][0]:
                 self._surest[index] = (float(probability), codes)
@@ -119,9 +125,16 @@ class Tally:
             self._words_s[word] += value * lasted_s
 
     def conclude(
-        self, stream: AudioStream, windows: tuple[WindowPrediction, ...], draw: Draw
+        self,
+        stream: AudioStream,
+        windows: tuple[WindowPrediction, ...],
+        draw: Callable[..., np.ndarray],
+        seed: int | None,
     ) -> Prediction:
-        """The answer for the recording: unknown where more than half of its windows are."""
+        """The answer for the recording: unknown where more than half of its windows are.
+
+        `draw(codes, seed=...)` makes pictures; `seed` None: the recording's own.
+        """
         if not self._num_windows:
             raise RuntimeError("no window has been heard yet: iterate first")
         num_unknown = self._reasons.total()
@@ -131,6 +144,7 @@ class Tally:
         else:
             labels = self._labels_answered / (self._num_windows - num_unknown)
         tree, card = self._tree, self._card
+        seed = self._own_seed if seed is None else seed
         said = tree.say(labels) if reason else self._decide(labels)
         sounds = self._all_sounds(labels)
         has_sound = not reason or card.tags is not None
@@ -147,7 +161,8 @@ class Tally:
             duration_s=stream.level.duration_s,
             rate_hz=stream.level.rate_hz,
             path=stream.name,
-            draw=draw,
+            draw=partial(draw, seed=seed),
+            seed=seed,
             calibration=card.calibration,
             recorded_at=stream.recorded_at,
             group="" if reason else said.group,

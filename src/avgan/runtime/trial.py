@@ -19,15 +19,17 @@ import numpy as np
 
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
-from avgan.runtime.hearing import BATCH_WINDOWS
+from avgan.runtime.hearing import BATCH_STRETCHES, BATCH_WINDOWS
 from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
     FEATURES,
     HEARD,
     LOG_MEL,
+    NOISE,
     PICTURE,
     PROBABILITIES,
+    STEPS,
     TAGS,
     WAVEFORM,
     Network,
@@ -152,9 +154,10 @@ def _run(bundle: Bundle) -> None:
     card = bundle.card
     Doubt(bundle)
     network = Network(bundle, num_threads=1)
+    inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
     named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
     for name in named + ((TAGS,) if card.tags else ()):
-        network.cut((WAVEFORM,), (name,))
+        network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
     batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
     probabilities, codes, tags = network.answer(
@@ -172,10 +175,25 @@ def _run(bundle: Bundle) -> None:
     ):
         if tensor.shape != shape or not np.isfinite(tensor).all():
             raise _wrong(bundle, name, tensor)
+    _run_steps(bundle, network, batch.shape[1])
     if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
         raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")
     if tags is not None and not 0 <= tags.min() <= tags.max() <= 1:
         raise BundleError(f"{bundle.path}: tags lie outside [0, 1]; export it again")
+
+
+def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:
+    """The same of the way that windows share, where the bundle has one."""
+    steps = bundle.card.steps
+    if steps is None:
+        return
+    size = steps.num * steps.num_samples
+    said = network.steps(np.zeros((BATCH_STRETCHES, size), np.float32))
+    if said.ndim != 3 or len(said) != BATCH_STRETCHES or said.shape[2] < steps.num:
+        raise _wrong(bundle, STEPS, said)
+    heard = network.summarize(said)
+    if heard.shape != (BATCH_STRETCHES, num_heard) or not np.isfinite(heard).all():
+        raise _wrong(bundle, HEARD, heard)
 
 
 def _wrong(bundle: Bundle, name: str, tensor: np.ndarray) -> BundleError:

@@ -111,15 +111,15 @@ def about(card: Card, max_bytes: int, max_duration_s: float) -> dict[str, Any]:
 
 
 def answer(
-    prediction: Prediction, *, windows: bool, picture: bool, why: Explanation | None
+    prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None
 ) -> bytes:
-    """See `Answer`; as JSON."""
+    """See `Answer`; as JSON, with a picture (H, W, 3) where there is one."""
     content = prediction.to_dict()
     content["segments"] = [segment_to_dict(part) for part in segments(prediction.windows)]
     if not windows:
         content["windows"] = []
-    if picture:
-        content["picture"] = base64_png(prediction.picture)
+    if picture is not None:
+        content["picture"] = base64_png(picture)
     if why is not None:
         content["why"] = why.to_dict()
     return to_json(content)

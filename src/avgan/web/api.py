@@ -64,6 +64,16 @@ DRAWN: dict[int | str, dict[str, Any]] = {
 WORK = problems(400, *ENTRY, 408, 413, 422, 429, 503, 504)
 
 
+Another = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=1_000_000,
+        description="Another picture of the same place, by its number; all alike where the card names no noise_size",
+    ),
+]
+
+
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -75,11 +85,13 @@ class ClassifyOptions(_Options):
     )
     windows: bool = Field(False, description="Answer for each window, too")
     picture: bool = Field(False, description="Draw the place, too")
+    another: Another = 0
     why: bool = Field(False, description="Explain the surest window, too")
 
 
 class ImagineOptions(_Options):
     scale: Annotated[int, Field(ge=1, le=8)] = Field(4, description="Size in units of 128 pixels")
+    another: Another = 0
 
 
 class ExplainOptions(_Options):
@@ -101,9 +113,8 @@ def routes(service: Service) -> APIRouter:
         def job(decoder: Decoder, received: Received) -> bytes:
             prediction = service.hear(decoder, received, options.hop)
             why = service.explain(decoder, received, surest(prediction)) if options.why else None
-            return answers.answer(
-                prediction, windows=options.windows, picture=options.picture, why=why
-            )
+            picture = prediction.another(options.another) if options.picture else None
+            return answers.answer(prediction, windows=options.windows, picture=picture, why=why)
 
         return Response(await service.work(request, job), media_type=JSON)
 
@@ -114,7 +125,8 @@ def routes(service: Service) -> APIRouter:
         """Draw the place where a recording was made."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            return png_bytes(service.hear(decoder, received).picture, scale=options.scale)
+            picture = service.hear(decoder, received).another(options.another)
+            return png_bytes(picture, scale=options.scale)
 
         return Response(await service.work(request, job), media_type=PNG)
 

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from avgan import checkpoint
-from avgan.baselines.rival import Clips
+from avgan.baselines.method import Clips
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError
+from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures import judge
 from avgan.evaluation.pictures import protocol as pictures
 from avgan.evaluation.pictures.exhibits import (
@@ -36,7 +37,6 @@ from avgan.evaluation.pictures.protocol import (
     score_exhibits,
     score_retrieval,
 )
-from avgan.evaluation.protocols import evaluate
 from avgan.evaluation.report import pictures_table, summary
 from avgan.images import to_png
 
@@ -226,6 +226,9 @@ def test_the_table_holds_every_exhibit_and_every_k(
     assert "| 10 of 30 |" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6, 10}
+    assert "second eye is not in this installation" in table
+    second = score_exhibits(hang(networks, gallery, images, None), EYE)
+    assert "A second eye of another make" in pictures_table(report | {"second_eye": second})
 
 
 def test_the_whole_protocol_writes_what_it_says(

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from avgan.evaluation.pictures.eye import Eye, load_eye, moved, save_eye, settle, train_eye
+from avgan.evaluation.pictures.eye import (
+    MAKES,
+    AnyEye,
+    load_eye,
+    moved,
+    save_eye,
+    settle,
+    train_eye,
+)
 
 
 def scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,12 +27,12 @@ def scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return pictures, targets
 
 
-@pytest.fixture(scope="module")
-def taught() -> Eye:
-    return train_eye(*scenes(128, 0), num_scenes=2, num_epochs=8)
+@pytest.fixture(scope="module", params=MAKES)
+def taught(request: pytest.FixtureRequest) -> AnyEye:
+    return train_eye(*scenes(128, 0), num_scenes=2, num_epochs=8, make=request.param)
 
 
-def test_it_names_what_it_never_saw(taught: Eye, tmp_path: Path) -> None:
+def test_it_names_what_it_never_saw(taught: AnyEye, tmp_path: Path) -> None:
     save_eye(taught, ("red", "blue"), tmp_path / "eye.safetensors")
     eye = load_eye(tmp_path / "eye.safetensors")
     pictures, targets = scenes(40, 1)
@@ -32,7 +40,7 @@ def test_it_names_what_it_never_saw(taught: Eye, tmp_path: Path) -> None:
     assert (eye.look(pictures).logits.argmax(1) == targets).mean() > 0.9
 
 
-def test_what_it_sees_is_measured_from_its_photographs(taught: Eye) -> None:
+def test_what_it_sees_is_measured_from_its_photographs(taught: AnyEye) -> None:
     pictures, _ = scenes(128, 0)
     with torch.no_grad():
         seen = taught(torch.from_numpy(pictures).float() / 255.0)
@@ -40,17 +48,17 @@ def test_what_it_sees_is_measured_from_its_photographs(taught: Eye) -> None:
     assert float(seen.std(0).max()) == pytest.approx(1.0, abs=1e-2)
 
 
-def test_settling_changes_no_answer(taught: Eye) -> None:
+def test_settling_changes_no_answer(taught: AnyEye) -> None:
     image = torch.rand(4, 3, 64, 64)
     with torch.no_grad():
         before = taught.name(taught(image))
-        other = Eye(2).eval()
+        other = type(taught)(2).eval()
         other.load_state_dict(taught.state_dict())
         settle(other, scenes(64, 5)[0])
         torch.testing.assert_close(other.name(other(image)), before, atol=1e-4, rtol=1e-4)
 
 
-def test_the_size_of_a_picture_is_no_matter(taught: Eye) -> None:
+def test_the_size_of_a_picture_is_no_matter(taught: AnyEye) -> None:
     small = torch.rand(2, 3, 64, 64)
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     with torch.no_grad():

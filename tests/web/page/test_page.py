@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,26 @@ def test_a_file_can_be_dropped_anywhere(server: Any, visit: Any, hiss_wav: bytes
     assert seen.text("#answer") == "Beach"
     seen.page.wait_for_selector("#sound-note")
     assert "dropped.wav" in seen.page.text_content("#sound-note")
+
+
+def test_another_picture_of_the_same_place(
+    start: Any, noisy_bundle: Path, visit: Any, hiss_wav: bytes, shipped: Any
+) -> None:
+    seen = visit(start(model=noisy_bundle))
+    assert not seen.page.is_visible("#another")
+    seen.choose("hiss.wav", hiss_wav)
+    seen.wait("answer")
+    current = "img.picture.current"
+    before, named = seen.page.get_attribute(current, "src"), seen.text("#answer")
+    seen.page.click("#another")
+    seen.page.wait_for_function(
+        "before => document.querySelector('img.picture.current').src !== before", arg=before
+    )
+    assert seen.text("#answer") == named
+    plain = visit(shipped)
+    plain.choose("hiss.wav", hiss_wav)
+    plain.wait("answer")
+    assert not plain.page.is_visible("#another"), "a model that draws one picture"
 
 
 def test_groups_and_sounds_are_shown_with_the_time_of_day(

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import ray
@@ -139,7 +139,10 @@ class _Cluster:
             heard = [Heard([], None, (AvganError.__name__, text))]
         for one in heard:
             if one.prediction is not None:
-                one.prediction = replace(one.prediction, draw=self._model.network.draw)
+                own, known = one.prediction.seed, self._model.seed
+                seed = own if known is None else known
+                draw = partial(self._model.network.draw, seed=seed)
+                one.prediction = replace(one.prediction, draw=draw, seed=seed)
             yield one
 
 

@@ -24,7 +24,7 @@ from avgan.errors import DataError
 from avgan.evaluation.honesty import outsiders
 from avgan.evaluation.honesty.calibration import calibration_error
 from avgan.evaluation.metrics import bootstrap_interval
-from avgan.evaluation.protocols import held_out
+from avgan.evaluation.protocols.held_out import held_out_folds
 from avgan.files import write_whole
 from avgan.runtime import Prediction, load
 from avgan.runtime.bundle import CARD_FILE
@@ -73,11 +73,12 @@ def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> 
     """
     model = load(bundle, num_threads=1)
     config = data_of(model.card.trained)
-    if not config.held_out_folds:
-        raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
     sounds = read_sounds(config, data)
+    fold = held_out_folds(sounds, config.held_out_folds)
+    if fold is None:
+        raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
     taught = set(model.card.labels)
-    test = held_out(sounds, config.held_out_folds).select(lambda clip: clip.label in taught)
+    test = fold.test.select(lambda clip: clip.label in taught)
     known = answer(model, test)
     rows = {IN_DOMAIN: known.row()}
     for kind, waveforms, sources in _outsiders(model, test, num_outsiders):

@@ -21,9 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from avgan.evaluation.pictures.second_eye import SecondEye
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 
 WEIGHTS = Path(__file__).with_name("eye.safetensors")
+SECOND_WEIGHTS = Path(__file__).with_name("second_eye.safetensors")
 SIZE_PX = 64
 WIDTHS = (24, 48, 96, 192)
 BATCH = 64
@@ -70,6 +72,10 @@ class Eye(nn.Module):
         return logits
 
 
+AnyEye = Eye | SecondEye
+MAKES: dict[str, type[Eye] | type[SecondEye]] = {"first": Eye, "second": SecondEye}
+
+
 def _convolution(num_in: int, num_out: int, *, stride: int) -> list[nn.Module]:
     layer = nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False)
     return [layer, nn.BatchNorm2d(num_out), nn.ReLU()]
@@ -89,7 +95,7 @@ class Look:
 class TrainedEye:
     """The eye with what it was taught."""
 
-    network: Eye
+    network: AnyEye
     scenes: tuple[str, ...]
     sha256: str
     """Of its file."""
@@ -106,15 +112,21 @@ class TrainedEye:
 
 
 def load_eye(path: Path = WEIGHTS) -> TrainedEye:
-    """The eye that comes with the package."""
+    """The eye that comes with the package, or another one."""
     with safe_open(path, "pt") as file:
-        scenes = tuple(json.loads(file.metadata()["scenes"]))
-    network = Eye(len(scenes))
+        metadata = file.metadata()
+    scenes = tuple(json.loads(metadata["scenes"]))
+    network = MAKES[metadata.get("make", "first")](len(scenes))
     network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return TrainedEye(network.eval(), scenes, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def save_eye(network: Eye, scenes: tuple[str, ...], path: Path) -> None:
+def load_second_eye() -> TrainedEye | None:
+    """The second eye, where the package has one."""
+    return load_eye(SECOND_WEIGHTS) if SECOND_WEIGHTS.exists() else None
+
+
+def save_eye(network: AnyEye, scenes: tuple[str, ...], path: Path) -> None:
     """Write an eye with half-precision weights: they change no answer and halve the file."""
     state = network.state_dict()
     weights = {
@@ -123,16 +135,24 @@ def save_eye(network: Eye, scenes: tuple[str, ...], path: Path) -> None:
         if value.is_floating_point()
     }
     weights |= {name: value for name, value in state.items() if name not in weights}
-    save_file(weights, path, metadata={"scenes": json.dumps(scenes)})
+    make = next(name for name, kind in MAKES.items() if isinstance(network, kind))
+    save_file(weights, path, metadata={"scenes": json.dumps(scenes), "make": make})
 
 
 def train_eye(
-    pictures: np.ndarray, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int = 0
-) -> Eye:
-    """Teach an eye with photographs (M, 3, 64, 64) uint8 of scene numbers (M,); in evaluation mode."""
+    pictures: np.ndarray,
+    targets: np.ndarray,
+    *,
+    num_scenes: int,
+    num_epochs: float,
+    make: str = "first",
+    seed: int = 0,
+) -> AnyEye:
+    """Teach an eye with photographs (M, 3, H, W) uint8 of scene numbers (M,); in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Eye(num_scenes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network: AnyEye = MAKES[make](num_scenes)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.05)
         num_steps = int(num_epochs * len(targets) / BATCH)
         for step in range(num_steps):
@@ -167,7 +187,7 @@ def moved(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 @torch.no_grad()
-def settle(network: Eye, pictures: np.ndarray) -> None:
+def settle(network: AnyEye, pictures: np.ndarray) -> None:
     """Set the middle and spread of what an eye sees to those of pictures (M, 3, H, W) uint8."""
     seen = torch.from_numpy(TrainedEye(network, (), "").look(pictures).features)
     seen = seen * network.spread + network.middle

@@ -74,11 +74,12 @@ class TransformerBlock(nn.Module):
         return tokens + parts[5] * self.dense(modulated(tokens, parts[3], parts[4]))
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        batch, count, width = tokens.shape
-        parts = self.query_key_value(tokens).reshape(batch, count, 3, self.num_heads, -1)
+        width = tokens.shape[2]
+        parts = self.query_key_value(tokens)
+        parts = parts.reshape(-1, NUM_PATCHES, 3, self.num_heads, width // self.num_heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        attended: Tensor = self.attended(mixed.transpose(1, 2).reshape(batch, count, width))
+        attended: Tensor = self.attended(mixed.transpose(1, 2).reshape(-1, NUM_PATCHES, width))
         return attended
 
 
@@ -112,7 +113,7 @@ class FlowSampler(Sampler):
         return self.code_dim * GRID * GRID
 
     def velocity(self, maps: Tensor, time: Tensor, heard: Heard) -> Tensor:
-        """Direction (B, D, 16, 16) in which maps at a time (B,) have to move, all at mean 0 and variance 1."""
+        """Direction (B, D, 16, 16) in which maps at a time (B,) or (1,) have to move, at mean 0 and variance 1."""
         condition = self.time(waves(time).to(maps.dtype)) + heard.vector
         tokens = self.patches(to_patches(maps)) + self.places + heard.tokens
         for block in self.blocks:
@@ -139,10 +140,10 @@ class FlowSampler(Sampler):
         """The direction with what the condition adds to it taken `guidance` times."""
         guidance = self.config.guidance
         both = maps if guidance == 1.0 else torch.cat((maps, maps))
-        found = self.velocity(both, torch.full_like(both[:, 0, 0, 0], time), heard)
+        found = self.velocity(both, torch.tensor([time], device=maps.device), heard)
         if guidance == 1.0:
             return found
-        told, untold = found.chunk(2)
+        told, untold = found.unflatten(0, (2, -1)).unbind(0)
         return untold + guidance * (told - untold)
 
 

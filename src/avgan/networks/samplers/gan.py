@@ -88,7 +88,7 @@ class GANSampler(Sampler):
     def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
         heard = self.reader(self.told(imagined))
         style = self.style(torch.cat((heard.vector, noise.to(heard.vector.dtype)), 1))
-        hidden = self.start(style).unflatten(1, (-1, SMALLEST, SMALLEST))
+        hidden = self.start(style).reshape(-1, self.config.widths[0], SMALLEST, SMALLEST)
         for index, block in enumerate(self.blocks):
             if index and index % 2 == 0:
                 hidden = F.interpolate(hidden, scale_factor=2.0, mode="nearest")

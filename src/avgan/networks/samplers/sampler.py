@@ -77,7 +77,7 @@ class Reader(nn.Module):
 
     def unheard(self, heard: Heard) -> Heard:
         """What is told of nothing, in the shape of `heard`."""
-        return Heard(self.nothing.expand_as(heard.vector), torch.zeros_like(heard.tokens))
+        return Heard(0.0 * heard.vector + self.nothing, 0.0 * heard.tokens)
 
 
 class Sampler(nn.Module, ABC):
@@ -125,16 +125,19 @@ class Sampler(nn.Module, ABC):
         return (imagined - self.imagined_mean) / self.imagined_spread
 
 
+# The number of rows is written as -1 below: an exported graph can then be cut between codes and picture, where it would
+# else look up how many waveforms there are.
+
+
 def to_patches(maps: Tensor) -> Tensor:
     """maps (B, D, 16, 16) -> (B, P, D * 4), row by row of patches."""
-    batch, depth = maps.shape[:2]
-    side = GRID // PATCH
-    patches = maps.reshape(batch, depth, side, PATCH, side, PATCH).permute(0, 2, 4, 1, 3, 5)
-    return patches.reshape(batch, NUM_PATCHES, depth * PATCH * PATCH)
+    depth, side = maps.shape[1], GRID // PATCH
+    patches = maps.reshape(-1, depth, side, PATCH, side, PATCH).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(-1, NUM_PATCHES, depth * PATCH * PATCH)
 
 
 def from_patches(patches: Tensor, depth: int) -> Tensor:
     """Inverse of `to_patches`."""
-    batch, side = patches.shape[0], GRID // PATCH
-    maps = patches.reshape(batch, side, side, depth, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
-    return maps.reshape(batch, depth, GRID, GRID)
+    side = GRID // PATCH
+    maps = patches.reshape(-1, side, side, depth, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+    return maps.reshape(-1, depth, GRID, GRID)

@@ -34,11 +34,11 @@ export async function model() {
 }
 
 /**
- * The answer about a file, from windows `hop_s` apart, or side by side. `onSent(share)` is called while it is sent, with
- * 1 at the end; `signal` gives it up.
+ * The answer about a file, from windows `hop_s` apart, or side by side, with its picture, or `another` one by its number.
+ * `onSent(share)` is called while it is sent, with 1 at the end; `signal` gives it up.
  */
-export const classify = (file, { hop_s, onSent, signal }) =>
-  post(`api/classify?picture=1${hop_s ? `&hop=${hop_s}` : ""}`, file, { onSent, signal });
+export const classify = (file, { hop_s, another = 0, onSent, signal }) =>
+  post(`api/classify?picture=1&another=${another}${hop_s ? `&hop=${hop_s}` : ""}`, file, { onSent, signal });
 
 /** What in the sound of a file made the answer, in the window that begins at `start_s`, or in the surest one. */
 export const explain = (file, { start_s, signal }) =>

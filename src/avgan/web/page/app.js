@@ -24,6 +24,8 @@ let limits = { max_bytes: Infinity, max_duration_s: Infinity };
 let job = new AbortController(); // what goes on now; aborted when something else begins
 let session = null; // what listens to the microphone now
 let again = start; // what failed, to be done again
+let paintsMany = false; // whether the model has several pictures of a sound
+let paint = null; // paints another picture of what is on show
 
 /** States: start, busy (a file is being answered), answer, live. */
 function enter(state) {
@@ -42,7 +44,7 @@ function begin(state) {
   session?.stop();
   session = null;
   say(find("error"), "");
-  for (const id of ["token-form", "retry", "sound"]) find(id).hidden = true;
+  for (const id of ["token-form", "retry", "sound", "another"]) find(id).hidden = true;
   for (const part of [answer, timeline, player, track, why]) part.clear();
   enter(state);
   return job.signal;
@@ -81,6 +83,7 @@ async function analyse(file) {
     answer.show(found);
     answer.speak(found);
     enter("answer");
+    offerAnother(file, hop_s, signal);
     const drawn = await seen;
     if (signal.aborted) return;
     const { scene, segments, duration_s, recorded_at } = found;
@@ -91,6 +94,24 @@ async function analyse(file) {
     error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service tells no names
     fail(error, () => analyse(file));
   }
+}
+
+/** Let another picture of the same place be painted, as often as one likes. */
+function offerAnother(file, hop_s, signal) {
+  let number = 0;
+  const button = find("another");
+  button.hidden = !paintsMany;
+  paint = async () => {
+    button.disabled = true;
+    try {
+      const found = await api.classify(file, { hop_s, another: ++number, signal });
+      if (!signal.aborted) answer.show(found);
+    } catch (error) {
+      if (!signal.aborted) say(find("error"), sentence(error.message));
+    } finally {
+      button.disabled = false;
+    }
+  };
 }
 
 function progress(doing, share) {
@@ -165,6 +186,7 @@ async function start() {
     const about = await api.model();
     limits = { ...limits, ...about.limits };
     window_s = about.window_s ?? window_s;
+    paintsMany = Boolean(about.noise_size);
     showAbout(about);
   } catch (error) {
     fail(error, start);
@@ -187,6 +209,7 @@ find("cancel").addEventListener("click", () => {
   begin("start");
   find("choose").focus();
 });
+find("another").addEventListener("click", () => paint?.());
 find("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   api.setToken(find("token").value);
