@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from avgan import checkpoint, export, runtime
+from avgan import cards, checkpoint, export, runtime
 from avgan.checkpoint import Checkpoint, Origin
 from avgan.config import Recipe, override
 from avgan.data.datasets import declaration
@@ -303,16 +303,16 @@ def test_parity_notices_another_graph(exported: tuple[Path, Path], tmp_path: Pat
 
 def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) -> None:
     _, described = checkpoint.load_networks(tiny_run)
-    card = export.make_card(described, "own", True, {}, {})
+    card = cards.make_card(described, "own", True, {}, {})
     assert card["label_kind"] == "scene"
     assert card["scene_of_label"] is None
     assert [entry["name"] for entry in card["data"]] == ["A folder of one's own, DIR/label/file"]
     assert card["group_of_scene"] is None  # not all of its labels are scenes of the tree
     known = replace(described, labels=("tram", "park"))
     groups = {"tram": "transport", "park": "outdoor"}
-    assert export.make_card(known, "own", True, {}, {})["group_of_scene"] == groups
+    assert cards.make_card(known, "own", True, {}, {})["group_of_scene"] == groups
     sounds = replace(described, scene_of_label=SCENES)
-    card = export.make_card(sounds, "own", True, {}, {})
+    card = cards.make_card(sounds, "own", True, {}, {})
     assert (card["label_kind"], card["scene_of_label"]) == ("sound", None)
 
 
@@ -339,7 +339,7 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
     model = runtime.load(bundle)
     times = np.arange(16_000) / 16_000
     waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
-    probabilities, codes = model.network.answer(model.network.hear(waveform[None]))
+    probabilities, codes, _ = model.network.answer(model.network.hear(waveform[None]))
     with torch.no_grad():
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)

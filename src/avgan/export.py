@@ -10,13 +10,11 @@ Shapes: B batch, L samples, N labels.
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,20 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from avgan import __version__, checkpoint
-from avgan.checkpoint import Checkpoint
-from avgan.data.datasets import declaration
+from avgan import checkpoint
+from avgan.cards import describe_graph, make_card
 from avgan.errors import BundleError
 from avgan.evaluation.honesty.calibration import Fitted, calibrate, shortcomings
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
-from avgan.networks.trunks import TrunkConfig
-from avgan.networks.trunks.mn04 import MN04, tag_names
+from avgan.networks.trunks.mn04 import MN04
 from avgan.runtime.bundle import Bundle, Card
 from avgan.runtime.neighbours import NEIGHBOURS_FILE
 from avgan.runtime.unknown import KNOWN_FILE
-from avgan.scenes import groups_of
-from avgan.training.recipe import recipe_of
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -52,9 +46,6 @@ SMALLEST_HALVED = 1_024
 OUTPUTS = ("probabilities", "codes", "picture")
 TAGS = "tags"
 """A further output, of trunks that were taught to tell sounds: their probabilities, each for itself."""
-TAG_THRESHOLD = 0.2
-"""From which probability on a sound is told. Of 100 clips of ESC-50 67 are then told their own sound and 12 none, and
-64 % of the words are that of the label; with 0.1 it is 73, 4 and 52 %, with 0.3 62, 20 and 71 %."""
 INNER = ("log_mel", "heard", "features")
 """Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
 STEPS = "steps"
@@ -147,11 +138,7 @@ def export_bundle(
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
-        if shipped.teller is not None:
-            card["tags"] = {"names": list(tag_names()), "thresholds": [TAG_THRESHOLD]}
-        if shipped.noise_size is not None:
-            # readers of format 2 would give the graph a waveform alone
-            card |= {"format": 3, "noise_size": shipped.noise_size}
+        card |= describe_graph(tags=shipped.teller is not None, noise_size=shipped.noise_size)
         card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
@@ -335,85 +322,6 @@ def test_signals(batch: int, num_samples: int, rng: np.random.Generator) -> np.n
         tone = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 6_000) * time_s)
         rows.append((noise, noise + tone, tone, np.zeros(num_samples))[row % 4])
     return np.stack(rows).astype(np.float32)
-
-
-def make_card(
-    described: Checkpoint, name: str, fixed_length: bool, parity: dict[str, float], measured: dict
-) -> dict[str, Any]:
-    """What a reader must know of a bundle: labels, input, what was measured, data, licences."""
-    data = list(data_cards(described))
-    trunk = described.imagination.trunk
-    return {
-        "format": 2,
-        "name": name,
-        "version": __version__,
-        "description": describe(described, data),
-        "labels": list(described.labels),
-        "label_kind": "sound" if described.scene_of_label else "scene",
-        "scene_of_label": None,  # one place for a sound, wherever it is heard, is no answer
-        "group_of_scene": None if described.scene_of_label else groups_of(described.labels),
-        "sample_rate_hz": described.front_end.sample_rate_hz,
-        "window_s": described.window_s,
-        "fixed_length": fixed_length,
-        "steps": describe_steps(trunk, described.window_s),
-        "short_clip_fill": "repeat",
-        "measured": measured,
-        "parity": parity,
-        "data": data,
-        "licences": {
-            "code": "Apache-2.0",
-            "weights": f"bound by the terms of what they were trained on: {short_names(data)}",
-        },
-        "trained": {
-            "front_end": described.front_end.model_dump(mode="json"),
-            "recipe": recipe_of(described).model_dump(mode="json"),
-            "provenance": {
-                origin.config.stage.kind: origin.provenance for origin in described.lineage
-            },
-        },
-    }
-
-
-def describe_steps(trunk: TrunkConfig, window_s: float) -> dict[str, int] | None:
-    """How windows can share what is computed (`runtime.bundle.Steps`): as many steps at once as fill a window."""
-    if trunk.step_frames is None:
-        return None
-    front_end = trunk.front_end
-    step = trunk.step_frames * front_end.hop_length
-    return {"num_samples": step, "num": math.ceil(window_s * front_end.sample_rate_hz / step)}
-
-
-def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:
-    """One sentence: what a bundle names and what it learnt from."""
-    kind = "sounds" if described.scene_of_label else "scenes"
-    names = f"{len(described.labels)} {kind}"
-    preset = described.config.preset
-    return f"Names {names} and draws them; learnt from {short_names(data)} (preset {preset})"
-
-
-def short_names(data: list[dict[str, str]]) -> str:
-    """The names of the sources without what they are: "ESC-50, MiniPlaces"."""
-    return ", ".join(source["name"].split(",")[0] for source in data)
-
-
-def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
-    """Name, licence and address of all that a run and its ancestors learnt from, the trunk's own training too."""
-    stages = [origin.config.stage for origin in reversed(described.lineage)]
-    names = [
-        name
-        for stage in stages
-        for name, used in (
-            (stage.data.sounds, stage.kind != "vqvae"),
-            (stage.data.images, stage.kind != "classifier"),
-        )
-        if used
-    ]
-    for name in dict.fromkeys(names):
-        declared = declaration(name)
-        yield {"name": declared.title, "licence": declared.licence, "address": declared.address}
-    pretrained = described.imagination.trunk.pretrained
-    if pretrained is not None:
-        yield asdict(pretrained)
 
 
 def _session(path: Path) -> Any:

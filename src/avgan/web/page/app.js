@@ -91,7 +91,7 @@ async function analyse(file) {
     if (drawn && scene !== answer.UNKNOWN) why.offer(file, { duration_s, signal, moment: () => windowStart(found) });
   } catch (error) {
     if (signal.aborted) return;
-    error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service knows no names
+    error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service tells no names
     fail(error, () => analyse(file));
   }
 }
