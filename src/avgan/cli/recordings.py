@@ -73,7 +73,8 @@ def demo(
     from avgan.demo import write_recordings
     from avgan.runtime import load
 
-    heard = load(model, num_threads=1)
+    # what is made here are single sounds, of which the default model rightly says that they are no place
+    heard = load(model or "esc50", num_threads=1)
     paths = list(map(str, write_recordings(output / "sounds")))
     page = output / "report.html"
     layout = Layout(widths=table_widths(paths, heard.card))

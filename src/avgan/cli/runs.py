@@ -13,7 +13,7 @@ from avgan.errors import printable
 @app.command
 def train(
     *,
-    preset: str,
+    preset: str = "transfer",
     data: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     videos: Path | None = None,
@@ -26,8 +26,8 @@ def train(
     Parameters
     ----------
     preset
-        A complete recipe: compact (from nothing), transfer (from a pretrained trunk, needs fewer
-        recordings), pictures or pictures_small (the same with sharp pictures, on a GPU or on two
+        A complete recipe: transfer (from a pretrained trunk, needs few recordings), places (the same for
+        field recordings of 10 s), compact (from nothing), pictures or pictures_small (the same with sharp pictures, on a GPU or on two
         cores), paper_esc50 or paper_dcase (the paper's sizes and schedule).
     data
         A folder for each label, or the folder that holds the data sets.

@@ -29,6 +29,8 @@ from avgan.runtime.package import CARD_FILE, open_package
 
 FORMAT = 3
 MODEL_FILE = "model.onnx"
+DEFAULT = "places"
+"""Name of the installed bundle that answers where none is named."""
 
 MAX_LABELS = 10_000
 MAX_NAME = 200
@@ -302,7 +304,7 @@ def open_bundle(path: str | Path) -> Bundle:
 
 
 def installed() -> list[Bundle]:
-    """The bundles that came with this installation, by name; the first is the one used by default."""
+    """The bundles that came with this installation, by name."""
     folder = Path(str(resources.files("avgan"))) / "bundles"
     cards = folder.glob(f"*/{CARD_FILE}") if folder.is_dir() else []
     return [open_bundle(card.parent) for card in sorted(cards)]
@@ -322,4 +324,4 @@ def find_bundle(path: str | Path | None = None) -> Bundle:
         raise BundleError("this installation holds no model; pass a bundle with --model")
     if not found:
         raise BundleError(f"{path}: no such bundle; `avgan models` lists those installed")
-    return found[0]
+    return next((bundle for bundle in found if bundle.card.name == DEFAULT), found[0])
