@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from avgan.audio import read_audio
@@ -73,6 +74,26 @@ def test_it_can_be_cut_where_the_other_can(small: bytes) -> None:
         (("waveform",), (*INNER, *whole)),
     ]:
         onnx.checker.check_model(onnx.load_from_string(cut(small, inputs, outputs)))
+
+
+def test_a_sampler_stays_as_it_is(
+    tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
+) -> None:
+    """Its ears go to 8 bits; what draws takes noise as before and draws the same."""
+    run = train(tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run")
+    full = open_bundle(export_bundle(run, tmp_path / "full"))
+    waveforms = [
+        0.1 * np.random.default_rng(n).standard_normal(16_000, np.float32) for n in range(4)
+    ]
+    content = quantize(full.read(MODEL_FILE), waveforms, noise_size=full.card.noise_size)
+    codes = np.arange(256).reshape(1, 16, 16) % 32
+    drawn = [
+        onnxruntime.InferenceSession(cut(model, ("codes", "noise"), ("picture",))).run(
+            None, {"codes": codes, "noise": np.ones((1, full.card.noise_size or 0), np.float32)}
+        )[0]
+        for model in (full.read(MODEL_FILE), content)
+    ]
+    np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-4)
 
 
 @pytest.mark.slow

@@ -386,3 +386,14 @@ def parse(kind: type[Model], tree: Mapping[str, Any]) -> Model:
         # a rule between settings is given a whole section, which is no help in a message of one line
         got = "" if isinstance(given, Mapping) else f" (got {given!r})"
         raise ConfigError(f"{place}: {first['msg'].removeprefix('Value error, ')}{got}") from None
+
+
+def completed(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the defaults of settings that it was written before; as it is where it fits no more.
+
+    A new setting is off by default, so a run begun without it goes on as it was.
+    """
+    try:
+        return parse(kind, tree).model_dump(mode="json")
+    except ConfigError:
+        return dict(tree)

@@ -29,7 +29,7 @@ from avgan.evaluation.metrics import bootstrap_interval
 from avgan.export import INNER, replace_folder, replaceable
 from avgan.neighbours import first_windows, training_clips
 from avgan.runtime.bundle import CARD_FILE, MODEL_FILE, Bundle, open_bundle
-from avgan.runtime.network import FEATURES, WAVEFORM, Network
+from avgan.runtime.network import FEATURES, NOISE, WAVEFORM, Network
 from avgan.training.data import read_sounds
 
 NUM_CLIPS = 128
@@ -51,7 +51,8 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     if not clips:
         raise DataError(f"{data}: holds no recording that the run was trained on; name its folder")
     chosen = clips[:: max(1, len(clips) // NUM_CLIPS)][:NUM_CLIPS]
-    content = quantize(bundle.read(MODEL_FILE), list(first_windows(sounds.root, chosen, bundle)))
+    waveforms = list(first_windows(sounds.root, chosen, bundle))
+    content = quantize(bundle.read(MODEL_FILE), waveforms, noise_size=bundle.card.noise_size)
     card = json.loads(bundle.card.model_dump_json())
     card["name"] = f"{bundle.card.name}-int8"
     card["description"] += "; heavy layers in 8 bits"
@@ -70,8 +71,13 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     return out
 
 
-def quantize(model: bytes, waveforms: Sequence[np.ndarray]) -> bytes:
-    """The graph of a bundle with its heavy layers in 8 bits, ranges taken from waveforms (L,) of one length."""
+def quantize(
+    model: bytes, waveforms: Sequence[np.ndarray], *, noise_size: int | None = None
+) -> bytes:
+    """The graph of a bundle with its heavy layers in 8 bits, ranges taken from waveforms (L,) of one length.
+
+    `noise_size`: the card's. The sampler, like the decoder, stays as it is.
+    """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -84,7 +90,7 @@ def quantize(model: bytes, waveforms: Sequence[np.ndarray]) -> bytes:
         quantize_static(
             graph,
             path,
-            _Clips(waveforms),
+            _Clips(waveforms, noise_size),
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=[node.name for node in heavy],
             per_channel=True,
@@ -194,14 +200,20 @@ def _answers(
 class _Clips:
     """Hands batches of waveforms to the calibration, which wants a `CalibrationDataReader`."""
 
-    def __init__(self, waveforms: Sequence[np.ndarray]) -> None:
+    def __init__(self, waveforms: Sequence[np.ndarray], noise_size: int | None) -> None:
+        self._noise_size = noise_size
         self._batches: Iterator[np.ndarray] = (
             np.stack(waveforms[start : start + BATCH]) for start in range(0, len(waveforms), BATCH)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {WAVEFORM: batch}
+        if batch is None:
+            return None
+        if self._noise_size is None:
+            return {WAVEFORM: batch}
+        # nothing in 8 bits lies behind the noise
+        return {WAVEFORM: batch, NOISE: np.zeros((len(batch), self._noise_size), np.float32)}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from avgan.config import STAGES
+from avgan.config import Recipe
 from avgan.model import AVGAN
 from avgan.training import data as training_data
 from avgan.training.run import STAGE_TYPES
@@ -47,18 +47,37 @@ VARIANTS = {
         },
     ),
 }
+# what dropout draws depends on the device
+VARIANTS |= {
+    f"sampler, {kind}": ("sampler", {"sampler.network.condition_dropout": "0"})
+    for kind in ("flow", "gan")
+}
+VARIANTS["vqvae, sharp"] = ("vqvae", {})
 STEPS = 3
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def recipe_of(tiny_config: Make, tiny_sampled: Make, sharp: dict[str, str]) -> Make:
+    """A function that gives the recipe of a variant."""
+
+    def make(name: str) -> Recipe:
+        kind, changes = VARIANTS[name]
+        if kind == "sampler":
+            return tiny_sampled(name.split()[-1], changes)
+        return tiny_config(sharp if name == "vqvae, sharp" else changes)
+
+    return make
 
 
 def run_stage(
-    name: str, videos: Path, config: Callable[..., Any], device: torch.device
+    name: str, videos: Path, recipe_of: Make, device: torch.device
 ) -> tuple[Stage, list[dict[str, torch.Tensor]]]:
     """A stage after a few steps on a device, and their metrics."""
-    kind, changes = VARIANTS[name]
-    recipe = config(changes)
+    kind, recipe = VARIANTS[name][0], recipe_of(name)
     fabric: Any = SimpleNamespace(device=device, autocast=nullcontext)
     loaded = training_data.load(getattr(recipe, kind), videos, seed=0)
-    networks = AVGAN([recipe.run(each) for each in STAGES], 4).to(device)
+    networks = AVGAN([recipe.run(each) for each in recipe.kinds], 4).to(device)
     stage = STAGE_TYPES[kind](Context(recipe.run(kind), networks, loaded, fabric))
     stage.prepare()
     stage.before_first_step()
@@ -75,14 +94,14 @@ def norm_of(parameters: list[torch.Tensor], limit: float) -> torch.Tensor:
 def test_a_stage_learns_on_the_device_as_on_the_cpu(
     name: str,
     tiny_videos: Path,
-    tiny_config: Callable[..., Any],
+    recipe_of: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # torch's own asks its tensors for their device below Python, where this one cannot answer
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", norm_of)
-    _, expected = run_stage(name, tiny_videos, tiny_config, torch.device("cpu"))
+    _, expected = run_stage(name, tiny_videos, recipe_of, torch.device("cpu"))
     with OtherDevice() as other:
-        stage, found = run_stage(name, tiny_videos, tiny_config, other.device)
+        stage, found = run_stage(name, tiny_videos, recipe_of, other.device)
         read, ran = other.num_reads, other.num_operations
         stage.step(STEPS)
         assert other.num_reads == read, "a step waits for the device"
@@ -99,11 +118,9 @@ def test_a_stage_learns_on_the_device_as_on_the_cpu(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_stage_learns_on_cuda(
-    name: str, tiny_videos: Path, tiny_config: Callable[..., Any]
-) -> None:
+def test_a_stage_learns_on_cuda(name: str, tiny_videos: Path, recipe_of: Make) -> None:
     """Its data lie there, and a step that waits for the device raises."""
-    stage, metrics = run_stage(name, tiny_videos, tiny_config, torch.device("cuda"))
+    stage, metrics = run_stage(name, tiny_videos, recipe_of, torch.device("cuda"))
     torch.cuda.set_sync_debug_mode("error")
     try:
         stage.step(STEPS)

@@ -241,6 +241,27 @@ def test_a_seed_is_repeatable_and_matters(
     assert rows(other) != rows(tiny_run)
 
 
+def test_a_recipe_begun_before_a_setting_was_there_is_gone_on_with(
+    tmp_path: Path,
+    tiny_videos: Path,
+    tiny_config: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, VQVAEStage, 3)
+        with pytest.raises(Killed):
+            train(tiny_config(), data=tiny_videos, out=out)
+    for path in (out / "recipe.json", out / "1-vqvae" / "config.json"):
+        tree = json.loads(path.read_text())
+        stage = tree.get("vqvae") or tree["stage"]
+        del stage["perceptual_weight"], stage["ema_decay"], stage["network"]["kind"]
+        tree.pop("sampler", None)
+        path.write_text(json.dumps(tree))
+    train(tiny_config(), data=tiny_videos, out=out)
+    assert checkpoint.describe(out).finished
+
+
 def test_another_configuration_in_the_same_folder_is_refused(
     tiny_run: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:

@@ -24,10 +24,10 @@ from avgan.runtime.bundle import Card, Patch, Steps
 from avgan.runtime.network import Network
 from avgan.runtime.steadiness import band_levels, change_db
 
-BATCH_WINDOWS = 8
+BATCH_S = 40.0
+"""Of sound that is embedded at once, eight windows of 5 s: more is no faster, and takes memory."""
 BATCH_PATCHES = 16
 BATCH_STRETCHES = 2
-"""As many seconds as two windows: more are no faster, and take memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def hear_windows(
     """
     is_shared = card.patch is not None or (card.steps is not None and not live)
     if hop_s is None or hop_s >= card.window_s or not is_shared:
-        yield from _hear_whole(network, card, blocks, hop_s, 1 if live else BATCH_WINDOWS)
+        yield from _hear_whole(network, card, blocks, hop_s, 1 if live else num_in_batch(card))
         return
     least = round(card.window_s * card.sample_rate_hz)
     if card.steps is not None:
@@ -81,6 +81,11 @@ def hear_windows(
     grid = _Grid.of(card, card.patch, hop_s)
     batch = 1 if live else BATCH_PATCHES
     yield from _hear_patches(network, card, grid, chain(first, rest), batch)
+
+
+def num_in_batch(card: Card) -> int:
+    """Windows that are embedded at once."""
+    return max(1, round(BATCH_S / card.window_s))
 
 
 def _hear_whole(

@@ -19,7 +19,7 @@ import numpy as np
 
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
-from avgan.runtime.hearing import BATCH_STRETCHES, BATCH_WINDOWS
+from avgan.runtime.hearing import BATCH_STRETCHES, num_in_batch
 from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
@@ -159,12 +159,13 @@ def _run(bundle: Bundle) -> None:
     for name in named + ((TAGS,) if card.tags else ()):
         network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
-    batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
+    num_windows = num_in_batch(card)
+    batch = network.hear(np.zeros((num_windows, num_samples), np.float32))
     probabilities, codes, tags = network.answer(
         network.hear(np.zeros((1, num_samples), np.float32))
     )
     picture = network.draw(codes)
-    if batch.ndim != 2 or len(batch) != BATCH_WINDOWS:
+    if batch.ndim != 2 or len(batch) != num_windows:
         raise _wrong(bundle, HEARD, batch)
     for name, tensor, shape in (
         (PROBABILITIES, probabilities, (1, len(card.labels))),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avgan import checkpoint
 from avgan.checkpoint import RECIPE, Checkpoint
-from avgan.config import Recipe, RoundsSection
+from avgan.config import Recipe, RoundsSection, completed
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError
 from avgan.files import write_whole
@@ -161,7 +161,7 @@ def keep(recipe: Recipe, out: Path) -> None:
     ours = recipe.model_dump(mode="json")
     if path.exists() and checkpoint.newest(out) is not None:
         try:
-            theirs = json.loads(path.read_text())
+            theirs = completed(Recipe, json.loads(path.read_text()))
         except ValueError as error:
             raise ConfigError(f"{path}: not JSON ({error}); choose another -o") from None
         if differing := first_difference(theirs, ours):

@@ -28,6 +28,7 @@ from avgan.config import (
     RunConfig,
     StageSection,
     VQVAESection,
+    completed,
 )
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError, LeakageError
@@ -334,8 +335,13 @@ def check_same_run(ours: str, out: Path) -> None:
         here, there = json.loads(ours), json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); choose another -o") from None
-    for tree in (here, there):  # a parent may have been moved
-        tree.get("parent", {}).pop("path", None)
+    parents = [tree.pop("parent", {}) for tree in (here, there)]
+    for parent in parents:  # which may have been moved
+        parent.pop("path", None)
+    here, there = (
+        completed(RunConfig, tree) | {"parent": parent}
+        for tree, parent in zip((here, there), parents, strict=True)
+    )
     if differing := first_difference(there, here):
         raise ConfigError(
             f"{out} holds a run with another configuration ({differing}): choose another -o, or the same settings"
