@@ -1,9 +1,9 @@
-"""Whether the words that mn04 tells of a sound are right: ESC-50, whose clips have one label each, at several thresholds.
+"""Whether the words that mn04 tells of a sound are right: ESC-50, one label a clip, at several thresholds.
 
     python benchmarks/tags.py --data data/esc50 --fold 5
 
-A word is right where it stands for the label or for what a listener would also call it (`RIGHT`); other sounds in a clip
-are not labelled and count as wrong, so that the share of right words is a lower bound. 400 clips take about a minute.
+A word is right where it stands for the label or for what a listener would also call it (`RIGHT`); other sounds in a
+clip are not labelled and count as wrong, so that the share of right words is a lower bound. 400 clips take 20 s.
 """
 
 import argparse
@@ -31,7 +31,8 @@ RIGHT = {
     "sneezing": "sneezing", "clapping": "applause, crowd", "breathing": "breathing", "coughing": "coughing",
     "footsteps": "footsteps, running", "laughing": "laughter", "brushing_teeth": "toothbrush, electric toothbrush",
     "snoring": "snoring, breathing", "drinking_sipping": "eating, water, gurgling, pouring",
-    "door_wood_knock": "knocking, thump, door, wood", "mouse_click": "clicking, typing", "keyboard_typing": "typing, clicking",
+    "door_wood_knock": "knocking, thump, door, wood", "mouse_click": "clicking, typing",
+    "keyboard_typing": "typing, clicking",
     "door_wood_creaks": "creak, squeak, door", "can_opening": "burst", "washing_machine": "engine, hum, rumble",
     "vacuum_cleaner": "vacuum cleaner, hair dryer, engine", "clock_alarm": "alarm clock, alarm, beep, telephone",
     "clock_tick": "clock", "glass_breaking": "glass breaking, glass", "helicopter": "helicopter, aircraft",

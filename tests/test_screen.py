@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,18 @@ def test_without_colours_there_is_no_picture(
     assert "8;2;" not in sent
     assert "8;5;" not in sent
     assert len(plain(sent)) < 20
+
+
+def test_groups_and_sounds_are_said_and_what_is_unknown_is_heard_all_the_same() -> None:
+    known = answer(5.0, "transport")
+    window = replace(known.window, within=("tram", "metro"), sounds={"speech": 0.8, "bells": 0.4})
+    text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
+    for fact in ("perhaps tram or metro", "hears speech, bells"):
+        assert fact in text
+    window = replace(window, scene="unknown", within=(), reason="nothing stands out")
+    text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
+    for fact in ("unknown", "nothing stands out", "hears speech, bells"):
+        assert fact in text
 
 
 def test_the_screen(rng: np.random.Generator) -> None:

@@ -266,6 +266,45 @@ def test_cards_with_numbers_that_cannot_be(
     assert "card.json is not valid" in refused_everywhere(forged(**changes))
 
 
+SCENES = {"label_kind": "scene", "scene_of_label": None}
+
+
+def with_tags(num: int, value: float) -> Change:
+    """A graph whose tensor `tags` has so many columns, all of one value."""
+
+    def change(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        numbers = {"tag_weight": np.zeros((2, num)), "tag_bias": np.full(num, value)}
+        graph.initializer.extend(
+            numpy_helper.from_array(array.astype(np.float32), name)
+            for name, array in numbers.items()
+        )
+        inputs = ["both", *numbers]
+        graph.node.append(onnx.helper.make_node("Gemm", inputs, ["tags"]))
+        shape = ["B", num]
+        info = onnx.helper.make_tensor_value_info("tags", onnx.TensorProto.FLOAT, shape)
+        graph.value_info.append(info)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "needs 'tags'"),
+        (with_tags(3, 0.5), "tags has the shape (1, 3)"),
+        (with_tags(2, 1.5), "tags lie outside [0, 1]"),
+        (with_tags(2, float("nan")), "tags has the shape (1, 2), or is not finite"),
+    ],
+)
+def test_tags_of_the_graph_must_be_those_of_the_card(
+    forged: Callable[..., Path], change: Change | None, said: str
+) -> None:
+    tags = {"names": ["Dog", "Rain"], "thresholds": 0.2}
+    assert said in refused_everywhere(forged(change, tags=tags, **SCENES))
+    assert load(forged(with_tags(2, 0.5), tags=tags, **SCENES)).card.tags is not None
+
+
 def test_a_huge_card_is_not_read(forged: Callable[..., Path], tmp_path: Path) -> None:
     folder = forged()
     with (folder / "card.json").open("ab") as file:

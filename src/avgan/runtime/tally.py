@@ -234,7 +234,8 @@ class Tally:
         if len(told) < 2:
             return []
         named = [f"{name} {percent(others[name])} of the time" for name in told]
-        return [f"holds several scenes: {', '.join(named)}"]
+        kind = "scenes" if self._card.names_scenes else "sounds"
+        return [f"holds several {kind}: {', '.join(named)}"]
 
 
 def ranked(names: tuple[str, ...], probabilities: np.ndarray) -> dict[str, float]:
