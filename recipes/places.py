@@ -4,9 +4,9 @@
 
 DATA holds folders of field recordings with an index each (`avgan data list` says what that is) and photographs. Nine
 tenths of the recordings are learnt from; the rest is kept aside, and what the model may be believed is fitted on it.
-`--without tut2017` leaves a folder out. The figures on the card are those of recordings kept aside and, where they were
-scored before (`avgan evaluate runs/places/model --protocol places`, and `places_collections`), of five folds. Run again,
-it goes on where it was stopped. Nothing else enters the bundle.
+`--without tut2017` leaves a folder out. The figures on the card are those of recordings kept aside and, where they
+were scored before (`avgan evaluate runs/places/model --protocol places`, and `places_collections`), of five folds. Run
+again, it goes on where it was stopped. Nothing else enters the bundle.
 """
 
 import argparse

@@ -27,8 +27,8 @@ def train(
     ----------
     preset
         A complete recipe: transfer (from a pretrained trunk, needs few recordings), places (the same for
-        field recordings of 10 s), compact (from nothing), pictures or pictures_small (the same with sharp pictures, on a GPU or on two
-        cores), paper_esc50 or paper_dcase (the paper's sizes and schedule).
+        field recordings of 10 s), pictures or pictures_small (sharp pictures, on a GPU or on two cores),
+        compact (from nothing), paper_esc50 or paper_dcase (the paper's sizes and schedule).
     data
         A folder for each label, or the folder that holds the data sets.
     output

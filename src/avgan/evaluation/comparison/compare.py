@@ -83,8 +83,7 @@ def compare(
     wanted = choose(methods, given)
     read = read_protocol(protocol, data)
     chosen = select_folds(read, tuple(folds))
-    if left_out := read.folds[0].train.left_out:
-        say(left_out)
+    say_left_out(read, say)
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
     further = None if extra is None else Extra(extra, read)
@@ -115,6 +114,12 @@ def compare(
     finally:
         report = table()
     return report
+
+
+def say_left_out(protocol: Protocol, say: Callable[[str], None]) -> None:
+    """What a folder holds that is not heard, where anything is."""
+    if left_out := protocol.folds[0].train.left_out:
+        say(left_out)
 
 
 def entries_of(
