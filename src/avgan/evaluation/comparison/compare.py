@@ -13,6 +13,7 @@ up to one table.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,7 @@ def compare(
     entries = entries_of(to_run, task, parent=parent, seeds=seeds)
     failed: dict[str, str] = {}
 
-    def table() -> dict[str, Any]:
-        return tabulate(task, failed, against=against)
-
+    table = partial(tabulate, task, failed, against=against)
     try:
         run_all(entries, chosen, task, failed, after_fold=table)
     finally:
