@@ -138,7 +138,11 @@ def test_clips_that_were_cut_already_are_told_of_skip(
         (["{}", "-o", "x", "--shares", "1,1,1,1"], 2, "at most three numbers"),
         (["{}", "-o", "x", "--labels", "table-1"], 2, "name taggers with --scenes and --sounds"),
         (["{}", "-o", "x", "--sounds", "bees"], 1, "bees: no such tagger; known are"),
-        (["{}", "-o", "x", "--sounds", "cnn14", "--weights", "x"], 1, "x: no Cnn14"),
+        (
+            ["{}", "-o", "x", "--sounds", "cnn14", "--weights", "x"],
+            1,
+            "no Cnn14_mAP=0.431.pth in x",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -90,15 +90,15 @@ def test_rows_whose_names_look_like_formulas_are_gone_on_with(tmp_path: Path) ->
 
 def test_labels_for_audacity_keep_to_their_columns() -> None:
     file = io.StringIO()
-    segment = Segment.__new__(Segment)
-    for name, value in {
-        "start_s": 0.0,
-        "end_s": 1.0,
-        "scene": "a\tb\nc",
-        "sound": "d\te",
-        "reason": "\x1b[2J",
-    }.items():
-        object.__setattr__(segment, name, value)
+    segment = Segment(
+        start_s=0.0,
+        end_s=1.0,
+        scene="a\tb\nc",
+        sound="d\te",
+        probability=0.5,
+        reason="\x1b[2J",
+        num_windows=1,
+    )
     LabelWriter(file, Layout(unit="segment")).segment(segment)
     assert file.getvalue().count("\n") == 1
     assert file.getvalue().count("\t") == 2

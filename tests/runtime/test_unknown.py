@@ -85,7 +85,7 @@ def test_the_shipped_model_refuses_what_is_no_recording(
     prediction = shipped.classify(spoil(events(rng)), RATE_HZ)
     assert (prediction.scene, prediction.sound, prediction.reason) == (UNKNOWN, None, reason)
     assert prediction.warnings
-    assert sum(prediction.scenes.values()) == pytest.approx(1, abs=1e-4)
+    assert sum(prediction.sounds.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_light_clipping_is_a_warning_only(toy_bundle: Path, rng: np.random.Generator) -> None:

@@ -27,7 +27,7 @@ def toy(toy_bundle: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def shipped() -> Model:
-    return load(num_threads=1)
+    return load("esc50", num_threads=1)
 
 
 @pytest.fixture(params=["toy", "shipped"])

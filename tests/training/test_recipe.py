@@ -13,9 +13,10 @@ import soundfile
 import torch
 
 from avgan import checkpoint
+from avgan.baselines.method import Clips
 from avgan.config import Recipe
 from avgan.errors import CheckpointError, ConfigError, LeakageError
-from avgan.evaluation.protocols import score
+from avgan.evaluation.comparison.ours import CARDS, Trained
 from avgan.training import log
 from avgan.training.data import read_sounds
 from avgan.training.imagination import ImaginationStage
@@ -240,10 +241,18 @@ def test_nobody_is_scored_on_what_an_ancestor_learnt_from(
     recipe = tiny_config({"classifier.data.validation_fraction": "0.5"})
     with pytest.raises(LeakageError, match=r"vqvae learnt from .*, which classifier keeps"):
         train(recipe, data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
-    networks, described = checkpoint.load_networks(tiny_run)
-    sounds = read_sounds(described.config.stage.data, tiny_videos)
+    sounds = read_sounds(checkpoint.describe(tiny_run).config.stage.data, tiny_videos)
+    asked = Clips(
+        ids=tuple(clip.id for clip in sounds.clips),
+        sources=tuple(clip.source_id for clip in sounds.clips),
+        targets=np.zeros(len(sounds), np.int64),
+        num_labels=2,
+        window_s=1.0,
+        read=lambda rate_hz: np.empty((0, rate_hz)),
+        manifest=sounds,
+    )
     with pytest.raises(LeakageError):
-        score(networks, described, sounds, name="all")
+        Trained(CARDS["avgan-compact"], tiny_run).predict(asked)
 
 
 def test_a_recipe_of_another_format_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from avgan.runtime.bundle import Card, Patch, Steps
 from avgan.runtime.network import Network
 from avgan.runtime.steadiness import band_levels, change_db
 
-BATCH_S = 40.0
-"""Of sound that is embedded at once, eight windows of 5 s: more is no faster, and takes memory."""
+MAX_BATCH, BATCH_S = 8, 40.0
+"""Windows that are embedded at once, and the most seconds of them: more are no faster, and take memory."""
 BATCH_PATCHES = 16
 BATCH_STRETCHES = 2
 
@@ -85,7 +85,7 @@ def hear_windows(
 
 def num_in_batch(card: Card) -> int:
     """Windows that are embedded at once."""
-    return max(1, round(BATCH_S / card.window_s))
+    return max(1, min(MAX_BATCH, round(BATCH_S / card.window_s)))
 
 
 def _hear_whole(

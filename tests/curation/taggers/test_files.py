@@ -182,7 +182,7 @@ def test_a_bundle_of_ours_is_such_a_file(tmp_path: Path) -> None:
     """A real network: its graph has other outputs too, and its labels are in its card."""
     from importlib import resources
 
-    bundle = Path(str(resources.files("avgan"))) / "bundles" / "esc50-places"
+    bundle = Path(str(resources.files("avgan"))) / "bundles" / "esc50"
     labels = json.loads((bundle / "card.json").read_text())["labels"]
     (tmp_path / "esc50.onnx").write_bytes((bundle / "model.onnx").read_bytes())
     (tmp_path / "esc50.labels.txt").write_text("\n".join(labels))

@@ -52,6 +52,14 @@ def make_photographs(root: Path, tone: Maker, picture: Maker, video: Maker) -> N
         make_miniplaces(root / folder, tone, picture, video)
 
 
+def make_places(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+    for folder, scene in (("one", "tram"), ("two", "park")):
+        tone(root / folder / "audio" / "a.wav")
+        (root / folder / "index.csv").write_text(
+            f"file,scene,source_id,start_s,repo,licence,note\naudio/a.wav,{scene},{folder}-a,0,ann/sounds,CC0,\n"
+        )
+
+
 def make_tau2019(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     names = {
         "train": ("audio/airport-lisbon-0-0-a.wav", "airport", "lisbon-0"),
@@ -146,6 +154,7 @@ TREES: dict[str, Tree] = {
     "esc50": make_esc50,
     "miniplaces": make_miniplaces,
     "photographs": make_photographs,
+    "places": make_places,
     "tau2019": make_tau2019,
     "tau_av_2021": make_tau_av_2021,
     "curated": make_curated,
@@ -153,6 +162,7 @@ TREES: dict[str, Tree] = {
 }
 FOLDS = {
     "esc50": set("12345"),
+    "places": {"one", "two"},
     "tau2019": {"lisbon", "milan"},
     "tau_av_2021": {"lisbon", "milan"},
     "curated": {"lisbon"},
@@ -220,8 +230,8 @@ def test_reading_an_empty_folder_says_what_to_do(dataset: Dataset, tmp_path: Pat
 def test_it_reads_its_official_layout(
     dataset: Dataset, tmp_path: Path, tone: Maker, picture: Maker, video: Maker
 ) -> None:
-    root = tmp_path / dataset.name
-    root.mkdir()
+    root = tmp_path / (dataset.folders or (dataset.name,))[0]
+    root.mkdir(exist_ok=True)
     TREES[dataset.name](root, tone, picture, video)
     assert dataset.matches(root)
     assert locate(tmp_path, dataset.name) == root == locate(root, dataset.name)

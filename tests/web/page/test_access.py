@@ -268,6 +268,6 @@ def test_the_policy_lets_no_foreign_code_in(server: Any, visit: Any) -> None:
 def test_the_page_says_what_model_it_is_and_on_what_terms(shipped: Any, visit: Any) -> None:
     seen = visit(shipped)
     footer = seen.text("footer")
-    assert "esc50-places" in footer
+    assert "places" in footer
     assert "CC BY-NC" in footer
     assert "Nothing you give it is written to disk" in footer
