@@ -142,7 +142,7 @@ def neighbours(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.nd
     everyone = np.array([place[label] for label in known.labels])
     shares: dict[str, list[float]] = {"nearest": [], "five nearest": [], "chance": []}
     for clip in clips:
-        _, codes = model.network.answer(model.network.hear(hear(clip)[None]))
+        codes = model.network.answer(model.network.hear(hear(clip)[None])).codes
         same = [each.scene == place[clip.label] for each in known.nearest(codes[0], 5)]
         shares["nearest"].append(same[0])
         shares["five nearest"].append(float(np.mean(same)))

@@ -213,6 +213,93 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TOY_GROUPS = {"road": "outdoor", "beach": "outdoor", "church": "indoor", "library": "indoor"}
+TOY_TAGS = ("Animal", "Dog", "Traffic noise, roadway noise", "Inside, small room")
+
+
+@pytest.fixture(scope="session")
+def toy_places(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy as a model of scenes that belong to groups, and that hears sounds beside them.
+
+    Its labels are `road`, `beach`, `church` and `library`; what hisses is heard as a dog, what rumbles as traffic, what
+    is quiet as nothing. A scene below 60 % is answered with its group, a group below 60 % with nothing.
+    """
+    import hashlib
+    import json
+    import shutil
+
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    folder = shutil.copytree(toy_bundle, tmp_path_factory.mktemp("places") / "toy-places")
+    model = onnx.load(folder / "model.onnx")
+    weight = np.array([[0, 0, 60, 0], [100, 100, -50, 0]], np.float32)
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(weight, "tag_weight"),
+            numpy_helper.from_array(np.array([-2, -3, -3, 3], np.float32), "tag_bias"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Gemm", ["both", "tag_weight", "tag_bias"], ["tag_logits"]),
+            helper.make_node("Sigmoid", ["tag_logits"], ["tags"]),
+        ]
+    )
+    shape = ["B", len(TOY_TAGS)]
+    model.graph.output.append(helper.make_tensor_value_info("tags", TensorProto.FLOAT, shape))
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    error = {"value": 0.03, "interval_95": [0.02, 0.05], "num_bins": 10}
+    card |= {
+        "name": "toy-places",
+        "labels": list(TOY_LABELS.values()),
+        "label_kind": "scene",
+        "scene_of_label": None,
+        "group_of_scene": TOY_GROUPS,
+        "tags": {"names": TOY_TAGS, "thresholds": [0.5, 0.5, 0.5, 0.5]},
+        "calibration": {
+            "num_clips": 100,
+            "num_sources": 50,
+            "temperature": 1.0,
+            "likelihood": [0.5, 0.4],
+            "error_before": error,
+            "error_after": error,
+            "least_probability": 0.6,
+            "least_group_probability": 0.6,
+            "needed": [0.3] * 99,
+        },
+        "sha256": {"model.onnx": hashlib.sha256(content).hexdigest()},
+    }
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def walk_samples() -> np.ndarray:
+    """(L,) at 16 kHz, for `toy_places`: 4 s of a loud rumble (a road with traffic), 4 s of a faint one (some place
+    outdoors), 4 s of a hiss (a beach, a dog)."""
+    times_s = np.arange(64_000) / 16_000
+    rumble = np.sin(2 * np.pi * 100 * times_s)
+    hiss = 0.2 * np.random.default_rng(0).standard_normal(64_000)
+    return np.concatenate((0.2 * rumble, 0.05 * rumble, hiss)).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def toy_sounds(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy as a model of sounds that knows no places."""
+    import json
+    import shutil
+
+    folder = shutil.copytree(toy_bundle, tmp_path_factory.mktemp("sounds") / "toy-sounds")
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card |= {"name": "toy-sounds", "scene_of_label": None}
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def run(toy_bundle: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m avgan` in an empty folder; `model=True` appends the toy bundle."""

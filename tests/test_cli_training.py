@@ -165,17 +165,19 @@ def test_a_score_is_a_few_lines_and_the_whole_on_demand(
     report = {
         "protocol": "esc50", "preset": "transfer", "classifier": "joint", "seed": 0, "accuracy": 0.5,
         "interval_95": [0.4, 0.6], "deviation_over_folds": 0.1, "by_fold": {"1": 0.4, "2": 0.6},
-        "num_clips": 20, "scene_accuracy": 0.75,
+        "num_clips": 20, "scene_accuracy": 0.75, "chosen_on": ["2"],
     }  # fmt: skip
-    monkeypatch.setattr("avgan.evaluation.protocols.evaluate", lambda *_, **__: report)
+    monkeypatch.setattr("avgan.evaluation.evaluate.evaluate", lambda *_, **__: report)
     command = ["evaluate", "run", "--protocol", "esc50", "--data", "."]
     status, out, lines = avgan(*command)
     assert (status, lines) == (0, [])
     shown = [" ".join(line.split()) for line in out.splitlines()]
     assert shown[0] == "transfer (joint), esc50: 50.0 % +- 10.0 over folds [40.0, 60.0], seed 0"
     assert shown[1:4] == ["1 40.0 %", "2 60.0 %", "scenes 75.0 %"]
-    assert shown[4].startswith("20 clips")
-    assert shown[4].endswith(str(Path("run") / "esc50"))
+    assert shown[4].startswith("of 20 clips this says little: anything from 40 to 60 % may be true")
+    assert shown[5].startswith("Choices about this preset were made with fold 2 in sight")
+    assert shown[6].startswith("20 clips")
+    assert shown[6].endswith(str(Path("run") / "esc50"))
     assert json.loads(avgan(*command, "--format", "json")[1]) == report
 
 
@@ -194,8 +196,8 @@ def test_scores_of_other_data_are_refused(
     assert "'e/9.mp4'" in line
     assert "--data" in line
     status, out, (line,) = avgan(*command, "esc50")
-    assert (status, out) == (2, "")
-    assert "--protocol holdout" in line
+    assert (status, out) == (1, "")
+    assert "no ESC-50 here" in line
     assert not (run / "esc50").exists()
 
 

@@ -12,14 +12,15 @@ import onnx
 import pytest
 import torch
 
-from avgan import checkpoint, export, runtime
+from avgan import cards, checkpoint, export, runtime
 from avgan.checkpoint import Checkpoint, Origin
 from avgan.config import Recipe, override
 from avgan.data.datasets import declaration
 from avgan.errors import CheckpointError
 from avgan.export import SMALLEST_HALVED, export_bundle
 from avgan.model import AVGAN
-from avgan.networks.trunks.mn04 import MN04Config
+from avgan.networks.trunks.mn04 import MN04, MN04Config, tag_names
+from avgan.runtime import load
 
 LABELS = ("dog", "rain", "train", "sea_waves")
 SCENES = {"dog": "yard", "rain": "field", "train": "platform", "sea_waves": "beach"}
@@ -34,7 +35,13 @@ VARIANTS = {
 }
 
 
-def finished_run(folder: Path, recipe: Recipe, *, finished: bool = True) -> Path:
+def finished_run(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    finished: bool = True,
+    scene_of_label: dict[str, str] | None = SCENES,
+) -> Path:
     """A run folder as training leaves it, with weights that are random but not degenerate."""
     networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], len(LABELS))
     with torch.no_grad():
@@ -44,7 +51,7 @@ def finished_run(folder: Path, recipe: Recipe, *, finished: bool = True) -> Path
     described = Checkpoint(
         tuple(Origin(recipe.run(kind), {"sounds": "esc50 abc"}) for kind in recipe.kinds),
         labels=LABELS,
-        scene_of_label=SCENES,
+        scene_of_label=scene_of_label,
         step=5,
         finished=finished,
     )
@@ -58,12 +65,13 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_config: Callable[..., Any],
 ) -> tuple[Path, Path]:
-    """(run, bundle) of each variant."""
+    """(run, bundle) of each variant; the labels of mn04 are scenes, beside which it hears sounds."""
     folder = tmp_path_factory.mktemp("export")
     config = override(
         tiny_config({"data.sounds": "esc50", "data.images": "miniplaces"}), VARIANTS[request.param]
     )
-    run = finished_run(folder / "run", config)
+    places = None if request.param == "mn04" else SCENES
+    run = finished_run(folder / "run", config, scene_of_label=places)
     return run, export_bundle(run, folder / "bundle", name="small")
 
 
@@ -71,6 +79,34 @@ def rounded(run: Path) -> AVGAN:
     networks, _ = checkpoint.load_networks(run)
     export.simplify(networks)
     return networks
+
+
+def tell(networks: AVGAN, waveform: torch.Tensor) -> list[np.ndarray]:
+    """What torch hears of the 527 sounds, from a trunk that was taught them; else nothing."""
+    trunk = networks.generator.trunk
+    if not isinstance(trunk, MN04):
+        return []
+    with torch.no_grad():
+        return [trunk.tag(trunk(networks.log_mel(waveform))).sigmoid().numpy()]
+
+
+def test_the_tags_are_named_and_read_by_the_runtime(exported: tuple[Path, Path]) -> None:
+    run, bundle = exported
+    model = load(bundle)
+    waveform = (0.1 * np.random.default_rng(3).standard_normal(16_000)).astype(np.float32)
+    answers = model.network.answer(model.network.hear(waveform[None]))
+    told = tell(rounded(run), torch.from_numpy(waveform[None]))
+    if not told:
+        assert model.card.tags is answers.tags is None
+        return
+    assert model.card.tags is not None
+    assert model.card.tags.names == tag_names()
+    assert answers.tags is not None
+    np.testing.assert_allclose(answers.tags, told[0], atol=1e-4)
+    assert model.listener is not None
+    (words,) = model.listener.hear(answers.tags)
+    prediction = model.classify(waveform, 16_000)
+    assert prediction.windows[0].sounds == words == dict(prediction.sounds)
 
 
 def test_the_bundle_answers_as_torch_at_sizes_it_was_not_traced_with(
@@ -89,9 +125,13 @@ def test_the_bundle_answers_as_torch_at_sizes_it_was_not_traced_with(
     for num_samples in lengths:
         for batch in (1, 4, 7):
             waveform = (0.1 * rng.standard_normal((batch, num_samples))).astype(np.float32)
-            probabilities, codes, picture = session.run(None, {"waveform": waveform})
+            probabilities, codes, picture, *tags = session.run(None, {"waveform": waveform})
             with torch.no_grad():
                 expected = networks(torch.from_numpy(waveform))
+            told = tell(networks, torch.from_numpy(waveform))
+            assert len(tags) == len(told)
+            for found, sounds in zip(tags, told, strict=True):
+                np.testing.assert_allclose(found, sounds, atol=1e-4)
             softmax = torch.softmax(expected.logits, 1).numpy()
             np.testing.assert_allclose(probabilities, softmax, atol=1e-4)
             assert probabilities.shape == (batch, len(LABELS))
@@ -139,12 +179,7 @@ def test_large_weights_are_stored_in_half_precision(exported: tuple[Path, Path])
     }
     networks = rounded(run)
     used = (networks.vqvae.decoder, networks.generator, networks.classifier)
-    sizes = [
-        value.numel()
-        for part in used
-        for name, value in part.named_parameters()
-        if not name.startswith("trunk.tags.")  # named sounds are no output yet
-    ]
+    sizes = [value.numel() for part in used for value in part.parameters()]
     large = sum(size for size in sizes if size >= SMALLEST_HALVED)
     assert numbers[onnx.TensorProto.FLOAT16] > 0.9 * large
     weights_size = 2 * numbers[onnx.TensorProto.FLOAT16] + 4 * numbers[onnx.TensorProto.FLOAT]
@@ -157,12 +192,14 @@ def test_the_card_says_all_a_reader_needs(exported: tuple[Path, Path]) -> None:
     assert card["format"] == 2
     assert card["name"] == "small"
     assert tuple(card["labels"]) == LABELS
-    assert card["label_kind"] == "sound"
-    assert card["scene_of_label"] == SCENES
+    of_scenes = card["trained"]["recipe"]["imagination"]["trunk"]["kind"] == "mn04"
+    assert card["label_kind"] == ("scene" if of_scenes else "sound")
+    assert card["scene_of_label"] is None
+    assert bool(card.get("tags")) == of_scenes
     assert (card["sample_rate_hz"], card["window_s"]) == (16_000, 1.0)
     names = ["esc50", "miniplaces"]
     titles = [declaration(name).title for name in names]
-    if card["trained"]["recipe"]["imagination"]["trunk"]["kind"] == "mn04":
+    if of_scenes:
         assert MN04Config.pretrained is not None
         titles.append(MN04Config.pretrained.name)
     assert [entry["name"] for entry in card["data"]] == titles
@@ -184,8 +221,8 @@ def test_the_light_half_reads_the_bundle(exported: tuple[Path, Path]) -> None:
     prediction = runtime.load(bundle).classify(waveform, 16_000)
     with torch.no_grad():
         expected = rounded(run)(torch.from_numpy(waveform)[None])
-    assert prediction.sound == LABELS[int(expected.logits.argmax())]
-    assert prediction.scene == SCENES[prediction.sound]
+    assert prediction.answer == LABELS[int(expected.logits.argmax())]
+    assert bool(prediction.scene) == (prediction.sound != prediction.answer)
     np.testing.assert_array_equal(prediction.codes, expected.codes[0].numpy())
 
 
@@ -266,12 +303,17 @@ def test_parity_notices_another_graph(exported: tuple[Path, Path], tmp_path: Pat
 
 def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) -> None:
     _, described = checkpoint.load_networks(tiny_run)
-    card = export.make_card(described, "own", True, {}, {})
+    card = cards.make_card(described, "own", True, {}, {})
     assert card["label_kind"] == "scene"
     assert card["scene_of_label"] is None
     assert [entry["name"] for entry in card["data"]] == ["A folder of one's own, DIR/label/file"]
+    assert card["group_of_scene"] is None  # not all of its labels are scenes of the tree
+    known = replace(described, labels=("tram", "park"))
+    groups = {"tram": "transport", "park": "outdoor"}
+    assert cards.make_card(known, "own", True, {}, {})["group_of_scene"] == groups
     sounds = replace(described, scene_of_label=SCENES)
-    assert export.make_card(sounds, "own", True, {}, {})["label_kind"] == "sound"
+    card = cards.make_card(sounds, "own", True, {}, {})
+    assert (card["label_kind"], card["scene_of_label"]) == ("sound", None)
 
 
 @pytest.fixture(scope="module", params=["flow", "gan"])
@@ -297,7 +339,7 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
     model = runtime.load(bundle)
     times = np.arange(16_000) / 16_000
     waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
-    probabilities, codes = model.network.answer(model.network.hear(waveform[None]))
+    probabilities, codes, _ = model.network.answer(model.network.hear(waveform[None]))
     with torch.no_grad():
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)

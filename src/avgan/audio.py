@@ -19,7 +19,7 @@ import soxr
 
 from avgan.errors import AudioError
 from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
-from avgan.media import DAMAGED, SILENT_PEAK, Block
+from avgan.media import DAMAGED, QUIET_PEAK, SILENT_PEAK, Block
 from avgan.media.channels import Mixer
 from avgan.media.decoding import Stretch as Stretch
 from avgan.media.decoding import decode
@@ -110,6 +110,8 @@ class Level:
             found.append(f"{self.num_not_finite} samples are not numbers and were set to zero")
         if self.peak < SILENT_PEAK:
             found.append("the recording is silent")
+        elif self.peak <= QUIET_PEAK:
+            found.append("the recording is too quiet")
         if self.num_clipped > CLIPPED_SHARE * self.num_samples:
             found.append("the recording is clipped: its loudest parts were cut off at full scale")
         if self.peak > 16:

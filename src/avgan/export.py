@@ -14,8 +14,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from avgan import __version__, checkpoint
-from avgan.checkpoint import Checkpoint
-from avgan.data.datasets import declaration
+from avgan import checkpoint
+from avgan.cards import describe_graph, make_card
 from avgan.errors import BundleError
 from avgan.evaluation.honesty.calibration import Fitted, calibrate, shortcomings
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
-from avgan.networks.trunks import TrunkConfig
+from avgan.networks.trunks.mn04 import MN04
 from avgan.runtime.bundle import Bundle, Card
 from avgan.runtime.neighbours import NEIGHBOURS_FILE
 from avgan.runtime.unknown import KNOWN_FILE
-from avgan.training.recipe import recipe_of
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -47,22 +44,41 @@ SMALLEST_HALVED = 1_024
 
 
 OUTPUTS = ("probabilities", "codes", "picture")
+TAGS = "tags"
+"""A further output, of trunks that were taught to tell sounds: their probabilities, each for itself."""
 INNER = ("log_mel", "heard", "features")
 """Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
+STEPS = "steps"
+"""One more, of trunks that go step by step."""
 WAVEFORM, NOISE = "waveform", "noise"
 """Inputs; noise only where there is a sampler."""
 
 
 class Shipped(nn.Module):
-    """waveform (B, L), noise (B, Z) where there is a sampler -> OUTPUTS and INNER.
+    """waveform (B, L), noise (B, Z) where there is a sampler -> probabilities (B, N), codes (B, 16, 16), picture
+    (B, 3, 128, 128), tags (B, M), and INNER.
 
-    These are probabilities (B, N), codes (B, 16, 16) and picture (B, 3, 128, 128).
+
+    `outputs` names those that there are: no tags where the trunk was taught none, nor where they are not asked for;
+    `inner` the tensors inside, with the steps of a trunk that goes by `step_frames`.
     """
 
-    def __init__(self, networks: AVGAN, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        networks: AVGAN,
+        temperature: float = 1.0,
+        *,
+        tags: bool = True,
+        step_frames: int | None = None,
+    ) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
+        trunk = networks.generator.trunk
+        self.teller = trunk if tags and isinstance(trunk, MN04) else None
+        self.outputs = (*OUTPUTS, TAGS) if self.teller is not None else OUTPUTS
+        self.step_frames = step_frames
+        self.inner = (*INNER, STEPS) if step_frames else INNER
 
     @property
     def noise_size(self) -> int | None:
@@ -71,19 +87,15 @@ class Shipped(nn.Module):
         return None if sampler is None else sampler.noise_size
 
     def forward(self, waveform: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
-        networks = self.networks
+        generator, networks = self.networks.generator, self.networks
         log_mel = networks.log_mel(waveform)
-        heard = networks.generator.embed(log_mel)
+        steps = [generator.steps(log_mel, self.step_frames)] if self.step_frames else []
+        heard = generator.summarize(*steps) if steps else generator.embed(log_mel)
         imagined = networks.imagine(heard, noise)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
-        return (
-            probabilities,
-            imagined.codes,
-            imagined.image,
-            log_mel,
-            heard,
-            imagined.features,
-        )
+        tags = () if self.teller is None else (self.teller.tag(heard).sigmoid(),)
+        answers = (probabilities, imagined.codes, imagined.image, *tags)
+        return *answers, log_mel, heard, imagined.features, *steps
 
 
 def export_bundle(
@@ -114,7 +126,9 @@ def export_bundle(
     networks.cpu()
     simplify(networks)
     temperature = fitted.calibration.temperature if fitted else 1.0
-    shipped = Shipped(networks, temperature).eval()
+    of_scenes = described.scene_of_label is None  # labels that are sounds need no tags beside them
+    step_frames = described.imagination.trunk.step_frames
+    shipped = Shipped(networks, temperature, tags=of_scenes, step_frames=step_frames).eval()
     fixed_length = described.front_end.num_time_steps is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
@@ -124,9 +138,7 @@ def export_bundle(
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
-        if shipped.noise_size is not None:
-            # readers of format 2 would give the graph a waveform alone
-            card |= {"format": 3, "noise_size": shipped.noise_size}
+        card |= describe_graph(tags=shipped.teller is not None, noise_size=shipped.noise_size)
         card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
@@ -213,7 +225,7 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
             shipped,
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=[*OUTPUTS, *INNER],
+            output_names=[*shipped.outputs, *shipped.inner],
             dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
@@ -221,7 +233,7 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
         )
     assert program is not None
     model = program.model_proto
-    hide_inner_outputs(model)
+    hide_inner_outputs(model, shipped.inner)
     halve_initializers(model)
     for (
         node
@@ -231,10 +243,10 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
     path.write_bytes(model.SerializeToString())
 
 
-def hide_inner_outputs(model: Any) -> None:
-    """Make INNER ordinary tensors again: named and described, but not answered with."""
+def hide_inner_outputs(model: Any, inner: tuple[str, ...]) -> None:
+    """Make inner tensors ordinary ones again: named and described, but not answered with."""
     outputs = {value.name: value for value in model.graph.output}
-    for name in INNER:
+    for name in inner:
         described = [value for value in model.graph.value_info if value.name == name]
         model.graph.value_info.extend([] if described else [outputs[name]])
         model.graph.output.remove(outputs[name])
@@ -269,7 +281,8 @@ def check_parity(
     differ is counted as that of codes. Raises RuntimeError above the tolerance.
     """
     lengths = (length,) if fixed_length else (length, length + length // 2, 2 * length + 123)
-    worst = {"probabilities": 0.0, "picture": 0.0, "codes_differing": 0.0}
+    worst: dict[str, float] = {}
+    outputs = shipped.outputs
     session = _session(path)
     rng = np.random.default_rng(0)
     for num_samples in lengths:
@@ -280,20 +293,26 @@ def check_parity(
                 inputs[NOISE] = rng.standard_normal(size, dtype=np.float32)
             with torch.no_grad():
                 tensors = [torch.from_numpy(array) for array in inputs.values()]
-                expected = [part.numpy() for part in shipped(*tensors)[:3]]
-            found = session.run(None, inputs)
-            agree = (found[1] == expected[1]).all((1, 2))
-            apart = np.abs(found[2] - expected[2])[agree]
+                parts = shipped(*tensors)[: len(outputs)]
+            expected = dict(zip(outputs, (part.numpy() for part in parts), strict=True))
+            found = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
+            agree = (found["codes"] == expected["codes"]).all((1, 2))
+            apart = np.abs(found["picture"] - expected["picture"])[agree]
             differences = {
-                "probabilities": np.abs(found[0] - expected[0]).max(),
-                "codes_differing": float((found[1] != expected[1]).mean()),
+                "probabilities": np.abs(found["probabilities"] - expected["probabilities"]).max(),
                 "picture": apart.max(initial=0.0),
+                "codes_differing": (found["codes"] != expected["codes"]).mean(),
             }
             if shipped.noise_size is not None:
                 differing = float((apart > TOLERANCE).mean()) if apart.size else 0.0
                 differences["picture"] = 0.0 if differing <= DIFFERING_PIXELS else differing
-            worst = {key: max(worst[key], float(differences[key])) for key in worst}
-    if max(worst["probabilities"], worst["picture"]) > TOLERANCE or worst["codes_differing"] > 1e-3:
+            if TAGS in outputs:
+                differences[TAGS] = np.abs(found[TAGS] - expected[TAGS]).max()
+            worst = {
+                key: max(worst.get(key, 0.0), float(value)) for key, value in differences.items()
+            }
+    most = dict.fromkeys(worst, TOLERANCE) | {"codes_differing": 1e-3}
+    if any(worst[key] > most[key] for key in worst):
         raise RuntimeError(f"the exported graph disagrees with torch: {worst}")
     return worst | {"tolerance": TOLERANCE}
 
@@ -307,86 +326,6 @@ def test_signals(batch: int, num_samples: int, rng: np.random.Generator) -> np.n
         tone = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 6_000) * time_s)
         rows.append((noise, noise + tone, tone, np.zeros(num_samples))[row % 4])
     return np.stack(rows).astype(np.float32)
-
-
-def make_card(
-    described: Checkpoint, name: str, fixed_length: bool, parity: dict[str, float], measured: dict
-) -> dict[str, Any]:
-    """What a reader must know of a bundle: labels, input, what was measured, data, licences."""
-    data = list(data_cards(described))
-    trunk = described.imagination.trunk
-    return {
-        "format": 2,
-        "name": name,
-        "version": __version__,
-        "description": describe(described, data),
-        "labels": list(described.labels),
-        "label_kind": "sound" if described.scene_of_label else "scene",
-        "scene_of_label": described.scene_of_label,
-        "sample_rate_hz": described.front_end.sample_rate_hz,
-        "window_s": described.window_s,
-        "fixed_length": fixed_length,
-        "patch": describe_patch(trunk),
-        "short_clip_fill": "repeat",
-        "measured": measured,
-        "parity": parity,
-        "data": data,
-        "licences": {
-            "code": "Apache-2.0",
-            "weights": f"bound by the terms of what they were trained on: {short_names(data)}",
-        },
-        "trained": {
-            "front_end": described.front_end.model_dump(mode="json"),
-            "recipe": recipe_of(described).model_dump(mode="json"),
-            "provenance": {
-                origin.config.stage.kind: origin.provenance for origin in described.lineage
-            },
-        },
-    }
-
-
-def describe_patch(trunk: TrunkConfig) -> dict[str, int] | None:
-    """How windows can share what was heard (`runtime.bundle.Patch`): where the trunk averages over patches."""
-    if trunk.patch_samples is None:
-        return None
-    return {"num_samples": trunk.patch_samples, "num_averaged": trunk.vector_size}
-
-
-def describe(described: Checkpoint, data: list[dict[str, str]]) -> str:
-    """One sentence: what a bundle names and what it learnt from."""
-    scenes = set((described.scene_of_label or {}).values())
-    names = (
-        f"{len(described.labels)} sounds and {len(scenes)} places"
-        if scenes
-        else f"{len(described.labels)} scenes"
-    )
-    preset = described.config.preset
-    return f"Names {names} and draws them; learnt from {short_names(data)} (preset {preset})"
-
-
-def short_names(data: list[dict[str, str]]) -> str:
-    """The names of the sources without what they are: "ESC-50, MiniPlaces"."""
-    return ", ".join(source["name"].split(",")[0] for source in data)
-
-
-def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
-    """Name, licence and address of all that a run and its ancestors learnt from, the trunk's own training too."""
-    stages = [origin.config.stage for origin in reversed(described.lineage)]
-    names = [
-        name
-        for stage in stages
-        for name, used in (
-            (stage.data.sounds, stage.kind != "vqvae"),
-            (stage.data.images, stage.kind != "classifier"),
-        )
-        if used
-    ]
-    for name in dict.fromkeys(names):
-        declared = declaration(name)
-        yield {"name": declared.title, "licence": declared.licence, "address": declared.address}
-    pretrained = described.imagination.trunk.pretrained
-    if pretrained is not None:
-        yield asdict(pretrained)
 
 
 def _session(path: Path) -> Any:

@@ -42,7 +42,7 @@ def imagine_all(sounds: Manifest, bundle: Bundle, codebook: np.ndarray) -> Neigh
         tuple(clip.label for clip in sounds.clips),
         np.stack(codes),
         codebook,
-        dict(zip(bundle.card.labels, bundle.card.scenes, strict=True)),
+        dict(zip(bundle.card.labels, bundle.card.places, strict=True)),
     )
 
 

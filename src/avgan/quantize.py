@@ -193,8 +193,8 @@ def _answers(
         network.answer(network.hear(waveform[None]))
         for waveform in first_windows(sounds.root, clips, bundle)
     ]
-    labels = np.array([int(probabilities.argmax()) for probabilities, _ in answers])
-    return labels, np.concatenate([codes for _, codes in answers])
+    labels = np.array([int(answer.probabilities.argmax()) for answer in answers])
+    return labels, np.concatenate([answer.codes for answer in answers])
 
 
 class _Clips:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -29,15 +30,17 @@ from avgan.pictures.thinning import Thinning, whole_segments
 from avgan.runtime.bundle import Card
 from avgan.runtime.drawing import Colour, colours, dimmed, enlarged, plain
 from avgan.runtime.prediction import Prediction, WindowPrediction
-from avgan.runtime.timeline import Segment
-from avgan.runtime.unknown import SILENT
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.sounds import MOST_WORDS
+from avgan.runtime.timeline import Minutes, Segment
+from avgan.runtime.unknown import QUIET, SILENT
+from avgan.runtime.wording import answered, clock, lasting, percent
 
 EXCERPT_S = 10
 MAX_PLAYERS = 200  # each adds some 100 kB to the page
 NUM_BARS = 5
 PICTURE_PX = 256
 MAX_STRETCHES = 60
+MOST_SUMMED = 12  # answers, and sounds, of which it says how long they last
 STRIP_PX, MIN_STRIP_PX, MAX_STRIP_PX = 96, 480, 1_030  # the width of an article
 
 SPECTROGRAM_PX = (640, 176)
@@ -72,22 +75,26 @@ class Report(Sink):
         self._articles: IO[bytes] | None = None
         self._recording = Recording("", b"")
         self._windows = Thinning()
+        self._minutes = Minutes()
         self._num_stretches = 0
 
     def begin(self, recording: Recording) -> None:
         self._recording = recording
         self._windows = Thinning()
+        self._minutes = Minutes()
         self._num_stretches = 0
 
     def window(self, window: WindowPrediction) -> None:
         self._windows.add(window)
+        self._minutes.add(window)
 
     def segment(self, segment: Segment) -> None:
         self._num_stretches += 1
 
     def end(self, prediction: Prediction) -> None:
         """Add a recording, which is read again for the sound that the page plays."""
-        over_time = timeline(self._windows, self._num_stretches, prediction)
+        self._minutes.close()
+        over_time = timeline(self._windows, self._num_stretches, prediction, self._minutes)
         heard = _heard(self._recording, prediction) if self._num_articles < MAX_PLAYERS else ""
         text = _article(prediction, heard, over_time)
         with _spooling():
@@ -185,7 +192,7 @@ def spectrogram_png(waveform: np.ndarray) -> bytes:
 
 def _article(prediction: Prediction, heard: str, over_time: str) -> str:
     known = prediction.known
-    scene = html.escape(plain(prediction.scene))
+    scene = html.escape(plain(answered(prediction.answer, prediction.within)))
     picture = prediction.picture if known else dimmed(prediction.picture)
     shown = jpeg_uri(enlarged(picture, PICTURE_PX if heard else PICTURE_PX // 2))
     alt = f"The place as the model imagines it: {scene}" if known else "Dimmed: not an answer"
@@ -194,8 +201,10 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
     notes = "".join(f"<li>{html.escape(warning)}</li>" for warning in prediction.warnings)
     guess = "" if known else "best guesses, not an answer"
     # Where nothing was heard a guess is not even that: it is what the model makes of zeros.
-    heard_any = prediction.reason != SILENT
-    bars = _bars("Scenes", prediction.scenes, guess) + _bars("Sounds", prediction.sounds, guess)
+    heard_any = prediction.reason not in (SILENT, QUIET)
+    words = prediction.has_words
+    bars = _bars("Scenes", prediction.scenes, guess)
+    bars += _bars("Heard" if words else "Sounds", prediction.sounds, "" if words else guess)
     return f"""<article{"" if known else ' class="unknown"'}>
 <figure class="imagined">
 <img src="{shown}" width="256" height="256" alt="{alt}">
@@ -204,7 +213,7 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
 <div class="answer">
 <h2>{scene} {sure}</h2>
 {"" if known else f'<p class="reason">Not answered: {reason}.</p>'}
-<p class="file">{html.escape(prediction.path)} <span>{clock(prediction.duration_s)}</span></p>
+{_beside(prediction)}<p class="file">{html.escape(prediction.path)} <span>{clock(prediction.duration_s)}</span></p>
 {f'<ul class="notes" aria-label="Warnings">{notes}</ul>' if notes else ""}
 {f'<div class="bars">{bars}</div>' if heard_any else ""}
 </div>
@@ -212,6 +221,16 @@ def _article(prediction: Prediction, heard: str, over_time: str) -> str:
 {over_time}
 </article>
 """
+
+
+def _beside(prediction: Prediction) -> str:
+    """The group of a scene, and the words for what was heard."""
+    said = []
+    if prediction.group and not prediction.within:
+        said.append(plain(prediction.group))
+    if prediction.has_words and prediction.sounds:
+        said.append(f"hears {', '.join(list(prediction.sounds)[:MOST_WORDS])}")
+    return f'<p class="beside">{html.escape("; ".join(said))}</p>\n' if said else ""
 
 
 def _heard(recording: Recording, prediction: Prediction) -> str:
@@ -244,8 +263,11 @@ def _bars(title: str, ranking: Mapping[str, float], guess: str) -> str:
     return f"<table><caption>{caption}</caption>{rows}</table>" if rows else ""
 
 
-def timeline(windows: Thinning, num_stretches: int, prediction: Prediction) -> str:
-    """What was heard when, where that changes: pictures along the time, each with its text, and the same as a table."""
+def timeline(
+    windows: Thinning, num_stretches: int, prediction: Prediction, minutes: Minutes | None = None
+) -> str:
+    """What was heard when, where that changes: pictures along the time, each with its text, and the same as a table;
+    with `minutes` also how long each answer and each sound was heard."""
     kept, stretches = _overview(windows, prediction.duration_s)
     if len(stretches) < 2:
         return ""
@@ -253,23 +275,47 @@ def timeline(windows: Thinning, num_stretches: int, prediction: Prediction) -> s
     width_px = min(max(len(kept) * STRIP_PX, MIN_STRIP_PX), MAX_STRIP_PX)
     strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), draw=prediction.draw)
     painted = colours(kept)
-    items = "".join(_stretch_item(each, duration_s, painted[each.scene]) for each in stretches)
+    began = prediction.recorded_at
+    items = "".join(
+        _stretch_item(each, duration_s, painted[each.answer], began) for each in stretches
+    )
     merged = (
         f" <span>{num_stretches:,} changes, shown as {len(stretches)} stretches</span>"
         if num_stretches > len(stretches)
         else ""
     )
-    rows = "".join(_stretch_row(each) for each in stretches)
+    rows = "".join(_stretch_row(each, began) for each in stretches)
+    clocked = '<th scope="col">clock</th>' if began else ""
+    ends = [_moment(began, time_s) or clock(round(time_s)) for time_s in (0.0, duration_s)]
     return f"""<section class="timeline"><h3>Over time{merged}</h3>
 <div class="track"><div class="strip" style="--width:{width_px}px">
 <img src="{jpeg_uri(strip)}" width="{width_px}" height="{STRIP_PX}"
  alt="The places as the model imagines them, one after another">
 <ol aria-label="Scenes over time">{items}</ol>
-<p class="ends"><span>0:00</span><span>{clock(round(duration_s))}</span></p>
+<p class="ends"><span>{ends[0]}</span><span>{ends[1]}</span></p>
 </div></div>
+{_summary(minutes) if minutes else ""}
 <details><summary>As a table</summary>
-<table class="stretches"><tr><th scope="col">from</th><th scope="col">to</th><th scope="col">scene</th>
-<th scope="col">certainty</th></tr>{rows}</table></details></section>"""
+<table class="stretches"><tr><th scope="col">from</th><th scope="col">to</th>{clocked}<th scope="col">scene</th>
+<th scope="col">certainty</th><th scope="col">heard</th></tr>{rows}</table></details></section>"""
+
+
+def _summary(minutes: Minutes) -> str:
+    """How long each answer and each sound lasts, the longest first."""
+    lines = [("In all", minutes.answers_s)]
+    if minutes.sounds_s.keys() - minutes.answers_s.keys():
+        lines.append(("Heard", minutes.sounds_s))
+    said = []
+    for title, lengths_s in lines:
+        order = sorted(lengths_s.items(), key=lambda item: -item[1])[:MOST_SUMMED]
+        named = ", ".join(f"{plain(name)} {lasting(lasted_s)}" for name, lasted_s in order)
+        said.append(f'<p class="summary">{title}: {html.escape(named)}</p>')
+    return "".join(said)
+
+
+def _moment(began: datetime | None, time_s: float) -> str:
+    """The time of day, where it is known."""
+    return f"{began + timedelta(seconds=time_s):%H:%M:%S}" if began else ""
 
 
 def _overview(windows: Thinning, duration_s: float) -> tuple[list[WindowPrediction], list[Segment]]:
@@ -280,26 +326,38 @@ def _overview(windows: Thinning, duration_s: float) -> tuple[list[WindowPredicti
     return kept, stretches
 
 
-def _stretch_item(stretch: Segment, duration_s: float, colour: Colour) -> str:
+def _stretch_item(
+    stretch: Segment, duration_s: float, colour: Colour, began: datetime | None
+) -> str:
     start, width = (
         100 * time_s / duration_s for time_s in (stretch.start_s, stretch.end_s - stretch.start_s)
     )
-    scene = html.escape(plain(stretch.scene))
+    scene = html.escape(plain(answered(stretch.answer, stretch.within)))
     kinds = ["late"] * (start > 50) + ["unknown"] * bool(stretch.reason)
     late = f' class="{" ".join(kinds)}"' if kinds else ""
     said = percent(stretch.probability) if not stretch.reason else html.escape(stretch.reason)
+    at = f"{_moment(began, stretch.start_s)} · " if began else ""
+    words = _words(stretch)
+    said += f" · {words}" if words else ""
     return (
         f'<li{late} tabindex="0" style="--from:{start:.2f}%;--long:{width:.2f}%;'
         f'--colour:rgb{colour}"><i aria-hidden="true"><u>{scene}</u></i><span><b>{scene}</b> '
-        f"{clock(round(stretch.start_s))}–{clock(round(stretch.end_s))} · {said}</span></li>"
+        f"{at}{clock(round(stretch.start_s))}–{clock(round(stretch.end_s))} · {said}</span></li>"
     )
 
 
-def _stretch_row(stretch: Segment) -> str:
+def _words(stretch: Segment) -> str:
+    """What was heard beside the answer."""
+    return html.escape(", ".join(word for word in stretch.sounds if word != stretch.answer))
+
+
+def _stretch_row(stretch: Segment, began: datetime | None) -> str:
     said = percent(stretch.probability) if not stretch.reason else html.escape(stretch.reason)
+    at = f"<td>{_moment(began, stretch.start_s)}</td>" if began else ""
+    scene = html.escape(plain(answered(stretch.answer, stretch.within)))
     return (
-        f"<tr><td>{clock(round(stretch.start_s))}</td><td>{clock(round(stretch.end_s))}</td>"
-        f"<td>{html.escape(plain(stretch.scene))}</td><td>{said}</td></tr>"
+        f"<tr><td>{clock(round(stretch.start_s))}</td><td>{clock(round(stretch.end_s))}</td>{at}"
+        f"<td>{scene}</td><td>{said}</td><td>{_words(stretch)}</td></tr>"
     )
 
 

@@ -23,12 +23,12 @@ WIDTHS = (24, 8, 9)
 def window(start_s: float, scene: str, reason: str = "") -> WindowPrediction:
     sound = None if reason else f"{scene}_sound"
     return WindowPrediction(
-        start_s, start_s + 5, scene, sound, 0.71234567, reason, None, sound and 0.6
+        start_s, start_s + 4, scene, sound, 0.71234567, reason, None, sound and 0.6
     )
 
 
 NOTES = [["note:", "the", "recording", "is", each] for each in ("silent", "clipped")]
-WINDOWS = [window(0, "coast"), window(1, "coast"), window(2, "unknown", "silent")]
+WINDOWS = [window(0, "coast"), window(1, "coast"), window(3, "unknown", "silent")]
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_row_for_each_recording(prediction: Prediction) -> None:
 def test_over_time_the_last_row_says_that_all_is_there(prediction: Prediction) -> None:
     for unit, spans in (
         ("segment", [(0, 4), (4, 7)]),
-        ("window", [(0, 5), (1, 6), (2, 7)]),
+        ("window", [(0, 4), (1, 5), (3, 7)]),
     ):
         rows = rows_of(written("jsonl", [prediction], unit))  # type: ignore[arg-type]
         assert [(row["start_s"], row["end_s"]) for row in rows] == spans
@@ -220,7 +220,7 @@ def test_the_time_of_day_stands_in_rows_and_tables(prediction: Prediction) -> No
     assert rows_of(written("jsonl", [named]))[0]["recorded_at"] == "2024-05-01T23:59:58"
     rows = rows_of(written("jsonl", [named], "window"))
     assert [row["recorded_at"] for row in rows] == [
-        "2024-05-01T23:59:58", "2024-05-01T23:59:59", "2024-05-02T00:00:00",
+        "2024-05-01T23:59:58", "2024-05-01T23:59:59", "2024-05-02T00:00:01",
     ]  # fmt: skip
     flat = list(csv.DictReader(io.StringIO(written("csv", [named], "window"))))
     assert [row["recorded_at"] for row in flat] == [row["recorded_at"] for row in rows]
@@ -228,7 +228,7 @@ def test_the_time_of_day_stands_in_rows_and_tables(prediction: Prediction) -> No
     lines = written("table", [named], "window").splitlines()
     assert lines[0] == f"{BEGAN}.wav  recorded 2024-05-01 23:59:58"
     assert lines[1].split()[:3] == ["time", "clock", "scene"]
-    assert [line.split()[1] for line in lines[2:]] == ["23:59:58", "23:59:59", "00:00:00"]
+    assert [line.split()[1] for line in lines[2:]] == ["23:59:58", "23:59:59", "00:00:01"]
     assert len({line.index(" coast ") for line in lines if " coast " in line}) == 1
     assert rows_of(written("jsonl", [prediction]))[0]["recorded_at"] is None
 
@@ -243,3 +243,115 @@ def test_a_long_timeline_ends_with_how_long_each_scene_lasts(prediction: Predict
     writer.end(dataclasses.replace(prediction, warnings=()))
     assert file.getvalue().splitlines()[-1] == "  in all: coast 8.0 min, unknown 4.0 min"
     assert "in all" not in written("table", [prediction], "segment")
+
+
+def places(prediction: Prediction) -> Prediction:
+    """The answer of a model that knows groups and hears sounds."""
+    return dataclasses.replace(
+        prediction,
+        scene="transport",
+        group="transport",
+        within=("tram", "metro"),
+        scenes={"tram": 0.4, "metro": 0.35, "park": 0.25},
+        groups={"transport": 0.75, "outdoor": 0.25},
+        sound="speech",
+        sounds={"speech": 0.8, "traffic": 0.3, "dog": 0.1},
+        shares={"transport": 0.7, "park": 0.3},
+        has_words=True,
+        certainty=0.75,
+        warnings=(),
+        path="x.wav",
+    )
+
+
+def of_places(format: str, prediction: Prediction, unit: Unit, num: int = 1) -> str:
+    """What a writer makes of stretches in a tram or metro, each followed by one in a park, of a minute each."""
+    file = io.StringIO()
+    writer = WRITERS[format](file, Layout(unit, top=2, widths=(9, 30, 20)))
+    writer.begin(Recording(prediction.path, b""))
+    windows = [
+        WindowPrediction(
+            60.0 * number,
+            60.0 * number + 60,
+            scene,
+            "speech",
+            0.75,
+            group=group,
+            within=within,
+            sounds=sounds,
+        )
+        for number, (scene, group, within, sounds) in enumerate(
+            [
+                ("transport", "transport", ("tram", "metro"), {"speech": 0.8, "traffic": 0.6}),
+                ("park", "outdoor", (), {"speech": 0.7, "birds": 0.5, "dog": 0.4}),
+            ]
+            * num
+        )
+    ]
+    for heard in windows:
+        writer.window(heard)
+    for segment in segments(windows):
+        writer.segment(segment)
+    writer.end(prediction)
+    writer.close()
+    return file.getvalue()
+
+
+def test_groups_and_sounds_stand_in_rows(prediction: Prediction) -> None:
+    (row,) = rows_of(of_places("jsonl", places(prediction), "recording"))
+    assert (row["scene"], row["group"], row["within"]) == (
+        "transport",
+        "transport",
+        ["tram", "metro"],
+    )
+    assert row["sounds"] == {"speech": 0.8, "traffic": 0.3}
+    assert row["shares"] == {"transport": 0.7, "park": 0.3}
+    assert row["probability"] == 0.75
+    (cells,) = csv.DictReader(io.StringIO(of_places("csv", places(prediction), "recording")))
+    assert (cells["group"], cells["within"]) == ("transport", "tram; metro")
+    assert (cells["sounds"], cells["shares"]) == (
+        "speech 0.8; traffic 0.3",
+        "transport 0.7; park 0.3",
+    )
+    for unit in ("segment", "window"):
+        first, second = rows_of(of_places("jsonl", places(prediction), unit))  # type: ignore[arg-type]
+        assert (first["scene"], first["within"]) == ("transport", ["tram", "metro"])
+        assert second["group"] == "outdoor"
+        assert second["sounds"] == {"speech": 0.7, "birds": 0.5, "dog": 0.4}
+
+
+def test_table_names_the_group_and_what_is_heard(prediction: Prediction) -> None:
+    _, line = of_places("table", places(prediction), "recording").splitlines()
+    for part in ("transport: tram or metro", "75 %", "speech, traffic"):
+        assert part in line
+    assert "or " not in line.split("traffic")[1]  # guesses would be of other times
+    lines = of_places("table", places(prediction), "segment").splitlines()
+    assert lines[2].split("  ")[2:3] == [" transport: tram or metro"] or "or metro" in lines[2]
+    assert lines[2].rstrip().endswith("speech, traffic")
+    assert lines[3].rstrip().endswith("speech, birds")  # no more than the two asked for
+
+
+def test_a_long_timeline_ends_with_how_long_each_sound_lasts(prediction: Prediction) -> None:
+    lines = of_places("table", places(prediction), "segment", num=5).splitlines()
+    assert lines[-2:] == [
+        "  in all: park 5.0 min, transport 5.0 min",
+        "  heard: speech 10.0 min, birds 5.0 min, dog 5.0 min, traffic 5.0 min",
+    ]
+
+
+def test_labels_for_audacity_hold_both(prediction: Prediction) -> None:
+    first, second = of_places("audacity", places(prediction), "segment").splitlines()
+    assert first.split("\t")[2] == "transport (tram or metro): speech, traffic"
+    assert second.split("\t")[2] == "park: speech, birds, dog"
+
+
+def test_sounds_without_places_leave_the_scene_empty(prediction: Prediction) -> None:
+    sounds = dataclasses.replace(
+        prediction, scene="", sound="rain", scenes={}, sounds={"rain": 0.9, "wind": 0.1}
+    )
+    text = written("table", [dataclasses.replace(sounds, warnings=())])
+    assert text.splitlines()[1].split() == [
+        "a", '"b",', "ü.wav", "rain", "90", "%", "or", "wind", "10", "%",
+    ]  # fmt: skip
+    (row,) = rows_of(written("jsonl", [sounds]))
+    assert (row["scene"], row["sound"]) == ("", "rain")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgan.baselines.rival import Clips
+from avgan.baselines.method import Clips
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for other_device.py
 

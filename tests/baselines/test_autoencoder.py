@@ -9,7 +9,7 @@ import torch
 
 from avgan.baselines import autoencoder
 from avgan.baselines.fitting import band_statistics
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 
 
 def brisk(num_epochs: int) -> autoencoder.AutoencoderRival:

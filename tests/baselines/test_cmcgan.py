@@ -9,7 +9,7 @@ import torch
 
 from avgan.baselines import cmcgan
 from avgan.baselines.cmcgan import CMCGAN, Critic, Cycle, CycleTrainer, alike_loss, small
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 40], [50, 50, 220]])
@@ -127,7 +127,7 @@ def test_cycle_and_critic_each_move_in_their_own_turn(short: None) -> None:
         if which == 1:  # what is generated is held fixed while the critic learns
             assert all(parameter.grad is None for parameter in own.parameters())
 
-    trainer._update = watch  # type: ignore[method-assign]
+    trainer.update = watch  # type: ignore[method-assign]
     trainer.step(np.arange(12), torch.rand(12, 3, 64, 64) * 2 - 1, np.random.default_rng(0))
     assert {name.split(".")[0] for name in moved[0]} == {"hear", "look", "sing", "draw"}
     assert {name.split(".")[0] for name in moved[1]} == {"sound", "picture", "score"}

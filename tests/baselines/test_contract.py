@@ -29,7 +29,7 @@ from avgan.baselines import (
     sdcnn,
     soundnet,
 )
-from avgan.baselines.rival import Budget, Clips, Rival
+from avgan.baselines.method import Budget, Clips, Method
 from avgan.errors import ConfigError, DataError
 from other_device import OtherDevice
 
@@ -59,7 +59,7 @@ def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Budget, "plan", plan)
 
 
-def fit(name: str, clips: Clips, *, seconds: float = 1e6, seed: int = 5) -> Rival:
+def fit(name: str, clips: Clips, *, seconds: float = 1e6, seed: int = 5) -> Method:
     """A rival that has learnt; skips where it needs what is not at hand."""
     rival = make(name)
     try:

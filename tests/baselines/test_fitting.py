@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines import fitting
-from avgan.baselines.rival import Budget
+from avgan.baselines.method import Budget
 
 NUM_LABELS = 3
 
@@ -121,8 +121,8 @@ def test_averaged_weights_have_statistics_of_their_own() -> None:
 
 def test_parts_share_a_budget() -> None:
     budget = Budget(8.0)
-    assert fitting.part_of(budget, 4).seconds == pytest.approx(2.0, abs=0.1)
-    assert fitting.part_of(Budget(), 4).seconds is None
+    assert budget.share(1 / 4).seconds == pytest.approx(2.0, abs=0.1)
+    assert Budget().share(1 / 4).seconds is None
 
 
 def test_cost_counts_weights_and_products() -> None:

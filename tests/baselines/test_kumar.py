@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avgan.baselines import kumar
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 PUBLISHED = [
@@ -110,9 +110,7 @@ def test_without_weights_it_says_where_they_are(
     easy_clips: Callable[..., Clips], tmp_path: Path
 ) -> None:
     for folder in (tmp_path, None):
-        with pytest.raises(
-            DataError, match=r"kumar-pretrained: no kumar.safetensors .* get mx-h64"
-        ):
+        with pytest.raises(DataError, match=r"no kumar.safetensors .* get mx-h64"):
             fit(easy_clips(1, folder=folder))
 
 

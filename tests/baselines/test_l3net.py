@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avgan.baselines import l3net
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avgan.baselines import mfcc
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 
 MAKERS = [mfcc.svm, mfcc.forest, mfcc.neighbours]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from avgan.baselines.method import Budget, Clips
 from avgan.baselines.mn04_probe import MN04Probe
-from avgan.baselines.rival import Budget, Clips
 
 
 def test_it_learns_tones_from_noise_from_clicks(easy_clips: Callable[..., Clips]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from avgan.baselines import ccnn, cnn9, facn, kumar, piczak
 from avgan.baselines.fitting import Recipe, cosine
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 
 NUM_LABELS = 3
 MAKERS: dict[str, Callable] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from avgan.baselines import probes
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 
 
 def test_settings_are_judged_on_sources_that_were_not_learnt_from(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from avgan.baselines import sdcnn
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines.method import Budget, Clips
 from avgan.baselines.sdcnn import NOISE, SDCNN, SURE, TRIES, Maker, invent, verdict
 from avgan.errors import DataError
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from avgan.baselines import published, soundnet
-from avgan.baselines.rival import Budget, Clips
+from avgan.baselines import soundnet
+from avgan.baselines.method import Budget, Clips
 from avgan.errors import DataError
+from avgan.weights import read_arrays
 
 
 def brisk(rival: soundnet.FromScratch) -> soundnet.FromScratch:
@@ -114,4 +115,4 @@ def test_other_weights_are_refused(easy_clips: Callable[..., Clips], tmp_path: P
     with pytest.raises(DataError, match="cannot be read"):
         fit()
     with pytest.raises(DataError, match="pickle"):
-        published.read_arrays(tmp_path / "sound8.npy")
+        read_arrays(tmp_path / "sound8.npy")

@@ -196,6 +196,29 @@ def test_what_cannot_be_used_is_counted_by_reason_before_anything_is_trained(
     assert manifest.select(lambda clip: True).left_out == line
 
 
+def test_what_is_no_recording_is_counted_too_and_what_is_one_is_found_without_its_ending(
+    tmp_path: Path, tone: Maker, video: Maker
+) -> None:
+    tone(tmp_path / "bus" / "a.wav").rename(tmp_path / "bus" / "a")
+    video(tmp_path / "tram" / "v.mp4").rename(tmp_path / "tram" / "v.dat")
+    tone(tmp_path / "loose.wav")
+    (tmp_path / "bus" / "notes.txt").write_text("rain")
+    (tmp_path / "bus" / "more").mkdir()
+    (tmp_path / "readme.md").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bus" / ".hidden.wav").write_bytes(b"")
+    manifest = read_folder(tmp_path, window_s=6.0)
+    assert [(clip.audio_path, clip.image_path) for clip in manifest.clips] == [
+        ("bus/a", ""),
+        ("tram/v.dat", "tram/v.dat"),
+    ]
+    assert manifest.left_out == (
+        f"{tmp_path}: left out: folders without recordings, videos or pictures: 1 (empty); "
+        "in no label folder: 1 (loose.wav); "
+        "neither recordings, videos nor pictures: 3 (readme.md, ...)"
+    )
+
+
 def test_a_label_of_which_nothing_is_left_is_an_error(tmp_path: Path, tone: Maker) -> None:
     tone(tmp_path / "bus" / "a.wav")
     (tmp_path / "tram").mkdir()

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from avgan.data.manifest import Clip, Manifest
+from avgan.data.manifest import Clip
 from avgan.evaluation import metrics
 from avgan.evaluation.confusions import NUM_CLIPS, worst_confusions
 from avgan.evaluation.groups import share
@@ -136,10 +136,10 @@ def evaluation(
         "data": {"made": "0" * 64},
         "labels": list(labels),
         "confusion": metrics.confusion(targets, probabilities.argmax(1), len(labels)).tolist(),
+        "chosen_on": [],
         "groups": {"city": {"milan": share(correct, sources)}},
     }
-    sounds = Manifest("made", root, tuple(clips))
-    return report, Answered.of(sounds, sources, targets, probabilities)
+    return report, Answered(tuple(clips), root, targets, probabilities)
 
 
 ROWS = [(0, 1, 0.9), (0, 1, 0.8), (1, 2, 0.7), (2, 2, 0.9), (1, 1, 0.9), (0, 2, 0.6)]

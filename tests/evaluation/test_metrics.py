@@ -14,8 +14,9 @@ from avgan.evaluation.metrics import (
     accuracy,
     bootstrap_interval,
     confusion,
-    mcnemar,
     mean_and_deviation,
+    mean_over_folds,
+    paired_test,
 )
 from avgan.evaluation.report import headline, per_class_table, write_report
 
@@ -76,7 +77,7 @@ def test_mean_and_deviation_are_the_samples() -> None:
     mean, deviation = mean_and_deviation([0.8, 0.9, 0.7])
     assert mean == pytest.approx(0.8)
     assert deviation == pytest.approx(0.1)
-    assert np.isnan(mean_and_deviation([0.8])[1])
+    assert mean_and_deviation([0.8]) == (0.8, None)
 
 
 def test_per_class_table_states_recall_and_precision(answers) -> None:
@@ -136,21 +137,86 @@ def test_a_report_writes_its_three_files_and_replaces_older_ones(tmp_path: Path)
     assert Image.open(tmp_path / "confusion.png").size[0] > 200
 
 
-def test_mcnemar_equals_scipys_binomial_test(rng: np.random.Generator) -> None:
-    for num_items in (1, 8, 50, 2_000, 14_000):
-        correct, other = rng.random((2, num_items)) < rng.uniform(0.3, 0.9, (2, 1))
-        first, second, p = mcnemar(correct, other)
-        assert first == sum(a and not b for a, b in zip(correct, other, strict=True))
-        assert second == sum(b and not a for a, b in zip(correct, other, strict=True))
-        if first + second:
-            expected = binomtest(first, first + second).pvalue
-            assert p == pytest.approx(expected, rel=1e-9)
-        assert mcnemar(other, correct) == (second, first, p)
+def test_a_value_lies_inside_its_interval_where_folds_are_unequal(
+    rng: np.random.Generator,
+) -> None:
+    """One small fold that is all wrong halves the mean over folds and hardly moves the share of all clips."""
+    folds = np.array(["large"] * 2_000 + ["small"] * 20)
+    correct = np.concatenate((rng.random(2_000) < 0.9, np.zeros(20, bool)))
+    value = mean_over_folds(correct, folds)
+    assert value == pytest.approx(correct[:2_000].mean() / 2)
+    low, high = bootstrap_interval(correct, np.arange(2_020), folds)
+    assert low <= value <= high
+    assert high < correct.mean(), "the pooled share is another figure"
+    for trial in range(20):
+        sizes = rng.integers(1, 12, size=5)
+        names = np.repeat(np.arange(5), sizes)
+        values = rng.random(len(names)) < 0.5
+        low, high = bootstrap_interval(values, rng.integers(6, size=len(names)), names, seed=trial)
+        assert low <= mean_over_folds(values, names) <= high
 
 
-def test_mcnemar_of_a_published_table() -> None:
-    """Discordant pairs 4 and 20: two-sided 2 * P(X <= 4), X ~ B(24, 1/2)."""
-    correct = np.array([True] * 4 + [False] * 20 + [True] * 30)
-    other = np.array([False] * 4 + [True] * 20 + [True] * 30)
-    assert mcnemar(correct, other) == (4, 20, pytest.approx(2 * 12_951 / 2**24))
-    assert mcnemar(correct, correct) == (0, 0, 1.0)
+def test_the_interval_of_a_mean_over_folds_covers_it(rng: np.random.Generator) -> None:
+    folds = np.repeat([0, 1], [60, 180])
+    chance = np.where(folds == 0, 0.5, 0.9)
+    covered = 0
+    for trial in range(200):
+        low, high = bootstrap_interval(
+            rng.random(240) < chance, np.arange(240), folds, seed=trial, num_draws=400
+        )
+        covered += low <= 0.7 <= high
+    assert 180 <= covered <= 199
+
+
+def recordings_of_a_fold(rng: np.random.Generator) -> np.ndarray:
+    """The source of each of 400 clips as in ESC-50's fold 1: many have one, some up to eight."""
+    sizes = rng.choice([1, 2, 3, 4, 8], p=[0.5, 0.25, 0.1, 0.1, 0.05], size=400)
+    return np.repeat(np.arange(400), sizes)[:400]
+
+
+def mcnemar(correct: np.ndarray, other: np.ndarray) -> float:
+    """The exact test that takes clips for independent."""
+    first, second = int(np.sum(correct & ~other)), int(np.sum(other & ~correct))
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def test_equal_methods_are_called_different_as_often_as_the_level_says(
+    rng: np.random.Generator,
+) -> None:
+    """Clips of a source are right or wrong together: McNemar's test is wrong twice as often as it says, ours is not."""
+    trials, old, new = 300, 0, 0
+    for _ in range(trials):
+        source = recordings_of_a_fold(rng)
+        correct, other = (rng.random((2, source.max() + 1)) < 0.75)[:, source]
+        old += mcnemar(correct, other) < 0.05
+        new += paired_test(correct, other, source, num_flips=399) < 0.05
+    assert old / trials > 0.1
+    # 0.05 and three standard errors of a share of 300
+    assert new / trials < 0.05 + 3 * np.sqrt(0.05 * 0.95 / trials)
+
+
+def test_a_better_method_is_found(rng: np.random.Generator) -> None:
+    source = recordings_of_a_fold(rng)
+    correct, other = (rng.random((2, source.max() + 1)) < [[0.9], [0.7]])[:, source]
+    assert paired_test(correct, other, source) < 0.001
+    assert paired_test(correct, other, source) == paired_test(other, correct, source)
+
+
+def test_few_sources_are_counted_exactly() -> None:
+    """Of ten clips with a difference, all for one side: 2 of 2^10 patterns; McNemar's test says the same of clips that
+    are sources of their own."""
+    correct, other = np.ones(30, bool), np.array([False] * 10 + [True] * 20)
+    assert paired_test(correct, other, np.arange(30)) == pytest.approx(2 / 2**10)
+    assert mcnemar(correct, other) == pytest.approx(2 / 2**10)
+    assert paired_test(correct, other, np.repeat(np.arange(6), 5)) == pytest.approx(2 / 2**2)
+    assert paired_test(correct, correct, np.arange(30)) == 1.0
+
+
+def test_drawn_flips_agree_with_counting(rng: np.random.Generator) -> None:
+    values, others = rng.random((2, 40)) < 0.5
+    difference = (values.astype(float) - others)[values != others]
+    num = len(difference)
+    assert num > 14
+    first = int((difference > 0).sum())
+    exact = float(binomtest(first, num).pvalue)
+    assert paired_test(values, others, np.arange(40)) == pytest.approx(exact, abs=0.02)

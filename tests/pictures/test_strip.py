@@ -1,5 +1,7 @@
 """A strip shows at each time what was imagined for it, names what it shows, and fits a screen."""
 
+from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from PIL import Image
 
 from avgan.errors import AvganError
 from avgan.images import png_bytes
-from avgan.pictures.strip import WIDTH_PX, Page, paint_strip, write_strip
+from avgan.pictures.strip import RIBBON_PX, WIDTH_PX, WORDS_PX, Page, paint_strip, write_strip
 from avgan.pictures.thinning import Thinning
 from avgan.runtime.drawing import NIGHT, colours, dimmed, font, imagined, write
 from avgan.runtime.prediction import UNKNOWN, WindowPrediction
@@ -41,7 +43,7 @@ def pixels(windows: list[WindowPrediction], duration_s: float) -> np.ndarray:
 def test_at_the_time_of_a_segment_stands_its_picture(duration_s: float, num_windows: int) -> None:
     step_s = duration_s / num_windows
     windows = [window(i * step_s, (i + 1) * step_s, 4 * i) for i in range(num_windows)]
-    page, found = Page.of(duration_s, num_windows), pixels(windows, duration_s)
+    page, found = Page.of(duration_s, num_windows, has_words=True), pixels(windows, duration_s)
     for each in windows:
         ((row, left, right),) = page.pieces(each.start_s, each.end_s)
         top, middle = page.top(row), (left + right) // 2
@@ -57,7 +59,7 @@ def test_at_the_time_of_a_segment_stands_its_picture(duration_s: float, num_wind
 def test_a_long_segment_shows_several_of_its_windows_each_in_its_time() -> None:
     windows = [window(2.0 * i, 2.0 * i + 2, 8 * i, "coast") for i in range(30)]
     found = pixels(windows, 60.0)
-    page = Page.of(60.0, 30)
+    page = Page.of(60.0, 30, has_words=True)
     reds = found[page.top(0) + 100, :, 0].astype(int)
     shown = {round(page.time_s(0, x)): red for x, red in enumerate(reds) if 40 < x < WIDTH_PX - 40}
     assert len(set(shown.values())) >= 8
@@ -68,7 +70,7 @@ def test_a_long_segment_shows_several_of_its_windows_each_in_its_time() -> None:
 def test_the_surest_of_a_segments_windows_is_shown() -> None:
     unsure, sure = window(0, 4, 10, "a", 0.4), window(4, 6, 20, "a", 0.9)
     found = pixels([unsure, sure, window(6, 60, 30, "b")], 60.0)
-    page = Page.of(60.0, 3)
+    page = Page.of(60.0, 3, has_words=True)
     assert found[page.top(0) + 9, page.pieces(0, 6).__next__()[1] + 20, 0] == 20
 
 
@@ -80,7 +82,7 @@ def test_what_is_unknown_is_dimmed_and_hatched() -> None:
     assert spread < 0.2 * np.ptp(picture.astype(int), axis=2).max()  # nearly grey
     assert np.abs(np.diff(dim.astype(int), axis=1)).max() > 20  # lines across
     found = pixels([window(0, 5, 250, UNKNOWN, 0.99), window(5, 10, 250, "a")], 10.0)
-    page = Page.of(10.0, 2)
+    page = Page.of(10.0, 2, has_words=True)
     top = page.top(0)
     halves = [found[top : top + 256, left + 4 : right] for _, left, right in
               (next(page.pieces(0, 5)), next(page.pieces(5, 10)))]  # fmt: skip
@@ -94,7 +96,7 @@ def test_any_duration_fits(duration_s: float) -> None:
     sheet = paint_strip(windows, duration_s, draw=draw)
     assert sheet.width <= WIDTH_PX
     assert sheet.height < 3_000
-    page = Page.of(duration_s, num)
+    page = Page.of(duration_s, num, has_words=True)
     pieces = [piece for each in windows for piece in page.pieces(each.start_s, each.end_s)]
     assert {row for row, *_ in pieces} == set(range(page.num_rows))
     for (row, _, right), (next_row, left, _) in pairwise(pieces):
@@ -106,11 +108,44 @@ def test_names_are_written_in_the_ribbon_and_below() -> None:
     named = pixels([window(0, 30, 1, "coast"), window(30, 60, 1, "x")], 60.0)
     other = pixels([window(0, 30, 1, "coach"), window(30, 60, 1, "x")], 60.0)
     rows = np.flatnonzero((named != other).any((1, 2)))
-    page = Page.of(60.0, 2)
+    page = Page.of(60.0, 2, has_words=True)
     ribbon = page.top(0) + page.picture_px
     assert rows.min() >= ribbon
     assert ((rows > ribbon) & (rows < ribbon + 40)).any()
     assert (rows > ribbon + 60).any()
+
+
+def test_what_was_heard_stands_below_its_stretch() -> None:
+    def strip(words: str) -> np.ndarray:
+        heard = replace(window(0, 30, 1, "tram"), sounds={words: 0.9, "rain": 0.3})
+        return pixels([heard, window(30, 60, 1, "x")], 60.0)
+
+    found, other = strip("speech"), strip("birds")
+    rows, columns = np.nonzero((found != other).any(2))
+    page = Page.of(60.0, 2, has_words=True)
+    ribbon = page.top(0) + page.picture_px + RIBBON_PX
+    assert ribbon <= rows.min() <= rows.max() < ribbon + WORDS_PX
+    assert columns.max() < page.left_px + 30 * page.px_per_s
+    assert strip("speech").shape[0] == bare_height() + WORDS_PX
+
+
+def bare_height() -> int:
+    """Of a strip of a minute without a word."""
+    bare = [replace(window(0, 30, 1, "tram"), sound=None), replace(window(30, 60, 1), sound=None)]
+    return len(pixels(bare, 60.0))
+
+
+def test_a_known_time_of_day_stands_on_the_axis() -> None:
+    windows = [window(0, 30, 1, "tram"), window(30, 60, 1, "x")]
+    known, later = (
+        np.asarray(paint_strip(windows, 60.0, draw=draw, began=datetime(2024, 5, 1, 4, minute)))
+        for minute in (30, 31)
+    )
+    rows = np.flatnonzero((known != later).any((1, 2)))
+    page = Page.of(60.0, 2, has_words=True)
+    assert len(rows) > 0
+    assert rows.max() < page.top(0)
+    assert (known != pixels(windows, 60.0)).any()
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "Größe über alles", "海辺", "a\nb\tc", "", "💥", "%d"])

@@ -65,6 +65,9 @@ def test_facts_unknown_to_this_version_are_kept(bundle_copy: Path) -> None:
     assert open_bundle(bundle_copy).card.model_dump()["weather"] == {"temperature": 1.3}
 
 
+GROUPS = {"road": "outdoor", "beach": "outdoor", "church": "indoor", "library": "indoor"}
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -72,7 +75,19 @@ def test_facts_unknown_to_this_version_are_kept(bundle_copy: Path) -> None:
         ({"noise_size": 8}, "format 3"),
         ({"labels": ["a", "a"]}, "twice"),
         ({"labels": ["a"]}, "misses 'a'"),
-        ({"scene_of_label": None}, "scene_of_label"),
+        ({"group_of_scene": {"road": "outdoor"}}, "group_of_scene and the scenes differ in"),
+        ({"group_of_scene": GROUPS | {"moon": "outdoor"}}, "differ in 'moon'"),
+        ({"group_of_scene": GROUPS | {"road": "beach"}}, "'beach' is both a scene and a group"),
+        ({"group_of_scene": GROUPS | {"road": ""}}, "group_of_scene.road"),
+        ({"group_of_scene": GROUPS | {"road": "x" * 300}}, "group_of_scene.road"),
+        ({"group_of_scene": GROUPS, "scene_of_label": None}, "no groups of places"),
+        ({"tags": {"names": ["a"], "thresholds": 0.5}}, "no tags beside them"),
+        ({"tags": {"names": [], "thresholds": 0.5}}, "tags.names"),
+        ({"tags": {"names": ["a", "b"] * 6_000, "thresholds": 0.5}}, "tags.names"),
+        ({"tags": {"names": ["a" * 300], "thresholds": 0.5}}, "tags.names.0"),
+        ({"tags": {"names": ["a", "b", "c"], "thresholds": [0.5, 0.5]}}, "2 thresholds for 3 tags"),
+        ({"tags": {"names": ["a"], "thresholds": [1.5]}}, "tags.thresholds.0"),
+        ({"tags": {"names": ["a"], "thresholds": []}}, "tags.thresholds"),
         ({"sample_rate_hz": 0}, "sample_rate_hz"),
         ({"window_s": "long"}, "window_s"),
         ({"short_clip_fill": "noise"}, "short_clip_fill"),

@@ -208,7 +208,7 @@ def test_bundles_that_are_not_sound(
     cases = {
         "sha256 differs": changed(toy_bundle, tmp_path / "a", sha256=wrong),
         "no plain name": changed(toy_bundle, tmp_path / "b", sha256=outside),
-        "reads format 2": changed(toy_bundle, tmp_path / "c", format=3),
+        "a bundle of format 9": changed(toy_bundle, tmp_path / "c", format=9),
         "not valid": changed(toy_bundle, tmp_path / "d", labels=[]),
         "shape (1, 4)": changed(
             toy_bundle, tmp_path / "e", labels=list(sounds), scene_of_label=sounds

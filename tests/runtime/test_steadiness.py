@@ -51,3 +51,14 @@ def test_too_little_sound_says_nothing(num_samples: int) -> None:
 
 def test_silence_does_not_change() -> None:
     assert change(np.zeros(5 * RATE_HZ, np.float32)) == 0
+
+
+def test_how_steady_a_sound_is_does_not_depend_on_its_level(rng: np.random.Generator) -> None:
+    times_s = np.arange(5 * 16_000) / 16_000
+    swelling = (0.2 + np.sin(2 * np.pi * 0.3 * times_s) ** 2) * rng.standard_normal(len(times_s))
+    # Its upper bands lie 60 dB below the lower ones, as outdoors.
+    steep = np.convolve(swelling, np.exp(-np.arange(400) / 40), mode="same")
+    for sound in (swelling, steep, rng.standard_normal(len(times_s))):
+        loud = 0.1 * sound / np.abs(sound).max()
+        changes = [change_db(band_levels(loud * 10 ** (db / 20), 16_000)) for db in (0, -20, -40)]
+        assert changes == pytest.approx([changes[0]] * 3, abs=0.02)

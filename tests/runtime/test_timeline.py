@@ -1,5 +1,6 @@
 """Segments cover the recording without gaps, whatever the windows."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avgan.runtime.prediction import WindowPrediction
-from avgan.runtime.timeline import segments
+from avgan.runtime.timeline import Minutes, Segment, segments
 
 
 def window(
@@ -36,3 +37,61 @@ def test_probability_is_the_mean_and_codes_are_of_the_surest() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert list(segments([])) == []
+
+
+def spread(found: list[Segment]) -> list[tuple[str, float, float]]:
+    return [(each.answer, each.start_s, each.end_s) for each in found]
+
+
+def test_what_flickers_within_a_window_belongs_to_its_neighbour() -> None:
+    windows = [window(i, "b" if i in (4, 5) else "a") for i in range(10)]
+    (found,) = segments(windows)
+    assert (found.scene, found.num_windows, found.probability) == ("a", 10, 0.5)
+    # Three new seconds of a window of five are enough.
+    windows = [window(i, "b" if i in (4, 5, 6) else "a") for i in range(10)]
+    assert spread(list(segments(windows))) == [("a", 0, 6), ("b", 6, 9), ("a", 9, 14)]
+
+
+def test_windows_that_overlap_by_half_or_less_are_each_believed() -> None:
+    for hop_s in (2.5, 5.0):
+        scenes = "abacb"
+        windows = [window(i, scene, hop_s) for i, scene in enumerate(scenes)]
+        assert [each.scene for each in segments(windows)] == list(scenes)
+
+
+def test_what_changes_all_the_time_becomes_what_is_most_of_it() -> None:
+    scenes = "aaaaaa" + "bcbbcb" * 3
+    found = list(segments(window(i, scene) for i, scene in enumerate(scenes)))
+    assert [each.scene for each in found] == ["a", "b"]
+    assert sum(each.num_windows for each in found) == len(scenes)
+
+
+def test_a_segment_says_what_was_heard_in_it_and_how_much() -> None:
+    words = ({"speech": 0.8, "traffic": 0.4}, {"traffic": 0.6}, {}, {"traffic": 0.6})
+    heard = [replace(window(i, "a"), sounds=sounds) for i, sounds in enumerate(words)]
+    (found,) = segments(heard)
+    assert found.sounds == pytest.approx({"traffic": 0.4, "speech": 0.2})
+    assert (found.sound, found.sound_probability) == ("traffic", pytest.approx(1.6 / 3))
+
+
+def test_sounds_without_places_are_told_apart_by_the_sound() -> None:
+    windows = [
+        replace(window(i, "", 5.0), sound=sound) for i, sound in enumerate(("rain", "rain", "dog"))
+    ]
+    assert spread(list(segments(windows))) == [("rain", 0, 10), ("dog", 10, 15)]
+
+
+def test_groups_keep_their_likely_scenes() -> None:
+    group = replace(window(0, "transport"), group="transport", within=("tram", "metro"))
+    (found,) = segments([group])
+    assert (found.group, found.within) == ("transport", ("tram", "metro"))
+
+
+def test_minutes_count_each_second_once() -> None:
+    minutes = Minutes()
+    for i in range(7):
+        sounds = {"dog": 0.5} if i < 3 else {"dog": 0.5, "rain": 0.9}
+        minutes.add(replace(window(i, "a" if i < 3 else "b"), sounds=sounds))
+    minutes.close()
+    assert dict(minutes.answers_s) == pytest.approx({"a": 5.0, "b": 6.0})
+    assert dict(minutes.sounds_s) == pytest.approx({"dog": 11.0, "rain": 6.0})

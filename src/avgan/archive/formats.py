@@ -16,13 +16,20 @@ from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
 from avgan.errors import printable
 from avgan.runtime.bundle import Card
-from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, rounded, rounded_or_none
-from avgan.runtime.timeline import Segment
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.prediction import (
+    UNKNOWN,
+    Prediction,
+    WindowPrediction,
+    all_rounded,
+    rounded,
+    rounded_or_none,
+)
+from avgan.runtime.timeline import Minutes, Segment
+from avgan.runtime.wording import answered, clock, either, lasting, percent
 
 CSV_COLUMNS = (
-    "path", "start_s", "end_s", "recorded_at", "scene", "probability", "sound", "sound_probability", "reason",
-    "warnings", "duration_s", "rate_hz", "sha256", "error", "made_with",
+    "path", "start_s", "end_s", "recorded_at", "scene", "group", "within", "probability", "sound", "sound_probability",
+    "sounds", "shares", "reason", "warnings", "duration_s", "rate_hz", "sha256", "error", "made_with",
 )  # fmt: skip
 
 PERCENT_WIDTH = len("100 %")
@@ -30,6 +37,9 @@ TIMES_WIDTH = len("  23:59:59.5-23:59:59.5")
 CLOCK_WIDTH = len("  04:30:00")
 LONG_LINES = 8  # of a timeline, beyond which one no longer sees how long each scene lasts in all
 MAX_NAME_WIDTH = 60
+GROUP_WIDTH = len("outdoor: street_traffic or park")
+WORDS_WIDTH = len("church bells, birds, traffic")
+MOST_SUMMED = 10  # sounds under a long timeline; a day has dozens
 
 Unit = Literal["recording", "segment", "window"]
 Row = dict[str, Any]
@@ -105,9 +115,12 @@ class RowWriter(Sink):
             "end_s": rounded(span.end_s),
             "recorded_at": _moment(self._recording, span.start_s),
             "scene": span.scene,
+            "group": span.group,
+            "within": list(span.within),
             "sound": span.sound,
             "probability": None if span.reason else rounded(span.probability),
             "sound_probability": rounded_or_none(span.sound_probability),
+            "sounds": all_rounded(span.sounds),
             "reason": span.reason,
         }
 
@@ -147,9 +160,13 @@ class CSVWriter(RowWriter):
         flat = {"start_s": 0, "end_s": row["duration_s"]} if "scenes" in row else {}
         if row.get("sound") in row.get("sounds", ()):
             flat["sound_probability"] = row["sounds"][row["sound"]]
-        warnings = {"warnings": "; ".join(row["warnings"])} if "warnings" in row else {}
+        lists: Row = {key: "; ".join(row[key]) for key in ("warnings", "within") if key in row}
+        for key in ("sounds", "shares"):
+            lists[key] = "; ".join(
+                f"{name} {value:.3g}" for name, value in row.get(key, {}).items()
+            )
         cells = {key: to_cell(cell) if isinstance(cell, str) else cell
-                 for key, cell in (flat | row | warnings).items()}  # fmt: skip
+                 for key, cell in (flat | row | lists).items()}  # fmt: skip
         if self._file.isatty():
             cells = {
                 key: printable(cell) if isinstance(cell, str) else cell
@@ -170,11 +187,13 @@ class TableWriter(Sink):
             self._heading = ("time", "scene", "", "sound", "remarks")
         self._recording = Recording("", b"")
         self._totals_s: defaultdict[str, float] = defaultdict(float)
+        self._minutes = Minutes()
         self._num_lines = 0
 
     def begin(self, recording: Recording) -> None:
         self._recording = recording
         self._totals_s.clear()
+        self._minutes = Minutes()
         self._num_lines = 0
         if self._layout.unit != "recording":
             began = recording.recorded_at
@@ -182,11 +201,14 @@ class TableWriter(Sink):
             self._file.write(printable(recording.name) + when + "\n")
 
     def window(self, window: WindowPrediction) -> None:
+        if self._layout.unit == "recording":
+            return
+        self._minutes.add(window)
         if self._layout.unit == "window":
             self._write_span(window)
 
     def segment(self, segment: Segment) -> None:
-        self._totals_s[segment.scene] += segment.end_s - segment.start_s
+        self._totals_s[segment.answer] += segment.end_s - segment.start_s
         if self._layout.unit == "segment":
             self._write_span(segment)
 
@@ -194,30 +216,45 @@ class TableWriter(Sink):
         notes = [note for note in prediction.warnings if not _says(note, prediction.reason)]
         if self._layout.unit != "recording":
             if self._num_lines > LONG_LINES:
-                self._file.write(f"  in all: {self._summary()}\n")
+                self._file.writelines(f"  {line}\n" for line in self._summary())
             self._file.writelines(f"  note: {printable(note)}\n" for note in notes)
             return
         scene, certainty = _answer(prediction)
-        sound = prediction.sound
-        others = list(prediction.scenes.items())[1 : self._layout.top]
+        others: list[tuple[str, float]] = []
+        if not prediction.within and len(prediction.shares) < 2:  # else a guess is of another time
+            names = prediction.scenes or prediction.sounds
+            others = list(names.items())[1 : self._layout.top]
         guesses = ", ".join(f"{name} {percent(value)}" for name, value in others)
         remarks = [prediction.reason or (f"or {guesses}" if guesses else "")]
         if prediction.recorded_at:
             remarks.append(f"recorded {prediction.recorded_at.isoformat(' ')}")
         remarks += [f"note: {note}" for note in notes]
+        sound, certainty_of_sound = self._sounds(prediction)
         self._write_line(
             prediction.path,
             scene,
             certainty,
-            sound or "",
-            percent(prediction.sounds[sound]) if sound else "",
+            sound,
+            certainty_of_sound,
             "; ".join(remark for remark in remarks if remark),
         )
 
-    def _summary(self) -> str:
-        """How many minutes each scene lasts, the longest first."""
-        ranked = sorted(self._totals_s.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(f"{scene} {seconds / 60:.1f} min" for scene, seconds in ranked)
+    def _sounds(self, prediction: Prediction) -> tuple[str, str]:
+        """What was heard and how certain that is; of several words each has its own certainty, which is left out."""
+        if not prediction.sound:
+            return "", ""
+        if prediction.has_words:
+            return ", ".join(list(prediction.sounds)[: self._layout.top]), ""
+        return prediction.sound, percent(prediction.sounds[prediction.sound])
+
+    def _summary(self) -> list[str]:
+        """How long each scene and each sound lasts, the longest first."""
+        self._minutes.close()
+        found = [f"in all: {_lengths(self._totals_s)}"]
+        sounds_s = self._minutes.sounds_s
+        if sounds_s and sounds_s.keys() - self._totals_s.keys():  # else it has been said
+            found.append(f"heard: {_lengths(sounds_s, MOST_SUMMED)}")
+        return found
 
     def _write_span(self, span: WindowPrediction | Segment) -> None:
         self._num_lines += 1
@@ -227,7 +264,7 @@ class TableWriter(Sink):
         if began:
             at = began + timedelta(seconds=span.start_s)
             times = f"{times.ljust(TIMES_WIDTH)}  {at:%H:%M:%S}"
-        self._write_line(times, scene, certainty, span.sound or "", span.reason)
+        self._write_line(times, scene, certainty, _words(span, self._layout.top), span.reason)
 
     def _write_line(self, *cells: str) -> None:
         if self._heading:
@@ -268,8 +305,10 @@ class LabelWriter(Sink):
             self._write(segment)
 
     def _write(self, span: WindowPrediction | Segment) -> None:
-        heard = f": {span.sound}" if span.sound and span.sound != span.scene else ""
-        label = f"{span.scene} ({span.reason})" if span.reason else span.scene + heard
+        words = _words(span)
+        heard = f": {words}" if words and words != span.answer else ""
+        aside = span.reason or (either(span.within) if span.within else "")
+        label = f"{span.answer} ({aside}){heard}" if aside else span.answer + heard
         self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{printable(label)}\n")
 
 
@@ -286,8 +325,12 @@ WRITERS: dict[str, Callable[[TextIO, Layout], Sink]] = {
 def table_widths(names: Iterable[str], card: Card) -> tuple[int, int, int]:
     """Widths of a table's columns, known before the first answer."""
     name_width = min(max(map(len, names), default=0), MAX_NAME_WIDTH)
-    scene_width = max(map(len, (UNKNOWN, *card.scenes)))
+    scene_width = max(map(len, (UNKNOWN, *card.places)))
+    if card.group_of_scene:
+        scene_width = max(scene_width, GROUP_WIDTH)
     sound_width = max(map(len, card.labels)) if card.label_kind == "sound" else len("sound")
+    if card.tags:
+        sound_width = WORDS_WIDTH
     return max(name_width, len("recording")), scene_width, sound_width
 
 
@@ -304,7 +347,20 @@ def _says(note: str, reason: str) -> bool:
 
 def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:
     """The scene and how certain it is; of what is unknown nothing is certain."""
-    return span.scene, "" if span.reason else percent(span.probability)
+    text = answered(span.scene, span.within)
+    return text, "" if span.reason or not text else percent(span.probability)
+
+
+def _words(span: WindowPrediction | Segment, most: int | None = None) -> str:
+    """What was heard in it."""
+    return ", ".join(list(span.sounds)[:most]) or span.sound or ""
+
+
+def _lengths(lasting_s: dict[str, float], most: int | None = None) -> str:
+    """Names and how long each lasts, the longest first."""
+    ranked = sorted(lasting_s.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{name} {lasting(seconds)}" for name, seconds in ranked[:most]]
+    return ", ".join(named) + (f" and {len(ranked) - len(named)} more" * (len(named) < len(ranked)))
 
 
 _FORMULA = tuple("=+-@\t\r")

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from avgan.baselines.rival import Rival
+from avgan.baselines.method import Method
 from avgan.errors import ConfigError
 
 METHODS: dict[str, str] = {
@@ -29,10 +29,10 @@ METHODS: dict[str, str] = {
 """Name on the command line -> "module:function" that makes a new, untrained rival."""
 
 
-def make(name: str) -> Rival:
+def make(name: str) -> Method:
     """A new rival. Raises ConfigError where none has that name."""
     if name not in METHODS:
         raise ConfigError(f"no method is called {name!r}: choose one of {', '.join(METHODS)}")
     module, _, function = METHODS[name].partition(":")
-    rival: Rival = getattr(import_module(f"avgan.baselines.{module}"), function)()
-    return rival
+    method: Method = getattr(import_module(f"avgan.baselines.{module}"), function)()
+    return method

@@ -8,7 +8,6 @@ Shapes: M clips, B batch, F mel bands, T time steps, C channels, N labels.
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
@@ -21,7 +20,7 @@ from avgan.baselines.fitting import (
     rolled,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips
 from avgan.baselines.spectra import lengthened, log_mels
 from avgan.features import FrontEndConfig
 
@@ -68,7 +67,7 @@ def _unless_last(width: int) -> list[nn.Module]:
     return [] if width == 1 else [nn.BatchNorm2d(width), nn.ReLU()]
 
 
-class AutoencoderRival:
+class AutoencoderRival(probes.Probed):
     """Codes from a network that has learnt to repeat the training clips, and a support vector machine on them."""
 
     card = Card(
@@ -93,8 +92,8 @@ class AutoencoderRival:
         loss=lambda errors, labels: errors.mean(),
     )
 
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Learn to repeat, then learn the labels from the codes."""
+    def learn(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> np.ndarray:
+        """Learn to repeat; what repeats is not needed to answer."""
         spectra = hear(clips)
         self._statistics = band_statistics(spectra)
         inputs = self._standardised(spectra)
@@ -105,34 +104,18 @@ class AutoencoderRival:
             images = torch.from_numpy(inputs[items])[:, None]
             return rolled(images, augmenting) if augmenting else images
 
-        for_network = budget
-        if budget.seconds is not None:
-            seconds = max(0.0, budget.seconds_left - SHARE_OF_CLASSIFIER * budget.seconds)
-            for_network = Budget(seconds, budget.say)
+        for_network = budget.share(1 - SHARE_OF_CLASSIFIER)
         fit_network(
             self._network, draw, np.zeros(len(clips), np.int64), num_labels=1, recipe=self.recipe,
             budget=for_network, rng=rng,
         )  # fmt: skip
         budget.num_planned, budget.num_wanted = for_network.num_planned, for_network.num_wanted
-        vectors = self._encode(inputs)
-        candidates = probes.linear_svms()
-        self._machine: Pipeline = probes.fit_best(
-            candidates, vectors, clips, budget=budget, rng=rng
-        )
-        encoder = cost_of(self._network.encoder, torch.from_numpy(inputs[:1, None]))
-        machine = probes.cost_of(self._machine)
-        self._cost = Cost(
-            encoder.num_parameters + machine.num_parameters, encoder.num_macs + machine.num_macs
-        )
+        example = torch.from_numpy(inputs[:1, None])
+        self.embedding_cost = cost_of(self._network.encoder, example)
+        return self._encode(inputs)
 
-    def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N)."""
-        vectors = self._encode(self._standardised(hear(clips)))
-        return probes.probabilities(self._machine, vectors, clips.num_labels)
-
-    def cost(self) -> Cost:
-        """Of the encoder and of the machine; what repeats is not needed to answer."""
-        return self._cost
+    def vectors(self, clips: Clips) -> np.ndarray:
+        return self._encode(self._standardised(hear(clips)))
 
     def _standardised(self, spectra: np.ndarray) -> np.ndarray:
         mean, spread = self._statistics

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from avgan.baselines import cnn9
-from avgan.baselines.fitting import part_of
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import harmonic_percussive, running_median
 from avgan.baselines.spectrogram import SpectrogramRival
 
@@ -29,7 +28,8 @@ CARD = Card(
         "harmonic and percussive parts among the preparations",
     ),
     differs=(
-        "the report's networks and settings are not known to us: CNN9 and its front end stand for them",
+        "the report was not at hand, so that its networks and settings are not known: CNN9 and its front end stand "
+        "for them",
         "the parts are told apart on the 64 mel bands, not on the full spectrum",
         "no figure of its authors on ESC-50 is known: 83.8 % (seen cities) and 76.1 % (unseen) are the challenge's own "
         "figures for their ensemble, on recordings whose labels were never published",
@@ -48,7 +48,7 @@ class SeveralCNNs:
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         views = prepare(cnn9.hear(clips))
         for index, name in enumerate(VIEWS):
-            share = part_of(budget, len(VIEWS) - index)
+            share = budget.share(1 / (len(VIEWS) - index))
             say = budget.say
             share.say = lambda line, name=name, say=say: say(f"{name}: {line}")  # type: ignore[misc]
             member = SpectrogramRival(

@@ -13,7 +13,6 @@ Shapes: M clips, B batch, N labels, C bridge, Z noise; sounds (B, 1, 64, 64) and
 """
 
 import copy
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, spectra
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig
 
@@ -172,19 +171,14 @@ def opinion(logits: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
     )
 
 
-class CycleTrainer:
+class CycleTrainer(fitting.Adversaries):
     """Cycle and critic in training, step by step."""
 
     def __init__(self, sounds: Tensor, targets: np.ndarray) -> None:
         place = fitting.device()
         self.cycle, self.critic = Cycle(), Critic()
-        for network in (self.cycle, self.critic):
-            network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(self.cycle, self.critic, LEARNING_RATE)
         self.sounds, self.targets = sounds.to(place), torch.from_numpy(targets).to(place)
-        self.optimisers = [
-            torch.optim.Adam(network.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
-            for network in (self.cycle, self.critic)
-        ]
 
     def step(self, items: np.ndarray, pictures: Tensor, rng: np.random.Generator) -> None:
         """One turn of the critic and one of the cycle on items (B,) and their pictures (B, 3, 64, 64)."""
@@ -203,7 +197,7 @@ class CycleTrainer:
                 + opinion(self.critic(sounds, pictures[other]), False, mismatched)
             )
             loss = opinion(self.critic(sounds, pictures), True) + wrong / 3.0
-        self._update(1, loss)
+        self.update(1, loss)
         self.critic.requires_grad_(
             False
         )  # it only judges now; its gradients would cost a fifth of the step
@@ -211,7 +205,7 @@ class CycleTrainer:
             convincing = opinion(self.critic(sounds, ways.picture_of_sound), True)
             convincing = convincing + opinion(self.critic(ways.sound_of_picture, pictures), True)
             loss = 0.5 * convincing + ALIKE_WEIGHT * alike_loss(ways, sounds, pictures)
-        self._update(0, loss)
+        self.update(0, loss)
         self.critic.requires_grad_(True)
 
     def slow_down(self, done: float) -> None:
@@ -219,43 +213,32 @@ class CycleTrainer:
         for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2.0 * (1.0 - done))
 
-    def _update(self, which: int, loss: Tensor) -> None:
-        self.optimisers[which].zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimisers[which].step()
-
 
 def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> Cycle:
     """A cycle taught with sounds (M, 1, 64, 64) and the pictures that go with them, in evaluation mode."""
     assert clips.draw is not None
     with fitting.seeded(rng):
         trainer = CycleTrainer(sounds, clips.targets)
-    drawn = [small(clips.draw(rng))]
-    num_batches = max(1, len(clips) // BATCH)
-    num_epochs = NUM_EPOCHS
-    with torch.random.fork_rng():
-        if budget.seconds is not None:
-            trial, items = copy.deepcopy(trainer), np.arange(len(clips))[:BATCH]
-            trial.step(items, drawn[0][items], np.random.default_rng(0))
-            fitting.finish_steps()
-            began = time.monotonic()
-            trial.step(items, drawn[0][items], np.random.default_rng(0))
-            fitting.finish_steps()
-            num_epochs = budget.plan(NUM_EPOCHS, (time.monotonic() - began) * num_batches)
-        budget.num_wanted = NUM_EPOCHS
-        for epoch in budget.epochs(num_epochs):
-            budget.num_planned = epoch + 1
-            if 0 < epoch < NUM_DRAWS:
-                drawn.append(small(clips.draw(rng)))
-            pictures = drawn[epoch % len(drawn)]
-            for index, items in enumerate(np.array_split(rng.permutation(len(clips)), num_batches)):
-                if budget.seconds_left <= 0:
-                    return trainer.cycle.eval()
-                trainer.slow_down((epoch + index / num_batches) / num_epochs)
-                mirror = rng.random() < 0.5
-                shown = pictures[items]
-                trainer.step(items, shown.flip(3) if mirror else shown, rng)
-            fitting.finish_steps()
+    draw, drawn = clips.draw, [small(clips.draw(rng))]
+
+    def step(
+        networks: CycleTrainer, items: np.ndarray, done: float, num: int, draws: np.random.Generator
+    ) -> None:
+        if len(drawn) <= done < NUM_DRAWS:
+            drawn.append(small(draw(draws)))
+        shown = drawn[int(done) % len(drawn)][items]
+        networks.slow_down(done / num)
+        networks.step(items, shown.flip(3) if draws.random() < 0.5 else shown, draws)
+
+    fitting.fit_adversaries(
+        trainer,
+        step,
+        len(clips),
+        num_epochs=NUM_EPOCHS,
+        batch_size=BATCH,
+        budget=budget,
+        rng=rng,
+    )
     return trainer.cycle.eval()
 
 
@@ -286,8 +269,7 @@ class CMCGAN:
             encoder: nn.Module = Encoder(1)
         part = Budget()
         if clips.draw is not None:
-            share = None if budget.seconds is None else CYCLE_SHARE * max(budget.seconds_left, 0.0)
-            part = Budget(share, budget.say)
+            part = budget.share(CYCLE_SHARE)
             self._cycle = train_cycle(sounds, clips, budget=part, rng=rng)
             encoder = copy.deepcopy(self._cycle.hear)
             budget.say(f"the cycle was trained for {part.num_planned} of {NUM_EPOCHS} epochs")
@@ -308,7 +290,7 @@ class CMCGAN:
             schedule=fitting.one_cycle,
             mixup_alpha=0.3,
         )
-        rest = fitting.part_of(budget, 1)
+        rest = budget.share()
         fitting.fit_network(
             self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=recipe, budget=rest, rng=rng
         )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines.fitting import Recipe
-from avgan.baselines.rival import Card, Clips
+from avgan.baselines.method import Card, Clips
 from avgan.baselines.spectra import lengthened, log_mels
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig

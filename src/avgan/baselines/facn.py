@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines.fitting import Recipe
-from avgan.baselines.rival import Card, Clips
+from avgan.baselines.method import Card, Clips
 from avgan.baselines.spectra import a_weights_db, energy_spectra, lengthened, limit_range
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig, mel_filterbank

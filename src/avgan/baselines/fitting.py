@@ -17,14 +17,15 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avgan.baselines.rival import Budget, Cost
+from avgan.baselines.method import Budget, Cost
 from avgan.training.schedule import rate_factor
 
 Draw = Callable[[np.ndarray, np.random.Generator | None], Tensor]
@@ -75,13 +76,6 @@ def seeded(rng: np.random.Generator) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**62)))
         yield
-
-
-def part_of(budget: Budget, num_parts_left: int) -> Budget:
-    """The budget of the next of several fits that share what is left."""
-    if budget.seconds is None:
-        return replace(budget)
-    return Budget(max(budget.seconds_left, 0.0) / num_parts_left, budget.say)
 
 
 def fit_network(
@@ -166,6 +160,56 @@ def rolled(inputs: Tensor, rng: np.random.Generator) -> Tensor:
     shifts = rng.integers(0, inputs.shape[-1], len(inputs))
     rows = [row.roll(int(shift), -1) for row, shift in zip(inputs, shifts, strict=True)]
     return torch.stack(rows)
+
+
+Step = Callable[[Any, np.ndarray, float, int, np.random.Generator], None]
+"""Trainer, items (B,), epochs that are done, of how many, generator."""
+
+
+def fit_adversaries(
+    trainer: Any,
+    step: Step,
+    num_items: int,
+    *,
+    num_epochs: int,
+    batch_size: int,
+    budget: Budget,
+    rng: np.random.Generator,
+) -> None:
+    """Take networks that teach each other over all items as often as wanted, or as there is time for."""
+    num_batches, num_planned = max(1, num_items // batch_size), num_epochs
+    with torch.random.fork_rng():
+        if budget.seconds is not None:
+            trial, began = copy.deepcopy(trainer), 0.0
+            for _ in range(2):  # the first one also prepares
+                began = time.monotonic()
+                step(trial, np.arange(num_items)[:batch_size], 0.0, 1, np.random.default_rng(0))
+                finish_steps()
+            num_planned = budget.plan(num_epochs, (time.monotonic() - began) * num_batches)
+        budget.num_wanted = num_epochs
+        for epoch in budget.epochs(num_planned):
+            budget.num_planned = epoch + 1
+            for index, items in enumerate(np.array_split(rng.permutation(num_items), num_batches)):
+                if budget.seconds_left <= 0:
+                    return
+                step(trainer, items, epoch + index / num_batches, num_planned, rng)
+            finish_steps()
+
+
+class Adversaries:
+    """A network that makes, one that examines what was made, and Adam for both."""
+
+    def __init__(self, maker: nn.Module, examiner: nn.Module, rate: float) -> None:
+        self.optimisers = []
+        for network in (maker, examiner):
+            network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.optimisers.append(torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999)))
+
+    def update(self, which: int, loss: Tensor) -> None:
+        """A step of the maker (0) or the examiner (1)."""
+        self.optimisers[which].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimisers[which].step()
 
 
 def device() -> torch.device:

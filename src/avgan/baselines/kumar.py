@@ -10,15 +10,15 @@ Shapes: M clips, B batch, F mel bands, T time steps, N labels.
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes, published
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import Recipe, one_cycle
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips
 from avgan.baselines.spectra import limit_range, log_mels
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig
+from avgan.weights import fill, find_weights, read_arrays
 
 FRONT_END = FrontEndConfig(sample_rate_hz=44_100, num_mels=128, f_max_hz=22_050.0)
 TOP_DB = 80.0
@@ -114,7 +114,7 @@ def kumar() -> SpectrogramRival:
     return SpectrogramRival(CARD, hear, SegmentCNN, recipe, rolls=True)
 
 
-class Pretrained:
+class Pretrained(probes.Probed):
     """The published network, and a linear support vector machine on the mean of its segments' 1024 channels."""
 
     card = Card(
@@ -134,34 +134,18 @@ class Pretrained:
         ),
     )
 
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Load the weights and learn from the vectors of all clips. Raises DataError where there are no weights."""
-        path = published.find_weights(self.card.name, clips.folder, FILENAMES, ADVICE)
-        self._trunk = trunk().eval()
-        values = {
-            _published_name(name): value
-            for name, value in self._trunk.state_dict().items()
-            if not name.endswith("num_batches_tracked")
-        }
-        published.fill(values, published.read_arrays(path), path)
-        self._trunk.to(fitting.device())
+    def learn(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> np.ndarray:
+        """Load the weights. Raises DataError where there are none."""
+        path = find_weights(clips.folder, FILENAMES, ADVICE, below=("kumar", "weights"))
+        self._trunk = trunk()
+        fill(self._trunk, read_arrays(path), path, name_of=_published_name)
         spectra = hear(clips)
-        self._machine: Pipeline = probes.fit_best(
-            probes.linear_svms(), self._vectors(spectra), clips, budget=budget, rng=rng
-        )
-        network = fitting.cost_of(self._trunk, _as_published(spectra[:1]))
-        machine = probes.cost_of(self._machine)
-        self._cost = Cost(
-            network.num_parameters + machine.num_parameters, network.num_macs + machine.num_macs
-        )
+        self.embedding_cost = fitting.cost_of(self._trunk, _as_published(spectra[:1]))
+        self._trunk.to(fitting.device())
+        return self._vectors(spectra)
 
-    def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N)."""
-        return probes.probabilities(self._machine, self._vectors(hear(clips)), clips.num_labels)
-
-    def cost(self) -> Cost:
-        """Of the network on one clip and of the machine."""
-        return self._cost
+    def vectors(self, clips: Clips) -> np.ndarray:
+        return self._vectors(hear(clips))
 
     @torch.inference_mode()
     def _vectors(self, spectra: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
@@ -22,7 +21,7 @@ from avgan.baselines.fitting import (
     one_cycle,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips
 from avgan.data.loading import INT16_PEAK
 from avgan.errors import DataError
 
@@ -115,7 +114,7 @@ def read_samples(clips: Clips) -> np.ndarray:
     return np.pad(samples, ((0, 0), (0, max(0, RATE_HZ - samples.shape[1]))))
 
 
-class L3NetRival:
+class L3NetRival(probes.Probed):
     """A sound tower that learnt which picture belongs to a sound, and a linear machine on what it hears."""
 
     card = Card(
@@ -143,8 +142,8 @@ class L3NetRival:
         schedule=one_cycle,
     )
 
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Learn what belongs together, then the labels from what is heard. Raises DataError without pictures."""
+    def learn(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> np.ndarray:
+        """Learn what belongs together. Raises DataError without pictures."""
         if clips.draw is None or len(clips) < 2:
             raise DataError(f"{self.card.name}: learns from pictures too, give a data set of them")
         samples = read_samples(clips)
@@ -164,24 +163,13 @@ class L3NetRival:
             belongs.astype(np.int64), num_labels=2, recipe=self.recipe, budget=for_network, rng=rng,
         )  # fmt: skip
         budget.num_planned, budget.num_wanted = for_network.num_planned, for_network.num_wanted
-        self._machine: Pipeline = probes.fit_best(
-            probes.linear_svms(), self._hear(samples), clips, budget=budget, rng=rng
-        )
-        example = decibels(torch.zeros(1, RATE_HZ))
-        tower, machine = cost_of(self._network.hearing, example), probes.cost_of(self._machine)
-        self._cost = Cost(
-            tower.num_parameters + machine.num_parameters,
-            tower.num_macs * (samples.shape[1] // RATE_HZ) + machine.num_macs,
-        )
+        tower = cost_of(self._network.hearing, decibels(torch.zeros(1, RATE_HZ)))
+        self.embedding_cost = tower.times(samples.shape[1] // RATE_HZ)
+        return self._hear(samples)
 
-    def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N), from the sounds alone."""
-        vectors = self._hear(read_samples(clips))
-        return probes.probabilities(self._machine, vectors, clips.num_labels)
-
-    def cost(self) -> Cost:
-        """Of the sound tower on all seconds of a clip, and of the machine."""
-        return self._cost
+    def vectors(self, clips: Clips) -> np.ndarray:
+        """From the sounds alone."""
+        return self._hear(read_samples(clips))
 
     def _seconds_to_hear(self, samples: np.ndarray) -> float:
         """How long `_hear` will take."""

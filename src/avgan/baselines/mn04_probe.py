@@ -5,12 +5,14 @@ Not of the paper's table; it is the rival of every model here that begins with m
 Shapes: M clips, L samples.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips
 from avgan.features import LogMel
 from avgan.networks.trunks.mn04 import MN04Config, mn04_front_end
 
@@ -20,7 +22,7 @@ SHORTEST = MN04Config.min_time_steps * SETTINGS.hop_length
 BLOCK = 16
 
 
-class MN04Probe:
+class MN04Probe(probes.Probed):
     """Logistic regression on mn04's 896 numbers."""
 
     card = Card(
@@ -35,28 +37,21 @@ class MN04Probe:
         differs=("it hears at 16 kHz, where its authors have 32",),
     )
 
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Embed all clips once, then learn from the vectors."""
-        self._trunk = MN04Config().build().eval().to(fitting.device())
-        vectors = self._embed(clips)
-        candidates = probes.logistic_regressions()
-        self._probe: Pipeline = probes.fit_best(candidates, vectors, clips, budget=budget, rng=rng)
-        self._window_s = clips.window_s
+    def candidates(self) -> Sequence[Pipeline]:
+        return probes.logistic_regressions()
 
-    def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N)."""
-        return probes.probabilities(self._probe, self._embed(clips), clips.num_labels)
-
-    def cost(self) -> Cost:
-        """Of the network on a clip, and of the probe."""
-        num_samples = max(round(self._window_s * SETTINGS.sample_rate_hz), SHORTEST)
-        example = LogMel(SETTINGS)(torch.zeros(1, num_samples))
-        trunk = fitting.cost_of(MN04Config().build(), example)
-        probe = probes.cost_of(self._probe)
-        return Cost(trunk.num_parameters + probe.num_parameters, trunk.num_macs + probe.num_macs)
+    def learn(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> np.ndarray:
+        """Nothing is learnt here: the weights are AudioSet's."""
+        self._trunk = MN04Config().build().eval()
+        num_samples = max(round(clips.window_s * SETTINGS.sample_rate_hz), SHORTEST)
+        self.embedding_cost = fitting.cost_of(
+            self._trunk, LogMel(SETTINGS)(torch.zeros(1, num_samples))
+        )
+        self._trunk.to(fitting.device())
+        return self.vectors(clips)
 
     @torch.inference_mode()
-    def _embed(self, clips: Clips) -> np.ndarray:
+    def vectors(self, clips: Clips) -> np.ndarray:
         """Vectors (M, 896); what is too short for the network ends in silence."""
         front_end, vectors = LogMel(SETTINGS).to(fitting.device()), []
         for waveforms in probes.waveform_blocks(clips, SETTINGS.sample_rate_hz, BLOCK):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avgan.baselines.fitting import Recipe, cost_of, fit_network, one_cycle, predict_network, seeded
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.baselines.spectra import deltas, lengthened, limit_range, log_mels
 from avgan.features import FrontEndConfig
 
@@ -31,6 +31,7 @@ CARD = Card(
     title="Piczak ConvNet",
     source="Piczak 2015, Environmental sound classification with convolutional neural networks (MLSP)",
     published=64.5,
+    published_by_fold={"1": 62.25, "2": 60.75, "3": 63.75, "4": 71.5, "5": 64.5},
     follows=(
         "22 050 Hz, each clip at full scale, window 1024, hop 512, 60 mel bands in dB, one mean and deviation for all",
         "segments of 41 frames, half overlapping, without those below -70 dB; log-mel and its slope as two channels",

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from avgan.baselines.rival import Budget, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 
 NUM_PARTS = 4
 """Of the cross-validation; three quarters of the clips are enough to rank settings."""
@@ -33,6 +33,39 @@ def waveform_blocks(clips: Clips, rate_hz: int, size: int) -> Iterator[np.ndarra
     else:
         waveforms = clips.read(rate_hz)
         yield from (waveforms[start : start + size] for start in numbers)
+
+
+class Probed:
+    """A method that turns clips into vectors and gives those to a small classifier."""
+
+    card: Card
+    embedding_cost = Cost(0, 0)
+    """Of what makes a vector; the classifier's is added."""
+
+    def candidates(self) -> Sequence[Pipeline]:
+        """Settings of the classifier to choose among."""
+        return linear_svms()
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Learn to make vectors where that is to be learnt, then the labels from the vectors."""
+        vectors = self.learn(clips, budget=budget, rng=rng)
+        self._fitted = fit_best(self.candidates(), vectors, clips, budget=budget, rng=rng)
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities (M, N)."""
+        return probabilities(self._fitted, self.vectors(clips), clips.num_labels)
+
+    def cost(self) -> Cost:
+        """Of a vector and of the classifier."""
+        return self.embedding_cost + cost_of(self._fitted)
+
+    def learn(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> np.ndarray:
+        """Get ready to make vectors, and make those of the training clips (M, D)."""
+        return self.vectors(clips)
+
+    def vectors(self, clips: Clips) -> np.ndarray:
+        """(M, D)"""
+        raise NotImplementedError
 
 
 def linear_svms(costs: Sequence[float] = (0.001, 0.01, 0.1)) -> list[Pipeline]:

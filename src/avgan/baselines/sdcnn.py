@@ -12,8 +12,6 @@ The winners fused many such nets with others on scalograms; this is one of them.
 Shapes: M clips, B batch, N labels, Z noise; FBanks (B, 1, 64, 128), in the GAN within [-1, 1].
 """
 
-import copy
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -23,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes, spectra
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig
 
@@ -73,6 +71,7 @@ CARD_WITH_MORE = replace(
     title="SDCNN-style, with further audio-visual data",
     source=f"{CARD.source}; with further data as a row of the paper's Table 2 (SDCNN + AV-10)",
     pretrained_on="labelled clips of the further data set",
+    takes_extra=True,
     follows=(*CARD.follows, "both sets of labelled clips learnt from together"),
     differs=(
         *CARD.differs[:-1],
@@ -150,19 +149,14 @@ class Examiner(nn.Module):
         return self.real(hidden).squeeze(1).float(), self.label(hidden).float()
 
 
-class GANTrainer:
+class GANTrainer(fitting.Adversaries):
     """Maker and examiner in training, step by step."""
 
     def __init__(self, fbanks: Tensor, targets: np.ndarray, num_labels: int) -> None:
         place = fitting.device()
         self.fbanks, self.targets = fbanks.to(place), torch.from_numpy(targets).long().to(place)
         self.maker, self.examiner = Maker(num_labels), Examiner(num_labels)
-        for network in (self.maker, self.examiner):
-            network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimisers = [
-            torch.optim.Adam(network.parameters(), GAN_RATE, betas=(0.5, 0.999))
-            for network in (self.maker, self.examiner)
-        ]
+        super().__init__(self.maker, self.examiner, GAN_RATE)
 
     def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
         """One turn of the examiner and one of the maker on items (B,)."""
@@ -173,17 +167,12 @@ class GANTrainer:
             made = self.maker(torch.randn(len(items), NOISE, device=real.device), labels)
             judged = self.examiner(real), self.examiner(made.detach())
             loss = verdict(judged[0], labels, real=True) + verdict(judged[1], labels, real=False)
-        self._update(1, loss)
+        self.update(1, loss)
         self.examiner.requires_grad_(False)  # it only judges now
         with fitting.in_fast_precision():
             loss = verdict(self.examiner(made), labels, real=True)
-        self._update(0, loss)
+        self.update(0, loss)
         self.examiner.requires_grad_(True)
-
-    def _update(self, which: int, loss: Tensor) -> None:
-        self.optimisers[which].zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimisers[which].step()
 
 
 def verdict(judged: tuple[Tensor, Tensor], labels: Tensor, *, real: bool) -> Tensor:
@@ -204,25 +193,15 @@ def train_gan(
     """A maker of FBanks, in evaluation mode, taught with some (M, 1, 64, 128) in [-1, 1] of targets (M,)."""
     with fitting.seeded(rng):
         trainer = GANTrainer(fbanks, targets, num_labels)
-    num_batches = max(1, len(targets) // BATCH)
-    num_epochs = GAN_EPOCHS
-    with torch.random.fork_rng():
-        if budget.seconds is not None:
-            trial, items = copy.deepcopy(trainer), np.arange(len(targets))[:BATCH]
-            trial.step(items, np.random.default_rng(0))
-            fitting.finish_steps()
-            began = time.monotonic()
-            trial.step(items, np.random.default_rng(0))
-            fitting.finish_steps()
-            num_epochs = budget.plan(GAN_EPOCHS, (time.monotonic() - began) * num_batches)
-        budget.num_wanted = GAN_EPOCHS
-        for epoch in budget.epochs(num_epochs):
-            budget.num_planned = epoch + 1
-            for items in np.array_split(rng.permutation(len(targets)), num_batches):
-                if budget.seconds_left <= 0:
-                    return trainer.maker.eval()
-                trainer.step(items, rng)
-            fitting.finish_steps()
+    fitting.fit_adversaries(
+        trainer,
+        lambda networks, items, done, num, draws: networks.step(items, draws),
+        len(targets),
+        num_epochs=GAN_EPOCHS,
+        batch_size=BATCH,
+        budget=budget,
+        rng=rng,
+    )
     return trainer.maker.eval()
 
 
@@ -246,7 +225,7 @@ def invent(
 
 
 class SDCNN:
-    """Learns, invents, filters, and learns anew; from `Clips.extra` too where its card is that of `sdcnn-av`."""
+    """Learns, invents, filters, and learns anew; from `Clips.extra` too where its card says so."""
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card
@@ -255,20 +234,20 @@ class SDCNN:
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Raises DataError where further recordings are to be learnt from and there are none."""
-        known = [clips, self._further(clips)] if self.card is CARD_WITH_MORE else [clips]
+        known = [clips, self._further(clips)] if self.card.takes_extra else [clips]
         targets, num_labels = np.concatenate([part.targets for part in known]), clips.num_labels
         log_mels = np.concatenate([hear(part) for part in known])
         self._statistics = fitting.band_statistics(log_mels)
         fbanks = self._standardised(log_mels)
-        parts = [share_of(budget, SHARES[0])]
+        parts = [budget.share(SHARES[0])]
         first = self._learn(fbanks, targets, num_labels, parts[0], rng)
-        parts.append(share_of(budget, SHARES[1]))
+        parts.append(budget.share(SHARES[1]))
         scaled = (fbanks / RANGE).clamp(-1.0, 1.0)
         maker = train_gan(scaled, targets, num_labels, budget=parts[1], rng=rng)
         invented, labels = invent(maker, first, targets, rng)
         budget.say(f"{len(labels)} invented clips are kept beside {len(targets)} recordings")
         everything, all_targets = torch.cat((fbanks, invented)), np.concatenate((targets, labels))
-        parts.append(fitting.part_of(budget, 1))
+        parts.append(budget.share())
         self._network = self._learn(everything, all_targets, num_labels, parts[2], rng)
         budget.num_planned = sum(part.num_planned for part in parts)
         budget.num_wanted = sum(part.num_wanted for part in parts)
@@ -285,8 +264,8 @@ class SDCNN:
         extra = clips.extra
         if extra is None or not len(extra):
             raise DataError(
-                f"{self.card.name}: learns from a further set of labelled recordings too; give one whose labels are "
-                "those of the protocol, such as a curated set"
+                f"{self.card.name}: learns from a further set of labelled recordings too; name one whose labels are "
+                "those of the protocol, such as a curated set, with --extra"
             )
         if (
             extra.num_labels != clips.num_labels
@@ -340,13 +319,6 @@ def hear(clips: Clips) -> np.ndarray:
         for block in probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
     ]
     return np.concatenate(blocks)
-
-
-def share_of(budget: Budget, share: float) -> Budget:
-    """A budget of a share of what is left."""
-    if budget.seconds is None:
-        return replace(budget)
-    return Budget(share * max(budget.seconds_left, 0.0), budget.say)
 
 
 def sdcnn() -> SDCNN:

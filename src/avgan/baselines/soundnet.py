@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes, published
+from avgan.baselines import fitting, probes
 from avgan.baselines.fitting import (
     Recipe,
     cost_of,
@@ -27,8 +27,9 @@ from avgan.baselines.fitting import (
     rolled,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.data.loading import INT16_PEAK
+from avgan.weights import fill, find_weights, read_arrays
 
 RATE_HZ = 22_050
 FULL_SCALE = 256.0
@@ -105,20 +106,21 @@ class SoundNet(nn.Module):
         return hidden
 
     def load_weights(self, path: Path, num_layers: int) -> None:
-        """Fill the first layers from a file that `published.read_arrays` reads; what else it holds is left alone.
+        """Fill the first layers from a file that `weights.read_arrays` reads; what else it holds is left alone.
 
         Names count from 1: `conv1.weight` (width, width before, kernel), `conv1.bias`, `norm1.weight`, `norm1.bias`,
         `norm1.running_mean`, `norm1.running_var`, and so on. Further axes of length 1 are ignored.
 
         Raises DataError where something is missing, has another shape, or the file could run code (a pickle).
         """
-        values = {}
+        arrays = read_arrays(path)
         for number, layer in enumerate(self.layers[:num_layers], start=1):
-            for name, value in layer.state_dict().items():
-                part, key = name.split(".")  # 0: the convolution, 1: the norm
-                if key != "num_batches_tracked":
-                    values[f"{('conv', 'norm')[int(part)]}{number}.{key}"] = value
-        published.fill(values, published.read_arrays(path), path)
+
+            def name_of(own: str, number: int = number) -> str:
+                part, key = own.split(".")  # 0: the convolution, 1: the norm
+                return f"{('conv', 'norm')[int(part)]}{number}.{key}"
+
+            fill(layer, arrays, path, name_of=name_of)
 
 
 def _block(num_in: int, layer: Layer) -> nn.Sequential:
@@ -217,9 +219,8 @@ class Transferred:
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Load the weights and learn from the windows of all clips. Raises DataError where there are no weights."""
         self._network = SoundNet(self._shape, clips.num_labels).eval()
-        path = published.find_weights(
-            self.card.name, clips.folder, [f"{self._filename}.{end}" for end in ENDINGS], ADVICE
-        )
+        names = [f"{self._filename}.{end}" for end in ENDINGS]
+        path = find_weights(clips.folder, names, ADVICE, below=("soundnet", "weights"))
         self._network.load_weights(path, self._shape.num_transferred)
         self._network.to(fitting.device())
         windows = self._windows(clips)
@@ -230,11 +231,7 @@ class Transferred:
         )
         used = nn.Sequential(*self._network.layers[: self._shape.num_transferred])
         example = as_input(read_samples(clips.select(np.array([0])), self._shape), TRANSFER_SCALE)
-        network, machine_cost = cost_of(used, example), probes.cost_of(self._machine)
-        self._cost = Cost(
-            network.num_parameters + machine_cost.num_parameters,
-            network.num_macs + machine_cost.num_macs * num_windows,
-        )
+        self._cost = cost_of(used, example) + probes.cost_of(self._machine).times(num_windows)
 
     def predict(self, clips: Clips) -> np.ndarray:
         """Probabilities (M, N) from the mean of the windows' decision values."""

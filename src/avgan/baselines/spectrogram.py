@@ -19,7 +19,7 @@ from avgan.baselines.fitting import (
     rolled,
     seeded,
 )
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 
 
 @dataclass

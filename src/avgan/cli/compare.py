@@ -1,11 +1,12 @@
 """Compare: methods of others and our own, on the same folds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from avgan.cli.app import UsageError, app, extra, say, show_progress, terminable
+from avgan.cli.app import UsageError, app, say, show_progress, terminable
+from avgan.cli.app import extra as needs
 from avgan.errors import printable
 
 
@@ -18,8 +19,9 @@ def compare(
     methods: str = "all",
     folds: str = "",
     budget: float | None = None,
-    seed: int = 0,
+    seed: str = "0,1,2",
     parent: Path | None = None,
+    extra: Path | None = None,
     answers: Annotated[tuple[str, ...], Parameter(name="--answers", negative=())] = (),
     against: str | None = None,
 ) -> int:
@@ -28,7 +30,7 @@ def compare(
     Parameters
     ----------
     protocol
-        esc50, esc10, tau2019, tau2019_cities, tau_av_2021, or folder (a folder for each label, cut by source).
+        esc50, esc10, tau2019, tau2019_cities, tau_av_2021, test (of a curated set) or folder (folds by source).
     data
         A folder for each label, or the folder that holds the data sets.
     output
@@ -40,17 +42,18 @@ def compare(
     budget
         Minutes that each fit of each method may take; as long as it takes unless given.
     seed
-        Of all that is random.
+        Of all that is random, one or several: AVGAN is trained with each, others with the first.
     parent
         A run of pictures (stage vqvae) that those fits of AVGAN begin from whose VQ-VAE has its size.
+    extra
+        Further labelled recordings for sdcnn-av; those of sources or cities that are asked about are left out.
     answers
-        NAME=FOLDER: answers that `avgan evaluate` wrote, taken as those of a method; may be given several times.
+        NAME=FOLDER: where `avgan evaluate` wrote answers, taken as those of a method; may be given several times.
     against
         The method that all others are tested against, the best unless given.
     """
-    with extra("train"):
+    with needs("train"):
         from avgan.evaluation.comparison.compare import compare
-        from avgan.evaluation.comparison.table import plain
     with terminable():
         report = compare(
             protocol=protocol,
@@ -58,14 +61,22 @@ def compare(
             data=data,
             out=output,
             folds=names(folds),
-            seed=seed,
+            seeds=numbers(seed),
             budget_s=seconds(budget),
             parent=parent,
+            extra=extra,
             against=against,
             given=dict(map(name_and_folder, answers)),
             say=say,
             show=show_progress,
         )
+    return tell(report, output)
+
+
+def tell(report: dict[str, Any], output: Path) -> int:
+    """Print the table and where it lies; exit status 1 where a method could not be run."""
+    from avgan.evaluation.comparison.table import plain
+
     show_progress("")
     print("\n".join(map(printable, plain(report).split("\n"))))
     say(f"the table: {output / 'compare.html'}, compare.md, compare.json, compare.png")
@@ -77,6 +88,14 @@ def seconds(budget: float | None) -> float | None:
     if budget is not None and budget <= 0:
         raise UsageError(f"--budget {budget:g}: give minutes above 0")
     return None if budget is None else 60 * budget
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The seeds in "0, 1"."""
+    found = names(text)
+    if not found or not all(map(str.isdecimal, found)):
+        raise UsageError(f"--seed {text}: write it as 0 or as 0,1,2")
+    return tuple(dict.fromkeys(map(int, found)))
 
 
 def names(text: str) -> tuple[str, ...]:

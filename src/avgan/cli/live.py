@@ -123,10 +123,9 @@ def _write_lines(source: "LiveSource", answers: Iterator["LiveWindow"]) -> None:
     from avgan.runtime.prediction import rounded, window_to_dict
 
     for answer in answers:
-        scenes = list(answer.scenes.items())[:NUM_SCENES]
         row: dict[str, Any] = {
             **window_to_dict(answer.window),
-            "scenes": {name: rounded(value) for name, value in scenes},
+            **answer.rankings(NUM_SCENES),
             "at": datetime.now().astimezone().isoformat(timespec="milliseconds"),
             "latency_s": rounded(answer.latency_s),
             "num_gaps": answer.num_gaps,
@@ -163,6 +162,7 @@ class _Summary:
         self._step_s = step_s
         self._end_s = 0.0
         self._heard_s: defaultdict[str, float] = defaultdict(float)
+        self._sounds_s: defaultdict[str, float] = defaultdict(float)
         self.num_windows = 0
         self._total_latency_s = self._most_latency_s = 0.0
 
@@ -172,7 +172,9 @@ class _Summary:
         new_s = window.end_s - max(self._end_s, window.start_s)
         if self.num_windows:
             new_s = min(new_s, self._step_s)
-        self._heard_s[window.scene] += new_s
+        self._heard_s[window.answer] += new_s
+        for word in window.sounds if window.scene else ():  # else it is the answer
+            self._sounds_s[word] += new_s
         self._end_s = window.end_s
         self.num_windows += 1
         self._total_latency_s += answer.latency_s
@@ -184,9 +186,14 @@ class _Summary:
         if not self.num_windows:
             say("nothing was heard; an answer needs a whole window, or the end of the sound")
             return
-        order = sorted(self._heard_s.items(), key=lambda item: -item[1])
-        names = ", ".join(f"{name} {clock(heard_s)}" for name, heard_s in order)
-        say(f"heard {clock(sum(self._heard_s.values()))}: {names}")
+
+        def lengths(heard_s: dict[str, float]) -> str:
+            order = sorted(heard_s.items(), key=lambda item: -item[1])
+            return ", ".join(f"{name} {clock(lasted_s)}" for name, lasted_s in order)
+
+        say(f"heard {clock(sum(self._heard_s.values()))}: {lengths(self._heard_s)}")
+        if self._sounds_s:
+            say(f"sounds: {lengths(self._sounds_s)}")
         mean_s = self._total_latency_s / self.num_windows
         lost = f"dropped {self._source.num_dropped} blocks ({self._source.dropped_s:.1f} s)"
         if self._source.num_lost:

@@ -104,10 +104,16 @@ def _origin(bundle: "Bundle") -> str:
 
 def _described(bundle: "Bundle") -> list[str]:
     card = bundle.card
-    num_scenes = len(set(card.scenes))
+    named = [f"{len(card.labels)} {card.label_kind}s"]
+    if card.names_scenes and card.label_kind == "sound":
+        named.append(f"{len(set(card.scenes))} scenes")
+    if card.group_of_scene:
+        named.append(f"{len(set(card.group_of_scene.values()))} groups")
+    if card.tags:
+        named.append(f"{len(card.tags.names)} sounds beside them")
     lines = [
         f"{card.name} {card.version} ({_origin(bundle)}): {card.description}",
-        f"  knows     {len(card.labels)} {card.label_kind}s, {num_scenes} scenes; "
+        f"  knows     {', '.join(named)}; "
         f"windows of {card.window_s:g} s at {card.sample_rate_hz} Hz",
     ]
     for name, measured in card.measured.items():

@@ -41,14 +41,14 @@ def imagine(
         Model bundle, or the name of an installed one.
     """
     from avgan.runtime import load
-    from avgan.runtime.wording import percent
+    from avgan.runtime.wording import answered, percent
 
     source = sys.stdin.buffer.read() if path == STDIN else path
     prediction = load(model, seed=seed).classify(source, track=track)
     prediction.save_picture(output, scale)
     # Of what is unknown the probability is of a guess, which is not told here.
     said = prediction.reason or percent(prediction.probability)
-    print(f"{output}: {printable(prediction.scene)} ({said})")
+    print(f"{output}: {printable(answered(prediction.answer, prediction.within))} ({said})")
     for warning in prediction.warnings:
         say(f"{path}: note: {warning}")
 

@@ -94,9 +94,9 @@ def evaluate(
     run
         Folder of a run made by `avgan train`.
     protocol
-        What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 (trains
-        and scores the five official folds), tau2019 or tau_av_2021 (the publisher's test part, by city),
-        tau2019_cities (trains ten runs, each without a city) or pictures (what it imagines).
+        What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 or esc10
+        (trains and scores the five official folds), folder (folds by source), tau2019 or tau_av_2021 (the publisher's
+        test part, by city), tau2019_cities (trains ten runs, each without a city) or pictures (what it imagines).
     data
         The folder that it was trained on.
     output
@@ -108,10 +108,10 @@ def evaluate(
         A few lines, or the whole report.
     """
     with extra("train"):
-        from avgan.evaluation.protocols import evaluate
+        from avgan.evaluation.evaluate import evaluate
         from avgan.evaluation.report import summary
 
-    report = evaluate(run, protocol=protocol, data=data, out=output, rival=rival)
+    report = evaluate(run, protocol=protocol, data=data, out=output, rival=rival, say=say)
     if format == "json":
         print(json.dumps(report, indent=2))
     else:

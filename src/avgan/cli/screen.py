@@ -19,7 +19,8 @@ from rich.text import Text
 
 from avgan.errors import printable
 from avgan.live.stream import LiveSource, LiveWindow
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.prediction import WindowPrediction
+from avgan.runtime.wording import clock, either, percent
 
 HISTORY_S = 60.0
 NUM_SCENES = 5
@@ -89,13 +90,16 @@ class Screen:
             return Text(f"listening; the first answer comes in {math.ceil(left_s)} s", "dim")
         window = self._last.window
         if window.reason:
-            return Text.assemble(("unknown", "bold"), f"\n{window.reason}", style="dim")
-        words = f"{_spaced(window.scene)}  {percent(window.probability)}"
+            lines = [window.reason, *filter(None, [_heard(window)])]
+            return Text.assemble(("unknown", "bold"), "\n", "\n".join(lines), style="dim")
+        words = f"{_spaced(window.answer)}  {percent(window.probability)}"
         said: list[RenderableType] = [
-            Text((not plain and large(words, width)) or words, _style(window.scene))
+            Text((not plain and large(words, width)) or words, _style(window.answer))
         ]
-        if window.sound and window.sound != window.scene:
-            said.append(Text(f"by the sound of {_spaced(window.sound)}", "dim"))
+        if window.within:
+            said.append(Text(f"perhaps {_spaced(either(window.within))}"))
+        if heard := _heard(window):
+            said.append(Text(heard, "dim"))
         return Group(*said, "", *_bars(self._last, width, plain))
 
     def _minute(self, width: int, plain: bool) -> RenderResult:
@@ -114,7 +118,7 @@ class Screen:
                 strip.append(*_mark(answer, plain))
         yield strip
         scenes = dict.fromkeys(
-            answer.window.scene for answer in history if not answer.window.reason
+            answer.window.answer for answer in history if not answer.window.reason
         )
         yield _line("             ", *((f"{_spaced(scene)}  ", _style(scene)) for scene in scenes))
 
@@ -191,6 +195,13 @@ def _bars(answer: LiveWindow, width: int, plain: bool) -> list[Text]:
     ]
 
 
+def _heard(window: WindowPrediction) -> str:
+    """What is heard beside the answer."""
+    words = list(window.sounds) or [window.sound or ""]
+    told = [_spaced(word) for word in words if word and word != window.answer]
+    return f"hears {', '.join(told)}" if told else ""
+
+
 def _mark(answer: LiveWindow, plain: bool) -> tuple[str, str]:
     """A window in the strip: how certain and, by its colour, which scene; gaps and what is unknown by other signs."""
     if answer.num_gaps:
@@ -198,7 +209,7 @@ def _mark(answer: LiveWindow, plain: bool) -> tuple[str, str]:
     if answer.window.reason:
         return "." if plain else "·", "dim"
     height = min(len(HEIGHTS) - 1, int(answer.window.probability * len(HEIGHTS)))
-    return "#" if plain else HEIGHTS[height], _style(answer.window.scene)
+    return "#" if plain else HEIGHTS[height], _style(answer.window.answer)
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:

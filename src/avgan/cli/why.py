@@ -63,7 +63,8 @@ def lines(name: str, explained: "Explanation") -> list[str]:
     from avgan.runtime.wording import clock, percent
 
     sure = percent(explained.probability)
-    answer = f"{explained.scene}: {explained.label} {sure}"
+    scene = f"{explained.scene}: " if explained.scene else ""
+    answer = f"{scene}{explained.label} {sure}"
     if explained.reason:
         answer = f"unknown ({explained.reason}); best guess {explained.label} {sure}"
     found = [
@@ -74,5 +75,6 @@ def lines(name: str, explained: "Explanation") -> list[str]:
         found[1] += f"; without it {percent(explained.stretch.probability_without)}"
     for index, each in enumerate(explained.neighbours):
         title = "looks like" if index == 0 else ""
-        found.append(f"  {title:<10}  {each.id}  {each.label}, {each.scene}")
+        place = f", {each.scene}" if each.scene else ""
+        found.append(f"  {title:<10}  {each.id}  {each.label}{place}")
     return found

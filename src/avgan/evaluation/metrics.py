@@ -1,9 +1,25 @@
-"""Numbers with their uncertainty.
+"""Numbers with their uncertainty. The unit of every interval and test is the source, never the clip.
 
-Shapes: M items, N labels.
+A source is what clips were cut from: a recording, a video, a location. Its clips are right or wrong together, and
+statistics that take them for independent are too sure.
+
+Shapes: M items, N labels, S sources, F folds.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+NUM_DRAWS = 2_000
+"""Of the bootstrap: the ends of an interval then move by a tenth of its width at most from seed to seed."""
+NUM_FLIPS = 19_999
+"""Of the permutation test: the smallest probability it can find is 1 / 20,000."""
+LARGEST_EXACT = 14
+"""Sources with a difference, up to which all 2^S patterns of signs are counted rather than drawn."""
+SAME = 1e-9
+"""Sums of differences that are equal but for rounding; the smallest real difference is one clip's share."""
+
+Names = Sequence[str] | np.ndarray
 
 
 def accuracy(targets: np.ndarray, answers: np.ndarray) -> float:
@@ -18,42 +34,87 @@ def confusion(targets: np.ndarray, answers: np.ndarray, num_labels: int) -> np.n
     return counts
 
 
+def mean_over_folds(values: np.ndarray, folds: Names | None = None) -> float:
+    """The mean over the folds (M,) of the means of `values` (M,) in each; the plain mean where there are none."""
+    if folds is None:
+        return float(np.mean(values))
+    _, fold = np.unique(folds, return_inverse=True)
+    return float(np.mean(np.bincount(fold, weights=values) / np.bincount(fold)))
+
+
+def weights_of(num: int, folds: Names | None) -> np.ndarray:
+    """The weight of each of `num` items in `mean_over_folds`, (M,), sum 1."""
+    if folds is None:
+        return np.full(num, 1 / num)
+    _, fold = np.unique(folds, return_inverse=True)
+    sizes = np.bincount(fold)
+    weights: np.ndarray = 1 / (len(sizes) * sizes[fold])
+    return weights
+
+
 def bootstrap_interval(
-    correct: np.ndarray, groups: np.ndarray, *, seed: int = 0, num_draws: int = 2_000
+    values: np.ndarray,
+    sources: Names,
+    folds: Names | None = None,
+    *,
+    seed: int = 0,
+    num_draws: int = NUM_DRAWS,
 ) -> tuple[float, float]:
-    """95 % interval of the mean of `correct` (M,), drawing whole groups (M,) with replacement.
+    """95 % interval of `mean_over_folds(values, folds)`, drawing whole sources (M,) with replacement.
 
-    The groups are sources: clips cut from one recording are right or wrong together, and an interval that treats them
-    as independent is too narrow.
+    The value itself lies inside.
     """
-    _, group = np.unique(groups, return_inverse=True)
-    hits = np.bincount(group, weights=correct.astype(float))
-    sizes = np.bincount(group)
+    values = np.asarray(values, float)
+    _, source = np.unique(sources, return_inverse=True)
+    _, fold = np.unique(
+        np.zeros(len(values)) if folds is None else np.asarray(folds), return_inverse=True
+    )
+    shape = (source.max() + 1, fold.max() + 1)
+    sums, sizes = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (source, fold), values)
+    np.add.at(sizes, (source, fold), 1)
     rng = np.random.default_rng(seed)
-    draws = rng.integers(len(hits), size=(num_draws, len(hits)))
-    means = hits[draws].sum(1) / sizes[draws].sum(1)
+    draws = rng.integers(shape[0], size=(num_draws, shape[0]))
+    times = np.stack([np.bincount(draw, minlength=shape[0]) for draw in draws])
+    drawn = times @ sizes
+    # a small fold may be missing from a draw, whose mean is then over the others
+    of_fold = np.divide(times @ sums, drawn, out=np.zeros_like(drawn), where=drawn > 0)
+    means = of_fold.sum(1) / (drawn > 0).sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    value = mean_over_folds(values, folds)
+    return min(float(low), value), max(float(high), value)
 
 
-def mean_and_deviation(values: list[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; the deviation of one value is nan."""
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; one value has no deviation."""
     array = np.asarray(values)
-    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
 
 
-def mcnemar(correct: np.ndarray, other: np.ndarray) -> tuple[int, int, float]:
-    """McNemar's exact test of two methods that answered the same items, `correct` and `other` (M,) bool.
+def paired_test(
+    values: np.ndarray,
+    others: np.ndarray,
+    sources: Names,
+    folds: Names | None = None,
+    *,
+    num_flips: int = NUM_FLIPS,
+) -> float:
+    """The probability of a difference at least as large if neither method were better: two-sided, by sign flips.
 
-    Returns how many the first alone and the other alone had right, and the probability of a division at least as
-    uneven if neither were better: two-sided, of the binomial distribution with one half.
+    `values` and `others` (M,) are what two methods reached on the same items. If they are equally good, which of the
+    two is called the first is arbitrary for each source: the sign of its difference may be flipped, all of its clips
+    at once. The statistic is the difference of `mean_over_folds`.
     """
-    first = int(np.sum(correct & ~other))
-    second = int(np.sum(other & ~correct))
-    total, fewer = first + second, min(first, second)
-    # whole numbers: exact however many there are
-    ways, tail = 1, 0
-    for count in range(fewer + 1):
-        tail += ways
-        ways = ways * (total - count) // (count + 1)
-    return first, second, min(1.0, 2 * tail / 2**total)
+    difference = weights_of(len(values), folds) * (np.asarray(values, float) - others)
+    _, source = np.unique(sources, return_inverse=True)
+    of_source = np.bincount(source, weights=difference)
+    of_source = of_source[np.abs(of_source) > SAME]
+    num = len(of_source)
+    least = abs(of_source.sum()) - SAME
+    if num <= LARGEST_EXACT:
+        signs = 1 - 2 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
+        return float((np.abs(signs @ of_source) >= least).mean())
+    rng = np.random.default_rng(0)
+    signs = rng.integers(2, size=(num_flips, num), dtype=np.int8)
+    flipped = 2 * (signs @ of_source.astype(np.float64)) - of_source.sum()
+    return float((1 + (np.abs(flipped) >= least).sum()) / (1 + num_flips))

@@ -15,7 +15,7 @@ import numpy as np
 
 from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.excerpt import read_excerpt
-from avgan.data.manifest import Clip, Manifest
+from avgan.data.manifest import Clip
 from avgan.errors import AudioError
 from avgan.evaluation.confusions import Confusion, worst_confusions
 from avgan.evaluation.matrix import matrix_svg
@@ -29,6 +29,7 @@ from avgan.evaluation.parts import (
     sheet_section,
     whole_percent,
 )
+from avgan.evaluation.report import choices
 from avgan.files import write_whole
 from avgan.report import data_uri, jpeg_uri, mp3
 from avgan.runtime.drawing import enlarged, plain
@@ -60,18 +61,6 @@ class Answered:
     """(M,)"""
     probabilities: np.ndarray
     """(M, N)"""
-
-    @classmethod
-    def of(
-        cls,
-        sounds: Manifest,
-        ids: Sequence[str],
-        targets: np.ndarray,
-        probabilities: np.ndarray,
-    ) -> "Answered":
-        """The clips of `sounds` with these ids (M,)."""
-        clip_of = {clip.id: clip for clip in sounds.clips}
-        return cls(tuple(clip_of[each] for each in ids), sounds.root, targets, probabilities)
 
 
 def write_page(
@@ -115,7 +104,8 @@ def whole_page(
         f"{points(high)} with 95{THIN}% certainty; blind guessing would reach "
         f"{whole_percent(1 / len(report['labels']))}</small>",
         lead=f"<b>{html.escape(what)}</b>, seed {report['seed']}: {report['num_clips']:,} recordings of "
-        f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)}",
+        f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)} "
+        + html.escape(choices(report)),
         sections=sections,
         note="The pictures are imagined, not photographed. Intervals are bootstrapped over sources "
         "(original files or places), whose clips are right or wrong together. The recordings belong "
@@ -147,7 +137,10 @@ def shares_section(report: Mapping[str, Any]) -> str:
     whole = {"accuracy": report["accuracy"], "interval_95": report["interval_95"]}
     rows = [share_row("all", whole | {"num_clips": report["num_clips"]})]
     if "scene_accuracy" in report:
-        places = {"accuracy": report["scene_accuracy"], "interval_95": None}
+        places = {
+            "accuracy": report["scene_accuracy"],
+            "interval_95": report["scene_interval_95"],
+        }
         rows.append(share_row("its place", places | {"num_clips": report["num_clips"]}))
     for key, title in GROUPS.items():
         if group := report.get("groups", {}).get(key):

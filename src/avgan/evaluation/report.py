@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
+def choices(report: Mapping[str, Any]) -> str:
+    """Whether a choice was made with the answers to what is scored in sight, in a sentence."""
+    folds = report["chosen_on"]
+    if not folds:
+        return "No choice about this preset is known to have been made on what is scored here."
+    if folds == ["validation"]:
+        return "Training was watched on what is scored here: whatever was chosen by it makes the figure too high."
+    return f"Choices about this preset were made with fold {', '.join(folds)} in sight: the figure may be too high."
+
+
 def summary(report: dict[str, Any], out: Path) -> str:
     """What a person wants to know first, and where the rest lies: a few lines."""
     if report["protocol"] == "pictures":
@@ -70,6 +81,7 @@ def summary(report: dict[str, Any], out: Path) -> str:
             f"  of {report['num_clips']} clips this says little: anything from {100 * low:.0f} to {100 * high:.0f} % "
             "may be true; score more recordings"
         )
+    lines.append(choices(report))
     where = f"report.html, report.json, table by class and confusion matrix: {out}"
     lines.append(f"{report['num_clips']} clips; {where}")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ import numpy as np
 
 from avgan.audio import AudioStream
 from avgan.errors import AudioError, AvganError
-from avgan.runtime.prediction import WindowPrediction
+from avgan.runtime.prediction import WindowPrediction, rounded
 
 if TYPE_CHECKING:
     from avgan.runtime.model import Model
@@ -46,6 +46,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype
 class LiveWindow:
     """The answer for a window of live sound, all scenes from the most probable, and how it came about.
 
+    For a model that knows no scenes `scenes` are sounds, and `are_sounds` is true.
     `latency_s` is from the arrival of the window's last sample to the answer. `num_gaps` places in the window miss
     sound, `gap_s` in all as far as it is known.
     """
@@ -55,6 +56,12 @@ class LiveWindow:
     latency_s: float
     num_gaps: int = 0
     gap_s: float = 0.0
+    are_sounds: bool = False
+
+    def rankings(self, most: int) -> dict[str, dict[str, float]]:
+        """The most probable scenes or sounds, as JSON can hold them; no sounds where others are known better."""
+        best = {name: rounded(value) for name, value in list(self.scenes.items())[:most]}
+        return {"scenes": {}, "sounds": best} if self.are_sounds else {"scenes": best}
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +251,10 @@ def listen_live(
     """
     source._stream = AudioStream(source, target_rate_hz=model.card.sample_rate_hz)
     listening = model.listen(source._stream, hop_s=hop_s, live=True)
+    are_sounds = not model.card.names_scenes
     for window in listening:
-        yield source._clock.answer(window, listening.scenes)
+        answer = source._clock.answer(window, listening.scenes)
+        yield replace(answer, are_sounds=are_sounds)
 
 
 def pump(descriptor: int, source: LiveSource, pcm: "PCM") -> None:

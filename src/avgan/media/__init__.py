@@ -16,7 +16,10 @@ import numpy as np
 
 BLOCK_SAMPLES = 32_768  # what is lost before a damage in a file is less than a block
 BLOCK_VALUES = 4 * BLOCK_SAMPLES  # with many channels a block is shorter: it is held several times
-SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
+SILENT_PEAK = 2.0**-23
+"""The last step of 24 bits: below it nothing was recorded."""
+QUIET_PEAK = 2 * 2.0**-15
+"""The last two steps of 16 bits, where dither lies: what never rises above holds no sound that could be told."""
 MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 

@@ -20,7 +20,7 @@ from avgan.media import (
     CONTAINERS,
     DAMAGED,
     LENIENT,
-    SILENT_PEAK,
+    QUIET_PEAK,
     SOUND_CODECS,
     Block,
     channel_names,
@@ -135,14 +135,12 @@ def _rank(track: Any) -> tuple[bool, bool]:
 
 
 def _has_sound(file: Any, number: int) -> bool:
-    """Whether a track has a sample that is not silent; it is read as far as to the first."""
+    """Whether a track has a sample louder than dither; it is read as far as to the first."""
     file.seek(0)
     try:
         with open_sound(file) as container:
             blocks = track_blocks(container, number, [])
-            return any(
-                float(np.abs(block.samples).max(initial=0)) >= SILENT_PEAK for block in blocks
-            )
+            return any(float(np.abs(block.samples).max(initial=0)) > QUIET_PEAK for block in blocks)
     except DECODE_ERRORS:
         return False
 

@@ -10,6 +10,8 @@ variance of the first layer. The embedding is a step of its own (`embed`), so th
 while the head is trained.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +39,12 @@ class GeneratorConfig(BaseModel):
 def band_maxima(log_mel: Tensor) -> Tensor:
     """log_mel (B, 1, F, T) -> (B, 16): the maximum over time of each mel band, the bands max-pooled to 16."""
     return F.max_pool1d(log_mel.amax(3), log_mel.shape[2] // NUM_BANDS).flatten(1)
+
+
+def step_maxima(log_mel: Tensor, step_frames: int) -> Tensor:
+    """log_mel (B, 1, F, T) -> (B, 16, S): the same over the frames of each step."""
+    held = F.pad(log_mel, (0, step_frames - 1, 0, 0), mode="replicate")
+    return F.max_pool2d(held, (log_mel.shape[2] // NUM_BANDS, step_frames))[:, 0]
 
 
 class DenseHead(nn.Module):
@@ -73,6 +81,18 @@ class Generator(nn.Module):
     def embed(self, log_mel: Tensor) -> Tensor:
         """log_mel (B, 1, F, T) -> embedding (B, C), C = V + 16."""
         return torch.cat((self.trunk(log_mel).float(), band_maxima(log_mel).float()), 1)
+
+    def steps(self, log_mel: Tensor, step_frames: int) -> Tensor:
+        """log_mel (B, 1, F, T) -> (B, K + 16, S) of a trunk that goes step by step; windows can share them."""
+        trunk: Any = self.trunk  # one whose configuration says `step_frames`
+        own: Tensor = trunk.steps(log_mel)
+        return torch.cat((own, step_maxima(log_mel, step_frames).float()), 1)
+
+    def summarize(self, steps: Tensor) -> Tensor:
+        """steps (B, K + 16, S) of a stretch -> its embedding (B, C)."""
+        trunk: Any = self.trunk
+        vector: Tensor = trunk.summarize(steps[:, :-NUM_BANDS])
+        return torch.cat((vector, steps[:, -NUM_BANDS:].amax(2)), 1)
 
     def imagine(self, embedding: Tensor) -> Tensor:
         """embedding (B, C) -> imagined features (B, D, 16, 16)."""

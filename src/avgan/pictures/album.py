@@ -51,7 +51,8 @@ class Album(Sink):
             return
         folder = self._folder / name
         self._write_pictures(folder, prediction)
-        write_strip(folder / STRIP, windows, duration_s, draw=draw)
+        began = self._recording.recorded_at
+        write_strip(folder / STRIP, windows, duration_s, draw=draw, began=began)
         try:
             source, track = self._recording.source, self._recording.track
             write_film(folder / FILM, windows, duration_s, draw=draw, source=source, track=track)
@@ -63,7 +64,7 @@ class Album(Sink):
         written = set()
         for number, stretch in enumerate(segments(self._windows.windows()), 1):
             start = clock(int(stretch.start_s)).replace(":", ".")
-            scene = re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", plain(stretch.scene))[:60]
+            scene = re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", plain(stretch.answer))[:60]
             path = folder / f"{number:04} {start} {scene}.png"
             to_png(imagined(stretch, prediction.draw), path, PICTURE_SCALE)
             written.add(path.name)

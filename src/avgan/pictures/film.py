@@ -21,7 +21,7 @@ from avgan.pictures.thinning import Thinning, spans
 from avgan.runtime.drawing import INK, NIGHT, QUIET, colours, enlarged, font, imagined, plain, write
 from avgan.runtime.network import num_cores
 from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.wording import answered, clock, percent
 
 LONGEST_S = 60.0
 PADDING_S = 0.1
@@ -127,8 +127,10 @@ def _panel(window: WindowPrediction) -> Image.Image:
     sure_px = write(pen, (RIGHT_PX, SCENE_PX), sure, size_px=28, fill=QUIET, anchor="rs")
     room_px = RIGHT_PX - LEFT_PX
     at, fill = (LEFT_PX, SCENE_PX), INK if known else QUIET
-    write(pen, at, plain(window.scene), size_px=32, fill=fill, room_px=room_px - sure_px - 16)
-    below = plain(window.sound or "") if known else window.reason
+    said = plain(answered(window.answer, window.within))
+    write(pen, at, said, size_px=32, fill=fill, room_px=room_px - sure_px - 16)
+    heard = [] if window.sound == window.answer else [plain(word) for word in window.sounds]
+    below = ", ".join(heard or filter(None, [window.sound])) if known else window.reason
     write(pen, (LEFT_PX, SOUND_PX), below, size_px=20, fill=QUIET, room_px=room_px)
     return panel
 
@@ -142,7 +144,7 @@ def _ribbon(cut: Cut) -> Image.Image:
     painted = colours(cut.windows)
     scale = width / max(cut.spans_s[-1][1], 1e-9)
     for window, (start_s, end_s) in zip(cut.windows, cut.spans_s, strict=True):
-        pen.rectangle((start_s * scale, 0, end_s * scale, RIBBON_PX), painted[window.scene])
+        pen.rectangle((start_s * scale, 0, end_s * scale, RIBBON_PX), painted[window.answer])
     return ribbon
 
 

@@ -8,7 +8,8 @@ import io
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -32,7 +33,7 @@ from avgan.runtime.drawing import (
 )  # fmt: skip
 from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
 from avgan.runtime.timeline import Segment
-from avgan.runtime.wording import clock, percent
+from avgan.runtime.wording import answered, clock, percent
 
 WIDTH_PX = 2_400
 ONE_ROW_S = 60
@@ -40,6 +41,7 @@ MAX_ROWS = 8
 MARGIN_PX = 32
 GAP_PX = 2
 AXIS_PX, RIBBON_PX, BETWEEN_PX, LEGEND_PX = 44, 40, 28, 44
+WORDS_PX = 30  # a line of what was heard
 TEXT_PX = 22
 TICK_PX = 150
 MIN_LEGEND_PX = 640
@@ -52,7 +54,10 @@ STEPS_S = (
 
 @dataclass(frozen=True)
 class Page:
-    """How time is laid out: in rows of `row_s` seconds, `px_per_s` a second, with pictures of `picture_px`."""
+    """How time is laid out: in rows of `row_s` seconds, `px_per_s` a second, with pictures of `picture_px`.
+
+    `words_px` is the room below them for what was heard; `began`, where it is known, turns times into times of day.
+    """
 
     duration_s: float
     row_s: float
@@ -61,10 +66,24 @@ class Page:
     picture_px: int
     left_px: int = MARGIN_PX
     top_px: int = MARGIN_PX + AXIS_PX
+    words_px: int = 0
+    began: datetime | None = None
 
     @classmethod
-    def of(cls, duration_s: float, num_windows: int) -> "Page":
+    def of(
+        cls,
+        duration_s: float,
+        num_windows: int,
+        *,
+        has_words: bool = False,
+        began: datetime | None = None,
+    ) -> "Page":
         """One row where a minute fills it, else a few rows of a round time each."""
+        page = cls._laid_out(duration_s, num_windows)
+        return replace(page, words_px=WORDS_PX if has_words else 0, began=began)
+
+    @classmethod
+    def _laid_out(cls, duration_s: float, num_windows: int) -> "Page":
         room_px = WIDTH_PX - 2 * MARGIN_PX
         if duration_s <= ONE_ROW_S:
             room_px = min(room_px, max(num_windows, 2) * 256)
@@ -79,7 +98,7 @@ class Page:
 
     @property
     def row_px(self) -> int:
-        return AXIS_PX + self.picture_px + RIBBON_PX + BETWEEN_PX
+        return AXIS_PX + self.picture_px + RIBBON_PX + self.words_px + BETWEEN_PX
 
     def top(self, row: int) -> int:
         """Where the pictures of a row begin."""
@@ -105,19 +124,34 @@ def _round_step_s(at_least_s: float) -> int:
     return next((step_s for step_s in STEPS_S if step_s >= at_least_s), days_s)
 
 
-def write_strip(path: str | Path, windows: Thinning, duration_s: float, *, draw: Draw) -> Path:
+def write_strip(
+    path: str | Path,
+    windows: Thinning,
+    duration_s: float,
+    *,
+    draw: Draw,
+    began: datetime | None = None,
+) -> Path:
     """Write the strip of a recording as a PNG, whole or not at all. Raises AvganError where it cannot."""
     buffer = io.BytesIO()
-    paint_strip(windows.windows(), duration_s, draw=draw).save(buffer, "PNG")
+    paint_strip(windows.windows(), duration_s, draw=draw, began=began).save(buffer, "PNG")
     return write_whole(path, buffer.getvalue())
 
 
 def paint_strip(
-    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Draw
+    windows: Sequence[WindowPrediction],
+    duration_s: float,
+    *,
+    draw: Draw,
+    began: datetime | None = None,
 ) -> Image.Image:
-    """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one."""
-    page = Page.of(duration_s, len(windows))
+    """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one.
+
+    `began`: when it was recorded, for times of day on its axis.
+    """
     stretches = whole_segments(windows, duration_s)
+    has_words = any(map(_words, stretches))
+    page = Page.of(duration_s, len(windows), has_words=has_words, began=began)
     painted = colours(windows)
     legend = _Legend(stretches, page)
     height = MARGIN_PX + page.num_rows * page.row_px + legend.height_px
@@ -126,7 +160,7 @@ def paint_strip(
     _draw_axes(pen, page)
     _paste_pictures(sheet, page, stretches, windows, draw)
     for stretch in stretches:
-        _draw_ribbon(pen, page, stretch, painted[stretch.scene])
+        _draw_ribbon(pen, page, stretch, painted[stretch.answer])
     legend.draw(pen, page.top(page.num_rows) - AXIS_PX, painted)
     return sheet
 
@@ -151,7 +185,13 @@ def _draw_axes(pen: ImageDraw.ImageDraw, page: Page) -> None:
         left = MARGIN_PX + round((mark * step_s - row * page.row_s) * page.px_per_s)
         top = page.top(row)
         pen.line((left, top - 30, left, top - 6), QUIET, 2)
-        write(pen, (left + 9, top - 12), clock(mark * step_s), size_px=TEXT_PX, fill=QUIET)
+        text = _moment(page.began, mark * step_s) or clock(mark * step_s)
+        write(pen, (left + 9, top - 12), text, size_px=TEXT_PX, fill=QUIET)
+
+
+def _moment(began: datetime | None, time_s: float) -> str:
+    """The time of day, where it is known."""
+    return f"{began + timedelta(seconds=time_s):%H:%M:%S}" if began else ""
 
 
 def _paste_pictures(
@@ -173,6 +213,7 @@ def _paste_pictures(
             for x0, x1 in pairwise(edges):
                 first, last = (bisect_left(middles_s, page.time_s(row, x)) for x in (x0, x1))
                 inside = own[first:last] or [own[min(first, len(own) - 1)]]
+                inside = [each for each in inside if each.answer == stretch.answer] or inside
                 surest = max(inside, key=lambda window: window.probability)
                 gap_px = GAP_PX if x0 == left and x1 - x0 > 2 * GAP_PX else 0
                 part = _middle(imagined(surest, draw), page.picture_px, x1 - x0 - gap_px)
@@ -195,6 +236,9 @@ def _draw_ribbon(pen: ImageDraw.ImageDraw, page: Page, stretch: Segment, paint: 
         room_px = right - left - 24
         if room_px < 2 * TEXT_PX:
             continue
+        if words := _words(stretch):
+            under = (left + 12, top + RIBBON_PX + 20)
+            write(pen, under, ", ".join(words), size_px=TEXT_PX, fill=QUIET, room_px=room_px)
         fill = NIGHT if known else INK
         at = (left + 12, top + 27)
         used_px = write(pen, at, _name(stretch), size_px=TEXT_PX, fill=fill, room_px=room_px)
@@ -207,9 +251,11 @@ class _Legend:
     """How long each scene was heard, from the longest: the names of colours too narrow to be written on."""
 
     def __init__(self, stretches: Sequence[Segment], page: Page) -> None:
+        """Likely scenes of a group are left out: they change while the group stays."""
         lengths_s: dict[tuple[str, str], float] = defaultdict(float)
         for stretch in stretches:
-            lengths_s[stretch.scene, _name(stretch)] += stretch.end_s - stretch.start_s
+            name = _name(stretch) if stretch.reason else plain(stretch.answer)
+            lengths_s[stretch.answer, name] += stretch.end_s - stretch.start_s
         self._entries: list[tuple[int, int, str, str]] = []  # line, left, scene, text
         self._right = page.width_px - MARGIN_PX
         line, left = 0, MARGIN_PX
@@ -233,4 +279,9 @@ def _name(stretch: Segment) -> str:
     """The scene, or that it is unknown and why."""
     if stretch.scene == UNKNOWN and stretch.reason:
         return f"{UNKNOWN}: {stretch.reason}"
-    return plain(stretch.scene)
+    return plain(answered(stretch.answer, stretch.within))
+
+
+def _words(stretch: Segment) -> list[str]:
+    """What was heard beside the answer."""
+    return [plain(word) for word in stretch.sounds if word != stretch.answer]

@@ -64,12 +64,12 @@ def whole_segments(windows: Sequence[WindowPrediction], duration_s: float) -> li
 
 
 class _Group:
-    """Neighbouring windows: for each of their scenes how many there were, their certainty, and the surest."""
+    """Neighbouring windows: for each of their answers how many there were, their certainty, and the surest."""
 
     def __init__(self, first: WindowPrediction) -> None:
         self.num_windows = 1
         self._start_s, self._end_s = first.start_s, first.end_s
-        self._votes = {first.scene: (1, first.probability, first)}
+        self._votes = {first.answer: (1, first.probability, first)}
 
     def absorb(self, later: "_Group") -> None:
         """Take in the group that follows."""

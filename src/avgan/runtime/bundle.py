@@ -6,13 +6,21 @@ when they are asked for.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from avgan.audio import MIN_RATE_HZ
 from avgan.errors import BundleError, ConfigError
@@ -59,6 +67,30 @@ class DataSource(_Part):
     address: str = ""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Tags(_Part):
+    """The sounds that a model hears beside the scene, in the order of the graph's tensor `tags`, and from which
+    probability on each is told: a number for each, or one for all."""
+
+    names: tuple[Name, ...] = Field(min_length=1, max_length=MAX_LABELS)
+    thresholds: tuple[Share, ...] = Field(min_length=1, max_length=MAX_LABELS)
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _one_for_all(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.thresholds) not in (1, len(self.names)):
+            raise ValueError(
+                f"{len(self.thresholds)} thresholds for {len(self.names)} tags; give one for each, or one for all"
+            )
+        return self
+
+
 class Patch(_Part):
     """How a model hears: patch by patch, so that windows which overlap can share what was heard.
 
@@ -68,6 +100,15 @@ class Patch(_Part):
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
     num_averaged: int = Field(ge=0, le=MAX_SCALE)
+
+
+class Steps(_Part):
+    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and what
+    is heard in a window is made from the steps that lie in it.
+    """
+
+    num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
+    num: int = Field(gt=0, le=MAX_SCALE)
 
 
 class CalibrationError(_Part):
@@ -96,25 +137,43 @@ class Calibration(_Part):
     least_change_db: float = 0.0
     """A window that changes less is a steady tone or noise (see `steadiness`)."""
     least_probability: float = 0.0
-    """A window whose most probable label is less probable is refused."""
+    """A window whose most probable label is less probable is answered with its group, or refused."""
+    least_group_probability: float = 0.0
+    """A window whose label and whose group are both less probable than they must be is refused."""
     largest_distance: float | None = None
     """A window whose distance from all that was heard in training (see `unknown.Known`) is larger is refused."""
     needed: tuple[float, ...] = ()
     """The least probability that scenes must have for the true one to be among them, at a coverage of 1 %, 2 % ...
     99 %; see `likely`."""
 
-    def likely(self, scenes: Mapping[str, float], coverage: float) -> tuple[str, ...]:
+    def likely(
+        self,
+        scenes: Mapping[str, float],
+        coverage: float,
+        group_of_scene: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
         """The scenes of which one is right with a probability of `coverage`, from their probabilities, sorted.
 
         Split conformal prediction: right that often for recordings like those kept aside, as long as a window. The
-        first scene is always among them. Raises ConfigError outside [0.01, 0.99].
+        first scene is always among them. Where all scenes of a group are, the group's name stands for them, which
+        changes nothing of how often the set is right. Raises ConfigError outside [0.01, 0.99].
         """
         if not 0.01 <= coverage <= 0.99 or len(self.needed) != 99:
             raise ConfigError(f"coverage {coverage}: choose a share from 0.01 to 0.99")
         least = self.needed[math.ceil(100 * coverage - 1e-9) - 1]
-        return tuple(
+        found = [
             name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank
-        )
+        ]
+        return _folded(found, group_of_scene or {})
+
+
+def _folded(found: Sequence[str], group_of_scene: Mapping[str, str]) -> tuple[str, ...]:
+    """Scenes in their order, with the group's name in place of those that are all of a group of several."""
+    sizes = Counter(group_of_scene.values())
+    found_of = Counter(group_of_scene[name] for name in found if name in group_of_scene)
+    whole = {group for group, num in found_of.items() if num == sizes[group] > 1}
+    names = (group if (group := group_of_scene.get(name)) in whole else name for name in found)
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 class Card(_Part):
@@ -128,10 +187,15 @@ class Card(_Part):
     labels: tuple[Name, ...] = Field(min_length=1, max_length=MAX_LABELS)
     label_kind: Literal["sound", "scene"]
     scene_of_label: dict[str, Name] | None = None
+    """Where each sound is heard; None where the labels are scenes, or sounds that are answered without a place."""
+    group_of_scene: dict[str, Annotated[Name, Field(min_length=1)]] | None = None
+    """The group of each scene, which is answered where no scene of it is sure: indoor, outdoor, transport."""
+    tags: Tags | None = None
     sample_rate_hz: int = Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)
     window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
     patch: Patch | None = None
+    steps: Steps | None = None
     noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
     """How many standard normal numbers a picture is drawn with; None: the codes alone determine it."""
     calibration: Calibration | None = None
@@ -152,21 +216,49 @@ class Card(_Part):
             )
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
+        if self.steps is not None:
+            stretch = self.steps.num * self.steps.num_samples
+            # steps are of one length, and a stretch of them is what memory was counted for
+            if not num_samples <= stretch <= min(2 * num_samples, MAX_WINDOW_SAMPLES):
+                raise ValueError("the steps that are embedded at once are not those of a window")
         if self.noise_size is not None and self.format < 3:
             raise ValueError("noise is of format 3")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")
-        if self.label_kind == "sound" and self.scene_of_label is None:
-            raise ValueError("labels are sounds, so scene_of_label must say where they are heard")
         if self.scene_of_label is not None:
             missing = [label for label in self.labels if label not in self.scene_of_label]
             if missing:
                 raise ValueError(f"scene_of_label misses {missing[0]!r}")
+        if self.tags is not None and self.label_kind == "sound":
+            raise ValueError("the labels are sounds, so there are no tags beside them")
+        if self.group_of_scene is not None:
+            self._check_groups(self.group_of_scene)
         return self
+
+    def _check_groups(self, group_of_scene: Mapping[str, str]) -> None:
+        if not self.names_scenes:
+            raise ValueError(
+                "the labels are sounds without places, so there are no groups of places"
+            )
+        if group_of_scene.keys() != set(self.scenes):
+            odd = min(group_of_scene.keys() ^ set(self.scenes))
+            raise ValueError(f"group_of_scene and the scenes differ in {odd!r}")
+        if twice := set(group_of_scene.values()) & set(self.scenes):
+            raise ValueError(f"{min(twice)!r} is both a scene and a group")
+
+    @property
+    def names_scenes(self) -> bool:
+        """Whether answers name a place; a model of sounds alone may not know any."""
+        return self.label_kind == "scene" or self.scene_of_label is not None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The scene of each label, in the order of `labels`; empty names where the model knows no scenes."""
+        return self.scenes if self.names_scenes else ("",) * len(self.labels)
 
     @property
     def scenes(self) -> tuple[str, ...]:
-        """The scene of each label, in the order of `labels`."""
+        """What each label is answered with, in the order of `labels`: its scene, or itself where it has none."""
         places = self.scene_of_label
         return self.labels if places is None else tuple(places[label] for label in self.labels)
 

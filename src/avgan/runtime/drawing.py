@@ -44,12 +44,12 @@ def dimmed(picture: np.ndarray) -> np.ndarray:
 
 
 def colours(windows: Sequence[WindowPrediction]) -> dict[str, Colour]:
-    """A colour for each scene that was heard, light enough for dark letters on it; dark grey for the unknown.
+    """A colour for each answer that was given, light enough for dark letters on it; dark grey for the unknown.
 
     The scenes heard most lie farthest apart: the golden angle parts hues however many there are, lightness parts
     those that come near.
     """
-    heard = Counter(window.scene for window in windows if window.scene != UNKNOWN)
+    heard = Counter(window.answer for window in windows if window.scene != UNKNOWN)
     found = {UNKNOWN: GREY}
     for place, (scene, _) in enumerate(heard.most_common()):
         hue = (0.47 + place * 0.381966) % 1

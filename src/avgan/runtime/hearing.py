@@ -1,5 +1,10 @@
 """A recording -> what was heard in each of its windows, sharing the work between windows that overlap.
 
+A network that goes step by step (see `Steps`) embeds one stretch after the other, and a window is made from the steps
+that lie in it, of one stretch or two: with windows of 10 s every second that is a tenth of the work. What a step says
+depends a little on its stretch (its level, and what the network excites by), so that a window at the seam of two is not
+to the last digit what it would be by itself.
+
 A network that hears patch by patch and averages (see `Patch`) needs to hear each patch once, however many windows it
 lies in: with windows of 5 s every second that is a fifth of the work. The patches of a window then lie a whole part of
 a hop apart rather than side by side; both lie centred in it.
@@ -8,19 +13,21 @@ Shapes: L samples, C numbers that were heard, P patches in a window.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
 
 from avgan.audio import SHORT_S, windows
-from avgan.runtime.bundle import Card, Patch
+from avgan.runtime.bundle import Card, Patch, Steps
 from avgan.runtime.network import Network
 from avgan.runtime.steadiness import band_levels, change_db
 
-BATCH_WINDOWS = 8
+BATCH_S = 40.0
+"""Of sound that is embedded at once, eight windows of 5 s: more is no faster, and takes memory."""
 BATCH_PATCHES = 16
+BATCH_STRETCHES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +63,29 @@ def hear_windows(
 
     `live` answers each window as soon as its last sample is there, at the price of batches of one.
     """
-    if hop_s is None or hop_s >= card.window_s or card.patch is None:
-        yield from _hear_whole(network, card, blocks, hop_s, 1 if live else BATCH_WINDOWS)
+    is_shared = card.patch is not None or (card.steps is not None and not live)
+    if hop_s is None or hop_s >= card.window_s or not is_shared:
+        yield from _hear_whole(network, card, blocks, hop_s, 1 if live else num_in_batch(card))
         return
-    first, rest = _first_seconds(blocks, round(card.window_s * card.sample_rate_hz))
-    if rest is None:  # shorter than a window: nothing to share
+    least = round(card.window_s * card.sample_rate_hz)
+    if card.steps is not None:
+        least = max(least, card.steps.num * card.steps.num_samples)
+    first, rest = _first_seconds(blocks, least)
+    if rest is None:  # shorter than what is heard at once: nothing to share
         yield from _hear_whole(network, card, first, hop_s, 1)
         return
+    if card.steps is not None:
+        yield from _hear_steps(network, card, card.steps, chain(first, rest), hop_s)
+        return
+    assert card.patch is not None
     grid = _Grid.of(card, card.patch, hop_s)
     batch = 1 if live else BATCH_PATCHES
     yield from _hear_patches(network, card, grid, chain(first, rest), batch)
+
+
+def num_in_batch(card: Card) -> int:
+    """Windows that are embedded at once."""
+    return max(1, round(BATCH_S / card.window_s))
 
 
 def _hear_whole(
@@ -101,7 +121,103 @@ def _hear_ahead(
     batches = iter(lambda: list(islice(rest, size)), [])
     if size == 1:
         return ((batch, network.hear(np.stack(batch))) for batch in batches)
-    return network.hear_ahead(batches)
+    return network.ahead(network.hear, batches)
+
+
+def _hear_steps(
+    network: Network, card: Card, steps: Steps, blocks: Iterable[np.ndarray], hop_s: float
+) -> Iterator[HeardWindow]:
+    """Each stretch once, and each window from its steps."""
+    rate_hz, size = card.sample_rate_hz, steps.num_samples
+    window, hop = round(card.window_s * rate_hz), max(1, round(hop_s * rate_hz))
+    num_in_window = window // size
+    known = _Known(size)
+    next_start = 0
+    counted = _Counted(blocks)
+    stretches = _stretches(counted, steps)
+    batches = iter(lambda: list(islice(stretches, BATCH_STRETCHES)), [])
+
+    def windows_at(starts: Sequence[int]) -> Iterator[HeardWindow]:
+        said = [known.steps(start, num_in_window) for start in starts]
+        heard = network.summarize(np.stack(said)) if said else ()
+        for start, row in zip(starts, heard, strict=True):
+            peak, levels = known.sound(start, window, num_in_window)
+            end_s = (start + window) / rate_hz
+            yield HeardWindow(start / rate_hz, end_s, row, peak, change_db(levels))
+
+    for group, said in network.ahead(network.steps, batches):
+        for stretch, rows in zip(group, said, strict=True):
+            known.add(stretch, rows[:, : steps.num], rate_hz)
+            end = min(known.end, counted.num_samples)  # of the last stretch a part is no sound
+            starts = range(next_start, end - window + 1, hop)
+            yield from windows_at(starts)
+            next_start += len(starts) * hop
+            known.forget(next_start - hop)
+    if counted.num_samples - (next_start - hop + window) >= SHORT_S * rate_hz:
+        yield from windows_at([counted.num_samples - window])
+
+
+def _stretches(blocks: Iterable[np.ndarray], steps: Steps) -> Iterator[np.ndarray]:
+    """Stretches of `steps.num` steps one after the other; the last, where sound is left, mirrored to its length."""
+    size = steps.num * steps.num_samples
+    rest = np.empty(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate((rest, block))
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if len(rest):
+        yield np.pad(rest, (0, size - len(rest)), mode="symmetric")
+
+
+class _Known:
+    """What is known of the steps of a recording, as far back as a window still needs it. Times are in samples."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._first = 0  # number of the first step that is kept
+        self._said: deque[np.ndarray] = deque()  # (K,) of each step
+        self._peaks: deque[float] = deque()
+        self._levels: deque[tuple[float, np.ndarray]] = deque()  # middle of each part, its bands
+
+    @property
+    def end(self) -> int:
+        """Up to which time steps are known."""
+        return (self._first + len(self._said)) * self._size
+
+    def add(self, stretch: np.ndarray, said: np.ndarray, rate_hz: int) -> None:
+        """What is said of the next steps (K, S), and their sound (S * size,)."""
+        levels = band_levels(stretch, rate_hz)
+        length = len(stretch) / max(len(levels), 1)
+        self._levels += [
+            (self.end + (index + 0.5) * length, row) for index, row in enumerate(levels)
+        ]
+        self._peaks += np.abs(stretch).reshape(-1, self._size).max(1).tolist()
+        self._said += list(said.T)
+
+    def _index(self, start: int, num: int) -> int:
+        """Of the first of `num` steps that lie nearest to a window from `start` on."""
+        return min(round(start / self._size) - self._first, len(self._said) - num)
+
+    def steps(self, start: int, num: int) -> np.ndarray:
+        """What is said of the steps of a window (K, num)."""
+        first = self._index(start, num)
+        return np.stack(list(islice(self._said, first, first + num)), 1)
+
+    def sound(self, start: int, window: int, num: int) -> tuple[float, np.ndarray]:
+        """The largest sample of a window's steps, and the levels of its parts (T, bands)."""
+        first = self._index(start, num)
+        levels = [row for middle, row in self._levels if start <= middle < start + window]
+        return max(islice(self._peaks, first, first + num)), np.array(levels)
+
+    def forget(self, before: int) -> None:
+        """Drop what ends a step or more before a time."""
+        while self._said and (self._first + 2) * self._size <= before:
+            self._said.popleft()
+            self._peaks.popleft()
+            self._first += 1
+        while self._levels and self._levels[0][0] < before - self._size:
+            self._levels.popleft()
 
 
 @dataclass(frozen=True)

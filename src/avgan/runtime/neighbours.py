@@ -57,7 +57,7 @@ class Neighbours:
         if NEIGHBOURS_FILE not in bundle.card.sha256:
             return None
         content = bundle.read(NEIGHBOURS_FILE)
-        places = dict(zip(bundle.card.labels, bundle.card.scenes, strict=True))
+        places = dict(zip(bundle.card.labels, bundle.card.places, strict=True))
         try:
             arrays = load_arrays(content)
             names = arrays["label_names"].tolist()

@@ -5,9 +5,10 @@ Shapes: B batch, L samples, C numbers that were heard, N labels.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,10 +22,25 @@ from avgan.runtime.graph import cut
 from avgan.runtime.noise import noise_of
 from avgan.runtime.soundness import check_graph
 
-WAVEFORM, LOG_MEL, HEARD, FEATURES = "waveform", "log_mel", "heard", "features"
+WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
+    "waveform",
+    "log_mel",
+    "steps",
+    "heard",
+    "features",
+)
 NOISE = "noise"
-PROBABILITIES, CODES, PICTURE = "probabilities", "codes", "picture"
+PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
+
+
+class Answers(NamedTuple):
+    """What a network answers: probabilities (B, N) float32, codes (B, 16, 16) int64, and tags (B, M) float32 in [0, 1],
+    None for a bundle that has none."""
+
+    probabilities: np.ndarray
+    codes: np.ndarray
+    tags: np.ndarray | None
 
 
 class Network:
@@ -41,42 +57,55 @@ class Network:
         self._num_threads = num_threads or num_cores()
         self._content = bundle.read(MODEL_FILE)
         try:
-            check_graph(self._content, between=(LOG_MEL, HEARD, CODES))
+            check_graph(self._content, between=(LOG_MEL, STEPS, HEARD, CODES))
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
         self._hearing = self.part((WAVEFORM,), (HEARD,))
-        self._answering = self.part((HEARD,), (PROBABILITIES, CODES))
+        self._answered = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
+        self._answering = self.part((HEARD,), self._answered)
 
     def hear(self, waveforms: np.ndarray) -> np.ndarray:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
         heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
         return heard
 
-    def hear_ahead(
-        self, batches: Iterable[list[np.ndarray]]
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Batches of waveforms (L,), each with what was heard in it (B, C), in order.
+    def steps(self, waveforms: np.ndarray) -> np.ndarray:
+        """Waveforms (B, L) -> what is said of each step (B, K, S), for bundles with `Steps`."""
+        said: np.ndarray = self._stepping.run([STEPS], {WAVEFORM: _single(waveforms)})[0]
+        return said
 
-        While one is heard the next are read: as many at a time as there are threads.
+    def summarize(self, steps: np.ndarray) -> np.ndarray:
+        """Steps (B, K, S) of a window each -> what was heard in it (B, C)."""
+        heard: np.ndarray = self._summarizing.run([HEARD], {STEPS: _single(steps)})[0]
+        return heard
+
+    def ahead(
+        self,
+        compute: Callable[[np.ndarray], np.ndarray],
+        batches: Iterable[list[np.ndarray]],
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Batches of waveforms (L,), each with what `compute` (`hear` or `steps`) makes of them stacked, in order.
+
+        While one is computed the next are read: as many at a time as there are threads.
         """
         if self._num_threads == 1:
             for batch in batches:
-                yield batch, self.hear(np.stack(batch))
+                yield batch, compute(np.stack(batch))
             return
         waiting: deque[tuple[list[np.ndarray], Future[np.ndarray]]] = deque()
         with ThreadPoolExecutor(self._num_threads) as pool:
             for batch in batches:
-                waiting.append((batch, pool.submit(self.hear, np.stack(batch))))
+                waiting.append((batch, pool.submit(compute, np.stack(batch))))
                 if len(waiting) > self._num_threads:
-                    first, heard = waiting.popleft()
-                    yield first, heard.result()
-            for first, heard in waiting:
-                yield first, heard.result()
+                    first, made = waiting.popleft()
+                    yield first, made.result()
+            for first, made in waiting:
+                yield first, made.result()
 
-    def answer(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """heard (B, C) -> probabilities (B, N) float32 and codes (B, 16, 16) int64."""
-        probabilities, codes = self._answering.run([PROBABILITIES, CODES], {HEARD: _single(heard)})
-        return probabilities, codes
+    def answer(self, heard: np.ndarray) -> Answers:
+        """What was heard (B, C) -> what is said of it."""
+        found = self._answering.run(list(self._answered), {HEARD: _single(heard)})
+        return Answers(found[0], found[1], found[2] if len(found) > 2 else None)
 
     def draw(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
         """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
@@ -103,6 +132,14 @@ class Network:
             return _open_session(self.cut(inputs, outputs))
         except BundleError as error:
             raise BundleError(f"{self._bundle.path}: {error}") from None
+
+    @cached_property
+    def _stepping(self) -> onnxruntime.InferenceSession:
+        return self.part((WAVEFORM,), (STEPS,))
+
+    @cached_property
+    def _summarizing(self) -> onnxruntime.InferenceSession:
+        return self.part((STEPS,), (HEARD,))
 
     @cached_property
     def _drawing(self) -> onnxruntime.InferenceSession:

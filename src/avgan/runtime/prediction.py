@@ -32,7 +32,13 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """The answer for one window; `probability` is that of its most probable scene, also where it is not given."""
+    """The answer for one window.
+
+    `scene` is a scene, or where none is sure its group, with the likely scenes of that `within`; `unknown`, with the
+    `reason`; empty for a model that names sounds and no places. `probability` is that of the answer, also where it is
+    not given. `sounds` are the words for what was heard, at most five, with their probabilities, from the highest, and
+    `sound` is the first of them.
+    """
 
     start_s: float
     end_s: float
@@ -42,15 +48,25 @@ class WindowPrediction:
     reason: str = ""
     codes: np.ndarray | None = field(default=None, repr=False, compare=False)  # (16, 16) uint16
     sound_probability: float | None = None  # of `sound`
+    group: str = ""
+    within: tuple[str, ...] = ()
+    sounds: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def answer(self) -> str:
+        """What is answered: the scene, the group, `unknown`, or for a model without places the sound."""
+        return self.scene or self.sound or ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prediction:
     """The answer for a recording.
 
-    Probabilities are means over its windows, sorted from the highest; `sounds` is empty for a model
-    that knows scenes only. Codes and picture are those of the window surest of the first scene.
-    `scene` is `unknown` where the model should not answer; the rankings are then its best guesses.
+    `scene`, `group` and `within` are as in `WindowPrediction`. Probabilities of scenes and groups are means over the
+    windows, sorted from the highest. `sounds`: for a model that hears sounds beside the scene, its words and how much
+    was heard of each, the probability over all of the time, 0 where it was not told; for a model of sounds their
+    probabilities; else empty. Codes and picture are those of the window surest of the answer. Where `scene` is
+    `unknown` the rankings are best guesses.
     """
 
     scene: str
@@ -71,6 +87,16 @@ class Prediction:
     calibration: Calibration | None = None
     recorded_at: datetime | None = None
     """When the recording began, where its file or its name says so; with a time zone where that is known."""
+    group: str = ""
+    within: tuple[str, ...] = ()
+    groups: Mapping[str, float] = field(default_factory=dict)
+    group_of_scene: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """The share of the time for which each thing was answered, `unknown` among them, the longest first."""
+    has_words: bool = False
+    """Whether `sounds` are words for what was heard beside the scene, of which several may be true at once."""
+    certainty: float | None = None
+    """Mean probability of the answer over the windows that gave it; None: see `probability`."""
 
     @property
     def known(self) -> bool:
@@ -79,19 +105,27 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """The probability of the most probable scene."""
-        return next(iter(self.scenes.values()))
+        """How sure the model was while it gave its answer; where it gives none, of its best guess."""
+        if self.certainty is not None:
+            return self.certainty
+        return next(iter((self.scenes or self.sounds).values()))
+
+    @property
+    def answer(self) -> str:
+        """What is answered: the scene, the group, `unknown`, or for a model without places the sound."""
+        return self.scene or self.sound or ""
 
     def likely(self, coverage: float = 0.9) -> tuple[str, ...]:
         """The scenes, from the most probable, among which the right one is with a probability of `coverage`.
 
+        A group stands for its scenes where all of them are among these; for a model without scenes these are sounds.
         Raises BundleError where the model was not calibrated, ConfigError where no such coverage can be had.
         """
         if self.calibration is None:
             raise BundleError(
                 "this model was not calibrated, so it cannot say which scenes are likely; export it with its data"
             )
-        return self.calibration.likely(self.scenes, coverage)
+        return self.calibration.likely(self.scenes or self.sounds, coverage, self.group_of_scene)
 
     @cached_property
     def picture(self) -> np.ndarray:
@@ -120,6 +154,8 @@ class Prediction:
         return {
             "path": self.path,
             "scene": self.scene,
+            "group": self.group,
+            "within": list(self.within),
             "sound": self.sound,
             "probability": rounded(self.probability),
             "reason": self.reason,
@@ -128,8 +164,11 @@ class Prediction:
             "rate_hz": rounded(self.rate_hz),
             "sha256": self.sha256,
             "warnings": list(self.warnings),
-            "scenes": {name: rounded(value) for name, value in self.scenes.items()},
-            "sounds": {name: rounded(value) for name, value in self.sounds.items()},
+            "scenes": all_rounded(self.scenes),
+            "groups": all_rounded(self.groups),
+            "sounds": all_rounded(self.sounds),
+            "has_words": self.has_words,
+            "shares": all_rounded(self.shares),
             "windows": [window_to_dict(window) for window in self.windows],
             "codes": self.codes.tolist(),
         }
@@ -139,11 +178,8 @@ class Prediction:
         state = dict(self.__dict__)
         if self.draw is not drawn_elsewhere:
             state["picture"] = self.picture
-        return state | {
-            "draw": drawn_elsewhere,
-            "scenes": dict(self.scenes),
-            "sounds": dict(self.sounds),
-        }
+        mappings = ("scenes", "sounds", "groups", "group_of_scene", "shares")
+        return state | {"draw": drawn_elsewhere} | {name: dict(state[name]) for name in mappings}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Prediction":
         """A copy that draws with the same network."""
@@ -200,11 +236,18 @@ def window_to_dict(window: WindowPrediction) -> dict[str, Any]:
         "start_s": rounded(window.start_s),
         "end_s": rounded(window.end_s),
         "scene": window.scene,
+        "group": window.group,
+        "within": list(window.within),
         "sound": window.sound,
         "probability": rounded(window.probability),
         "sound_probability": rounded_or_none(window.sound_probability),
         "reason": window.reason,
+        "sounds": all_rounded(window.sounds),
     }
+
+
+def all_rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: rounded(value) for name, value in values.items()}
 
 
 def rounded_or_none(value: float | None) -> float | None:

@@ -15,8 +15,11 @@ NUM_BANDS = 16
 FRAME = 512
 LOWEST_BIN = 3
 """Below are offsets and rumble of the recorder."""
-FLOOR = 1e-7
-"""Energy below which a band counts as empty."""
+FLOOR_SHARE = 1.7e-7
+"""Share of the mean energy of a part's bins below which a band counts as empty, so that a recording is as steady at any
+level; an energy of 1e-7 at -25 dB of full scale, where most recordings lie."""
+NOTHING = 1e-12
+"""Energy of silence, far below that of the last step of 16 bits (1e-8)."""
 
 _WINDOW = np.hanning(FRAME).astype(np.float32)
 _EDGES = np.unique(np.geomspace(LOWEST_BIN, FRAME // 2, NUM_BANDS + 1).round().astype(int))
@@ -32,7 +35,8 @@ def band_levels(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     spectrum = np.fft.rfft(used.reshape(num_parts, num_frames, FRAME) * _WINDOW, axis=-1)
     power = (spectrum.real**2 + spectrum.imag**2).mean(1)
     sums = np.add.reduceat(power[..., : _EDGES[-1]], _EDGES[:-1], axis=-1) / np.diff(_EDGES)
-    levels: np.ndarray = 10 * np.log10(sums + FLOOR)
+    floor = FLOOR_SHARE * power[:, LOWEST_BIN:].mean(1, keepdims=True) + NOTHING
+    levels: np.ndarray = 10 * np.log10(sums + floor)
     return levels.astype(np.float32)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
-from avgan.runtime.hearing import BATCH_WINDOWS
+from avgan.runtime.hearing import BATCH_STRETCHES, num_in_batch
 from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
@@ -29,6 +29,8 @@ from avgan.runtime.network import (
     NOISE,
     PICTURE,
     PROBABILITIES,
+    STEPS,
+    TAGS,
     WAVEFORM,
     Network,
 )
@@ -153,24 +155,46 @@ def _run(bundle: Bundle) -> None:
     Doubt(bundle)
     network = Network(bundle, num_threads=1)
     inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
-    for name in (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE):
+    named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
+    for name in named + ((TAGS,) if card.tags else ()):
         network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
     num_samples = round(card.window_s * card.sample_rate_hz)
-    batch = network.hear(np.zeros((BATCH_WINDOWS, num_samples), np.float32))
-    probabilities, codes = network.answer(network.hear(np.zeros((1, num_samples), np.float32)))
+    num_windows = num_in_batch(card)
+    batch = network.hear(np.zeros((num_windows, num_samples), np.float32))
+    probabilities, codes, tags = network.answer(
+        network.hear(np.zeros((1, num_samples), np.float32))
+    )
     picture = network.draw(codes)
-    if batch.ndim != 2 or len(batch) != BATCH_WINDOWS:
+    if batch.ndim != 2 or len(batch) != num_windows:
         raise _wrong(bundle, HEARD, batch)
     for name, tensor, shape in (
         (PROBABILITIES, probabilities, (1, len(card.labels))),
         (CODES, codes, (1, 16, 16)),
         (PICTURE, picture, (1, 128, 128, 3)),
         (HEARD, batch, batch.shape),
+        *([(TAGS, tags, (1, len(card.tags.names)))] if card.tags and tags is not None else []),
     ):
         if tensor.shape != shape or not np.isfinite(tensor).all():
             raise _wrong(bundle, name, tensor)
+    _run_steps(bundle, network, batch.shape[1])
     if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
         raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")
+    if tags is not None and not 0 <= tags.min() <= tags.max() <= 1:
+        raise BundleError(f"{bundle.path}: tags lie outside [0, 1]; export it again")
+
+
+def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:
+    """The same of the way that windows share, where the bundle has one."""
+    steps = bundle.card.steps
+    if steps is None:
+        return
+    size = steps.num * steps.num_samples
+    said = network.steps(np.zeros((BATCH_STRETCHES, size), np.float32))
+    if said.ndim != 3 or len(said) != BATCH_STRETCHES or said.shape[2] < steps.num:
+        raise _wrong(bundle, STEPS, said)
+    heard = network.summarize(said)
+    if heard.shape != (BATCH_STRETCHES, num_heard) or not np.isfinite(heard).all():
+        raise _wrong(bundle, HEARD, heard)
 
 
 def _wrong(bundle: Bundle, name: str, tensor: np.ndarray) -> BundleError:

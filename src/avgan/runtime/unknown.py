@@ -1,9 +1,10 @@
 """When not to answer: silence, and what the model does not know, come back as `unknown` with the reason.
 
-Three reasons are rules: silent, too short, clipped. Three need what was fitted on recordings kept aside from training
-(`Calibration` in the card), each with a share of the refusals that may go wrong: a sound that is the same throughout;
-a sound unlike all that was heard in training; a sound for which no label is probable. A bundle without a calibration
-gives the first three only.
+Four reasons are rules: silent, too quiet, too short, clipped. They see the sound as it was recorded, not at the level
+that the network brings it to. Three need what was fitted on recordings kept aside from training (`Calibration` in the
+card), each with a share of the refusals that may go wrong: a sound that is the same throughout; a sound unlike all that
+was heard in training; a sound for which no label is probable, nor a group of labels where there are groups. A bundle
+without a calibration gives the first four only.
 
 Shapes: B windows, C numbers that were heard, N labels, R directions.
 """
@@ -14,18 +15,23 @@ from io import BytesIO
 
 import numpy as np
 
-from avgan.audio import SILENT_PEAK, Level
+from avgan.audio import QUIET_PEAK, SILENT_PEAK, Level
 from avgan.errors import BundleError
 from avgan.runtime.arrays import load_array
 from avgan.runtime.bundle import Bundle
 from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.tree import Tree
 
 SILENT = "silent"
+QUIET = "too quiet"
 SHORT = "too short"
 CLIPPED = "clipped beyond use"
 STEADY = "a steady tone, hum or noise"
 STRANGE = "unlike anything the model knows"
 UNSURE = "nothing the model knows stands out"
+
+UNHEARD = frozenset({SILENT, QUIET, SHORT, CLIPPED})
+"""Reasons for which there is nothing to tell the sounds from, either."""
 
 LEAST_SHARE = {"silence": 0.2, "repeat": 0.05}
 """Of a window that must be sound, by what the rest is filled with: of less, less than half is named rightly."""
@@ -94,6 +100,7 @@ class Doubt:
         self._least_s = LEAST_SHARE[card.short_clip_fill] * card.window_s
         self._calibration = card.calibration
         self._known = Known.of(bundle) if self._calibration else None
+        self._label_to_group = Tree(card).label_to_group
 
     def reason(
         self, window: HeardWindow, probabilities: np.ndarray, level: Level | None = None
@@ -110,6 +117,9 @@ class Doubt:
         if fitted is None:
             return found
         unsure = probabilities.max(1) < fitted.least_probability
+        if self._label_to_group.size:
+            groups = probabilities @ self._label_to_group
+            unsure &= groups.max(1) < fitted.least_group_probability
         strange = np.zeros(len(windows), bool)
         if self._known is not None and fitted.largest_distance is not None:
             heard = np.stack([window.heard for window in windows])
@@ -129,6 +139,8 @@ class Doubt:
         """What needs no calibration."""
         if window.peak < SILENT_PEAK:
             return SILENT
+        if window.peak <= QUIET_PEAK:
+            return QUIET
         if window.end_s - window.start_s < self._least_s:
             return SHORT
         if level and level.clipped_share(window.start_s, window.end_s) > CLIPPED_BEYOND_USE:

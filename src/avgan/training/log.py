@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,11 @@ from torch import Tensor
 from avgan.errors import printable
 from avgan.files import resumable, write_whole
 from avgan.images import grid, to_png
+from avgan.training import distributed
 from avgan.training.stage import Validation
+
+LONG_S = 5.0
+"""Without a word people take a program for stuck."""
 
 
 class RunLog:
@@ -122,6 +128,21 @@ class Curves:
 def tell(line: str) -> None:
     """A line on standard error that stays."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def telling_if_long(line: str) -> Iterator[None]:
+    """Tell the first process what it is that takes so long, if it does."""
+    if not distributed.is_first():
+        yield
+        return
+    timer = threading.Timer(LONG_S, tell_once, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 _told: set[str] = set()

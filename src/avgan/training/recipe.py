@@ -17,13 +17,12 @@ from pathlib import Path
 from avgan import checkpoint
 from avgan.checkpoint import RECIPE, Checkpoint
 from avgan.config import Recipe, RoundsSection, completed
-from avgan.data.datasets.folder import FOLDER
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
-from avgan.training.log import tell, tell_once
+from avgan.training.log import tell, tell_once, telling_if_long
 from avgan.training.run import (
     check_pairing,
     check_window,
@@ -93,13 +92,6 @@ def check(
 
     Raises what `train_run` would raise of it.
     """
-    if distributed.is_first():
-        for root in dict.fromkeys(roots[kind] for kind in recipe.kinds):
-            if any(
-                getattr(recipe, kind).data.sounds == FOLDER.name and roots[kind] == root
-                for kind in recipe.kinds
-            ):
-                tell(f"looking through {root}, each file once")
     done, trunk = 0, recipe.imagination.trunk
     if parent is not None:
         described = finished_parent(parent)
@@ -109,7 +101,10 @@ def check(
         stage = getattr(recipe, kind)
         if kind != "vqvae":
             check_window(stage, trunk)
-        loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
+        with telling_if_long(f"looking through {roots[kind]}, each file once"):
+            loaded = training_data.load(
+                stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind]
+            )
         check_pairing(stage, loaded)
         if distributed.is_first():
             tell_once(loaded.left_out)

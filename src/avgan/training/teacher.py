@@ -26,7 +26,7 @@ MAX_DIRECTIONS = 12
 """Of places by collection, as they are and shifted as if by another recorder, % of clips: none 60.4 and 49.9, 2
 directions 57.0 and 57.5, 6 56.3 and 56.1, 12 57.7 and 58.2, 20 57.1 and 57.3."""
 STRETCH = 2.0
-"""Steps along the directions in teaching, as a multiple of how far the recorders at hand lie apart: others lie further."""
+"""Steps along the directions in teaching, in multiples of how far apart the known recorders lie: others lie further."""
 
 
 class Teacher(nn.Module):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avgan.images import png_bytes
 from avgan.live.stream import LiveWindow
 from avgan.runtime import Card, Prediction
-from avgan.runtime.prediction import rounded, window_to_dict
+from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
 from avgan.runtime.why.explanation import Explanation
 
@@ -39,8 +39,11 @@ class Part(_Answer):
 
     start_s: float
     end_s: float
-    scene: str
+    scene: str = Field(description="A scene, its group where none is sure, or empty: see `Answer`")
+    group: str
+    within: list[str] = Field(description="The likely scenes, where a group is answered")
     sound: str | None
+    sounds: dict[str, float] = Field(description="Words for what is heard, at most five")
     probability: float
     reason: str = Field(description="Why the scene is `unknown`, else empty")
 
@@ -60,9 +63,16 @@ class Why(_Answer):
 
 
 class Answer(_Answer):
-    """The answer for a recording; the scene is `unknown` where the model should not answer."""
+    """The answer for a recording; the scene is `unknown` where the model should not answer.
+
+    It is the group of the scene where no scene is sure, and empty for a model that names sounds and no places.
+    """
 
     scene: str
+    group: str = Field(
+        description="Of the scene, or the scene itself; empty for a model without groups"
+    )
+    within: list[str] = Field(description="The likely scenes, where a group is answered")
     sound: str | None
     probability: float
     reason: str = Field(description="Why the scene is `unknown`, else empty")
@@ -72,7 +82,12 @@ class Answer(_Answer):
     )
     warnings: list[str]
     scenes: dict[str, float] = Field(description="Probabilities, from the highest")
-    sounds: dict[str, float]
+    groups: dict[str, float]
+    sounds: dict[str, float] = Field(
+        description="With `has_words` how much was heard of each, over all of the time; else probabilities of labels"
+    )
+    has_words: bool = Field(description="Whether `sounds` are words heard beside the scene")
+    shares: dict[str, float] = Field(description="Share of the time of each answer")
     segments: list[Part] = Field(description="Scenes over time")
     windows: list[Part] = Field(description="Empty where not asked for")
     codes: list[list[int]]
@@ -116,7 +131,10 @@ def segment_to_dict(segment: Segment) -> dict[str, Any]:
         "start_s": rounded(segment.start_s),
         "end_s": rounded(segment.end_s),
         "scene": segment.scene,
+        "group": segment.group,
+        "within": list(segment.within),
         "sound": segment.sound,
+        "sounds": all_rounded(segment.sounds),
         "probability": rounded(segment.probability),
         "reason": segment.reason,
         "num_windows": segment.num_windows,
@@ -125,11 +143,10 @@ def segment_to_dict(segment: Segment) -> dict[str, Any]:
 
 def live_answer(answer: LiveWindow, picture: np.ndarray, num_dropped: int) -> bytes:
     """What a live connection is told about a window, as JSON."""
-    scenes = list(answer.scenes.items())[:NUM_LIVE_SCENES]
     return to_json(
         window_to_dict(answer.window)
+        | answer.rankings(NUM_LIVE_SCENES)
         | {
-            "scenes": {name: rounded(value) for name, value in scenes},
             "picture": base64_png(picture),
             "latency_s": rounded(answer.latency_s),
             "gap_s": rounded(answer.gap_s),

@@ -119,7 +119,7 @@ class Service:
 def surest(prediction: Prediction) -> float:
     """Where the window begins that is surest of the recording's answer, in seconds."""
     windows = prediction.windows
-    best = max(windows, key=lambda each: (each.scene == prediction.scene, each.probability))
+    best = max(windows, key=lambda each: (each.answer == prediction.answer, each.probability))
     return best.start_s
 
 

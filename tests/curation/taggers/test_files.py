@@ -15,8 +15,8 @@ import published_files as files
 from avgan.curation.taggers.caffe import read_caffe
 from avgan.curation.taggers.labels import read_labels, read_places
 from avgan.curation.taggers.onnx_file import onnx_file
-from avgan.curation.taggers.weights import read_weights
 from avgan.errors import DataError
+from avgan.weights import read_arrays
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_a_caffe_model_gives_the_arrays_it_was_made_of(tmp_path: Path) -> None:
 
 def test_weights_of_an_unknown_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.h5").write_bytes(b"\x89HDF")
-    with pytest.raises(DataError, match=r"not \.safetensors, \.caffemodel or a PyTorch checkpoint"):
-        read_weights(tmp_path / "weights.h5")
+    with pytest.raises(DataError, match=r"not \.safetensors, \.npz or a PyTorch checkpoint"):
+        read_arrays(tmp_path / "weights.h5")
 
 
 def test_a_longer_sound_is_heard_in_windows(tmp_path: Path) -> None:

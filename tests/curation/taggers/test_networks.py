@@ -14,8 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from avgan.curation.taggers import cnn14, open_tagger, places365
-from avgan.curation.taggers.weights import Published, check_published, read_weights
+from avgan.curation.taggers.caffe import read_caffe
+from avgan.curation.taggers.published import Published, check_published
 from avgan.errors import DataError
+from avgan.weights import read_arrays
 
 Tensors = dict[str, Tensor]
 
@@ -183,7 +185,7 @@ def test_caffe_files_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
     )
     seen = rng.normal(size=(1, 3, 4, 4)).astype(np.float32)
     net.setInput(seen)
-    w = read_weights(path)
+    w = read_arrays(path, {".caffemodel": read_caffe})
     hidden = F.conv2d(torch.from_numpy(seen), w["conv1_1.weight"], w["conv1_1.bias"], padding=1)
     expected = hidden.reshape(1, -1) @ w["fc6.weight"].T + w["fc6.bias"]
     np.testing.assert_allclose(net.forward(), expected.numpy(), atol=1e-4)

@@ -17,7 +17,7 @@ from avgan.evaluation.comparison.clips import (
     clips_to_answer,
     clips_to_learn_from,
 )
-from avgan.evaluation.comparison.folds import Protocol, read_protocol
+from avgan.evaluation.protocols import Protocol, read_protocol
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def protocol(data: Path) -> Protocol:
 
 
 def test_a_fold_becomes_clips(data: Path, protocol: Protocol) -> None:
-    fold, sounds = protocol.folds[0], Sounds(protocol)
+    fold, sounds = protocol.folds[0], Sounds.of(protocol)
     known = clips_to_learn_from(fold, protocol, sounds, data=data, pictures=None)
     assert known.ids == tuple(clip.id for clip in fold.train.clips if clip.audio_path)
     assert known.targets.tolist() == [protocol.labels.index(i[0]) for i in known.ids]
@@ -56,7 +56,7 @@ def test_a_fold_becomes_clips(data: Path, protocol: Protocol) -> None:
 def test_a_selection_of_a_selection_reads_its_own_rows_and_no_others(
     data: Path, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sounds = Sounds(protocol)
+    sounds = Sounds.of(protocol)
     known = clips_to_learn_from(protocol.folds[0], protocol, sounds, data=data, pictures=None)
     whole = known.read(8_000)
     read: list[int] = []
@@ -74,9 +74,11 @@ def test_a_selection_of_a_selection_reads_its_own_rows_and_no_others(
 
 
 def test_who_answers_sees_neither_targets_nor_pictures(data: Path, protocol: Protocol) -> None:
-    asked = clips_to_answer(protocol.folds[0], protocol, Sounds(protocol), data=data)
+    asked = clips_to_answer(protocol.folds[0], protocol, Sounds.of(protocol), data=data)
     assert set(asked.targets) == {clips.UNKNOWN}
     assert asked.draw is None
+    assert asked.manifest is not None
+    assert set(asked.manifest.labels) == set()
     assert asked.ids == tuple(clip.id for clip in protocol.folds[0].test.clips)
 
 
@@ -84,7 +86,7 @@ def test_pictures_are_those_of_each_clips_label(data: Path, protocol: Protocol) 
     known = clips_to_learn_from(
         protocol.folds[0],
         protocol,
-        Sounds(protocol),
+        Sounds.of(protocol),
         data=data,
         pictures=Pictures(protocol, data),
     )
@@ -104,7 +106,7 @@ def test_photographs_of_another_data_set_are_drawn_by_the_place_of_a_sound(
     esc10 = read_protocol("esc10", data_root)
     pictures = Pictures(esc10, data_root)
     fold = esc10.folds[0]
-    known = clips_to_learn_from(fold, esc10, Sounds(esc10), data=data_root, pictures=pictures)
+    known = clips_to_learn_from(fold, esc10, Sounds.of(esc10), data=data_root, pictures=pictures)
     assert known.draw is not None
     few = known.draw(np.random.default_rng(1))
     assert few.shape == (320, 3, 128, 128)
@@ -112,7 +114,7 @@ def test_photographs_of_another_data_set_are_drawn_by_the_place_of_a_sound(
 
 
 def test_memory_holds_so_many_rates_as_integers_and_no_more(data: Path, protocol: Protocol) -> None:
-    sounds = Sounds(protocol, cache_bytes=1 << 20)
+    sounds = Sounds.of(protocol, cache_bytes=1 << 20)
     rows = np.arange(6)
     for rate_hz in (8_000, 16_000, 22_050, 16_000):
         sounds.read(rate_hz, rows)
@@ -124,6 +126,6 @@ def test_memory_holds_so_many_rates_as_integers_and_no_more(data: Path, protocol
     kept = sounds._stores[16_000]._cache._rows
     assert {row.dtype for row in kept.values()} == {np.dtype(np.int16)}
     assert sounds.seconds > 0
-    small = Sounds(protocol, cache_bytes=0)
+    small = Sounds.of(protocol, cache_bytes=0)
     np.testing.assert_array_equal(small.read(8_000, rows), sounds.read(8_000, rows))
     assert not small._stores[8_000]._cache._rows

@@ -17,7 +17,6 @@ from avgan.baselines import METHODS
 from avgan.cli import main
 from avgan.errors import ConfigError, DataError
 from avgan.evaluation.comparison import compare as comparing
-from avgan.evaluation.comparison import contestants
 from avgan.evaluation.comparison.answers import answers_path, identity_of, read_answers
 from avgan.evaluation.comparison.compare import compare
 
@@ -82,9 +81,9 @@ def test_the_better_method_stands_first_with_its_numbers(ask: Callable, tmp_path
     assert nearest["fitting_s"] > 0
     assert nearest["answering_ms"] >= 0
     assert nearest["published"] is None, "the figure is of ESC-50"
-    assert nearest["mcnemar"] is None
+    assert nearest["paired_test"] is None
     assert report["against"] == "nearest"
-    test = guess["mcnemar"]
+    test = guess["paired_test"]
     assert test["only_that_right"] - test["only_this_right"] == 10 - 6
     assert test["num_clips"] == 12
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == report
@@ -133,12 +132,12 @@ def test_calls_for_single_methods_and_folds_add_up_to_one_table(
     part = ask("nearest", folds=("2",))
     assert list(rows(part)["guess"]["by_fold"]) == ["2", "4"]
     assert list(rows(part)["nearest"]["by_fold"]) == ["2"]
-    assert rows(part)["guess"]["mcnemar"] is None or part["against"] == "nearest"
+    assert rows(part)["guess"]["paired_test"] is None or part["against"] == "nearest"
     assert untimed(ask(*TOYS)) == untimed(together)
 
 
 def test_answers_are_whole_and_say_what_they_are_of(ask: Callable, tmp_path: Path) -> None:
-    ask("nearest", seed=3, budget_s=60)
+    ask("nearest", seeds=(3,), budget_s=60)
     stored = read_answers(tmp_path / "out", "nearest", "1")
     assert stored is not None
     assert stored.labels == ["loud", "quiet"]
@@ -152,7 +151,7 @@ def test_answers_are_whole_and_say_what_they_are_of(ask: Callable, tmp_path: Pat
 def test_another_seed_or_budget_does_not_mix_with_what_lies_there(ask: Callable) -> None:
     ask("guess")
     with pytest.raises(ConfigError, match="seed is 0 there and 1 here"):
-        ask("guess", seed=1)
+        ask("guess", seeds=(1,))
     with pytest.raises(ConfigError, match=r"budget_s is None there and 60 here"):
         ask("guess", budget_s=60)
 
@@ -177,7 +176,7 @@ def test_changed_recordings_and_changed_code_are_learnt_anew(
 
 
 def test_wording_does_not_make_a_method_another(tmp_path: Path, monkeypatch: Any) -> None:
-    from avgan.baselines.rival import Card
+    from avgan.baselines.method import Card
 
     (tmp_path / "alpha.py").write_text('"""A."""\nfrom avgan.baselines import beta\nX = 1\n')
     (tmp_path / "beta.py").write_text('CARD = Card(title="B")\ndef f():\n    return 1\n')
@@ -239,49 +238,31 @@ def test_names_and_places_that_are_not_there_are_said_in_a_line(
     assert not (tmp_path / "out" / "answers").exists()
 
 
-def given_answers(ask: Callable, out: Path, folder: Path) -> Path:
-    """Answers of `nearest` in the form and an order of `avgan evaluate`."""
-    folder.mkdir()
-    for number in "12345":
-        stored = read_answers(out, "nearest", number)
-        assert stored is not None
-        lists = {
-            name: list(reversed(getattr(stored, name)))
-            for name in ("clip_ids", "sources", "targets", "probabilities")
-        }
-        row = {"fold": number, **lists, "config_sha256": "x"}
-        (folder / f"fold-{number}.json").write_text(json.dumps(row))
-    return folder
-
-
 def test_answers_from_elsewhere_are_taken_and_not_trained_again(
     ask: Callable, tmp_path: Path, monkeypatch: Any
 ) -> None:
     first = ask("nearest", out=tmp_path / "first")
-    folder = given_answers(ask, tmp_path / "first", tmp_path / "given")
-    report = ask("guess", given={"avgan-transfer": folder}, against="guess")
+    report = ask("guess", given={"avgan-transfer": tmp_path / "first"}, against="guess")
     row = rows(report)["avgan-transfer"]
-    assert row["by_fold"] == rows(first)["nearest"]["by_fold"]
-    assert row["interval_95"] == rows(first)["nearest"]["interval_95"]
-    assert row["fitting_s"] is None
+    for kept in ("by_fold", "interval_95", "num_parameters", "fitting_s"):
+        assert row[kept] == rows(first)["nearest"][kept]
     assert row["title"] == "AVGAN, preset transfer"
-    assert row["mcnemar"]["only_this_right"] > 0
-    assert rows(report)["guess"]["mcnemar"] is None
-    monkeypatch.setattr(contestants.ours, "fit_and_answer", None)
-    assert "avgan-transfer" in rows(ask("guess", "avgan-transfer"))
+    assert row["paired_test"]["only_this_right"] > 0
+    assert rows(report)["guess"]["paired_test"] is None
+    monkeypatch.setattr(comparing.ours, "Ours", None)
+    assert "avgan-transfer" in rows(ask("guess", "avgan-transfer", seeds=(0,)))
 
 
 def test_answers_to_other_clips_are_refused(ask: Callable, tmp_path: Path) -> None:
     ask("nearest", out=tmp_path / "first")
-    folder = given_answers(ask, tmp_path / "first", tmp_path / "given")
-    path = folder / "fold-2.json"
+    path = answers_path(tmp_path / "first", "nearest", "2")
     row = json.loads(path.read_text())
-    path.write_text(json.dumps(row | {"targets": [1 - target for target in row["targets"]]}))
+    path.write_text(json.dumps(row | {"labels": ["quiet", "loud"]}))
     with pytest.raises(DataError, match="its labels are not those of folder"):
-        ask("guess", given={"mine": folder})
+        ask("guess", given={"mine": tmp_path / "first"})
     path.write_text(json.dumps(row | {"clip_ids": ["x", *row["clip_ids"][1:]]}))
-    with pytest.raises(DataError, match="answers other clips than fold 2"):
-        ask("guess", given={"mine": folder})
+    with pytest.raises(DataError, match="fold 2: answers other clips"):
+        ask("guess", given={"mine": tmp_path / "first"})
 
 
 def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,11 +285,12 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert (out / "compare.html").exists()
     assert main([*basic, "--methods", "needs-pictures", "--budget", "1"]) == 1
     assert main([*basic, "--methods", "nobody"]) == 2
+    assert main([*basic, "--seed", "a"]) == 2
     assert main([*basic, "--budget", "0"]) == 2
     assert main([*basic, "--answers", "here"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "avgan: " not in line] == []
-    assert "no method is called 'nobody'" in lines[-3]
+    assert "no method is called 'nobody'" in lines[-4]
     assert "above 0" in lines[-2]
     assert "write it as NAME=FOLDER" in lines[-1]
     (tmp_path / "empty").mkdir()

@@ -10,11 +10,12 @@ import torch
 
 from avgan import checkpoint
 from avgan.config import STAGES, override
+from avgan.data.loading import WaveformStore
 from avgan.errors import CheckpointError, ConfigError
-from avgan.evaluation.comparison import contestants, ours
+from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import read_answers
 from avgan.evaluation.comparison.compare import compare
-from avgan.evaluation.comparison.folds import read_protocol
+from avgan.evaluation.protocols import read_protocol
 from avgan.model import AVGAN
 from avgan.presets import preset
 from avgan.training.run import train_run
@@ -31,15 +32,17 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
 ) -> None:
     def ask() -> dict[str, Any]:
         return compare(
-            protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path
+            protocol="folder",
+            methods=("avgan-compact",),
+            data=tiny_videos,
+            out=tmp_path,
+            seeds=(0,),
         )
 
-    score = ours.score
     with monkeypatch.context() as patch:
-        patch.setattr(ours, "score", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ours.Trained, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             ask()
-    assert ours.score is score
     (row,) = ask()["methods"]
     assert list(row["by_fold"]) == ["1", "2"]
     assert row["num_clips"] == 8
@@ -54,34 +57,49 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
         assert stored is not None
         assert stored.clip_ids == [clip.id for clip in fold.test.clips]
         assert (stored.fitting_s is None) == (fold.name == "1"), "of a resumed fit it is unknown"
-        own = score(networks, trained, fold.test, name="")
-        np.testing.assert_allclose(stored.probabilities, own.probabilities, atol=1e-5)
+        store = WaveformStore(fold.test, rate_hz=16_000, window_s=protocol.window_s)
+        with torch.no_grad():
+            logits = networks(torch.from_numpy(store.get(range(len(fold.test))))).logits
+        own = torch.softmax(logits.double(), 1).numpy()
+        np.testing.assert_allclose(stored.probabilities, own, atol=1e-5)
 
 
 @pytest.mark.usefixtures("tiny_preset")
-def test_a_run_of_answers_from_elsewhere_tells_its_cost(tiny_videos: Path, tmp_path: Path) -> None:
-    protocol = read_protocol("folder", tiny_videos)
-    config = ours.recipe_of_method("avgan-transfer", protocol, 0)
-    ours.train(config, data=tiny_videos, out=tmp_path / "fold-1", sounds=protocol.folds[0].train)
-    task = contestants.Task(
-        protocol=protocol,
-        settings=None,  # type: ignore[arg-type]
-        data=tiny_videos,
-        out=tmp_path,
-        sounds=contestants.Sounds(protocol),
-        pictures=None,
-        data_sha256={},
-        parent=None,
-        against=None,
-        say=print,
-        show=print,
+def test_a_run_of_other_recordings_is_not_taken_for_this_fold(
+    tiny_videos: Path, tmp_path: Path
+) -> None:
+    """The answers are gone or others, the run that gave them lies there still."""
+    first, second = read_protocol("folder", tiny_videos).folds
+    recipe = ours.recipe_of_method("avgan-compact", read_protocol("folder", tiny_videos), 0)
+    run = tmp_path / "runs" / "avgan-compact" / "fold-1"
+    ours.train(recipe, data=tiny_videos, out=run, sounds=second.train)
+    assert first.name == "1"
+    report = compare(
+        protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path, seeds=(0,)
     )
-    known = contestants.costs_of_run(tmp_path / "fold-1", protocol.folds[0], task)
-    networks, _ = checkpoint.load_networks(tmp_path / "fold-1")
-    counted = [*networks.generator.parameters(), *networks.classifier.parameters()]
-    assert known["num_parameters"] == sum(parameter.numel() for parameter in counted)
-    assert known["answering_s"] > 0
-    assert contestants.costs_of_run(tmp_path / "none", protocol.folds[0], task) == {}
+    assert "learnt from other recordings" in report["failed"]["avgan-compact"]
+
+
+@pytest.mark.usefixtures("tiny_preset")
+def test_several_seeds_are_several_runs_and_their_spread_is_said(
+    tiny_videos: Path, tmp_path: Path
+) -> None:
+    asked = {"protocol": "folder", "methods": ("avgan-compact",), "data": tiny_videos}
+    report = compare(**asked, out=tmp_path, folds=("1",), seeds=(5, 6))
+    (row,) = report["methods"]
+    assert row["seeds"] == [5, 6]
+    assert row["accuracy"] == pytest.approx(np.mean(row["by_seed"]))
+    assert row["deviation_over_seeds"] == pytest.approx(np.std(row["by_seed"], ddof=1))
+    assert row["num_clips"] == 4
+    runs = tmp_path / "runs" / "avgan-compact"
+    seeds = [
+        checkpoint.describe(runs / name).config.loop.seed for name in ("fold-1", "fold-1.seed-6")
+    ]
+    assert seeds == [5, 6]
+    first, second = (read_answers(tmp_path, "avgan-compact", "1", seed=seed) for seed in (None, 6))
+    assert first is not None
+    assert second is not None
+    assert first.probabilities != second.probabilities
 
 
 def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
@@ -127,7 +145,7 @@ def test_fits_begin_from_one_run_of_photographs(
         {"vqvae.network.num_codes": "5"},
         {"vqvae.num_steps": "99"},
     ):
-        ours.of_photographs(override(recipe, changes), data=tmp_path, out=tmp_path)
+        ours.of_photographs(override(recipe, changes), data=tmp_path, out=tmp_path / "runs")
     folders = [out for _, out in trained]
     assert folders[0] == folders[1]
     assert len(set(folders)) == 3
@@ -153,6 +171,7 @@ def test_with_a_budget_and_a_parent_the_rest_alone_is_shortened(
         "data": tiny_videos,
         "folds": ("1",),
         "budget_s": 1e-3,
+        "seeds": (0,),
         "out": tmp_path / "out",
     }
     report = compare(**asked, parent=pictures)
@@ -178,5 +197,5 @@ def test_the_work_grows_with_the_recording() -> None:
 
 
 def test_probabilities_are_put_in_the_order_of_the_table() -> None:
-    rows = ours.in_order([[0.9, 0.1]], ("b", "c"), ("a", "b", "c"))
-    assert rows == [[0.0, 0.9, 0.1]]
+    rows = ours.in_order(np.array([[0.9, 0.1]]), ("b", "c"), ("a", "b", "c"))
+    assert rows.tolist() == [[0.0, 0.9, 0.1]]

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from avgan.baselines.rival import Card
+from avgan.baselines.method import Card
 from avgan.data.manifest import Clip, Manifest
 from avgan.evaluation.comparison.answers import Answers, Settings
-from avgan.evaluation.comparison.folds import Protocol, divide
 from avgan.evaluation.comparison.plot import named
 from avgan.evaluation.comparison.table import (
     build_report,
@@ -23,6 +22,7 @@ from avgan.evaluation.comparison.table import (
     published,
     write_table,
 )
+from avgan.evaluation.protocols.protocol import Protocol, divide
 
 SETTINGS = Settings(protocol="esc50", seed=4, budget_s=600.0)
 
@@ -105,9 +105,12 @@ def test_rows_stand_by_accuracy_people_among_them(report: dict[str, Any]) -> Non
     assert good["accuracy"] == pytest.approx(38 / 40)
     assert bad["accuracy"] == pytest.approx(19 / 40)
     assert human["accuracy"] is None
-    assert bad["mcnemar"]["only_this_right"] == 1
-    assert bad["mcnemar"]["only_that_right"] == 20
-    assert bad["mcnemar"]["p"] == pytest.approx(2 * 22 / 2**21)
+    assert bad["paired_test"]["only_this_right"] == 1
+    assert bad["paired_test"]["only_that_right"] == 20
+    assert bad["paired_test"]["difference"] == pytest.approx(-19 / 40)
+    assert bad["paired_test"]["num_sources"] == 40
+    # each clip is a source of its own: McNemar's exact 2 * 22 / 2^21 is below what flips that are drawn can tell
+    assert bad["paired_test"]["p"] < 0.001
     assert good["parts"]["unseen"]["accuracy"] == pytest.approx(9 / 10)
     assert good["parts"]["unseen"]["num_clips"] == 10
     assert "nowhere" not in good["parts"]
@@ -118,7 +121,9 @@ def test_another_reference_than_the_best(protocol: Protocol) -> None:
     cards = {name: Card(name=name, title=name, source="") for name in methods}
     made = build_report(protocol, SETTINGS, methods, cards, against="bb")
     assert made["against"] == "bb"
-    assert {row["name"]: row.get("mcnemar") and row["mcnemar"]["p"] for row in made["methods"]} == {
+    assert {
+        row["name"]: row.get("paired_test") and row["paired_test"]["p"] for row in made["methods"]
+    } == {
         "a": 1.0,
         "bb": None,
         "human": None,
@@ -172,9 +177,12 @@ def test_a_comparison_without_answers_is_an_empty_table(protocol: Protocol, tmp_
 
 def test_a_figure_is_of_the_protocol_it_was_published_for() -> None:
     card = Card(name="a", title="", source="", published=44.3, published_on={"esc10": 72.7})
-    assert published(card, "esc50") == 44.3
-    assert published(card, "esc10") == 72.7
-    assert published(card, "folder") is None
+    assert published(card, "esc50", ("1",)) == 44.3
+    assert published(card, "esc10", ("1",)) == 72.7
+    assert published(card, "folder", ("1",)) is None
+    by_fold = replace(card, published_by_fold={"1": 62.0, "2": 60.0, "3": 10.4})
+    assert published(by_fold, "esc50", ("1", "2")) == 61.0
+    assert published(by_fold, "esc10", ("1",)) == 72.7
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from avgan.baselines.rival import Budget, Card, Clips, Cost
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.errors import DataError
 
 RATE_HZ = 8_000

@@ -17,9 +17,11 @@ from avgan.evaluation.honesty.calibration import (
     expected_error,
     fit_known,
     fit_temperature,
+    least_sure,
     probabilities,
     shares_of,
     shortcomings,
+    sure_enough,
     threshold,
 )
 from avgan.runtime.bundle import open_bundle
@@ -107,14 +109,41 @@ def test_a_threshold_refuses_no_more_than_its_share(
     """Of values drawn alike, over many repetitions; and not much less, as far as so many values can tell."""
     trials = 4_000
     values = rng.gamma(0.5, size=(trials, num + 1))
-    refused = sum(row[-1] < threshold(row[:-1], share) for row in values)
+    refused = sum(row[-1] < threshold(row[:-1], np.arange(num), share) for row in values)
     assert refused <= binom.ppf(0.9999, trials, share)
     assert refused >= binom.ppf(0.0001, trials, share - 1 / (num + 1))
 
 
 def test_few_values_give_no_threshold(rng: np.random.Generator) -> None:
-    assert threshold(rng.random(48), 0.02) == -np.inf
-    assert np.isfinite(threshold(rng.random(49), 0.02))
+    assert threshold(rng.random(48), np.arange(48), 0.02) == -np.inf
+    assert np.isfinite(threshold(rng.random(49), np.arange(49), 0.02))
+    many_of_few = np.repeat(np.arange(48), 100)
+    assert threshold(rng.random(4_800), many_of_few, 0.02) == -np.inf, "48 sources are 48"
+
+
+def test_the_order_statistic_is_the_textbooks_where_each_clip_is_a_source(
+    rng: np.random.Generator,
+) -> None:
+    values = rng.random(99)
+    for share in (0.01, 0.02, 0.055, 0.5, 0.99):
+        rank = int(share * 100 + 1e-9)
+        assert threshold(values, np.arange(99), share) == np.sort(values)[rank - 1]
+
+
+def test_a_threshold_keeps_its_share_where_clips_of_a_source_go_together(
+    rng: np.random.Generator,
+) -> None:
+    """Forty sources of which four gave most clips: counted by clips, new sources would be refused too often."""
+    trials, share, refused, by_clips = 1_500, 0.1, 0, 0
+    source = np.repeat(np.arange(40), [50] * 4 + [1] * 36)
+    for _ in range(trials):
+        centre = rng.standard_normal(41)
+        values = centre[source] + 0.1 * rng.standard_normal(len(source))
+        new = centre[40] + 0.1 * rng.standard_normal()
+        refused += new < threshold(values, source, share)
+        by_clips += new < threshold(values, np.arange(len(source)), share)
+    assert refused <= binom.ppf(0.9999, trials, share)
+    assert by_clips > binom.ppf(0.9999, trials, share)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
@@ -126,7 +155,7 @@ def test_sets_cover_as_often_as_they_promise(rng: np.random.Generator, coverage:
         logits, targets = drawn(rng, num + 1, 2.0)
         table = probabilities(logits, 0.7)
         true = table[np.arange(num + 1), targets]
-        held += true[-1] >= threshold(true[:-1], 1 - coverage)
+        held += true[-1] >= threshold(true[:-1], np.arange(num), 1 - coverage)
     assert binom.ppf(0.0001, trials, coverage) <= held
     assert held <= binom.ppf(0.9999, trials, coverage + 1 / (num + 1))
 
@@ -228,16 +257,16 @@ def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(
 
 
 @pytest.mark.parametrize(
-    ("num_clips", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
+    ("num_sources", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
 )  # fmt: skip
-def test_what_is_strange_is_told_from_few_clips_at_the_smallest_share_they_allow(
-    num_clips: int, strange: float, rng: np.random.Generator
+def test_what_is_strange_is_told_from_few_sources_at_the_smallest_share_they_allow(
+    num_sources: int, strange: float, rng: np.random.Generator
 ) -> None:
-    shares = shares_of(num_clips)
+    shares = shares_of(num_sources)
     assert shares == {STEADY: 0.01, UNSURE: 0.01, STRANGE: pytest.approx(strange)}
-    values = rng.random(num_clips)
-    found = threshold(values, shares[STRANGE])
-    assert (found == -np.inf) if num_clips < 9 else (values < found).mean() <= shares[STRANGE]
+    values = rng.random(num_sources)
+    found = threshold(values, np.arange(num_sources), shares[STRANGE])
+    assert (found == -np.inf) if num_sources < 9 else (values < found).mean() <= shares[STRANGE]
 
 
 def test_a_bundle_says_what_it_cannot_tell(
@@ -251,6 +280,27 @@ def test_a_bundle_says_what_it_cannot_tell(
     assert "it answers whatever it hears" in capsys.readouterr().err
     fitted = open_bundle(tmp_path / "small").card.calibration
     assert fitted is not None
-    some = {"num_clips": 20, "largest_distance": 0.5, "shares": shares_of(20)}
+    some = {"num_sources": 20, "largest_distance": 0.5, "shares": shares_of(20)}
     assert "refuses up to 5%" in shortcomings(fitted.model_copy(update=some))
-    assert shortcomings(fitted.model_copy(update={"num_clips": 99})) == ""
+    assert shortcomings(fitted.model_copy(update={"num_sources": 99})) == ""
+
+
+def test_a_scene_is_answered_where_enough_of_such_answers_are_right() -> None:
+    surest = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    right = np.array([True, True, False, True, False])
+    each = np.arange(5)
+    assert least_sure(surest, right, each, 0.75) == 0.6
+    assert least_sure(surest, right, each, 0.6) == 0.5
+    assert least_sure(surest, right, each, 0.9) == 0.8
+    assert least_sure(surest, ~right, each, 0.9) == 1.0
+    # the first two clips are of one source and count once
+    assert least_sure(surest, right, np.array([0, 0, 1, 2, 3]), 0.7) == 0.8
+
+
+def test_what_is_not_sure_of_a_scene_may_be_sure_of_its_group() -> None:
+    groups = ["indoor", "outdoor", "outdoor"]
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.1, 0.5, 0.4], [0.1, 0.5, 0.4], [0.4, 0.3, 0.3]])
+    least, of_group = sure_enough(probabilities, np.array([0, 2, 2, 0]), np.arange(4), groups)
+    assert (least, of_group) == (0.9, 0.9)  # of the last, the group is outdoor as well, and wrong
+    least, of_group = sure_enough(probabilities, np.array([0, 1, 1, 0]), np.arange(4), groups)
+    assert (least, of_group) == (0.4, 0.0)

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from avgan import checkpoint
-from avgan.baselines.rival import Clips
+from avgan.baselines.method import Clips
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError
+from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures import judge
 from avgan.evaluation.pictures import protocol as pictures
 from avgan.evaluation.pictures.exhibits import (
@@ -36,7 +37,6 @@ from avgan.evaluation.pictures.protocol import (
     score_exhibits,
     score_retrieval,
 )
-from avgan.evaluation.protocols import evaluate
 from avgan.evaluation.report import pictures_table, summary
 from avgan.images import to_png
 

@@ -13,16 +13,17 @@ from torch import nn
 from avgan import checkpoint
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
+from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures.imagined import imagine
 from avgan.evaluation.pictures.judge import Judge, train_judge
 from avgan.evaluation.pictures.protocol import (
     Gallery,
     evaluate_pictures,
     imagine_held_out,
+    only_of,
     score_pictures,
     shuffled,
 )
-from avgan.evaluation.protocols import evaluate
 from avgan.scenes import ESC50_SCENE
 from avgan.training.recipe import train
 
@@ -97,6 +98,19 @@ def test_the_shuffled_gallery_keeps_the_pictures_and_loses_their_order(
     assert torch.equal(other.features, shuffled(gallery).features)
 
 
+def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(
+    gallery_of: Callable[..., Any],
+) -> None:
+    _, gallery, _ = gallery_of(heeds_the_sound=True)
+    scenes = tuple(sorted(set(gallery.scenes))[:3])
+    kept, num_without = only_of(gallery, scenes)
+    assert set(kept.scenes) == set(scenes)
+    assert len(kept.scenes) + num_without == 160
+    for row, clip in enumerate(kept.clips.clips):
+        assert ESC50_SCENE[clip.label].scene == kept.scenes[row]
+        torch.testing.assert_close(kept.features[row], gallery.features[int(clip.id)])
+
+
 def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_draw(
     tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
 ) -> None:
@@ -148,7 +162,9 @@ def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
     """Labels that the eye does not know: the judge learns them from the frames that were learnt from."""
     recipe = tiny_config({"data.validation_fraction": "0.5"})
     run = train(recipe, data=tiny_videos, out=tmp_path / "run")
-    with pytest.raises(DataError, match="4 held-out recordings are too few"):
+    with pytest.raises(
+        DataError, match="4 held-out recordings with pictures of their scene are too few"
+    ):
         evaluate(run, protocol="pictures", data=tiny_videos)
     twice = tmp_path / "twice"
     for path in tiny_videos.rglob("*.mp4"):

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from avgan.evaluation.pictures.variety import (
+    distance_interval,
     distance_within,
     distinct,
     effective_number,
@@ -50,3 +51,16 @@ def test_distance_within_looks_at_one_label_at_a_time(rng: np.random.Generator) 
     labels = np.array(["a"] * 3 + ["b"] * 4 + ["alone"])
     within = distance_within(features, labels)
     assert within == pytest.approx([0.0, pdist(features[3:7]).mean()])
+
+
+def test_pictures_of_one_source_are_drawn_together(rng: np.random.Generator) -> None:
+    """Copies of a picture know no more than one: the interval is as wide as that of the sources."""
+    source = np.arange(48) // 4
+    labels = np.repeat(["a", "b"], 24)
+    features = rng.normal(size=(12, 3))[source] + 0.1 * rng.normal(size=(48, 3))
+    value = distance_within(features, labels).mean()
+    low, high = distance_interval(features, labels, np.arange(48))
+    assert low <= value <= high
+    low_together, high_together = distance_interval(features, labels, source)
+    assert low_together <= value <= high_together
+    assert high_together - low_together > 1.5 * (high - low)

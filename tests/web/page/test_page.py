@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import avgan
 
@@ -243,3 +244,33 @@ def test_another_picture_of_the_same_place(
     plain.choose("hiss.wav", hiss_wav)
     plain.wait("answer")
     assert not plain.page.is_visible("#another"), "a model that draws one picture"
+
+
+def test_groups_and_sounds_are_shown_with_the_time_of_day(
+    start: Any, visit: Any, toy_places: Any, walk_samples: np.ndarray
+) -> None:
+    seen = visit(start("--workers", "1", model=toy_places))
+    file = io.BytesIO()
+    soundfile.write(file, walk_samples, 16_000, format="WAV")
+    seen.choose("walk_20240501_043000.wav", file.getvalue())
+    seen.wait("answer")
+    assert seen.text("#answer") == "Outdoor: road or beach"
+    assert "sure · it hears " in seen.text("#sure")
+    assert "dog" in seen.text("#sure")
+    seen.page.wait_for_selector("#segments li")
+    items = seen.page.locator("#segments li").all_inner_texts()
+    assert "Outdoor: likely road" in items[1]
+    assert "04:30:0" in items[1]
+    assert "dog" in items[2]
+    assert "Heard" in seen.page.locator("#rankings caption").all_inner_texts()
+
+
+def test_a_model_of_sounds_shows_the_sound_and_no_place(
+    start: Any, visit: Any, toy_sounds: Any, hiss_wav: bytes
+) -> None:
+    seen = visit(start("--workers", "1", model=toy_sounds))
+    seen.choose("hiss.wav", hiss_wav)
+    seen.wait("answer")
+    assert seen.text("#answer") == "Hiss"
+    assert "it hears" not in seen.text("#sure")
+    assert seen.page.locator("#rankings caption").all_inner_texts() == ["Sounds"]

@@ -19,16 +19,11 @@ from torch import Tensor, nn
 from avgan.audio import read_audio
 from avgan.curation.record import SOUND_RATE_HZ
 from avgan.curation.taggers.labels import beside, check_count, read_labels
+from avgan.curation.taggers.published import Published, check_published
 from avgan.curation.taggers.tagger import NetworkTagger, one_thread
-from avgan.curation.taggers.weights import (
-    Published,
-    check_published,
-    fill,
-    find_weights,
-    read_weights,
-)
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig, LogMel, mel_filterbank
+from avgan.weights import fill, find_weights, read_arrays
 
 ADDRESS = "https://zenodo.org/records/3987831"
 CNN14_FILE = Published(
@@ -121,11 +116,15 @@ def cnn10(named: Path, *, widths: tuple[int, ...] = CNN10_WIDTHS) -> NetworkTagg
 
 
 def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...]) -> NetworkTagger:
-    path = find_weights(named, published.filename, published.address)
+    path = find_weights(
+        named,
+        [published.filename],
+        f"get it from {published.address}, or do without: --sounds none, --scenes none",
+    )
     list_path = beside(path, LABEL_FILES, LABELS_ADDRESS)
     labels = read_labels(list_path)
     sha256 = check_published(path, (published,))
-    arrays = read_weights(path)
+    arrays = read_arrays(path)
     if f"conv_block{len(widths) + 1}.conv1.weight" in arrays:
         raise DataError(f"{path}: has more than {len(widths)} blocks; it is not {name}")
     _check_front_end(arrays.get("logmel_extractor.melW"), path)

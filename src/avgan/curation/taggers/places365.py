@@ -12,7 +12,7 @@ Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all 
 Shapes: b pictures, H W pixels, N labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,12 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
+from avgan.curation.taggers.caffe import read_caffe
 from avgan.curation.taggers.labels import beside, check_count, read_places
+from avgan.curation.taggers.published import Published, check_published
 from avgan.curation.taggers.tagger import NetworkTagger, one_thread
-from avgan.curation.taggers.weights import (
-    Published,
-    check_published,
-    fill,
-    find_weights,
-    read_weights,
-)
 from avgan.images import as_picture
+from avgan.weights import fill, find_weights, read_arrays
 
 ADDRESS = "https://github.com/CSAILVision/places365"
 LABEL_FILE = "categories_places365.txt"
@@ -154,6 +150,11 @@ class SqueezeNet(nn.Module):
         return logits
 
 
+def count(arrays: Mapping[str, Tensor], name: str) -> int:
+    """How many numbers an array has; a blob of Caffe may come with leading axes of length 1."""
+    return arrays[name].numel() if name in arrays else 0
+
+
 def vgg16(
     named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096
 ) -> NetworkTagger:
@@ -162,20 +163,21 @@ def vgg16(
     Raises:
         DataError: one of them is missing, damaged, or of another network.
     """
-    path = find_weights(named, VGG16_FILE.filename, VGG16_FILE.address)
+    path = find_weights(
+        named,
+        [VGG16_FILE.filename],
+        f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none",
+    )
     sha256 = check_published(path, (VGG16_FILE,))
-    arrays = read_weights(path)
+    arrays = read_arrays(path, {".caffemodel": read_caffe})
     is_caffe = "conv1_1.weight" in arrays
     if is_caffe:
         for own, caffe in vgg16_names().items():
             for part in ("weight", "bias"):
                 if f"{caffe}.{part}" in arrays:
-                    array = arrays.pop(f"{caffe}.{part}")
-                    # a blob may come with leading axes of length 1
-                    rank = 1 if part == "bias" else 4 if caffe.startswith("conv") else 2
-                    arrays[f"{own}.{part}"] = array.reshape(array.shape[-rank:])
+                    arrays[f"{own}.{part}"] = arrays.pop(f"{caffe}.{part}")
     with torch.device("meta"):
-        network = VGG16(widths, num_dense, len(arrays.get("classifier.6.bias", ())))
+        network = VGG16(widths, num_dense, count(arrays, "classifier.6.bias"))
     fill(network, arrays, path)
 
     def prepare(picture: np.ndarray) -> np.ndarray:
@@ -190,10 +192,10 @@ def squeezenet(named: Path) -> NetworkTagger:
     Raises:
         DataError: one of them is missing, damaged, or of another network.
     """
-    path = find_weights(named, SQUEEZENET_FILE, "where you got your other weights")
-    arrays = read_weights(path)
+    path = find_weights(named, [SQUEEZENET_FILE], "get it where you got your other weights")
+    arrays = read_arrays(path)
     with torch.device("meta"):
-        network = SqueezeNet(len(arrays.get("conv10.bias", ())))
+        network = SqueezeNet(count(arrays, "conv10.bias"))
     fill(network, arrays, path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster
     facts = (SQUEEZENET_LICENCE, check_published(path, ()))

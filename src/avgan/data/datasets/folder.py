@@ -22,7 +22,7 @@ from avgan.data.excerpt import KNOWN_FILES, extent_of
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AudioError, DataError, ImageError
 from avgan.images import LAST_SHOWN_S, read_image, shown
-from avgan.media.kinds import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from avgan.media.kinds import SOUND_SUFFIXES, VIDEO_SUFFIXES, looks_like_sound
 from avgan.media.tracks import track_kinds
 
 RECORDINGS = SOUND_SUFFIXES
@@ -41,6 +41,9 @@ MOST_MISSING_S = 0.1
 NO_SOUND = "pictures without sound"
 NO_PICTURE = "sound without pictures"
 TOO_SHORT = "too short"
+OTHER = "neither recordings, videos nor pictures"
+LOOSE = "in no label folder"
+EMPTY = "folders without recordings, videos or pictures"
 UNREADABLE = "cannot be decoded"
 
 _LAYOUT = "make one folder for each label and put its recordings, videos or pictures into it"
@@ -74,15 +77,21 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
                 f"{path}: {reason} ({detail}), and nothing else is left of "
                 f"{_label(path, root) or 'the folder'!r}; convert or replace it"
             )
-    told = _tell({path.relative_to(root).as_posix(): content[path] for path in paths})
+    told = _tell(
+        {path.relative_to(root).as_posix(): content[path] for path in paths},
+        _passed_over(root, paths),
+    )
     return Manifest(FOLDER.name, root, tuple(clips), left_out=told and f"{root}: left out: {told}")
 
 
 def _is_media(path: Path) -> bool:
-    is_hidden = path.name.startswith(".")
-    return (
-        path.is_file() and not is_hidden and path.suffix.lower() in RECORDINGS | VIDEOS | PICTURES
-    )
+    """Whether a file is a recording, a video or a picture, by its ending or else by how it begins."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        return path.suffix.lower() in RECORDINGS | VIDEOS | PICTURES or looks_like_sound(path)
+    except OSError:
+        return False
 
 
 def _media(root: Path) -> Iterator[Path]:
@@ -90,6 +99,22 @@ def _media(root: Path) -> Iterator[Path]:
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     labelled = [path for folder in folders for path in sorted(folder.iterdir()) if _is_media(path)]
     yield from labelled or sorted(path for path in root.iterdir() if _is_media(path))
+
+
+def _passed_over(root: Path, media: list[Path]) -> list[tuple[str, str]]:
+    """(reason, name) of all else in the folder and its label folders; hidden files are nobody's."""
+    known = set(media)
+    folders = {path.parent for path in media}
+    found = []
+    for folder in sorted({root, *folders}):
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path in known or path in folders:
+                continue
+            reason = OTHER if folder in folders or path.is_file() else EMPTY
+            if folder == root and root not in folders and path.is_file() and _is_media(path):
+                reason = LOOSE
+            found.append((reason, path.relative_to(root).as_posix()))
+    return found
 
 
 def _label(path: Path, root: Path) -> str:
@@ -133,9 +158,11 @@ def _clips(path: Path, root: Path, window_s: float, content: _Content) -> Iterat
             )
 
 
-def _tell(content: dict[str, _Content]) -> str:
+def _tell(content: dict[str, _Content], others: list[tuple[str, str]]) -> str:
     """What is left out, counted by reason, with the first of each."""
     found: dict[str, list[str]] = defaultdict(list)
+    for reason, name in others:
+        found[reason].append(name)
     for name, one in content.items():
         for reason, detail in one.left_out:
             found[reason].append(f"{name}: {detail}")
@@ -157,17 +184,22 @@ def _looked_through(path: Path, num_bytes: int, changed_ns: int) -> _Content:
         if path.suffix.lower() in PICTURES:
             read_image(path)
             return _Content(has_picture=True)
-        kinds = track_kinds(path) if path.suffix.lower() in VIDEOS else {"audio"}
+        kinds = {"audio"} if path.suffix.lower() in RECORDINGS else track_kinds(path)
         heard = _closed(extent_of(path).stretches) if "audio" in kinds else ()
         seen = (shown(path),) if "video" in kinds else ()
     except (AudioError, ImageError) as error:
         detail = str(error).removeprefix(f"{path}: ").split(";")[0]
         return _Content(left_out=((UNREADABLE, detail),))
+    found = _content(heard, seen)
+    if not (found.stretches or found.left_out):
+        return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
+    return found
+
+
+def _content(heard: tuple[Span, ...], seen: tuple[Span, ...]) -> _Content:
+    """What can be used of a file with sound, pictures, or both."""
     if not (heard and seen):
-        stretches = _long_enough([*heard, *seen])
-        if not stretches:
-            return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
-        return _Content(stretches, bool(heard), bool(seen))
+        return _Content(_long_enough([*heard, *seen]), bool(heard), bool(seen))
     # The first picture is shown as long before its time as the last one stays.
     first_s, last_s = seen[0][0] - LAST_SHOWN_S, seen[0][1] + LAST_SHOWN_S
     both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in heard])

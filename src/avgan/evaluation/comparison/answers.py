@@ -1,12 +1,14 @@
 """What a method answered on one fold, as a file that is whole or is not there.
 
-    OUT/settings.json                     what all answers below have in common
-        answers/<method>/fold-<name>.json
+    OUT/settings.json                              what all answers below have in common
+        answers/<method>/fold-<name>.json          of the first seed
+        answers/<method>/fold-<name>.seed-<n>.json of the others
 
 Shapes: M clips, N labels.
 """
 
 import ast
+import glob
 import hashlib
 import importlib.util
 import json
@@ -16,13 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from avgan.baselines.rival import Card, Cost
+from avgan.baselines.method import Card
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation.comparison.folds import Fold, Protocol
+from avgan.evaluation.protocols import Fold
 from avgan.files import write_whole
 
 FORMAT = 1
 DIGITS = 7
+GIVEN = "given: "
+"""How the identity of answers from elsewhere begins."""
+INTERFACE = "avgan.baselines.method"
+"""How methods are asked is no part of what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,8 @@ class Settings:
     """Of each fit; None: as long as it takes."""
     parent: str | None = None
     """The run of pictures that ours begin from, whose time is not counted."""
+    extra: str | None = None
+    """The further recordings of methods that learn from some: name and hash."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +57,7 @@ class Answers:
     targets: list[int]
     probabilities: list[list[float]]
     fitting_s: float | None = None
-    """Wall time; None where answers were given from elsewhere, also below."""
+    """Wall time; None where the fit was begun earlier. What follows is None or 0 where nobody knows."""
     answering_s: float | None = None
     """Without reading the recordings."""
     num_epochs: int = 0
@@ -72,27 +80,44 @@ class Answers:
         return np.asarray(self.probabilities).argmax(1) == np.asarray(self.targets)
 
     @property
-    def cost(self) -> Cost | None:
-        if self.num_parameters is None or self.num_macs is None:
-            return None
-        return Cost(self.num_parameters, self.num_macs)
+    def is_given(self) -> bool:
+        """Whether they were taken from elsewhere."""
+        return self.identity.startswith(GIVEN)
 
 
-def answers_path(out: Path, method: str, fold: str) -> Path:
-    """Where the answers of a method on a fold lie."""
-    return out / "answers" / method / f"fold-{fold}.json"
+def answers_path(out: Path, method: str, fold: str, *, seed: int | None = None) -> Path:
+    """Where the answers of a method on a fold lie; `seed` where it is not that of the comparison."""
+    again = "" if seed is None else f".seed-{seed}"
+    return out / "answers" / method / f"fold-{fold}{again}.json"
 
 
-def write_answers(answers: Answers, out: Path) -> None:
+def write_answers(answers: Answers, out: Path, *, seed: int | None = None) -> None:
     """Store answers, whole or not at all."""
     row = {"format": FORMAT} | asdict(answers)
     row["probabilities"] = np.round(answers.probabilities, DIGITS).tolist()
-    write_whole(answers_path(out, answers.method, answers.fold), json.dumps(row) + "\n")
+    path = answers_path(out, answers.method, answers.fold, seed=seed)
+    write_whole(path, json.dumps(row) + "\n")
 
 
-def read_answers(out: Path, method: str, fold: str) -> Answers | None:
+def read_answers(out: Path, method: str, fold: str, *, seed: int | None = None) -> Answers | None:
     """Stored answers, or None where there are none of this format. Raises DataError for a damaged file."""
-    path = answers_path(out, method, fold)
+    return _read(answers_path(out, method, fold, seed=seed))
+
+
+def all_answers(out: Path, method: str, fold: str) -> list[Answers]:
+    """Those of all seeds, that of the comparison first."""
+    first = answers_path(out, method, fold)
+    others = first.parent.glob(f"{glob.escape(first.stem)}.seed-*.json")
+    found = (_read(path) for path in (first, *sorted(others)))
+    return [answers for answers in found if answers is not None]
+
+
+def stored_methods(out: Path) -> list[str]:
+    """The methods that have answers."""
+    return sorted(path.name for path in (out / "answers").glob("*") if path.is_dir())
+
+
+def _read(path: Path) -> Answers | None:
     if not path.exists():
         return None
     row = read_object(path)
@@ -140,25 +165,15 @@ def data_sha256(fold: Fold) -> str:
     return hashlib.sha256(sides.encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """Hash of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def targets_of(fold: Fold, protocol: Protocol) -> list[int]:
-    """The numbers of the labels that are right."""
-    number = {label: index for index, label in enumerate(protocol.labels)}
-    return [number[clip.label] for clip in fold.test.clips]
-
-
-def identity_of(card: Card, module: str) -> str:
-    """Hash of what a rival is: its name, what it was pretrained on, and its code.
+def identity_of(card: Card, module: str, extra: str | None = None) -> str:
+    """Hash of what a rival is: its name, what it was pretrained on, its further recordings if any, and its code.
 
     Of the code counts what runs: that of its module and of the modules beside it that it imports, without comments,
     docstrings and the words of cards, so that a better wording does not call for a new training.
     """
-    digest = hashlib.sha256(f"{card.name}\n{card.pretrained_on}\n".encode())
-    for name in sorted(_with_imports(module, set())):
+    learns = f"{card.name}\n{card.pretrained_on}\n" + (f"{extra}\n" if extra else "")
+    digest = hashlib.sha256(learns.encode())
+    for name in sorted(_with_imports(module, set()) - {INTERFACE}):
         digest.update(f"{name}\n{ast.unparse(_Bare().visit(_parse(name)))}\n".encode())
     return digest.hexdigest()
 

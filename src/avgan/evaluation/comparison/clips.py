@@ -1,4 +1,4 @@
-"""A fold's recordings as a rival is given them: waveforms at any rate, pictures to learn with, no answers to copy.
+"""A fold's recordings as a method is given them: waveforms at any rate, pictures to learn with, no answers to copy.
 
 Who answers sees neither targets nor pictures: a picture drawn by label would tell the label.
 
@@ -8,19 +8,24 @@ Shapes: M clips, L samples.
 import gc
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from avgan.baselines.rival import Clips
-from avgan.data.datasets import DATASETS, find
+from avgan.baselines.method import Clips
+from avgan.config import DataSection
+from avgan.data.datasets import find
 from avgan.data.loading import CACHE_BYTES, ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
-from avgan.data.pairing import Pairing, pair_by_label, pair_within
+from avgan.data.splits import check_leakage
 from avgan.errors import DataError
-from avgan.evaluation.comparison.folds import Fold, Protocol
-from avgan.training.data import divide_images
+from avgan.evaluation.protocols import Fold, Protocol
+from avgan.training.data import NO_SOUND, divide_images, pair, read_sounds, resolve
+
+Draw = Callable[[np.random.Generator], np.ndarray]
 
 UNKNOWN = -1
 """The target of a clip that is to be answered."""
@@ -29,13 +34,26 @@ NUM_RATES = 2
 
 
 class Sounds:
-    """The waveforms of all clips of a protocol, decoded once for each of the rates asked for last.
+    """The waveforms of recordings below one root, decoded once for each of the rates asked for last.
 
     They are kept as integers and turned into float32 as they are read, so that memory stays below NUM_RATES caches
     beside what a method itself holds.
     """
 
-    def __init__(self, protocol: Protocol, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, manifest: Manifest, window_s: float, *, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._manifest = manifest
+        self._row = {clip.id: row for row, clip in enumerate(manifest.clips)}
+        self._window_s = window_s
+        self._cache_bytes = cache_bytes
+        self._stores: OrderedDict[int, WaveformStore] = OrderedDict()
+        self.seconds = 0.0
+        """Spent on reading so far; what a method needs itself is the rest."""
+
+    @classmethod
+    def of(cls, protocol: Protocol, *, cache_bytes: int = CACHE_BYTES) -> "Sounds":
+        """Those of all clips of a protocol."""
         clips = {
             clip.id: clip
             for fold in protocol.folds
@@ -43,13 +61,8 @@ class Sounds:
             for clip in side.clips
             if clip.audio_path
         }
-        self._manifest = replace(protocol.folds[0].train, clips=tuple(clips.values()))
-        self._row = {clip_id: row for row, clip_id in enumerate(clips)}
-        self._window_s = protocol.window_s
-        self._cache_bytes = cache_bytes
-        self._stores: OrderedDict[int, WaveformStore] = OrderedDict()
-        self.seconds = 0.0
-        """Spent on reading so far; what a method needs itself is the rest."""
+        manifest = replace(protocol.folds[0].train, clips=tuple(clips.values()))
+        return cls(manifest, protocol.window_s, cache_bytes=cache_bytes)
 
     def rows(self, clip_ids: tuple[str, ...]) -> np.ndarray:
         """Where clips stand, (M,)."""
@@ -82,58 +95,114 @@ class Pictures:
 
     def __init__(self, protocol: Protocol, data: Path) -> None:
         """Of photographs the training ones only. Raises DataError where there are none below the data's folder."""
-        self._protocol = protocol
-        self._photographs: Manifest | None = None
-        if protocol.images != protocol.folds[0].train.name:
-            self._photographs = divide_images(find(data, protocol.images))[0]
-            self._store = ImageStore(self._photographs)
+        self._section = DataSection(sounds=protocol.dataset, images=protocol.images)
+        self._own = protocol.images == protocol.dataset
+        self._images = NO_SOUND if self._own else divide_images(find(data, protocol.images))[0]
+        self._store = ImageStore(self._images)
 
-    def pair(self, sounds: Manifest) -> "Pairs":
-        """Pairs of the sounds of a training side with pictures. Raises DataError where a label has none."""
-        if self._photographs is None:
-            pairing = pair_within(sounds)
-            return Pairs(pairing, ImageStore(replace(sounds, clips=pairing.images)))
-        scenes = DATASETS[sounds.name].photographs_of_label
-        heard = [clip for clip in sounds.clips if clip.audio_path]
-        return Pairs(pair_by_label(heard, self._photographs.clips, scenes), self._store)
+    def pair(self, sounds: Manifest) -> tuple[tuple[str, ...], Draw]:
+        """The ids of the sounds that have pictures, and a function that draws one for each, (M, 3, 128, 128) uint8.
+
+        Raises DataError where a label has none.
+        """
+        pairing = pair(sounds, self._images, self._section, seed=0)
+        own = replace(sounds, clips=pairing.images)
+        store = ImageStore(own) if self._own else self._store
+
+        def draw(rng: np.random.Generator) -> np.ndarray:
+            return store.get([pairing.draw(sound, rng) for sound in range(len(pairing.sounds))])
+
+        return tuple(clip.id for clip in pairing.sounds), draw
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """A pairing with its pictures."""
+class Extra:
+    """Further labelled recordings, from a folder of their own, for methods that learn from some."""
 
-    pairing: Pairing
-    store: ImageStore
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A picture for each sound, (M, 3, 128, 128) uint8."""
-        return self.store.get(
-            [self.pairing.draw(sound, rng) for sound in range(len(self.pairing.sounds))]
+    def __init__(self, folder: Path, protocol: Protocol) -> None:
+        """Raises DataError where none has a label of the protocol."""
+        section = resolve(DataSection(window_s=protocol.window_s), folder)
+        everything = read_sounds(section, folder)
+        self.manifest = everything.select(
+            lambda clip: bool(clip.audio_path) and clip.label in protocol.labels
         )
+        if not self.manifest.clips:
+            raise DataError(
+                f"{folder}: no recording has a label of {protocol.name}, such as {protocol.labels[0]!r}; give a set "
+                "with its labels"
+            )
+        self.name = f"{everything.name} {self.manifest.sha256()}"
+        self._folder, self._protocol = folder, protocol
+        self._sounds = Sounds(self.manifest, protocol.window_s)
+
+    def of(self, fold: Fold) -> Clips:
+        """Those that a method may learn from for a fold. Raises DataError where none is left."""
+        kept = unrelated(self.manifest, fold)
+        if not kept.clips:
+            raise DataError(
+                f"{self._folder}: all further recordings are of sources or cities that fold {fold.name} answers"
+            )
+        known = _clips(kept, self._protocol, self._sounds, self._folder)
+        return replace(known, targets=_targets(kept, self._protocol))
+
+
+def unrelated(further: Manifest, fold: Fold) -> Manifest:
+    """The further clips that tell nothing of a test side.
+
+    Left out are those of its sources, of the very same files, and of places (such as cities) that the test has and the
+    training side has not: they are asked about as places never heard.
+    """
+    sources = {clip.source_id for clip in fold.test.clips}
+    files = {clip.audio_sha256 for clip in fold.test.clips} - {""}
+    heard = {clip.place for clip in fold.train.clips}
+    unheard = {clip.place for clip in fold.test.clips} - heard - {""}
+    kept = further.select(
+        lambda clip: (
+            clip.source_id not in sources
+            and clip.audio_sha256 not in files
+            and clip.place not in unheard
+        )
+    )
+    check_leakage(kept, fold.test)
+    return kept
 
 
 def clips_to_learn_from(
-    fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path, pictures: Pictures | None
+    fold: Fold,
+    protocol: Protocol,
+    sounds: Sounds,
+    *,
+    data: Path,
+    pictures: Pictures | None,
+    extra: Extra | None = None,
 ) -> Clips:
-    """The training side of a fold, with pictures where there are some for all of it."""
-    number = {label: index for index, label in enumerate(protocol.labels)}
+    """The training side of a fold, with pictures where there are some for all of it, and further recordings."""
     heard = fold.train.select(lambda clip: bool(clip.audio_path))
     known = _clips(heard, protocol, sounds, data)
-    targets = np.array([number[clip.label] for clip in heard.clips], dtype=np.int64)
     draw = None
     if pictures is not None:
-        try:
-            pairs = pictures.pair(fold.train)
-        except DataError:
-            pairs = None
-        if pairs and tuple(clip.id for clip in pairs.pairing.sounds) == known.ids:
-            draw = pairs.draw
-    return replace(known, targets=targets, draw=draw)
+        with suppress(DataError):
+            ids, drawing = pictures.pair(fold.train)
+            draw = drawing if ids == known.ids else None
+    return replace(
+        known,
+        targets=_targets(heard, protocol),
+        draw=draw,
+        extra=None if extra is None else extra.of(fold),
+        manifest=fold.train,
+    )
 
 
 def clips_to_answer(fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path) -> Clips:
     """The test side of a fold without what it is asked for."""
-    return _clips(fold.test, protocol, sounds, data)
+    asked = tuple(replace(clip, label="", labels=()) for clip in fold.test.clips)
+    return replace(
+        _clips(fold.test, protocol, sounds, data), manifest=replace(fold.test, clips=asked)
+    )
+
+
+def _targets(side: Manifest, protocol: Protocol) -> np.ndarray:
+    number = {label: index for index, label in enumerate(protocol.labels)}
+    return np.array([number[clip.label] for clip in side.clips], dtype=np.int64)
 
 
 def _clips(side: Manifest, protocol: Protocol, sounds: Sounds, data: Path) -> Clips:
@@ -148,4 +217,5 @@ def _clips(side: Manifest, protocol: Protocol, sounds: Sounds, data: Path) -> Cl
         lambda rate_hz: sounds.read(rate_hz, rows),
         folder=data,
         read_rows=lambda rate_hz, some: sounds.read(rate_hz, rows[some]),
+        labels=protocol.labels,
     )

@@ -2,6 +2,7 @@
 
     OUT/settings.json                     protocol, seed and budget, which all answers share
         answers/<method>/fold-<name>.json written whole when a fold is done; a second call does the rest
+                                          (of further seeds: fold-<name>.seed-<n>.json)
         runs/                             of AVGAN itself, resumed within a fold
         compare.json  compare.md  compare.html  compare.png
 
@@ -11,6 +12,7 @@ up to one table.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +25,31 @@ from avgan.evaluation.comparison.answers import (
     Answers,
     Settings,
     data_sha256,
-    read_answers,
     settle,
+    stored_methods,
     write_answers,
 )
-from avgan.evaluation.comparison.clips import Pictures, Sounds
-from avgan.evaluation.comparison.contestants import (
-    GIVEN,
+from avgan.evaluation.comparison.clips import Extra, Pictures, Sounds
+from avgan.evaluation.comparison.methods import (
+    Entry,
     Task,
     answer,
     card_of,
-    current_identity,
+    is_answered,
+    own,
+    rival,
+    stored_answers,
     take_answers,
 )
-from avgan.evaluation.comparison.folds import Fold, Protocol, read_protocol, select_folds
 from avgan.evaluation.comparison.table import HUMAN, build_report, write_table
-from avgan.evaluation.protocols import config_sha256
+from avgan.evaluation.protocols import Fold, Protocol, read_protocol, select_folds
 from avgan.training.run import finished_parent
 
 ALL = "all"
 ABLATIONS = "ablations"
 """The whole method, and it with one thing after the other taken away."""
+SEEDS = (0, 1, 2)
+"""Of our own methods: three are the fewest that tell a spread from an accident. Others have the first."""
 OLDER = "answered by an older version of the method"
 
 
@@ -54,9 +60,10 @@ def compare(
     data: Path,
     out: Path,
     folds: Sequence[str] = (),
-    seed: int = 0,
+    seeds: Sequence[int] = SEEDS,
     budget_s: float | None = None,
     parent: Path | None = None,
+    extra: Path | None = None,
     against: str | None = None,
     given: Mapping[str, Path] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -64,9 +71,10 @@ def compare(
 ) -> dict[str, Any]:
     """Let methods learn and answer what is still to be done, and write the table into `out`. Returns its report.
 
-    `parent`: a run of pictures that ours begin from. `given`: name -> folder with answers of `avgan
-    evaluate`, which are taken instead of training. A method that cannot be run here is named in the report's `failed`,
-    the others are run.
+    Ours are trained with all `seeds`, those of others with the first. `parent`: a run of pictures
+    that ours begin from. `extra`: a folder of further labelled recordings, for methods that learn from some. `given`:
+    name -> folder with answers of `avgan evaluate`, which are taken instead of training. A method that cannot be run
+    here is named in the report's `failed`, the others are run.
 
     Raises ConfigError for names that are not known or other settings in `out`, DataError for missing data, LeakageError
     where a fold leaks.
@@ -79,33 +87,66 @@ def compare(
         say(left_out)
     if HUMAN in wanted and read.human is None:
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
-    begins = None if parent is None else name_of_parent(parent)
-    settings = Settings(protocol=protocol, seed=seed, budget_s=budget_s, parent=begins)
+    further = None if extra is None else Extra(extra, read)
+    settings = Settings(
+        protocol=protocol,
+        seed=seeds[0],
+        budget_s=budget_s,
+        parent=None if parent is None else name_of_parent(parent),
+        extra=None if further is None else further.name,
+    )
     settle(settings, out)
     to_run = [name for name in wanted if name not in given and name != HUMAN]
     if against is not None and against not in {*to_run, *given, *stored_methods(out)}:
         raise ConfigError(f"--against {against}: it is not among the methods of this comparison")
-    task = Task(
-        protocol=read,
+    pictures = find_pictures(read, data)
+    task = task_of(read, settings, data=data, out=out, pictures=pictures, extra=further)
+    task = replace(task, say=say, show=show)
+    for name, folder in given.items():
+        take_answers(name, folder, chosen, task)
+    entries = entries_of(to_run, task, parent=parent, seeds=seeds)
+    failed: dict[str, str] = {}
+
+    def table() -> dict[str, Any]:
+        return tabulate(task, failed, against=against)
+
+    try:
+        run_all(entries, chosen, task, failed, after_fold=table)
+    finally:
+        report = table()
+    return report
+
+
+def entries_of(
+    names: Sequence[str], task: Task, *, parent: Path | None = None, seeds: Sequence[int] = ()
+) -> list[Entry]:
+    """The methods of these names, rivals and ours."""
+    return [
+        own(name, task, parent=parent, seeds=seeds) if ours.is_ours(name) else rival(name, task)
+        for name in names
+    ]
+
+
+def task_of(
+    protocol: Protocol,
+    settings: Settings,
+    *,
+    data: Path,
+    out: Path,
+    pictures: Pictures | None = None,
+    extra: Extra | None = None,
+) -> Task:
+    """What methods are asked on the recordings below `data`."""
+    return Task(
+        protocol=protocol,
         settings=settings,
         data=data,
         out=out,
-        sounds=Sounds(read),
-        pictures=find_pictures(read, data),
-        data_sha256={fold.name: data_sha256(fold) for fold in read.folds},
-        parent=parent,
-        against=against,
-        say=say,
-        show=show,
+        sounds=Sounds.of(protocol),
+        pictures=pictures,
+        data_sha256={fold.name: data_sha256(fold) for fold in protocol.folds},
+        extra=extra,
     )
-    for name, folder in given.items():
-        take_answers(name, folder, chosen, task)
-    failed: dict[str, str] = {}
-    try:
-        run_all(to_run, chosen, task, failed)
-    finally:
-        report = tabulate(task, failed)
-    return report
 
 
 def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
@@ -135,7 +176,7 @@ def name_of_parent(run: Path) -> str:
         raise ConfigError(
             f"--parent {run}: is a run of {config.stage.kind}, which has heard sounds; name one of pictures (vqvae)"
         )
-    return f"{config.preset} {config_sha256(config)[:12]}"
+    return f"{config.preset} {ours.config_sha256(config)[:12]}"
 
 
 def find_pictures(protocol: Protocol, data: Path) -> Pictures | None:
@@ -147,52 +188,50 @@ def find_pictures(protocol: Protocol, data: Path) -> Pictures | None:
 
 
 def run_all(
-    methods: Sequence[str], folds: Sequence[Fold], task: Task, failed: dict[str, str]
+    entries: Sequence[Entry],
+    folds: Sequence[Fold],
+    task: Task,
+    failed: dict[str, str] | None = None,
+    *,
+    after_fold: Callable[[], object] = lambda: None,
 ) -> None:
-    """Every method on every fold that has no answers yet; a table after each fold, wide before it is long."""
-    left = [(fold, name) for fold in folds for name in methods if not is_answered(name, fold, task)]
-    if done := len(methods) * len(folds) - len(left):
-        task.say(f"{done} of {len(methods) * len(folds)} fits are done already")
+    """Every method on every fold with every seed that has no answers yet, wide before it is long.
+
+    Methods that cannot be run are put into `failed`; without it their error is raised.
+    """
+    fits = [(fold, entry, seed) for fold in folds for entry in entries for seed in entry.seeds]
+    left = [fit for fit in fits if not is_answered(fit[1], fit[0], fit[2], task)]
+    if done := len(fits) - len(left):
+        task.say(f"{done} of {len(fits)} fits are done already")
     if left:
-        num_methods = len({name for _, name in left})
+        num_methods = len({entry.name for _, entry, _ in left})
         task.say(
             f"{len(left)} fits to do: {num_methods} methods, {len(folds)} folds"
-            f"{estimate([name for _, name in left], task)}; --methods and --folds choose fewer"
+            f"{estimate([entry.name for _, entry, _ in left], task)}; --methods and --folds choose fewer"
         )
-    for number, (fold, name) in enumerate(left):
-        if name in failed:
+    for number, (fold, entry, seed) in enumerate(left):
+        name = entry.name
+        if failed and name in failed:
             continue
-        rest = [later for _, later in left[number:] if later not in failed]
-        task.say(f"fit {number + 1} of {len(left)}: {name}, fold {fold.name}{estimate(rest, task)}")
+        again = "" if len(entry.seeds) == 1 else f", seed {seed}"
+        rest = [later.name for _, later, _ in left[number:] if later.name not in (failed or ())]
+        task.say(
+            f"fit {number + 1} of {len(left)}: {name}, fold {fold.name}{again}{estimate(rest, task)}"
+        )
         try:
-            answers = answer(name, fold, task)
-        except LeakageError:
-            raise
+            answers = answer(entry, fold, seed, task)
         except AvganError as error:
+            if failed is None or isinstance(error, LeakageError):
+                raise
             failed[name] = str(error)
             task.say(f"{name} is left out: {error}")
             continue
-        write_answers(answers, task.out)
+        write_answers(answers, task.out, seed=task.seed_of_file(seed))
         task.say(
             f"{name}, fold {fold.name}: {100 * answers.correct.mean():.1f} % in {answers.fitting_s or 0:.0f} s"
         )
         if number + 1 == len(left) or left[number + 1][0] is not fold:
-            tabulate(task, failed)
-
-
-def is_answered(name: str, fold: Fold, task: Task) -> bool:
-    """Whether these very answers are stored already: of the same method to the same clips."""
-    stored = read_answers(task.out, name, fold.name)
-    if stored is None:
-        return False
-    given = stored.identity.startswith(GIVEN)
-    if stored.data_sha256 != task.data_sha256[fold.name]:
-        task.say(f"{name}, fold {fold.name}: the recordings have changed; learns anew")
-        return False
-    if not given and stored.identity != current_identity(name, task):
-        task.say(f"{name}, fold {fold.name}: the method has changed; learns anew")
-        return False
-    return True
+            after_fold()
 
 
 def estimate(rest: Sequence[str], task: Task) -> str:
@@ -213,27 +252,22 @@ def estimate(rest: Sequence[str], task: Task) -> str:
     )
 
 
-def stored_methods(out: Path) -> list[str]:
-    """The methods that have answers."""
-    return sorted(path.name for path in (out / "answers").glob("*") if path.is_dir())
-
-
-def stored_answers(name: str, task: Task) -> list[Answers]:
-    """The answers of a method to the folds of this very data."""
-    found = (read_answers(task.out, name, fold.name) for fold in task.protocol.folds)
-    return [one for one in found if one and one.data_sha256 == task.data_sha256[one.fold]]
-
-
 def older_ones(answered: Mapping[str, Sequence[Answers]], task: Task) -> Iterator[tuple[str, str]]:
     """(method, remark) for those with answers that it would not give now."""
-    for name, folds in answered.items():
-        own = [one.identity for one in folds if not one.identity.startswith(GIVEN)]
+    folds = {fold.name: fold for fold in task.protocol.folds}
+    for name, stored in answered.items():
+        mine = [one for one in stored if not one.is_given]
+        if not mine:
+            continue
         known = name in METHODS or ours.is_ours(name)
-        if own and (not known or set(own) != {current_identity(name, task)}):
+        (entry,) = entries_of([name] if known else [], task) or (None,)
+        if entry is None or any(
+            one.identity != entry.identity(folds[one.fold], one.seed or 0) for one in mine
+        ):
             yield name, OLDER
 
 
-def tabulate(task: Task, failed: Mapping[str, str]) -> dict[str, Any]:
+def tabulate(task: Task, failed: Mapping[str, str], *, against: str | None) -> dict[str, Any]:
     """Write the table of all answers there are, and return it."""
     answered = {name: stored_answers(name, task) for name in stored_methods(task.out)}
     report = build_report(
@@ -241,7 +275,7 @@ def tabulate(task: Task, failed: Mapping[str, str]) -> dict[str, Any]:
         task.settings,
         answered,
         {name: card_of(name) for name in answered},
-        against=task.against,
+        against=against,
         older=dict(older_ones(answered, task)),
         failed=failed,
     )

@@ -1,28 +1,31 @@
-"""AVGAN itself among the methods that are compared: its presets, trained on a fold's training side alone.
+"""AVGAN itself as a method: a recipe that is trained on a fold's training side alone, or a run that has been trained.
 
     OUT/runs/<method>/fold-<name>/    the recipe of each fold, as `avgan train` writes them
     OUT/runs/vqvae-<hash>/            a VQ-VAE of photographs, which learns from no sound: all fits begin from it
 
 With a budget each fit trains its own VQ-VAE, unless it is given a parent, and all stages are shortened alike.
+
+Shapes: M clips, L samples, N labels.
 """
 
+import hashlib
 import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from avgan import checkpoint
 from avgan.ablations import ABLATIONS
-from avgan.baselines.rival import Card, Cost
+from avgan.baselines import fitting
+from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.config import DataSection, Recipe, parse
-from avgan.evaluation.comparison.clips import Sounds
-from avgan.evaluation.comparison.folds import Fold, Protocol
-from avgan.evaluation.protocols import BATCH, config_sha256, score
+from avgan.data.splits import check_leakage
+from avgan.errors import DataError
+from avgan.evaluation.protocols import Protocol
 from avgan.model import AVGAN
 from avgan.presets import preset
 from avgan.training.pace import shortened
@@ -30,27 +33,49 @@ from avgan.training.recipe import train
 from avgan.training.run import train_run
 
 SOURCE = "Liu, Neophytou, Sengupta, Sommerlade: Acoustic Scene Classification with Imagined Images"
-TIMED_CLIPS = 64
+BATCH = 32
+"""Clips heard at once."""
 
 PRESETS = {
     "avgan-transfer": "transfer",
     "avgan-compact": "compact",
     "avgan-paper": "paper_esc50",
+    "avgan-places": "places",
 }
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
+PARTS = "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features"
+PICTURES = (
+    "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
+)
 CARDS = {
     "avgan-transfer": Card(
         name="avgan-transfer",
         title="AVGAN, preset transfer",
         source=SOURCE,
         pretrained_on="AudioSet (EfficientAT mn04)",
-        follows=(
-            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
-        ),
+        chosen_on={"esc50": ("1", "5")},
+        follows=(PARTS,),
         differs=(
             "mn04 embeds in place of the paper's trunk; its head and the classifier learn together at the end",
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
+        ),
+    ),
+    "avgan-places": Card(
+        name="avgan-places",
+        title="AVGAN, preset places",
+        source=SOURCE,
+        pretrained_on="AudioSet (EfficientAT mn04)",
+        # its teacher was chosen by probes on these very folds
+        chosen_on={
+            "places": ("1", "2", "3", "4", "5"),
+            "places_collections": ("1", "2", "3", "4", "5"),
+            "places_worlds": ("places", "places_more", "tut2017"),
+        },
+        follows=(PARTS,),
+        differs=(
+            "mn04 embeds in place of the paper's trunk; head and classifier are taught by a logistic regression",
+            PICTURES,
         ),
     ),
     "avgan-paper": Card(
@@ -62,7 +87,7 @@ CARDS = {
             "sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",
         ),
         differs=(
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
             "thousands of steps where the paper has 9,000 epochs on four cards",
         ),
     ),
@@ -71,29 +96,98 @@ CARDS = {
         title="AVGAN, preset compact",
         source=SOURCE,
         follows=(
-            "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features",
+            PARTS,
             "nothing is pretrained on other sounds",
         ),
         differs=(
             "smaller networks and far fewer steps; generator and classifier are trained jointly at the end",
-            "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released",
+            PICTURES,
         ),
     ),
 }
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained run's answers and what they took."""
+@dataclass
+class Trained:
+    """A finished run, which has learnt already what it answers with."""
 
-    probabilities: list[list[float]]
-    fitting_s: float | None
-    """None where the run was begun earlier."""
-    answering_s: float
-    num_epochs: int
-    num_epochs_wanted: int
-    """Of the last stage."""
-    cost: Cost
+    card: Card
+    run: Path
+    _networks: AVGAN | None = field(default=None, init=False, repr=False)
+    _window_s: float = field(default=0.0, init=False)
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Learn nothing."""
+        budget.resumed = True
+
+    def predict(self, clips: Clips) -> np.ndarray:
+        """Probabilities read from the imagined features. Raises LeakageError when a source was trained on."""
+        networks, trained = checkpoint.load_finished(self.run)
+        assert clips.manifest is not None
+        asked = clips.manifest
+        check_leakage(asked.select(lambda clip: clip.source_id in trained.sources), asked)
+        self._networks, self._window_s = networks.to(fitting.device()), clips.window_s
+        read = clips.read_rows
+        assert read is not None
+        rate_hz, parts = trained.front_end.sample_rate_hz, []
+        with torch.inference_mode():
+            for rows in np.split(np.arange(len(clips)), range(BATCH, len(clips), BATCH)):
+                waveform = fitting.on_device(torch.from_numpy(read(rate_hz, rows)))
+                logits = networks.classifier(networks.generator(networks.log_mel(waveform)))
+                parts.append(torch.softmax(logits.double(), 1).cpu().numpy())
+        return in_order(np.concatenate(parts), trained.labels, clips.labels)
+
+    def cost(self) -> Cost:
+        """Of generator and classifier, for one clip; known when it has answered."""
+        assert self._networks is not None
+        rate_hz = self._networks.log_mel.config.sample_rate_hz
+        num_samples = round(self._window_s * rate_hz)
+        return cost(self._networks, torch.zeros(1, num_samples, device=fitting.device()))
+
+
+@dataclass
+class Ours(Trained):
+    """A recipe that is trained into `run`, or goes on where it was stopped there; `rng` is its own, `recipe.loop.seed`.
+
+    `parent` is a run of pictures that it begins from where its VQ-VAE has that size.
+    """
+
+    recipe: Recipe = field(kw_only=True)
+    shared: Path = field(kw_only=True)
+    """Folder of what several fits begin from."""
+    parent: Path | None = None
+
+    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Train on the rows of the clips, which are all that may be learnt from.
+
+        Raises DataError where the run in `run` was begun with other ones.
+        """
+        assert clips.manifest is not None
+        assert clips.folder is not None
+        data, recipe, parent = clips.folder, self.recipe, self.parent
+        rows = tuple(replace(clip, split="train") for clip in clips.manifest.clips)
+        heard = replace(clips.manifest, clips=rows)
+        budget.resumed = checkpoint.newest(self.run) is not None
+        if parent is not None and checkpoint.describe(parent).vqvae.network != recipe.vqvae.network:
+            parent = None
+        if budget.resumed and budget.seconds is not None:
+            recipe = parse(Recipe, json.loads((self.run / checkpoint.RECIPE).read_text()))
+        elif budget.seconds is not None:
+            finished = () if parent is None else ("vqvae",)
+            recipe = shortened(
+                recipe, data=data, sounds=heard, seconds=budget.seconds, finished=finished
+            )
+            wanted = self.recipe.classifier.num_steps
+            budget.say(f"{recipe.classifier.num_steps} of {wanted} steps of the last stage")
+        elif parent is None and recipe.vqvae.data.images != heard.name:
+            parent = of_photographs(recipe, data=data, out=self.shared)
+        train(recipe, data=data, out=self.run, parent=parent, sounds=heard)
+        if set(checkpoint.describe(self.run).origin.sources) != {clip.source_id for clip in rows}:
+            raise DataError(
+                f"{self.run}: learnt from other recordings than there are now; remove it, and it is trained anew"
+            )
+        budget.num_planned = epochs(recipe, len(clips))
+        budget.num_wanted = epochs(self.recipe, len(clips))
 
 
 def is_ours(name: str) -> bool:
@@ -130,57 +224,6 @@ def recipe_of_method(name: str, protocol: Protocol, seed: int) -> Recipe:
     )
 
 
-def fit_and_answer(
-    name: str,
-    fold: Fold,
-    protocol: Protocol,
-    recipe: Recipe,
-    *,
-    sounds: Sounds,
-    data: Path,
-    out: Path,
-    budget_s: float | None,
-    parent: Path | None,
-    say: Callable[[str], None],
-) -> Fitted:
-    """Train on one side of a fold, or go on with the recipe in `out`, and answer the other.
-
-    `parent` is a run of pictures that those fits begin from that have a VQ-VAE of its size.
-
-    Raises LeakageError when a source of the test was trained on.
-    """
-    began = time.monotonic()
-    run = out / "runs" / name / f"fold-{fold.name}"
-    heard = replace(
-        fold.train, clips=tuple(replace(clip, split="train") for clip in fold.train.clips)
-    )
-    wanted = recipe.classifier.num_steps
-    resumed = checkpoint.newest(run) is not None
-    if parent is not None and checkpoint.describe(parent).vqvae.network != recipe.vqvae.network:
-        parent = None
-    if resumed and budget_s is not None:
-        recipe = parse(Recipe, json.loads((run / checkpoint.RECIPE).read_text()))
-    elif budget_s is not None:
-        finished = () if parent is None else ("vqvae",)
-        recipe = shortened(recipe, data=data, sounds=heard, seconds=budget_s, finished=finished)
-        say(f"shortened to {recipe.classifier.num_steps} of {wanted} steps of the last stage")
-    elif parent is None and protocol.images != heard.name:
-        parent = of_photographs(recipe, data=data, out=out)
-    train(recipe, data=data, out=run, parent=parent, sounds=heard)
-    fitting_s = None if resumed else time.monotonic() - began
-    networks, trained = checkpoint.load_finished(run)
-    scored = score(networks, trained, fold.test, name=fold.name)
-    measured, answering_s = measure(networks, recipe, fold, sounds)
-    return Fitted(
-        in_order(scored.probabilities, trained.labels, protocol.labels),
-        fitting_s,
-        answering_s,
-        epochs(recipe, recipe.classifier.num_steps, fold),
-        epochs(recipe, wanted, fold),
-        measured,
-    )
-
-
 def of_photographs(recipe: Recipe, *, data: Path, out: Path) -> Path:
     """The run of pictures of a recipe, trained once for all methods and folds that have the same."""
     # photographs are the same whatever is said of the sounds
@@ -190,43 +233,27 @@ def of_photographs(recipe: Recipe, *, data: Path, out: Path) -> Path:
         update={"stage": config.stage.model_copy(update={"data": data_section})}
     )
     digest = config_sha256(config.model_copy(update={"preset": ""}))[:12]
-    return train_run(config, data=data, out=out / "runs" / f"vqvae-{digest}")
+    return train_run(config, data=data, out=out / f"vqvae-{digest}")
 
 
-def measure(networks: AVGAN, recipe: Recipe, fold: Fold, sounds: Sounds) -> tuple[Cost, float]:
-    """What one answer costs, and in how many seconds all of the test side is answered, from some of its clips."""
-    clip_ids = tuple(clip.id for clip in fold.test.clips)
-    rows = sounds.rows(clip_ids[:TIMED_CLIPS])
-    waveforms = torch.from_numpy(
-        sounds.read(recipe.imagination.trunk.front_end.sample_rate_hz, rows)
-    )
-    seconds = seconds_of_answering(networks, waveforms) * len(clip_ids) / len(rows)
-    return cost(networks, waveforms[:1]), seconds
+def epochs(recipe: Recipe, num_clips: int) -> int:
+    """How often the last stage goes over so many recordings."""
+    return round(recipe.classifier.num_steps * recipe.classifier.batch_size / num_clips)
 
 
-def epochs(recipe: Recipe, num_steps: int, fold: Fold) -> int:
-    """How often the last stage goes over a fold's recordings in so many steps."""
-    num_clips = sum(bool(clip.audio_path) for clip in fold.train.clips)
-    return round(num_steps * recipe.classifier.batch_size / num_clips)
+def config_sha256(config: BaseModel) -> str:
+    """Hash of all settings: tells whether answers were given by a recipe like this one."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def in_order(
-    probabilities: list[list[float]], theirs: tuple[str, ...], ours: tuple[str, ...]
-) -> list[list[float]]:
+    probabilities: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> np.ndarray:
     """Probabilities (M, N) of their labels as those of ours; a label that only we have has none."""
     found = np.zeros((len(probabilities), len(ours)))
     found[:, [ours.index(label) for label in theirs]] = probabilities
-    rows: list[list[float]] = found.tolist()
-    return rows
-
-
-@torch.inference_mode()
-def seconds_of_answering(networks: AVGAN, waveforms: torch.Tensor) -> float:
-    """Wall time from waveforms (M, L) to labels; no picture is drawn."""
-    began = time.monotonic()
-    for batch in waveforms.split(BATCH):
-        networks.classifier(networks.generator(networks.log_mel(batch)))
-    return time.monotonic() - began
+    return found
 
 
 def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:

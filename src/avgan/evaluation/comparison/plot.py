@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from avgan.evaluation.comparison.outcome import CHOSEN
+
 OURS, OTHERS, QUIET = "#b86a14", "#3f6b54", "#8a8f8a"
 INCH_PER_METHOD = 0.3
 
@@ -29,7 +31,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
             axes.plot(100 * row["accuracy"], place, "o", color=colour, markersize=6)
         if row["published"] is not None:
             axes.plot(row["published"], place, "o", color=QUIET, markersize=7, fillstyle="none")
-    axes.plot([], [], "o-", color=OTHERS, label="here, with 95 % interval")
+    axes.plot([], [], "o-", color=OTHERS, label=f"here, {limit(report)}, with 95 % interval")
     if any(row["published"] is not None for row in rows):
         axes.plot([], [], "o", color=QUIET, fillstyle="none", label="as published")
     axes.set_yticks(range(len(rows)), [named(row, len(report["folds"])) for row in rows])
@@ -43,8 +45,14 @@ def plot(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
+def limit(report: dict[str, Any]) -> str:
+    """How long a fit might take."""
+    budget_s = report["budget_s"]
+    return "all epochs" if budget_s is None else f"{budget_s / 60:g} min a fit"
+
+
 def named(row: dict[str, Any], num_folds: int) -> str:
     """A method's title, and of how many folds it is where they are not all."""
     done = len(row["by_fold"])
-    title: str = row["title"]
+    title: str = row["title"] + (f" {CHOSEN}" if row["chosen_on"] else "")
     return title if done in (0, num_folds) else f"{title}, {done} of {num_folds} folds"

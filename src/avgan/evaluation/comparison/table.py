@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from avgan import __version__
-from avgan.baselines.rival import Card
+from avgan.baselines.method import Card
 from avgan.evaluation import metrics
 from avgan.evaluation.comparison.answers import Answers, Settings
-from avgan.evaluation.comparison.folds import Protocol
+from avgan.evaluation.comparison.outcome import CHOSEN, Outcome
 from avgan.evaluation.comparison.plot import plot
+from avgan.evaluation.protocols import Protocol
 from avgan.files import whole, write_whole
 
 HUMAN = "human"
@@ -47,7 +48,7 @@ def build_report(
     reference = against if against in answered else (rows[0]["name"] if rows else None)
     if reference is not None:
         for row in rows:
-            row["mcnemar"] = test_against(answered[row["name"]], answered[reference])
+            row["paired_test"] = test_against(answered[row["name"]], answered[reference])
     if protocol.human is not None:
         rows.append(human_row(protocol))
         rows.sort(key=lambda row: -(row["accuracy"] or row["published"] / 100))
@@ -66,40 +67,36 @@ def build_report(
     }
 
 
-def method_row(protocol: Protocol, card: Card, folds: Sequence[Answers]) -> Row:
+def method_row(protocol: Protocol, card: Card, answers: Sequence[Answers]) -> Row:
     """One method: how well it did, with its uncertainty, and at what cost."""
-    correct = np.concatenate([fold.correct for fold in folds])
-    sources = np.concatenate([np.asarray(fold.sources) for fold in folds])
-    clip_ids = np.concatenate([np.asarray(fold.clip_ids) for fold in folds])
-    by_fold = {fold.fold: float(fold.correct.mean()) for fold in folds}
-    mean, deviation = metrics.mean_and_deviation(list(by_fold.values()))
-    parts = {}
-    for part, members in protocol.parts.items():
-        inside = np.isin(clip_ids, list(members))
-        if inside.any():
-            parts[part] = {
-                "accuracy": float(correct[inside].mean()),
-                "interval_95": list(metrics.bootstrap_interval(correct[inside], sources[inside])),
-                "num_clips": int(inside.sum()),
-            }
+    outcome = Outcome.of(answers)
+    by_fold = outcome.by_fold
+    inside = {
+        part: np.isin(outcome.clip_ids, list(members)) for part, members in protocol.parts.items()
+    }
+    figure = published(card, protocol.name, tuple(by_fold))
     return {
         "name": card.name,
         "title": card.title,
         "source": card.source,
-        "published": published(card, protocol.name),
-        "accuracy": mean,
-        "deviation_over_folds": None if len(folds) == 1 else deviation,
-        "interval_95": list(metrics.bootstrap_interval(correct, sources)),
+        "published": figure,
+        "published_on_these_folds": figure is not None
+        and figure != published(card, protocol.name, ()),
+        **outcome.share(),
+        "deviation_over_folds": outcome.deviation_over_folds,
         "by_fold": by_fold,
-        "parts": parts,
-        "num_clips": len(correct),
-        "num_parameters": mean_of(folds, lambda fold: fold.num_parameters),
-        "num_macs": mean_of(folds, lambda fold: fold.num_macs),
-        "fitting_s": mean_of(folds, lambda fold: fold.fitting_s),
-        "answering_ms": mean_of(folds, milliseconds_a_clip),
-        "num_epochs": mean_of(folds, lambda fold: fold.num_epochs or None),
-        "num_epochs_wanted": mean_of(folds, lambda fold: fold.num_epochs_wanted or None),
-        "device": ", ".join(sorted({fold.device for fold in folds if fold.device})),
+        "seeds": sorted({one.seed for one in answers if one.seed is not None}),
+        "by_seed": list(outcome.by_seed),
+        "deviation_over_seeds": metrics.mean_and_deviation(outcome.by_seed or [0.0])[1],
+        "chosen_on": [fold for fold in by_fold if fold in card.chosen_on.get(protocol.dataset, ())],
+        "parts": {part: outcome.share(which) for part, which in inside.items() if which.any()},
+        "num_parameters": mean_of(answers, lambda fold: fold.num_parameters),
+        "num_macs": mean_of(answers, lambda fold: fold.num_macs),
+        "fitting_s": mean_of(answers, lambda fold: fold.fitting_s),
+        "answering_ms": mean_of(answers, milliseconds_a_clip),
+        "num_epochs": mean_of(answers, lambda fold: fold.num_epochs or None),
+        "num_epochs_wanted": mean_of(answers, lambda fold: fold.num_epochs_wanted or None),
+        "device": ", ".join(sorted({fold.device for fold in answers if fold.device})),
         "pretrained_on": card.pretrained_on,
         "follows": list(card.follows),
         "differs": list(card.differs),
@@ -115,6 +112,7 @@ def human_row(protocol: Protocol) -> Row:
         "published": protocol.human,
         "accuracy": None,
         "by_fold": {},
+        "chosen_on": [],
         "parts": {},
         "pretrained_on": "",
         "follows": [],
@@ -123,34 +121,39 @@ def human_row(protocol: Protocol) -> Row:
     }
 
 
-def published(card: Card, protocol: str) -> float | None:
-    """The accuracy in percent that a method's authors reported by a protocol, if they did."""
-    return card.published if protocol == "esc50" else card.published_on.get(protocol)
+def published(card: Card, protocol: str, folds: Sequence[str]) -> float | None:
+    """The accuracy in percent that a method's authors reported by a protocol, if they did; where they reported it by
+    fold, that of these folds."""
+    if protocol != "esc50":
+        return card.published_on.get(protocol)
+    if folds and card.published_by_fold:
+        return float(np.mean([card.published_by_fold[fold] for fold in folds]))
+    return card.published
 
 
 def test_against(ours: Sequence[Answers], theirs: Sequence[Answers]) -> Row | None:
-    """McNemar's test on the clips that both answered; None for a method and itself, or where there is none."""
-    right = _right_by_clip(ours)
-    other = _right_by_clip(theirs)
-    common = sorted(right.keys() & other.keys())
-    if not common or ours is theirs:
+    """The paired test on the clips that both answered; None for a method and itself, or where there is none."""
+    if ours is theirs:
         return None
-    only_this, only_that, p = metrics.mcnemar(
-        np.array([right[clip] for clip in common]), np.array([other[clip] for clip in common])
-    )
+    mine, other = Outcome.of(ours), Outcome.of(theirs)
+    places = {key: row for row, key in enumerate(zip(other.folds, other.clip_ids, strict=True))}
+    pairs = [
+        (row, places[key])
+        for row, key in enumerate(zip(mine.folds, mine.clip_ids, strict=True))
+        if key in places
+    ]
+    if not pairs:
+        return None
+    here, there = np.array(pairs).T
+    right, others = mine.right[here], other.right[there]
+    sources, folds = mine.sources[here], mine.folds[here]
     return {
-        "only_this_right": only_this,
-        "only_that_right": only_that,
-        "num_clips": len(common),
-        "p": p,
-    }
-
-
-def _right_by_clip(folds: Sequence[Answers]) -> dict[tuple[str, str], bool]:
-    return {
-        (fold.fold, clip): bool(right)
-        for fold in folds
-        for clip, right in zip(fold.clip_ids, fold.correct, strict=True)
+        "difference": metrics.mean_over_folds(right - others, folds),
+        "only_this_right": int((right > others).sum()),
+        "only_that_right": int((right < others).sum()),
+        "num_clips": len(pairs),
+        "num_sources": len(np.unique(sources)),
+        "p": metrics.paired_test(right, others, sources, folds),
     }
 
 
@@ -196,11 +199,11 @@ def headings(report: dict[str, Any]) -> list[str]:
 
 def cells(row: Row, report: dict[str, Any]) -> list[str]:
     """One method as words, one cell for each heading."""
-    test = row.get("mcnemar")
+    test = row.get("paired_test")
     parts = [row["parts"].get(part) for part in report["parts"]]
     return [
         row["title"] + ("*" if row["remark"] else ""),
-        _number(row["published"], "{:.1f}"),
+        published_cell(row),
         accuracy_cell(row, len(report["folds"])),
         _interval(row.get("interval_95")),
         *("" if part is None else f"{100 * part['accuracy']:.1f}" for part in parts),
@@ -222,7 +225,16 @@ def accuracy_cell(row: Row, num_folds: int) -> str:
     spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
     done = len(row["by_fold"])
     missing = "" if done == num_folds else f" ({done} of {num_folds} folds)"
-    return f"{100 * row['accuracy']:.1f}{spread}{missing}"
+    mark = CHOSEN if row["chosen_on"] else ""
+    return f"{100 * row['accuracy']:.1f}{mark}{spread}{missing}"
+
+
+def published_cell(row: Row) -> str:
+    """Such as "64.5", or of the folds that were run here where they are known."""
+    if row["published"] is None:
+        return ""
+    folds = ", ".join(row["by_fold"]) if row.get("published_on_these_folds") else ""
+    return f"{row['published']:.1f}" + (f" (fold {folds})" if folds else "")
 
 
 def p_cell(p: float) -> str:
@@ -257,21 +269,37 @@ def _interval(interval: Sequence[float] | None) -> str:
 def explanation(report: dict[str, Any]) -> list[str]:
     """What the columns mean, a sentence each."""
     budget = report["budget_s"]
-    limit = "each fit took its time" if budget is None else f"each fit had {budget / 60:g} min"
+    limit = budget_line(budget)
     shared = f"AVGAN's fits began from the run of pictures {report['parent']}; its training is not counted."
     return [
         f"{report['title']}; seed {report['seed']}; {limit}; made with avgan {report['avgan']}.",
         *([shared] if report["parent"] else []),
-        "Here: mean over folds and sample standard deviation; 95 %: bootstrap over the sources of the clips.",
-        "p: McNemar's exact test on the clips both answered, two-sided.",
+        "Here: mean over folds and sample standard deviation over them; 95 %: bootstrap over the sources of the clips, "
+        "whose clips are right or wrong together.",
+        "p: sign-flip permutation test on the clips both answered, all clips of a source flipped together, two-sided.",
+        f"{CHOSEN}: a choice about the method was made with such a test fold in sight, so that the figure may be too "
+        "high; of the others no such choice is known.",
         "Training in seconds a fold; ms a clip without reading it; epochs that there was time for, of those of the "
         "original.",
     ]
 
 
+def budget_line(budget_s: float | None) -> str:
+    """How long a fit might take."""
+    return "each fit took its time" if budget_s is None else f"each fit had {budget_s / 60:g} min"
+
+
 def notes(row: Row) -> list[str]:
     """What is to be said of a method beside its numbers."""
-    lines = [row["source"], *(f"as there: {line}" for line in row["follows"])]
+    lines = [row["source"]]
+    if len(row.get("seeds", ())) > 1:
+        each = ", ".join(f"{100 * value:.1f}" for value in row["by_seed"])
+        deviation = row["deviation_over_seeds"]
+        spread = "" if deviation is None else f"; standard deviation {100 * deviation:.1f}"
+        lines.append(f"mean over {len(row['seeds'])} seeds: {each} %{spread}")
+    if row.get("chosen_on"):
+        lines.append(f"{CHOSEN} choices were made with fold {', '.join(row['chosen_on'])} in sight")
+    lines += [*(f"as there: {line}" for line in row["follows"])]
     lines += [f"not as there: {line}" for line in row["differs"]]
     return [*lines, *([f"* {row['remark']}"] if row["remark"] else [])]
 

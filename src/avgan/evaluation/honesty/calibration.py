@@ -4,8 +4,9 @@
 - thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;
 - the probability that scenes must have for the right one to be among them (split conformal prediction).
 
-Thresholds are order statistics: for a new recording that could as well have been one of those kept aside, the chance
-to be refused, or not to be covered, is at most the share asked for, whatever the distribution and however few they are.
+Thresholds are order statistics in which each source counts once, however many clips it gave: for a clip of a new
+source that could as well have been one of those kept aside, the chance to be refused, or not to be covered, is at most
+the share asked for, whatever the distribution and however few they are (hierarchical conformal prediction, Lee 2023).
 
 Shapes: M clips, C numbers that were heard, N labels, S scenes, R directions.
 """
@@ -28,6 +29,7 @@ from avgan.networks.generator import NUM_BANDS
 from avgan.runtime.bundle import Calibration, CalibrationError
 from avgan.runtime.steadiness import band_levels, change_db
 from avgan.runtime.unknown import STEADY, STRANGE, UNSURE, Known, to_unit
+from avgan.scenes import groups_of
 from avgan.training.data import read_sounds
 
 BATCH = 32
@@ -36,6 +38,9 @@ SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
 MOST_STRANGE = 0.1
 """The largest share that may be refused as strange, where too few were kept aside for a smaller one."""
+SURE_LABEL, SURE_GROUP = 2 / 3, 0.8
+"""Of the answers that name a scene two in three should be right, of those that name its group alone four in five: a
+third of wrong scenes is what a group of three makes tolerable."""
 STEADIEST_DB = 1.0
 """A sound that changes more is not called steady, however much recordings kept aside change."""
 NUM_DIRECTIONS = 200
@@ -88,7 +93,7 @@ def calibrate(run: Path, data: Path) -> Fitted:
     check_leakage(train, aside)
     taught = hear(networks, described, train)
     known = fit_known(taught)
-    return Fitted(fit(hear(networks, described, aside), known, described, taught.change_db), known)
+    return Fitted(fit(hear(networks, described, aside), known, described, taught), known)
 
 
 def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
@@ -125,12 +130,10 @@ def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
     )
 
 
-def fit(
-    aside: Heard, known: Known, described: Checkpoint, taught_change_db: np.ndarray
-) -> Calibration:
+def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Calibration:
     """Everything that is fitted on the clips kept aside.
 
-    How much a sound changes no network was taught, so that the training clips (M,) tell of it as well.
+    How much a sound changes no network was taught, so that the training clips tell of it as well.
     """
     temperature = fit_temperature(aside.logits, aside.targets)
     before, after = (probabilities(aside.logits, value) for value in (1.0, temperature))
@@ -144,11 +147,15 @@ def fit(
         calibration_error(values @ membership, places, aside.sources) for values in (before, after)
     ]
     rows = np.arange(len(places))
-    changes = np.concatenate((aside.change_db, taught_change_db))
-    steady = threshold(changes, SHARES[STEADY])
-    shares = shares_of(len(rows))
-    strange = -threshold(-known.distance(aside.heard), shares[STRANGE])
-    unsure = threshold(after.max(1), SHARES[UNSURE])
+    sources = aside.sources
+    changes = np.concatenate((aside.change_db, taught.change_db))
+    steady = threshold(changes, np.concatenate((sources, taught.sources)), SHARES[STEADY])
+    shares = shares_of(len(set(sources.tolist())))
+    strange = -threshold(-known.distance(aside.heard), sources, shares[STRANGE])
+    unsure = threshold(after.max(1), sources, SHARES[UNSURE])
+    unsure_of_group = 0.0
+    if groups := groups_of(described.labels):
+        unsure, unsure_of_group = sure_enough(after, aside.targets, sources, list(groups.values()))
     true = (after @ membership)[rows, places]
     return Calibration(
         num_clips=len(rows),
@@ -163,20 +170,54 @@ def fit(
         shares=shares,
         least_change_db=float(np.clip(steady, 0, STEADIEST_DB)),
         least_probability=float(max(unsure, 0.0)),
+        least_group_probability=unsure_of_group,
         largest_distance=float(strange) if np.isfinite(strange) else None,
         needed=tuple(
-            float(max(threshold(true, 1 - percent / 100), 0.0)) for percent in range(1, 100)
+            float(max(threshold(true, sources, 1 - percent / 100), 0.0))
+            for percent in range(1, 100)
         ),
     )
 
 
-def shares_of(num_clips: int) -> dict[str, float]:
-    """The shares that so many recordings kept aside can tell of.
+def sure_enough(
+    probabilities: np.ndarray, targets: np.ndarray, sources: np.ndarray, groups: list[str]
+) -> tuple[float, float]:
+    """From which probability (M, N) on a label is answered, and from which the group (N,) of one that is not.
+
+    Labels of a tree need not be refused where they are unsure: the group stands in for them.
+    """
+    surest = probabilities.max(1)
+    least = least_sure(surest, probabilities.argmax(1) == targets, sources, SURE_LABEL)
+    names = sorted(set(groups))
+    of_label = np.array([names.index(group) for group in groups])
+    in_groups = probabilities @ np.eye(len(names))[of_label]
+    right = in_groups.argmax(1) == of_label[targets]
+    rest = surest < least
+    if not rest.any():
+        return least, 0.0
+    return least, least_sure(in_groups.max(1)[rest], right[rest], sources[rest], SURE_GROUP)
+
+
+def least_sure(surest: np.ndarray, right: np.ndarray, sources: np.ndarray, share: float) -> float:
+    """The smallest probability (M,) of which it holds that of all answers as sure or surer `share` are right.
+
+    Each source counts once. Where not even the surest are, 1: nothing is answered.
+    """
+    _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(-surest, kind="stable")
+    weights = 1 / sizes[source[order]]
+    shares = np.cumsum(weights * right[order]) / np.cumsum(weights)
+    fitting = np.flatnonzero(shares >= share)
+    return float(surest[order][fitting[-1]]) if len(fitting) else 1.0
+
+
+def shares_of(num_sources: int) -> dict[str, float]:
+    """The shares that so many sources kept aside can tell of.
 
     A share of 0.03 takes 33 of them. Of fewer, what is strange is told at the smallest share that they allow, up to
     `MOST_STRANGE`: a bundle that answers everything is worse than one that refuses a few more.
     """
-    smallest = 1 / (num_clips + 1)
+    smallest = 1 / (num_sources + 1)
     strange = smallest if SHARES[STRANGE] < smallest <= MOST_STRANGE else SHARES[STRANGE]
     return SHARES | {STRANGE: strange}
 
@@ -188,7 +229,7 @@ def shortcomings(calibration: Calibration | None) -> str:
             "it answers whatever it hears, also what it does not know: nothing was fitted for that; train with "
             "recordings kept aside (data.validation_fraction) and export with --data"
         )
-    num, needed = calibration.num_clips, math.ceil(1 / SHARES[UNSURE]) - 1
+    num, needed = calibration.num_sources, math.ceil(1 / SHARES[UNSURE]) - 1
     if num >= needed:
         return ""
     found = []
@@ -207,10 +248,19 @@ def shortcomings(calibration: Calibration | None) -> str:
     )
 
 
-def threshold(values: np.ndarray, share: float) -> float:
-    """Below it falls at most `share` of what is drawn as the values (M,) were; minus infinity where M is too small."""
-    index = math.floor(share * (len(values) + 1) + 1e-9) - 1
-    return float(np.sort(values)[index]) if index >= 0 else -math.inf
+def threshold(values: np.ndarray, sources: np.ndarray, share: float) -> float:
+    """Below it falls at most `share` of what is drawn as the values (M,) were; minus infinity where that says nothing.
+
+    Drawn is a new source, and of it a clip: the S sources (M,) weigh 1 / (S + 1) each, shared between their clips, and
+    the new one, of which nothing is known, as much.
+    """
+    _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(values, kind="stable")
+    weights = 1 / (sizes[source[order]] * (len(sizes) + 1))
+    # what falls below each value at most; a rounding of sums must not cost a value
+    below = 1 / (len(sizes) + 1) + np.concatenate(([0.0], np.cumsum(weights)[:-1]))
+    fitting = np.flatnonzero(below <= share + 1e-9)
+    return float(values[order][fitting[-1]]) if len(fitting) else -math.inf
 
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:

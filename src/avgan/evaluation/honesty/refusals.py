@@ -24,7 +24,7 @@ from avgan.errors import DataError
 from avgan.evaluation.honesty import outsiders
 from avgan.evaluation.honesty.calibration import calibration_error
 from avgan.evaluation.metrics import bootstrap_interval
-from avgan.evaluation.protocols import held_out
+from avgan.evaluation.protocols.held_out import held_out_folds
 from avgan.files import write_whole
 from avgan.runtime import Prediction, load
 from avgan.runtime.bundle import CARD_FILE
@@ -73,11 +73,12 @@ def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> 
     """
     model = load(bundle, num_threads=1)
     config = data_of(model.card.trained)
-    if not config.held_out_folds:
-        raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
     sounds = read_sounds(config, data)
+    fold = held_out_folds(sounds, config.held_out_folds)
+    if fold is None:
+        raise DataError(f"{bundle}: its run held no fold out, so nothing is left to measure it on")
     taught = set(model.card.labels)
-    test = held_out(sounds, config.held_out_folds).select(lambda clip: clip.label in taught)
+    test = fold.test.select(lambda clip: clip.label in taught)
     known = answer(model, test)
     rows = {IN_DOMAIN: known.row()}
     for kind, waveforms, sources in _outsiders(model, test, num_outsiders):
@@ -136,7 +137,8 @@ def _figures(model: Model, clips: Sequence[Clip], answers: Answers) -> dict[str,
     membership = np.array([[scene == name for name in scenes] for scene in card.scenes], float)
     targets = np.array([card.labels.index(clip.label) for clip in clips])
     places = np.array([scenes.index(place[clip.label]) for clip in clips])
-    rankings = [prediction.sounds or prediction.scenes for prediction in answers.predictions]
+    of_scenes = card.label_kind == "scene"
+    rankings = [each.scenes if of_scenes else each.sounds for each in answers.predictions]
     after = np.array([[ranking[label] for label in card.labels] for ranking in rankings])
     right = (after @ membership).argmax(1) == places
     stood_by = np.array([prediction.known for prediction in answers.predictions])
@@ -166,7 +168,10 @@ def _coverage(
 ) -> dict[str, Any]:
     """How often the right scene was among those called likely, and how many they were."""
     sets = [prediction.likely(coverage) for prediction in answers.predictions]
-    held = np.array([place[clip.label] in names for clip, names in zip(clips, sets, strict=True)])
+    group_of = answers.predictions[0].group_of_scene
+    places = [place[clip.label] for clip in clips]
+    pairs = zip(places, sets, strict=True)
+    held = np.array([bool({name, group_of.get(name)} & set(names)) for name, names in pairs])
     return {
         "covered": float(held.mean()),
         "interval_95": bootstrap_interval(held, answers.sources),

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from avgan.baselines.rival import Clips, Rival
+from avgan.baselines.method import Clips, Method
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.pictures import variety
 from avgan.evaluation.pictures.eye import Look, TrainedEye
+from avgan.evaluation.pictures.judge import ranks
 from avgan.evaluation.pictures.likeness import frechet_distance, kernel_distance_with_error
 from avgan.images import read_image, to_png
 from avgan.networks.vqvae import VQVAE
@@ -104,7 +105,7 @@ def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> 
         to_png(picture, path)
 
 
-def keep_pictures(rival: Rival, known: Clips, asked: Clips, folder: Path) -> None:
+def keep_pictures(rival: Method, known: Clips, asked: Clips, folder: Path) -> None:
     """Write what a rival that learnt from `known` imagines for the clips asked about, where it imagines at all."""
     imagine = getattr(rival, "imagine", None)
     if imagine is not None and known.draw is not None:
@@ -139,19 +140,18 @@ def score_exhibit(
     """
     kid, kid_error = kernel_distance_with_error(look.features, reference.features)
     labels = np.array(exhibit.labels)
-    within = variety.distance_within(look.features, labels) / variety.mean_distance(
-        reference.features
-    )
+    unit = variety.mean_distance(reference.features)
+    low, high = variety.distance_interval(look.features, labels, np.array(exhibit.sources))
     return {
         "num_pictures": len(exhibit.scenes),
         **agreement(exhibit, look, eye),
         "kid": kid,
         "kid_standard_error": kid_error,
         "fid": frechet_distance(look.features, reference.features),
-        "distance_within_labels": float(within.mean()),
-        "distance_within_labels_interval_95": metrics.bootstrap_interval(
-            within, np.arange(len(within))
+        "distance_within_labels": float(
+            variety.distance_within(look.features, labels).mean() / unit
         ),
+        "distance_within_labels_interval_95": (low / unit, high / unit),
         "effective_number": variety.effective_number(look.features, middles),
         "distinct": variety.distinct(exhibit.pictures),
     }
@@ -165,7 +165,7 @@ def agreement(exhibit: Exhibit, look: Look, eye: TrainedEye) -> dict[str, Any]:
         return dict.fromkeys(names)
     logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
     targets = np.array([among.index(scene) for scene in exhibit.scenes])
-    rank = (logits > logits[np.arange(len(targets)), targets][:, None]).sum(1)
+    rank = ranks(logits, targets)
     sources = np.array(exhibit.sources)
     shares = [
         part

@@ -14,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan.data.loading import ImageStore
+from avgan.data.manifest import Manifest
+from avgan.model import AVGAN
 from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.vqvae import VQVAE
 from avgan.training.schedule import generator_of, indices_at, rate_factor
@@ -52,6 +54,25 @@ def code_vectors(vqvae: VQVAE, images: ImageStore, indices: np.ndarray, *, mirro
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(vqvae.real_features(image).vectors.float())
     return torch.cat(parts)
+
+
+def code_side(
+    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
+) -> tuple[Tensor, np.ndarray]:
+    """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
+    kept = images.select(lambda clip: clip.label in scenes)
+    store = ImageStore(kept, cache_bytes=0)
+    everything = np.arange(len(kept.clips))
+    views = (False, True) if mirror else (False,)
+    vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
+    targets = np.array([scenes.index(clip.label) for clip in kept.clips])
+    return torch.stack(vectors, 1).half(), targets
+
+
+def ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How many scenes are likelier than the right one, (M,): scores (M, S), targets (M,)."""
+    above: np.ndarray = (scores > scores[np.arange(len(targets)), targets][:, None]).sum(1)
+    return above
 
 
 def train_judge(

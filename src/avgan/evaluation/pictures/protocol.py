@@ -3,6 +3,8 @@
 Controls: real photographs of the right scene (the most that can be reached), what the codes leave of them, and
 pictures imagined from another scene's recording (what a generator that ignores the sound would get).
 
+The scenes are those of the pictures at hand, learnt from and kept aside; recordings of others are left out and counted.
+
 Three see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
 pixels and is always the same. Retrieval asks neither.
 
@@ -20,7 +22,6 @@ from torch import Tensor
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import DATASETS, find
-from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
@@ -39,7 +40,7 @@ from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
 from avgan.evaluation.pictures.eye import TrainedEye, load_eye, load_second_eye
 from avgan.evaluation.pictures.figures import draw_figure8
 from avgan.evaluation.pictures.imagined import imagine, sample
-from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.judge import Judge, code_side, ranks, train_judge
 from avgan.evaluation.pictures.likeness import NUM_BLOCKS
 from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
 from avgan.evaluation.pictures.variety import kinds_of
@@ -92,15 +93,16 @@ def evaluate_pictures(
     """
     networks, trained = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, trained, data)
+    learnt_from, kept = pictures_of(trained, gallery, data)
+    scenes = tuple(sorted(set(learnt_from.labels) & set(kept.labels) & set(gallery.known)))
+    gallery, num_without = only_of(gallery, scenes)
     if len(gallery.scenes) < FEWEST:
         raise DataError(
-            f"{data}: {len(gallery.scenes)} held-out recordings are too few to compare pictures with photographs; "
+            f"{data}: {len(gallery.scenes)} held-out recordings with pictures of their scene are too few to compare; "
             f"{FEWEST} are needed: hold out more (--set data.validation_fraction=...)"
         )
     ids = tuple(clip.id for clip in gallery.clips.clips)
     theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
-    learnt_from, kept = pictures_of(trained, gallery, data)
-    scenes = tuple(sorted({clip.label for clip in learnt_from.clips} & set(gallery.known)))
     taught, held_out = (
         code_side(networks, side, scenes, mirror=mirror)
         for side, mirror in ((learnt_from, True), (kept, False))
@@ -117,6 +119,7 @@ def evaluate_pictures(
         "preset": trained.config.preset,
         "seed": trained.config.loop.seed,
         "held_out": gallery.held_out,
+        "num_without_pictures": num_without,
         "provenance": trained.origin.provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -158,6 +161,19 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     )
 
 
+def only_of(gallery: Gallery, scenes: tuple[str, ...]) -> tuple[Gallery, int]:
+    """The recordings of these scenes, of which there are pictures to compare with, and how many others there are."""
+    rows = [row for row, scene in enumerate(gallery.scenes) if scene in scenes]
+    clips = replace(gallery.clips, clips=tuple(gallery.clips.clips[row] for row in rows))
+    kept = replace(
+        gallery,
+        clips=clips,
+        scenes=tuple(gallery.scenes[row] for row in rows),
+        features=gallery.features[rows],
+    )
+    return kept, len(gallery.scenes) - len(rows)
+
+
 def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
     """The recordings that a run left for this: folds, a test part, or what it was watched with; and which it is."""
     folds = trained.config.stage.data.held_out_folds
@@ -193,19 +209,6 @@ def strong_labels(sounds: Manifest) -> frozenset[str]:
     if declared is None or declared.label_kind == "scene":
         return frozenset(sounds.labels)
     return declared.strong_labels
-
-
-def code_side(
-    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
-) -> tuple[Tensor, np.ndarray]:
-    """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
-    kept = images.select(lambda clip: clip.label in scenes)
-    store = ImageStore(kept, cache_bytes=0)
-    everything = np.arange(len(kept.clips))
-    views = (False, True) if mirror else (False,)
-    vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
-    targets = np.array([scenes.index(clip.label) for clip in kept.clips])
-    return torch.stack(vectors, 1).half(), targets
 
 
 def score_retrieval(
@@ -323,11 +326,8 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
     sources = np.array([clip.source_id for clip in gallery.clips.clips])
     strongly_tied = strong_labels(gallery.clips)
     strong = np.array([clip.label in strongly_tied for clip in gallery.clips.clips])
-    rank = (probabilities > probabilities[np.arange(len(targets)), targets][:, None]).sum(1)
-    shuffled = np.random.default_rng(0).permutation(targets)
-    shuffled_rank = (probabilities > probabilities[np.arange(len(targets)), shuffled][:, None]).sum(
-        1
-    )
+    rank = ranks(probabilities, targets)
+    shuffled_rank = ranks(probabilities, np.random.default_rng(0).permutation(targets))
     gain = (rank == 0).astype(float) - (shuffled_rank == 0).astype(float)
     return {
         "num_pictures": len(targets),

@@ -57,3 +57,31 @@ def distance_within(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The mean distance between the pictures of each label that has two or more, in the order of the labels."""
     groups = [features[labels == label] for label in np.unique(labels)]
     return np.array([mean_distance(group) for group in groups if len(group) > 1])
+
+
+def distance_interval(
+    features: np.ndarray, labels: np.ndarray, sources: np.ndarray, *, num_draws: int = 1_000
+) -> tuple[float, float]:
+    """95 % interval of the mean of `distance_within`, drawing whole sources (M,) with replacement.
+
+    A picture that was drawn twice is no pair with itself. A thousand draws of labels of a few pictures take a second.
+    """
+    _, source = np.unique(sources, return_inverse=True)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(source.max() + 1, size=(num_draws, source.max() + 1))
+    times = np.stack([np.bincount(draw, minlength=source.max() + 1) for draw in drawn])[:, source]
+    total, num_labels = np.zeros(num_draws), np.zeros(num_draws)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        often = times[:, own].astype(float)
+        distances = np.linalg.norm(features[own][:, None] - features[own][None], axis=2)
+        pairs = often.sum(1) ** 2 - (often**2).sum(1)
+        there = pairs > 0
+        total[there] += ((often @ distances) * often).sum(1)[there] / pairs[there]
+        num_labels += there
+    means = total[num_labels > 0] / num_labels[num_labels > 0]
+    if not len(means):
+        return float("nan"), float("nan")
+    low, high = np.quantile(means, (0.025, 0.975))
+    value = float(distance_within(features, labels).mean())  # lies inside
+    return min(float(low), value), max(float(high), value)

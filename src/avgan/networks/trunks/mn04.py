@@ -24,6 +24,10 @@ LABELS = "audioset_527.txt"
 """The display names of the 527 classes, a line each, in the order of the outputs (AudioSet, CC BY 4.0)."""
 
 POOLED, HIDDEN, NUM_TAGS = 384, 512, 527
+STEP_FRAMES = 32
+"""Of which the five strides of 2 leave one step."""
+LEAST_VARIANCE = 1e-4
+"""Added to variances over time: below it the difference of two sums is rounding."""
 
 # kernel, expanded channels, channels out, squeeze and excite, activation, stride: MobileNetV3-Large times 0.4
 BLOCKS = (
@@ -86,8 +90,8 @@ class MN04Config(TrunkConfig):
         licence="MIT (Copyright (c) 2022 Florian Schmid).",
         address="https://github.com/fschmid56/EfficientAT",
     )
-    min_time_steps: ClassVar[int] = 32
-    """The five strides leave one step of 32."""
+    min_time_steps: ClassVar[int] = STEP_FRAMES
+    step_frames: ClassVar[int | None] = STEP_FRAMES
 
     @model_validator(mode="after")
     def _own_front_end(self) -> "MN04Config":
@@ -164,6 +168,7 @@ class InvertedResidual(nn.Module):
             layers.append(SqueezeExcite(expanded))
         layers.append(convolution(expanded, num_out, 1))
         self.body = nn.Sequential(*layers)
+        self.stride = stride
         self.adds = stride == 1 and num_in == num_out
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -171,14 +176,10 @@ class InvertedResidual(nn.Module):
         return hidden + changed if self.adds else changed
 
 
-def over_time(grid: Tensor) -> tuple[Tensor, Tensor]:
-    """grid (B, C, F, T) -> mean and standard deviation over time (B, C) of its mean over frequency."""
-    steps = grid.mean(2)
-    mean = steps.mean(2)
-    variance = (steps - mean[..., None]).square().mean(2)
-    return mean, (
-        variance + 1e-8
-    ).sqrt()  # without it the gradient of a channel that is silent has no value
+def to_steps(rows: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    """rows (B, C, T) -> mean and mean square (B, C, S) over every `span` of the time axis, whose end is held."""
+    held = nn.functional.pad(rows, (0, span - 1), mode="replicate")
+    return nn.functional.avg_pool1d(held, span), nn.functional.avg_pool1d(held.square(), span)
 
 
 class MN04(nn.Module):
@@ -205,16 +206,30 @@ class MN04(nn.Module):
         self.tags.requires_grad_(False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        said: list[tuple[Tensor, Tensor]] = []
-        grid = log_mel
+        return self.summarize(self.steps(log_mel))
+
+    def steps(self, log_mel: Tensor) -> Tensor:
+        """log_mel (B, 1, 128, T) -> (B, K, S): what is said of each 32 frames, S = T / 32 rounded up."""
+        pairs = []
+        grid, span = log_mel, STEP_FRAMES // 2  # the first convolution's stride
         for layer in self.features:
             grid = layer(grid)
+            span //= getattr(layer, "stride", 1)
             if self.blocks and isinstance(layer, InvertedResidual):
-                said.append(over_time(grid.float()))
-        pooled = grid.float().mean((2, 3))
+                pairs.append(to_steps(grid.float().mean(2), span))
+        means, squares = ([pair[index] for pair in pairs] for index in (0, 1))
+        return torch.cat((grid.float().mean(2), *means, *squares), 1)
+
+    def summarize(self, steps: Tensor) -> Tensor:
+        """steps (B, K, S) of any stretch -> its vector (B, 896 or 1904)."""
+        mean = steps.mean(2)
+        pooled = mean[:, :POOLED]
         hidden = nn.functional.hardswish(self.hidden(pooled).float())
-        means, spreads = ([pair[index] for pair in said] for index in (0, 1))
-        return torch.cat((pooled, hidden, *means, *spreads), 1)
+        if not self.blocks:
+            return torch.cat((pooled, hidden), 1)
+        means, squares = mean[:, POOLED:].chunk(2, 1)
+        variance = (squares - means.square()).clamp(min=0)
+        return torch.cat((pooled, hidden, means, (variance + LEAST_VARIANCE).sqrt()), 1)
 
     def tag(self, vector: Tensor) -> Tensor:
         """vector (B, 896) or longer -> logits (B, 527)."""

@@ -37,11 +37,9 @@ class TrunkConfig(BaseModel):
     """Whose weights `build` gives it; None: it starts from nothing."""
     min_time_steps: ClassVar[int] = 1
     """Of the shortest log-mel it takes."""
-
-    @property
-    def patch_samples(self) -> int | None:
-        """Samples of a patch, where the vector is a mean over patches that windows can share; else None."""
-        return None
+    step_frames: ClassVar[int | None] = None
+    """Frames of the log-mel in a step, where the module has `steps(log_mel) -> (B, K, S)` and
+    `summarize(steps) -> (B, C)`, of which `forward` is made: so windows that overlap share what is computed."""
 
     @property
     @abstractmethod

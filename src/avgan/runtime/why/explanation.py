@@ -163,10 +163,12 @@ class Explainer:
         end_s = start_s + len(sound) / card.sample_rate_hz
         waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
         heard = model.network.hear(waveform[None])
-        labels, codes = (answer[0] for answer in model.network.answer(heard))
+        answered = model.network.answer(heard)
+        labels, codes = answered.probabilities[0], answered.codes[0]
         window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
         reason = model.doubt.reason(window, labels)
         question = _Question.about(labels, card)
+        scene = model.tree.say(labels).name if card.names_scenes else ""
         known = model.neighbours
         parts = self._occlusion.take_apart(waveform)
         times_s = start_s + step_times(card, parts.log_mel.shape[1])
@@ -178,7 +180,7 @@ class Explainer:
             path=path,
             start_s=start_s,
             end_s=end_s,
-            scene=UNKNOWN if reason else question.scene,
+            scene=UNKNOWN if reason else scene,
             sound=None if reason else question.sound,
             reason=reason,
             label=question.label,
@@ -238,7 +240,7 @@ class _Question:
 def surest(prediction: Prediction) -> float:
     """Where the window begins that is surest of a recording's answer, in seconds."""
     windows = prediction.windows
-    best = max(windows, key=lambda window: (window.scene == prediction.scene, window.probability))
+    best = max(windows, key=lambda window: (window.answer == prediction.answer, window.probability))
     return best.start_s
 
 

@@ -1,8 +1,9 @@
 // The answer: picture, name, how sure, rankings, warnings.
 
-import { capital, find, make, percent, plain, say, sentence, title } from "./dom.js";
+import { answered, capital, find, make, percent, plain, say, sentence } from "./dom.js";
 
 const NUM_BARS = 5;
+const NUM_WORDS = 5;
 export const UNKNOWN = "unknown";
 
 const question = find("answer").textContent;
@@ -31,30 +32,44 @@ export function wait(name) {
 }
 
 /** Show an answer: the name, or `unknown` with its reason; scenes and sounds {name: probability} from the first. */
-export function show({ scene, sound, probability, reason, scenes = {}, sounds = {}, warnings = [], picture }) {
+export function show(found) {
+  const { scene, probability, reason, scenes = {}, sounds = {}, has_words, warnings = [], picture } = found;
   const known = scene !== UNKNOWN;
-  const heardAny = reason !== "silent"; // of silence there is nothing to guess from
-  find("answer").textContent = title(scene);
-  find("sure").replaceChildren(...(known ? sureness(probability, sound) : []));
-  find("sure").hidden = !known;
+  const heardAny = !["silent", "too quiet"].includes(reason); // of silence there is nothing to guess from
+  const name = answered(found);
+  find("answer").textContent = capital(name);
+  const sure = known ? [make("b", { text: percent(probability) }), " sure"] : [];
+  const words = wordsOf(found);
+  if (words.length) sure.push(known ? " \u00b7 it hears " : "It hears ", make("b", { text: words.join(", ") }));
+  find("sure").replaceChildren(...sure);
+  find("sure").hidden = !sure.length;
   say(find("reason"), known ? "" : `No answer: ${reason.replace(/\.$/, "")}.`);
   find("rankings").replaceChildren(
     ...(known || !heardAny ? [] : [make("p", { text: "What it would have guessed:" })]),
     ...ranking("Scenes", heardAny ? scenes : {}),
-    ...ranking("Sounds", heardAny ? sounds : {}),
+    ...ranking(has_words ? "Heard" : "Sounds", heardAny ? sounds : {}),
   );
   find("warnings").replaceChildren(...warnings.map((text) => make("li", { text: sentence(text) })));
   find("warnings").hidden = !warnings.length;
   find("frame").classList.toggle("doubtful", !known);
-  if (picture) showPicture(picture, known ? plain(scene) : "");
-  document.title = `${title(scene)} \u2013 avgan`;
+  if (picture) showPicture(picture, known ? name : "");
+  document.title = `${capital(name)} \u2013 avgan`;
 }
 
 /** Have a screen reader say an answer, once. */
-export function speak({ scene, sound, probability, reason }) {
-  const heard = sound ? ` It hears ${plain(sound)}.` : "";
-  find("spoken").textContent =
-    scene === UNKNOWN ? `Unknown. ${sentence(reason)}` : `${title(scene)}, ${percent(probability)} sure.${heard}`;
+export function speak(found) {
+  const { scene, probability, reason } = found;
+  const words = wordsOf(found);
+  const heard = words.length ? ` It hears ${words.join(", ")}.` : "";
+  const said = scene === UNKNOWN ? `Unknown. ${sentence(reason)}` : `${capital(answered(found))}, ${percent(probability)} sure.`;
+  find("spoken").textContent = said + heard;
+}
+
+/** What is heard beside the answer: several words, or the one sound of a model that knows no more. */
+function wordsOf({ scene, sound, sounds = {}, has_words }) {
+  // Of a recording `sounds` may rank all that a model knows; of a window it is what is heard.
+  const words = has_words === false ? [sound] : Object.keys(sounds).slice(0, NUM_WORDS);
+  return words.filter((word) => word && scene).map(plain);
 }
 
 export const pictureAddress = (picture) => `data:image/png;base64,${picture}`;
@@ -70,11 +85,6 @@ function showPicture(picture, place) {
   shown.classList.add("current");
   hidden.classList.remove("current");
   find("caption").textContent = place ? `${capital(place)}, imagined from its sound` : "A guess, not an answer";
-}
-
-function sureness(probability, sound) {
-  const words = [make("b", { text: percent(probability) }), " sure"];
-  return sound ? [...words, " \u00b7 it hears ", make("b", { text: plain(sound) })] : words;
 }
 
 /** The most probable names as a table whose cells are bars; none where there are no names. */

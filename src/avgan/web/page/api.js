@@ -51,6 +51,9 @@ function post(address, file, { onSent = () => {}, signal }) {
   request.open("POST", address);
   for (const [name, value] of Object.entries(authorisation())) request.setRequestHeader(name, value);
   request.setRequestHeader("Content-Type", "application/octet-stream");
+  // For the time that a recorder writes into the name; a header holds plain signs only.
+  const name = (file.name ?? "").replace(/[^\w.-]/g, "_");
+  request.setRequestHeader("Content-Disposition", `attachment; filename="${name}"`);
   request.upload.onprogress = ({ loaded, total }) => onSent(total ? loaded / total : 1);
   request.upload.onload = () => onSent(1);
   signal.addEventListener("abort", () => request.abort());

@@ -3,7 +3,7 @@
 import { showAbout } from "./about.js";
 import * as answer from "./answer.js";
 import * as api from "./api.js";
-import { find, megabytes, say, sentence } from "./dom.js";
+import { answerOf, find, megabytes, say, sentence } from "./dom.js";
 import { listen } from "./live.js";
 import { microphoneProblem } from "./microphone.js";
 import * as player from "./player.js";
@@ -86,12 +86,12 @@ async function analyse(file) {
     offerAnother(file, hop_s, signal);
     const drawn = await seen;
     if (signal.aborted) return;
-    const { scene, segments, duration_s } = found;
-    timeline.show(segments, { duration_s, onSeek: player.playable() ? seek : null });
+    const { scene, segments, duration_s, recorded_at } = found;
+    timeline.show(segments, { duration_s, recorded_at, onSeek: player.playable() ? seek : null });
     if (drawn && scene !== answer.UNKNOWN) why.offer(file, { duration_s, signal, moment: () => windowStart(found) });
   } catch (error) {
     if (signal.aborted) return;
-    error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service knows no names
+    error.message = error.message.replace(/^the recording:/, `${file.name}:`); // the service tells no names
     fail(error, () => analyse(file));
   }
 }
@@ -138,8 +138,8 @@ function seek(time_s) {
 }
 
 /** Where the window begins that an explanation should be about. */
-function windowStart({ scene, duration_s }) {
-  const middle_s = timeline.middle(player.position_s(), scene);
+function windowStart({ scene, sound, duration_s }) {
+  const middle_s = timeline.middle(player.position_s(), answerOf({ scene, sound }));
   if (middle_s === undefined) return undefined; // all of it is one scene
   return Math.max(0, Math.min(middle_s - window_s / 2, duration_s - window_s));
 }

@@ -20,8 +20,17 @@ export function say(element, text) {
 /** "church_outdoor" -> "church outdoor" */
 export const plain = (name) => name.replaceAll("_", " ");
 
-/** "church_outdoor" -> "Church outdoor" */
-export const title = (name) => capital(plain(name));
+/** What is answered: a scene, a group, `unknown`, or for a model that knows no places the sound. */
+export const answerOf = ({ scene, sound }) => scene || sound || "";
+
+/** {scene: "transport", within: ["tram", "metro"]} -> "transport: tram or metro" */
+export function answered({ scene, sound, within = [] }) {
+  const answer = plain(answerOf({ scene, sound }));
+  if (!within.length) return answer;
+  const names = within.map(plain);
+  const last = names.pop();
+  return `${answer}: ${names.length ? `${names.join(", ")} or ${last}` : `likely ${last}`}`;
+}
 
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -40,6 +49,15 @@ export function clock(time_s) {
   const parts = [Math.floor(seconds / 60) % 60, seconds % 60].map((part) => String(part).padStart(2, "0"));
   const hours = Math.floor(seconds / 3600);
   return hours ? `${hours}:${parts.join(":")}` : parts.join(":").replace(/^0/, "");
+}
+
+/** The time of day at a time in a recording that began at "2024-05-01T04:30:00"; nothing where that is not known. */
+export function timeOfDay(recorded_at, time_s) {
+  const [, hours, minutes, seconds] = /T(\d\d):(\d\d):(\d\d)/.exec(recorded_at ?? "") ?? [];
+  if (hours === undefined) return "";
+  const second = (3600 * hours + 60 * minutes + Number(seconds) + Math.floor(time_s)) % 86400;
+  const parts = [Math.floor(second / 3600), Math.floor(second / 60) % 60, second % 60];
+  return parts.map((part) => String(part).padStart(2, "0")).join(":");
 }
 
 /** 90 -> "90 s", 3600 -> "60 min" */

@@ -33,7 +33,7 @@ export async function listen({ signal, longest_s, most_bytes, onBlock, onWindow,
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.error) problem = message.error;
-    else if (message.scene && !stopped) onWindow(message, note(message, num_dropped));
+    else if (message.start_s !== undefined && !stopped) onWindow(message, note(message, num_dropped));
   };
   socket.onclose = ({ code }) => {
     if (stopped) return;

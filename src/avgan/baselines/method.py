@@ -1,4 +1,6 @@
-"""What a rival is: something that learns from clips, answers for others, and says how near it is to the original.
+"""What a method is: something that learns from clips, answers for others, and says how near it is to the original.
+
+Rivals and AVGAN itself are methods alike.
 
 Shapes: M clips, L samples, N labels, H W pixels.
 """
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from avgan.data.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,14 @@ class Card:
     """Accuracy on the five folds of ESC-50 as published, in percent."""
     published_on: Mapping[str, float] = field(default_factory=dict)
     """The same by other protocols, such as {"esc10": 72.7}."""
+    published_by_fold: Mapping[str, float] = field(default_factory=dict)
+    """The same on single folds of ESC-50, where its authors gave them: {"1": 62.25, ...}."""
     pretrained_on: str = ""
     """What its weights have heard or seen before; nothing where empty."""
+    takes_extra: bool = False
+    """Whether it learns from `Clips.extra` too."""
+    chosen_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Folds that a choice about the method was made with in sight, by data set: {"esc50": ("1",)}."""
     follows: tuple[str, ...] = ()
     """What is as in the original."""
     differs: tuple[str, ...] = ()
@@ -39,6 +49,13 @@ class Cost:
     num_parameters: int
     num_macs: int
     """Multiply-adds for one clip, front end left out."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.num_parameters + other.num_parameters, self.num_macs + other.num_macs)
+
+    def times(self, num: int) -> "Cost":
+        """Of so many passes for each clip."""
+        return Cost(self.num_parameters, self.num_macs * num)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +79,11 @@ class Clips:
     """As `read`, for the clips with some numbers (K,) only; where it is given, a selection reads no more than it is."""
     extra: "Clips | None" = field(default=None, repr=False)
     """Further recordings with the same label numbers, from another data set, for methods that learn from them too."""
+    labels: tuple[str, ...] = ()
+    """What the label numbers mean."""
+    manifest: Manifest | None = field(default=None, repr=False)
+    """The rows of the clips, of which `folder` is the data's folder: to learn from with all pictures beside them, to
+    answer without labels. A selection has none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,6 +102,7 @@ class Clips:
             self.folder,
             lambda rate_hz, rows: read_rows(rate_hz, indices[rows]),
             self.extra,
+            self.labels,
         )
 
     def _read_all(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
@@ -99,7 +122,9 @@ class Budget:
     """Is told a line about the progress, a few times a minute."""
     num_planned: int = 0
     num_wanted: int = 0
-    """Of epochs: what the original trains for, and what there was time for."""
+    """Of epochs: what there was time for, and what the original trains for."""
+    resumed: bool = False
+    """The fit was begun by an earlier call: how long all of it took is not known."""
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -107,6 +132,11 @@ class Budget:
         return (
             float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
         )
+
+    def share(self, share: float = 1.0) -> "Budget":
+        """A budget of a share of what is left, for one of several fits."""
+        seconds = None if self.seconds is None else share * max(self.seconds_left, 0.0)
+        return Budget(seconds, self.say)
 
     def plan(self, num_wanted: int, seconds_of_one: float) -> int:
         """How many of the wanted epochs there is time for, at least one."""
@@ -127,8 +157,8 @@ class Budget:
                 self.say(f"epoch {index + 1} of {num}, {left / 60:.1f} min left")
 
 
-class Rival(Protocol):
-    """A method. `fit` may be asked once."""
+class Method(Protocol):
+    """Learns once and answers; a new one is made for each fold."""
 
     card: Card
 
@@ -137,7 +167,7 @@ class Rival(Protocol):
         ...
 
     def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N) float64, rows sum to 1."""
+        """Probabilities (M, N) float64, rows sum to 1. The clips have neither targets nor pictures."""
         ...
 
     def cost(self) -> Cost:

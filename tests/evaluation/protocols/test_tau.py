@@ -13,9 +13,11 @@ import torch
 from avgan import checkpoint
 from avgan.data.datasets import find
 from avgan.errors import ConfigError, DataError, LeakageError
-from avgan.evaluation import protocols, tau
-from avgan.evaluation.comparison.folds import read_protocol
-from avgan.evaluation.protocols import evaluate
+from avgan.evaluation import evaluate as evaluating
+from avgan.evaluation.comparison import ours
+from avgan.evaluation.comparison.answers import answers_path
+from avgan.evaluation.evaluate import evaluate
+from avgan.evaluation.protocols import read_protocol, tau
 from avgan.evaluation.report import summary
 from avgan.training.recipe import train
 
@@ -112,7 +114,8 @@ def test_a_set_without_a_test_says_what_to_do(
 def test_groups_are_those_of_the_clips_and_their_intervals_those_of_locations(data: Path) -> None:
     clips = find(data, "tau2019").select(lambda clip: clip.split == "test").clips
     correct = np.array([clip.place == "lyon" for clip in clips])
-    groups = tau.group_shares(clips, correct, {"lyon", "paris"})
+    seen = [tau.SEEN if clip.place in ("lyon", "paris") else tau.UNSEEN for clip in clips]
+    groups = tau.group_shares(clips, correct, seen)
     assert {name: part["num_clips"] for name, part in groups["seen"].items()} == {
         tau.SEEN: 8,
         tau.UNSEEN: 4,
@@ -150,7 +153,7 @@ def test_a_run_is_reported_by_city_seen_and_unseen(data: Path, run: Path, tmp_pa
     assert {part["num_sources"] for part in groups["picture"].values()} == {8}
     written = json.loads((tmp_path / "av" / "report.json").read_text())
     assert written == json.loads(json.dumps(report))
-    answers = json.loads((tmp_path / "av" / "fold-1.json").read_text())
+    answers = json.loads((answers_path(tmp_path / "av", "run", "1")).read_text())
     assert len(answers["clip_ids"]) == len(answers["probabilities"]) == 16
     page = (tmp_path / "av" / "report.html").read_text(encoding="utf-8")
     assert "milan" in page
@@ -215,7 +218,7 @@ def test_a_picture_is_scored_against_its_own_sound_and_against_another(data: Pat
         networks: Any = SimpleNamespace(vqvae=same)
         judge: Any = Reader()
         found = tau.compare_frames(networks, judge, right, features, targets, test)
-        return {name: part["accuracy"] for name, part in found["picture"].items()}
+        return {name: part["accuracy"] for name, part in found["groups"]["picture"].items()}
 
     real, imagined, other = shares(right).values()
     assert (real, imagined) == (1.0, 1.0)
@@ -233,22 +236,21 @@ def test_ten_cities_take_ten_runs_each_without_one(
 ) -> None:
     networks, described = checkpoint.load_networks(run)
     own = with_origin(described, data={"sounds": "tau2019"})
-    monkeypatch.setattr(protocols, "last_without", lambda run, sounds: None)
+    monkeypatch.setattr(evaluating, "last_without", lambda run, fold: None)
     checkpoint.save(tmp_path / "run" / "checkpoint", own, networks, {})
     asked: list[str] = []
 
-    def no_train(recipe: Any, *, data: Path, out: Path, parent: Path | None) -> Path:
-        (city,) = recipe.classifier.data.held_out_folds
-        asked.append(city)
-        heard = {clip.source_id for clip in find(data, "tau2019").clips if clip.place != city}
+    def no_train(recipe: Any, *, data: Path, out: Path, parent: Any, sounds: Any) -> Path:
+        asked.append(out.name)
+        heard = {clip.source_id for clip in sounds.clips}
         trained = with_origin(own, sources=tuple(sorted(heard)))
         checkpoint.save(out / "checkpoint", trained, networks, {})
         return out
 
-    monkeypatch.setattr(protocols, "train", no_train)
+    monkeypatch.setattr(ours, "train", no_train)
     report = evaluate(tmp_path / "run", protocol="tau2019_cities", data=data)
-    assert asked == ["lyon", "milan", "paris"]
-    assert list(report["by_fold"]) == asked
+    assert asked == ["fold-lyon", "fold-milan", "fold-paris"]
+    assert list(report["by_fold"]) == ["lyon", "milan", "paris"]
     assert list(report["groups"]["seen"]) == [tau.UNSEEN]
     assert report["num_clips"] == len(find(data, "tau2019"))
     with pytest.raises(ConfigError, match="give a run of that data set"):

@@ -1,4 +1,4 @@
-"""Folds of a comparison: official ones kept, own ones by source, nothing on both sides."""
+"""Folds of protocols: official ones kept, own ones by source, nothing on both sides."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +11,8 @@ from PIL import Image
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import ConfigError, DataError, LeakageError
-from avgan.evaluation.comparison import folds
-from avgan.evaluation.comparison.folds import (
-    Fold,
-    Protocol,
-    check_fold,
-    divide,
-    read_protocol,
-    select_folds,
-)
+from avgan.evaluation.protocols import esc50, read_protocol, select_folds
+from avgan.evaluation.protocols.protocol import Fold, Protocol, check_fold, divide
 
 
 def recordings(root: Path, **counts: int) -> Path:
@@ -117,7 +110,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(
         read_protocol("fsd", tmp_path)
     with pytest.raises(DataError, match="no ESC-50 here"):
         read_protocol("esc50", tmp_path)
-    monkeypatch.setattr(folds, "find", lambda *_: folded(2))
+    monkeypatch.setattr(esc50, "find", lambda *_: folded(2))
     with pytest.raises(DataError, match="no clips of fold 3"):
         read_protocol("esc50", tmp_path)
 

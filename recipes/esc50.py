@@ -1,6 +1,6 @@
 """A bundle that names ESC-50's sounds, from data to bundle.
 
-    python recipes/shipped.py --data DATA --run runs/shipped --out src/avgan/bundles/esc50-places
+    python recipes/esc50.py --data DATA --run runs/esc50 --out src/avgan/bundles/esc50
 
 DATA holds ESC-50 and MiniPlaces (`avgan data list` says where to get them). Nine tenths of folds 1 to 4 are trained on;
 the rest of them is kept aside, and what the model may be believed is fitted on it; fold 5 is never heard, and the
@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 
 from avgan.config import override
+from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.honesty.calibration import calibrate
 from avgan.evaluation.honesty.refusals import IN_DOMAIN, measure
-from avgan.evaluation.protocols import evaluate
 from avgan.export import export_bundle
 from avgan.files import write_whole
 from avgan.presets import preset
@@ -71,7 +71,7 @@ def main() -> None:
 
 def card_figures(labels: dict, pictures: dict, honesty: dict) -> dict:
     """What the card says of the model, each figure with its interval and how it came about."""
-    command = "python recipes/shipped.py"
+    command = "python recipes/esc50.py"
     protocol = f"ESC-50 fold {HELD_OUT}, never trained on; seed {labels['seed']}"
     return {
         "sound_accuracy": {

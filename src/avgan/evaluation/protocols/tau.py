@@ -12,7 +12,7 @@ A source is a recording location: intervals are drawn over locations, whose clip
 Shapes: M clips, D code dimension, N scenes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
-from avgan.data.datasets.tau import CLIP_S
-from avgan.data.loading import ImageStore
+from avgan.data.datasets.tau import CLIP_S, city_of
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.comparison.folds import Fold, Protocol
 from avgan.evaluation.groups import Share, class_average, log_loss, share, shares_by
-from avgan.evaluation.pictures.judge import Judge, code_vectors, train_judge
+from avgan.evaluation.pictures.imagined import imagine
+from avgan.evaluation.pictures.judge import Judge, code_side, train_judge
+from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
 from avgan.model import AVGAN
 
 SEEN, UNSEEN = "cities heard in training", "cities never heard"
 
 
-def tau2019(data: Path) -> Protocol:
+def tau2019(data: Path, run: Checkpoint | None) -> Protocol:
     """Fold 1 of TAU 2019, development."""
-    sounds = find(data, "tau2019")
+    fold = fold_1(find(data, "tau2019"))
     return Protocol(
         name="tau2019",
         title="TAU 2019, the publisher's fold 1 of the development set",
-        folds=(fold_1(sounds),),
+        folds=(fold,),
         window_s=CLIP_S,
-        parts=seen_and_unseen(fold_1(sounds)),
+        parts=seen_and_unseen(fold),
+        measure=measures,
     )
 
 
-def tau2019_cities(data: Path) -> Protocol:
+def tau2019_cities(data: Path, run: Checkpoint | None) -> Protocol:
     """TAU 2019 with each city left out in its turn."""
     sounds = find(data, "tau2019")
     return Protocol(
@@ -55,19 +57,22 @@ def tau2019_cities(data: Path) -> Protocol:
         title="TAU 2019, each city left out in its turn",
         folds=tuple(city_left_out(sounds, city) for city in cities_of(sounds)),
         window_s=CLIP_S,
+        measure=measures,
     )
 
 
-def tau_av_2021(data: Path) -> Protocol:
+def tau_av_2021(data: Path, run: Checkpoint | None) -> Protocol:
     """Fold 1 of TAU audio-visual 2021: sounds are answered, their own frames may be learnt from."""
-    sounds = find(data, "tau_av_2021")
+    fold = fold_1(find(data, "tau_av_2021"))
     return Protocol(
         name="tau_av_2021",
         title="TAU audio-visual 2021, the publisher's fold 1 of the development set",
-        folds=(fold_1(sounds),),
+        folds=(fold,),
         window_s=CLIP_S,
         images="tau_av_2021",
-        parts=seen_and_unseen(fold_1(sounds)),
+        parts=seen_and_unseen(fold),
+        measure=measures,
+        measure_run=measure_frames,
     )
 
 
@@ -106,31 +111,27 @@ def seen_and_unseen(fold: Fold) -> dict[str, frozenset[str]]:
     return {name: ids for name, ids in ((SEEN, seen), (UNSEEN, unseen)) if ids}
 
 
-def measures(
-    clips: Sequence[Clip],
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    cities_heard: Collection[str],
-) -> dict[str, Any]:
-    """What a report of TAU has beyond others: shares by city and scene, mean over scenes, log loss.
-
-    targets (M,), probabilities (M, N); `cities_heard`: those that the answering run was trained in.
-    """
-    correct = probabilities.argmax(1) == targets
+def measures(scored: Scored) -> dict[str, Any]:
+    """What a report of TAU has beyond others: shares by city and scene, mean over scenes, log loss."""
+    cities = {fold: {city_of(source) for source in heard} for fold, heard in scored.heard.items()}
+    seen = [
+        SEEN if clip.place in cities.get(fold, ()) else UNSEEN
+        for clip, fold in zip(scored.clips, scored.folds, strict=True)
+    ]
     return {
-        "groups": group_shares(clips, correct, cities_heard),
-        "class_average": class_average(targets, correct),
-        "log_loss": log_loss(targets, probabilities),
+        "groups": group_shares(scored.clips, scored.correct, seen),
+        "class_average": class_average(scored.targets, scored.correct),
+        "log_loss": log_loss(scored.targets, scored.probabilities),
     }
 
 
 def group_shares(
-    clips: Sequence[Clip], correct: np.ndarray, cities_heard: Collection[str]
+    clips: Sequence[Clip], correct: np.ndarray, seen: Sequence[str]
 ) -> dict[str, dict[str, Share]]:
-    """Shares by seen and unseen city, by city and by scene; correct (M,)."""
+    """Shares by seen and unseen city, by city and by scene; correct, seen (M,)."""
     sources = [clip.source_id for clip in clips]
     names = {
-        "seen": [SEEN if clip.place in cities_heard else UNSEEN for clip in clips],
+        "seen": seen,
         "city": [clip.place for clip in clips],
         "label": [clip.label for clip in clips],
     }
@@ -140,19 +141,16 @@ def group_shares(
     }
 
 
-def score_frames(
-    networks: AVGAN, trained: Checkpoint, sounds: Manifest, features: Tensor
-) -> dict[str, Any]:
+def measure_frames(run: Path, scored: Scored, test: Manifest) -> dict[str, Any]:
     """How often a judge of pictures sees the right scene in the frames, and in what was imagined for the sounds.
 
-    `sounds`: the whole set; features (M, D, 16, 16) are those of its test part. The judge is taught with the frames of
-    the training part, as the run's VQ-VAE encodes them, and hears nothing.
+    The judge is taught with the frames of the training part, as the run's VQ-VAE encodes them, and hears nothing.
     """
-    scenes = trained.labels
-    train, test = in_part(sounds, "train"), in_part(sounds, "test")
-    targets = np.array([scenes.index(clip.label) for clip in test.clips])
-    taught = (code_views(networks, train, (False, True)), _targets(train, scenes))
-    frames = code_views(networks, test, (False,))
+    networks, trained = checkpoint.load_finished(run)
+    features, scenes = imagine(networks, trained, test), trained.labels
+    train = in_part(find(test.root, test.name), "train")
+    taught = code_side(networks, train, scenes, mirror=True)
+    frames, targets = code_side(networks, test, scenes, mirror=False)
     judge = train_judge(taught, (frames, targets), scenes, seed=trained.config.loop.seed)
     return compare_frames(networks, judge, frames[:, 0].float(), features, targets, test)
 
@@ -173,22 +171,12 @@ def compare_frames(
     others = np.random.default_rng(0).permutation(targets)
     right, control = answers == targets, answers == others
     gain = right.astype(float) - control.astype(float)
-    return {
-        "picture": {
-            "the real frame": share(judge.probabilities(frames).argmax(1) == targets, sources),
-            "the imagined picture": share(right, sources),
-            "a picture imagined for another recording": share(control, sources),
-        },
-        "gain_of_imagined_interval_95": metrics.bootstrap_interval(gain, np.asarray(sources)),
+    shares = {
+        "the real frame": share(judge.probabilities(frames).argmax(1) == targets, sources),
+        "the imagined picture": share(right, sources),
+        "a picture imagined for another recording": share(control, sources),
     }
-
-
-def code_views(networks: AVGAN, clips: Manifest, mirrored: tuple[bool, ...]) -> Tensor:
-    """Code vectors of the frames, (M, V, D, 16, 16) half precision, one view for each of `mirrored`."""
-    store, everything = ImageStore(clips, cache_bytes=0), np.arange(len(clips))
-    views = [code_vectors(networks.vqvae, store, everything, mirror=mirror) for mirror in mirrored]
-    return torch.stack(views, 1).half()
-
-
-def _targets(clips: Manifest, scenes: tuple[str, ...]) -> np.ndarray:
-    return np.array([scenes.index(clip.label) for clip in clips.clips])
+    return {
+        "groups": {"picture": shares},
+        "gain_of_imagined_interval_95": metrics.bootstrap_interval(gain, sources),
+    }

@@ -1,0 +1,59 @@
+"""ESC-50 and ESC-10: the official five folds (Piczak 2015), each answered by who learnt from the other four."""
+
+from pathlib import Path
+from typing import Any
+
+from avgan.checkpoint import Checkpoint
+from avgan.data.datasets import find
+from avgan.data.datasets.esc50 import CLIP_S
+from avgan.data.manifest import Manifest
+from avgan.errors import DataError
+from avgan.evaluation.groups import shares_by
+from avgan.evaluation.protocols.protocol import Protocol, Scored, divide
+from avgan.scenes import ESC10_CLASSES
+
+FOLDS = ("1", "2", "3", "4", "5")
+HUMAN_SOURCE = "Piczak, ESC: Dataset for Environmental Sound Classification, 2015"
+
+
+def esc50(data: Path, run: Checkpoint | None) -> Protocol:
+    """All fifty classes."""
+    return Protocol(
+        name="esc50",
+        title="ESC-50, the official five folds",
+        folds=divide(whole(find(data, "esc50")), FOLDS),
+        window_s=CLIP_S,
+        human=81.3,
+        human_source=HUMAN_SOURCE,
+        measure=by_fold,
+    )
+
+
+def esc10(data: Path, run: Checkpoint | None) -> Protocol:
+    """The same five folds with the ten classes of ESC-10 alone."""
+    sounds = whole(find(data, "esc50")).select(lambda clip: clip.label in ESC10_CLASSES)
+    return Protocol(
+        name="esc10",
+        title="ESC-10, the official five folds",
+        folds=divide(sounds, FOLDS),
+        window_s=CLIP_S,
+        human=95.7,
+        human_source=HUMAN_SOURCE,
+        measure=by_fold,
+    )
+
+
+def whole(sounds: Manifest) -> Manifest:
+    """ESC-50 with all of its folds. Raises DataError where one is missing."""
+    if missing := sorted(set(FOLDS) - {clip.fold for clip in sounds.clips}):
+        raise DataError(
+            f"{sounds.root}: has no clips of fold {missing[0]}; this protocol needs the five folds of ESC-50"
+        )
+    return sounds
+
+
+def by_fold(scored: Scored) -> dict[str, Any]:
+    """The share of right answers in each fold, with its interval."""
+    return {
+        "groups": {"fold": shares_by(scored.folds.tolist(), scored.correct, scored.sources)},
+    }
