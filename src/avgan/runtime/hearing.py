@@ -131,28 +131,28 @@ def _hear_steps(
     rate_hz, size = card.sample_rate_hz, steps.num_samples
     window, hop = round(card.window_s * rate_hz), max(1, round(hop_s * rate_hz))
     num_in_window = window // size
-    known = _Known(size)
+    recent = _Recent(size)
     next_start = 0
     counted = _Counted(blocks)
     stretches = _stretches(counted, steps)
     batches = iter(lambda: list(islice(stretches, BATCH_STRETCHES)), [])
 
     def windows_at(starts: Sequence[int]) -> Iterator[HeardWindow]:
-        said = [known.steps(start, num_in_window) for start in starts]
+        said = [recent.steps(start, num_in_window) for start in starts]
         heard = network.summarize(np.stack(said)) if said else ()
         for start, row in zip(starts, heard, strict=True):
-            peak, levels = known.sound(start, window, num_in_window)
+            peak, levels = recent.sound(start, window, num_in_window)
             end_s = (start + window) / rate_hz
             yield HeardWindow(start / rate_hz, end_s, row, peak, change_db(levels))
 
     for group, said in network.ahead(network.steps, batches):
         for stretch, rows in zip(group, said, strict=True):
-            known.add(stretch, rows[:, : steps.num], rate_hz)
-            end = min(known.end, counted.num_samples)  # of the last stretch a part is no sound
+            recent.add(stretch, rows[:, : steps.num], rate_hz)
+            end = min(recent.end, counted.num_samples)  # of the last stretch a part is no sound
             starts = range(next_start, end - window + 1, hop)
             yield from windows_at(starts)
             next_start += len(starts) * hop
-            known.forget(next_start - hop)
+            recent.forget(next_start - hop)
     if counted.num_samples - (next_start - hop + window) >= SHORT_S * rate_hz:
         yield from windows_at([counted.num_samples - window])
 
@@ -170,7 +170,7 @@ def _stretches(blocks: Iterable[np.ndarray], steps: Steps) -> Iterator[np.ndarra
         yield np.pad(rest, (0, size - len(rest)), mode="symmetric")
 
 
-class _Known:
+class _Recent:
     """What is known of the steps of a recording, as far back as a window still needs it. Times are in samples."""
 
     def __init__(self, size: int) -> None:
