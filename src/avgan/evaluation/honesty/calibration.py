@@ -155,6 +155,7 @@ def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Cal
     unsure = threshold(after.max(1), sources, SHARES[UNSURE])
     unsure_of_group = 0.0
     if groups := groups_of(described.labels):
+        shares.pop(UNSURE)  # the group stands in: nothing is refused by that share
         unsure, unsure_of_group = sure_enough(after, aside.targets, sources, list(groups.values()))
     true = (after @ membership)[rows, places]
     return Calibration(
