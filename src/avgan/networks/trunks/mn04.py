@@ -50,7 +50,7 @@ BLOCKS = (
 
 
 LEVEL_DB = -25.0
-"""About the level of AudioSet's recordings; at it a probe names places and sounds as well as without."""
+"""The one level at which probes of places were made; no other was tried."""
 
 
 def mn04_front_end(level_db: float | None = None) -> FrontEndConfig:
