@@ -28,9 +28,21 @@ class ResidualConfig(BaseModel):
     widths: tuple[int, int, int, int] = (64, 128, 192, 256)
     """Channels at 128, 64, 32 and 16 px, multiples of 8."""
     num_blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
-    """Residual blocks at 128, 64, 32 and 16 px. Those at 128 px cost half of the time."""
+    """Residual blocks at 128, 64, 32 and 16 px. Those at 128 px cost half of the time; where there are none, nothing is
+    computed there: squares of 2 x 2 pixels are channels at 64 px."""
     code_dim: int = Field(8, gt=0)
     num_codes: int = Field(1_024, gt=1)
+
+    @property
+    def fold(self) -> int:
+        """Side of the squares of pixels that enter and leave as channels of one place."""
+        return 1 if self.num_blocks[0] else 2
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """(width, residual blocks) of each level that is computed, the finest first."""
+        levels = list(zip(self.widths, self.num_blocks, strict=True))
+        return levels if self.fold == 1 else levels[1:]
 
     def encoder(self) -> nn.Module:
         return ResidualEncoder(self)
@@ -78,11 +90,13 @@ class ResidualEncoder(nn.Sequential):
     """image (B, 3, H, W) in [0, 1] -> features (B, D, H / 8, W / 8) in [-1, 1]."""
 
     def __init__(self, config: ResidualConfig) -> None:
-        width = config.widths[0]
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
-        for level, (next_width, count) in enumerate(
-            zip(config.widths, config.num_blocks, strict=True)
-        ):
+        width = config.levels[0][0]
+        num_in = 3 * config.fold**2
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(config.fold),
+            nn.Conv2d(num_in, width, 3, padding=1),
+        ]
+        for level, (next_width, count) in enumerate(config.levels):
             if level:
                 num_out = width if count else next_width
                 layers.append(nn.Conv2d(width, num_out, 3, stride=2, padding=1))
@@ -101,10 +115,15 @@ class ResidualDecoder(nn.Sequential):
     def __init__(self, config: ResidualConfig) -> None:
         width = config.widths[-1]
         layers: list[nn.Module] = [nn.Conv2d(config.code_dim, width, 3, padding=1)]
-        levels = list(zip(config.widths, config.num_blocks, strict=True))[::-1]
-        for level, (next_width, count) in enumerate(levels):
+        for level, (next_width, count) in enumerate(config.levels[::-1]):
             if level:
                 layers.append(Doubled(width, next_width))
                 width = next_width
             layers += [Block(width, width) for _ in range(count)]
-        super().__init__(*layers, *norm_and_gate(width), nn.Conv2d(width, 3, 3, padding=1))
+        num_out = 3 * config.fold**2
+        super().__init__(
+            *layers,
+            *norm_and_gate(width),
+            nn.Conv2d(width, num_out, 3, padding=1),
+            nn.PixelShuffle(config.fold),
+        )

@@ -32,6 +32,7 @@ LONGEST_PERIOD = 10_000.0
 TIME_SCALE = 1_000.0
 """Times in [0, 1] are turned into sines as if they counted to a thousand, as transformers count places."""
 NUM_WAVES = 128
+HEAD_WIDTH = 64
 
 
 class FlowConfig(SamplerConfig):
@@ -57,12 +58,12 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.num_heads = width // 64
+        self.num_heads = width // HEAD_WIDTH
         self.modulation = nn.Linear(width, 6 * width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attended = nn.Linear(width, width)
         self.dense = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
         )
         # a block begins as the identity, so that depth costs nothing at first
         nn.init.zeros_(self.modulation.weight)
@@ -74,11 +75,13 @@ class TransformerBlock(nn.Module):
         return tokens + parts[5] * self.dense(modulated(tokens, parts[3], parts[4]))
 
     def _attend(self, tokens: Tensor) -> Tensor:
+        """Plain products: for 64 tokens the fused attention of a CPU takes three times as long backwards."""
         width = tokens.shape[2]
         parts = self.query_key_value(tokens)
-        parts = parts.reshape(-1, NUM_PATCHES, 3, self.num_heads, width // self.num_heads)
+        parts = parts.reshape(-1, NUM_PATCHES, 3, self.num_heads, HEAD_WIDTH)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        weights = torch.softmax(query @ key.transpose(-1, -2) * HEAD_WIDTH**-0.5, -1)
+        mixed = weights.to(value.dtype) @ value
         attended: Tensor = self.attended(mixed.transpose(1, 2).reshape(-1, NUM_PATCHES, width))
         return attended
 
