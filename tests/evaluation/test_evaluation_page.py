@@ -16,7 +16,7 @@ from PIL import Image
 
 from avgan.data.manifest import Clip
 from avgan.evaluation import metrics
-from avgan.evaluation.groups import share
+from avgan.evaluation.metrics import share
 from avgan.evaluation.page import (
     NUM_CLIPS,
     Answered,

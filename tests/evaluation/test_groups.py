@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import log_loss as oracle
 
-from avgan.evaluation.groups import class_average, log_loss, share, shares_by
+from avgan.evaluation.metrics import class_average, log_loss, share, shares_by
 
 CORRECT = np.array([True, True, False, True])
 SOURCES = ["a", "a", "b", "c"]

@@ -32,7 +32,7 @@ from avgan.evaluation.comparison.compare import run_all, task_of
 from avgan.evaluation.comparison.methods import Entry, Task, stored_answers
 from avgan.evaluation.comparison.outcome import Outcome
 from avgan.evaluation.page import Answered, write_page, write_picture_page
-from avgan.evaluation.pictures.imagined import draw_chosen
+from avgan.evaluation.pictures.judge import pictures_by_fold
 from avgan.evaluation.pictures.protocol import evaluate_pictures
 from avgan.evaluation.protocols import PROTOCOLS, Fold, Protocol, read_protocol
 from avgan.evaluation.protocols.held_out import WATCHED
@@ -212,7 +212,7 @@ class Scoring:
         def draw(numbers: Sequence[int]) -> list[np.ndarray | None]:
             clips = tuple(scored.clips[number] for number in numbers)
             names = [str(scored.folds[number]) for number in numbers]
-            return draw_chosen(runs, names, Manifest(sounds.name, sounds.root, clips))
+            return pictures_by_fold(runs, names, Manifest(sounds.name, sounds.root, clips))
 
         sheet = self.run / PICTURES / "contact_sheet.jpg"
         write_page(report, answered, self.out, draw=draw, sheet=sheet)

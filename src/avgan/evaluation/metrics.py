@@ -7,6 +7,7 @@ Shapes: M items, N labels, S sources, F folds.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,8 @@ SAME = 1e-9
 """Sums of differences that are equal but for rounding; the smallest real difference is one clip's share."""
 
 Names = Sequence[str] | np.ndarray
-
-
-def accuracy(targets: np.ndarray, answers: np.ndarray) -> float:
-    """Share of answers (M,) that equal the targets (M,)."""
-    return float(np.mean(targets == answers))
+Share = dict[str, Any]
+"""accuracy, interval_95 (None where there is one source only), num_clips, num_sources."""
 
 
 def confusion(targets: np.ndarray, answers: np.ndarray, num_labels: int) -> np.ndarray:
@@ -118,3 +116,36 @@ def paired_test(
     signs = rng.integers(2, size=(num_flips, num), dtype=np.int8)
     flipped = 2 * (signs @ of_source.astype(np.float64)) - of_source.sum()
     return float((1 + (np.abs(flipped) >= least).sum()) / (1 + num_flips))
+
+
+def share(correct: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
+    """The share of `correct` (M,), its interval over the sources (M,)."""
+    sources = np.asarray(sources)
+    num_sources = len(np.unique(sources))
+    return {
+        "accuracy": float(correct.mean()),
+        "interval_95": bootstrap_interval(correct, sources) if num_sources > 1 else None,
+        "num_clips": len(correct),
+        "num_sources": num_sources,
+    }
+
+
+def shares_by(
+    names: Sequence[str], correct: np.ndarray, sources: Sequence[str] | np.ndarray
+) -> dict[str, Share]:
+    """{name: share} of the clips with each of the names (M,), in the order in which they first occur."""
+    group, each = np.asarray(names), np.asarray(sources)
+    return {
+        name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)
+    }
+
+
+def class_average(targets: np.ndarray, correct: np.ndarray) -> float:
+    """The mean over the classes of their shares, each counting alike. targets, correct (M,)."""
+    return float(np.mean([correct[targets == target].mean() for target in np.unique(targets)]))
+
+
+def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean cross-entropy in nats, the first measure of DCASE 2021 task 1B. targets (M,), probabilities (M, N)."""
+    of_truth = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean())

@@ -15,7 +15,7 @@ from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.excerpt import read_excerpt
 from avgan.data.manifest import Clip
 from avgan.errors import AudioError
-from avgan.evaluation.report import choices
+from avgan.evaluation.report import choices, classes_of
 from avgan.files import write_whole
 from avgan.images import FORMATS
 from avgan.pages import jpeg_uri, mp3_uri, render
@@ -100,7 +100,7 @@ def write_page(
         clips={number: _clip(answered, number, pictures.get(number)) for number in shown},
         num_mistakes=int((answered.probabilities.argmax(1) != answered.targets).sum()),
         has_pictures=bool(pictures),
-        classes=classes_of(np.asarray(report["confusion"]), labels),
+        classes=classes_of(np.asarray(report["confusion"])),
         sheet=embedded(sheet),
     )
     return write_whole(out / "report.html", page)
@@ -156,25 +156,6 @@ def groups_of(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     whole = {"all": report} | ({"its place": places} if "scene_accuracy" in report else {})
     groups = report.get("groups", {})
     return [("", whole), *((title, groups.get(key, {})) for key, title in GROUPS.items())]
-
-
-def classes_of(counts: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Recall, precision and the most frequent mistake of each class with clips or answers, by recall."""
-    recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
-    precision = counts.diagonal() / np.maximum(counts.sum(0), 1)
-    mistakes = counts - np.diag(counts.diagonal())
-    return [
-        {
-            "number": int(row),
-            "name": labels[row],
-            "num_clips": int(counts[row].sum()),
-            "recall": float(recall[row]),
-            "precision": float(precision[row]),
-            "taken_for": int(mistakes[row].argmax()),
-            "num_taken": int(mistakes[row].max()),
-        }
-        for row in np.argsort(recall, kind="stable")
-    ]
 
 
 def _clip(answered: Answered, number: int, picture: Picture) -> dict[str, Any]:

@@ -19,24 +19,24 @@ from avgan.evaluation.pictures import judge
 from avgan.evaluation.pictures import protocol as pictures
 from avgan.evaluation.pictures.exhibits import (
     Exhibit,
-    draw_photographs,
+    choose_photographs,
     keep_pictures,
     photographs,
+    plot_figure8,
     read_pictures,
     score_exhibit,
     shuffled,
     write_pictures,
 )
-from avgan.evaluation.pictures.eye import Look, TrainedEye
-from avgan.evaluation.pictures.figures import draw_figure8
 from avgan.evaluation.pictures.protocol import (
     Gallery,
     evaluate_pictures,
+    exhibits_of,
     figure8,
-    hang,
     score_exhibits,
     score_retrieval,
 )
+from avgan.evaluation.pictures.scene_classifier import Outputs, TrainedClassifier
 from avgan.evaluation.report import pictures_table, summary
 from avgan.images import to_png
 
@@ -45,18 +45,18 @@ COLOURS = {"beach": (230, 200, 40), "road": (90, 90, 90), "wood": (20, 140, 30)}
 
 
 class Colours(torch.nn.Module):
-    """An eye that sees the mean colour of each quarter and names the scene of that colour."""
+    """A scene classifier by the mean colour of each quarter."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
 
-    def name(self, seen: torch.Tensor) -> torch.Tensor:
-        mean = seen.unflatten(1, (3, 4)).mean(2)
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        mean = features.unflatten(1, (3, 4)).mean(2)
         known = torch.tensor([COLOURS[scene] for scene in SCENES]) / 255.0
         return -torch.cdist(mean, known)
 
 
-EYE = TrainedEye(Colours(), SCENES, "0" * 64)  # type: ignore[arg-type]
+CLASSIFIER = TrainedClassifier(Colours(), SCENES, "0" * 64)  # type: ignore[arg-type]
 
 
 def picture_of(scene: str, rng: np.random.Generator) -> np.ndarray:
@@ -92,32 +92,32 @@ def gallery() -> Gallery:
 
 def test_no_photograph_serves_twice(images: Manifest) -> None:
     scenes = SCENES * 9
-    chosen = draw_photographs(images, scenes, num_each=2)
+    chosen = choose_photographs(images, scenes, num_each=2)
     assert chosen.shape == (2, 27)
     assert len(set(chosen.ravel())) == 54
     for row in chosen:
         assert tuple(images.clips[index].label for index in row) == scenes
-    np.testing.assert_array_equal(chosen, draw_photographs(images, scenes, num_each=2))
-    assert (chosen != draw_photographs(images, scenes, num_each=2, seed=1)).any()
+    np.testing.assert_array_equal(chosen, choose_photographs(images, scenes, num_each=2))
+    assert (chosen != choose_photographs(images, scenes, num_each=2, seed=1)).any()
 
 
 def test_where_photographs_are_few_each_row_goes_round_its_own(images: Manifest) -> None:
-    first, second = draw_photographs(images, ("road",) * 11, num_each=2)
+    first, second = choose_photographs(images, ("road",) * 11, num_each=2)
     assert len(set(first)) == len(set(second)) == 10
     assert not set(first) & set(second)
     road = images.select(lambda clip: clip.label == "road")
     one = Manifest(images.name, images.root, road.clips[:1])
     with pytest.raises(DataError, match="1 held-out photographs of 'road', and 2 are needed"):
-        draw_photographs(one, ("road",), num_each=2)
+        choose_photographs(one, ("road",), num_each=2)
 
 
 def test_photographs_of_the_scene_agree_and_lie_near_each_other(
     images: Manifest, gallery: Gallery, tiny_run: Path
 ) -> None:
     networks, _ = checkpoint.load_networks(tiny_run)
-    exhibits = hang(networks, gallery, images, None)
+    exhibits = exhibits_of(networks, gallery, images, None)
     assert set(exhibits) == {"reference", "photographs", "reconstructed", "imagined"}
-    report = score_exhibits(exhibits, EYE)
+    report = score_exhibits(exhibits, CLASSIFIER)
     real, imagined = (report["exhibits"][kind] for kind in ("photographs", "imagined"))
     assert real["agreement"] == 1.0
     assert real["fid"] < imagined["fid"]
@@ -127,8 +127,8 @@ def test_photographs_of_the_scene_agree_and_lie_near_each_other(
     assert report["eye"]["sha256"] == "0" * 64
 
 
-def look(pictures: np.ndarray) -> Look:
-    return EYE.look(pictures)
+def outputs(pictures: np.ndarray) -> Outputs:
+    return CLASSIFIER.apply(pictures)
 
 
 def test_the_shuffled_control_keeps_likeness_and_loses_agreement(
@@ -138,10 +138,10 @@ def test_the_shuffled_control_keeps_likeness_and_loses_agreement(
     pictures = np.stack([picture_of(scene, rng) for scene in scenes])
     ids = tuple(str(number) for number in range(60))
     right = Exhibit("mine", pictures, scenes, scenes, ids)
-    reference = look(np.stack([picture_of(scene, rng) for scene in scenes]))
-    middles = reference.features[:6]
+    reference = outputs(np.stack([picture_of(scene, rng) for scene in scenes]))
+    kinds = reference.features[:6]
     scores: list[dict[str, Any]] = [
-        score_exhibit(side, look(side.pictures), reference, eye=EYE, middles=middles)
+        score_exhibit(side, outputs(side.pictures), reference, classifier=CLASSIFIER, kinds=kinds)
         for side in (right, shuffled(right))
     ]
     assert scores[0]["agreement"] == 1.0
@@ -156,9 +156,11 @@ def test_the_shuffled_control_keeps_likeness_and_loses_agreement(
 def test_collapse_shows(rng: np.random.Generator) -> None:
     scenes = SCENES * 8
     same = np.stack([picture_of("road", np.random.default_rng(0))] * 24)
-    reference = look(np.stack([picture_of(scene, rng) for scene in scenes]))
+    reference = outputs(np.stack([picture_of(scene, rng) for scene in scenes]))
     fallen = Exhibit("fallen", same, scenes, scenes, tuple(map(str, range(24))))
-    score = score_exhibit(fallen, look(same), reference, eye=EYE, middles=reference.features[:3])
+    score = score_exhibit(
+        fallen, outputs(same), reference, classifier=CLASSIFIER, kinds=reference.features[:3]
+    )
     assert score["agreement"] == pytest.approx(1 / 3)
     assert score["effective_number"] == pytest.approx(1.0)
     assert score["distance_within_labels"] == pytest.approx(0.0, abs=1e-6)
@@ -169,14 +171,14 @@ def test_a_rival_is_read_by_the_ids_of_the_recordings_and_shown(
     tmp_path: Path, images: Manifest, gallery: Gallery, tiny_run: Path
 ) -> None:
     ids = tuple(clip.id for clip in gallery.clips.clips)
-    first = draw_photographs(images, gallery.scenes, num_each=1)[0]
+    first = choose_photographs(images, gallery.scenes, num_each=1)[0]
     write_pictures(tmp_path / "theirs", ids, photographs(images, first))
     read = read_pictures(tmp_path / "theirs", ids)
     np.testing.assert_array_equal(read, photographs(images, first))
 
     networks, _ = checkpoint.load_networks(tiny_run)
-    exhibits = hang(networks, gallery, images, ("theirs", read))
-    report = score_exhibits(exhibits, EYE)
+    exhibits = exhibits_of(networks, gallery, images, ("theirs", read))
+    report = score_exhibits(exhibits, CLASSIFIER)
     assert report["exhibits"]["rival"]["name"] == "theirs"
     assert report["exhibits"]["rival"]["agreement"] == 1.0
     figure8(exhibits, ("waves", "gulls", "car"), tmp_path / "figure8.png")
@@ -213,7 +215,7 @@ def test_the_table_holds_every_exhibit_and_every_k(
     images: Manifest, gallery: Gallery, tiny_run: Path
 ) -> None:
     networks, _ = checkpoint.load_networks(tiny_run)
-    report = score_exhibits(hang(networks, gallery, images, None), EYE)
+    report = score_exhibits(exhibits_of(networks, gallery, images, None), CLASSIFIER)
     wall = (torch.rand(30, 1, 1, 16, 16), np.arange(30) % 3)
     report["retrieval"] = score_retrieval(networks, gallery, wall, SCENES)
     report |= {
@@ -226,9 +228,11 @@ def test_the_table_holds_every_exhibit_and_every_k(
     assert "| 10 of 30 |" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6, 10}
-    assert "second eye is not in this installation" in table
-    second = score_exhibits(hang(networks, gallery, images, None), EYE)
-    assert "A second eye of another make" in pictures_table(report | {"second_eye": second})
+    assert "second scene classifier is not in this installation" in table
+    second = score_exhibits(exhibits_of(networks, gallery, images, None), CLASSIFIER)
+    assert "A second scene classifier of another make" in pictures_table(
+        report | {"second_eye": second}
+    )
 
 
 def test_the_whole_protocol_writes_what_it_says(
@@ -255,7 +259,7 @@ def test_the_whole_protocol_writes_what_it_says(
     monkeypatch.setattr(checkpoint, "load_networks", lambda run: (networks, known))
     monkeypatch.setattr(pictures, "imagine_held_out", lambda *_: gallery)
     monkeypatch.setattr(pictures, "find", lambda *_: replace(images, clips=tuple(half)))
-    monkeypatch.setattr(pictures, "load_eye", lambda: EYE)
+    monkeypatch.setattr(pictures, "load_classifier", lambda: CLASSIFIER)
     monkeypatch.setattr(judge, "BATCH", 4)
 
     report = evaluate_pictures(tiny_run, data=tmp_path, out=tmp_path / "out")
@@ -276,7 +280,7 @@ def test_figure8_puts_each_picture_where_it_belongs(tmp_path: Path) -> None:
     red, blue = np.zeros((2, 3, 8, 8), np.uint8)
     red[0], blue[2] = 255, 255
     rows = [("photograph", np.stack((red, blue))), ("imagined", np.stack((blue, red)))]
-    draw_figure8(rows, ("construction_site", "sea"), tmp_path / "figure8.png")
+    plot_figure8(rows, ("construction_site", "sea"), tmp_path / "figure8.png")
     sheet = np.asarray(Image.open(tmp_path / "figure8.png"))
     last = sheet[-20, [-200, -20]]
     np.testing.assert_array_equal(last, [[0, 0, 255], [255, 0, 0]])

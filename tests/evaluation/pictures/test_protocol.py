@@ -14,15 +14,13 @@ from avgan import checkpoint
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation.evaluate import evaluate
-from avgan.evaluation.pictures.imagined import imagine
-from avgan.evaluation.pictures.judge import Judge, train_judge
+from avgan.evaluation.pictures.judge import Judge, imagine, train_judge
 from avgan.evaluation.pictures.protocol import (
     Gallery,
     evaluate_pictures,
     imagine_held_out,
     only_of,
     score_pictures,
-    shuffled,
 )
 from avgan.scenes import ESC50_SCENE
 from avgan.training.recipe import train
@@ -87,17 +85,6 @@ def test_a_generator_that_ignores_the_sound_gains_nothing(gallery_of: Callable[.
     assert report["diversity"] == pytest.approx(0.0, abs=1e-5)
 
 
-def test_the_shuffled_gallery_keeps_the_pictures_and_loses_their_order(
-    gallery_of: Callable[..., Any],
-) -> None:
-    _, gallery, _ = gallery_of(heeds_the_sound=True)
-    other = shuffled(gallery)
-    assert other.scenes == gallery.scenes
-    assert not torch.equal(other.features, gallery.features)
-    torch.testing.assert_close(other.features.sum(0), gallery.features.sum(0))
-    assert torch.equal(other.features, shuffled(gallery).features)
-
-
 def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(
     gallery_of: Callable[..., Any],
 ) -> None:
@@ -159,7 +146,7 @@ def test_a_run_that_held_nothing_out_has_no_pictures_to_score(
 def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
     tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
-    """Labels that the eye does not know: the judge learns them from the frames that were learnt from."""
+    """Labels that the scene classifier does not know: the judge learns them from the frames that were learnt from."""
     recipe = tiny_config({"data.validation_fraction": "0.5"})
     run = train(recipe, data=tiny_videos, out=tmp_path / "run")
     with pytest.raises(

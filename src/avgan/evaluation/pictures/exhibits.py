@@ -1,35 +1,36 @@
-"""Sets of pictures side by side, one picture for each recording: photographs, their reconstructions, imagined ones.
+"""Sets of pictures side by side, one for each recording: photographs, their reconstructions, imagined ones.
 
-All are looked at by the same eye (`eye`), so that a rival's pictures, which have no codes, are scored like ours. The
-photographs are held out from every training. A recording has two of its scene, no photograph serving twice: `reference`
-is what all others are compared with, `photographs` is what the best imaginable method would reach.
+All are scored by the same scene classifier, so that another method's pictures, which have no codes, are scored like
+ours. The photographs are held out from every training. A recording has two of its scene, no photograph serving twice:
+`reference` is what all others are compared with, `photographs` is what the best imaginable method would reach.
 
-Shapes: M recordings, H W pixels, C features.
+Shapes: M recordings, H W pixels, C features, S scenes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from avgan.baselines.method import Clips, Method
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.pictures import variety
-from avgan.evaluation.pictures.eye import Look, TrainedEye
+from avgan.evaluation.pictures import measures
 from avgan.evaluation.pictures.judge import ranks
-from avgan.evaluation.pictures.likeness import frechet_distance, kernel_distance_with_error
-from avgan.images import read_image, to_png
+from avgan.evaluation.pictures.scene_classifier import Outputs, TrainedClassifier
+from avgan.images import as_picture, read_image, to_png
 from avgan.networks.vqvae import VQVAE
 from avgan.training.log import to_uint8
 
 BATCH = 64
-NUM_KINDS = 50
-"""Groups of photographs that the effective number of pictures is counted in."""
+CELL_PX, GAP_PX, FONT_PX = 128, 4, 15
+"""Of Fig. 8: a cell is a picture in its own size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +45,15 @@ class Exhibit:
     labels: tuple[str, ...]
     """Of the recordings."""
     sources: tuple[str, ...]
-    """What is drawn as one for an interval: a photograph by itself, a recording with those of its source."""
+    """The units of intervals: a photograph by itself, a recording with those of its source."""
 
 
-def draw_photographs(
+def choose_photographs(
     images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0
 ) -> np.ndarray:
     """`num_each` photographs of its scene for each recording, numbers into `images`, (num_each, M).
 
-    None serves twice where a scene has enough; else each of the `num_each` rows goes round a part of its own. Raises
+    None serves twice where a scene has enough; else each of the `num_each` rows repeats a part of its own. Raises
     DataError where a scene has fewer than `num_each`.
     """
     rng = np.random.default_rng(seed)
@@ -84,15 +85,12 @@ def photographs(images: Manifest, chosen: np.ndarray) -> np.ndarray:
 @torch.inference_mode()
 def reconstructed(vqvae: VQVAE, pictures: np.ndarray) -> np.ndarray:
     """What remains of pictures (M, 3, H, W) uint8 after encoder, codes and decoder."""
-    parts = []
-    for start in range(0, len(pictures), BATCH):
-        image = torch.from_numpy(pictures[start : start + BATCH]).float() / 255.0
-        parts.append(to_uint8(vqvae.draw(vqvae.encoder(image))))
-    return np.concatenate(parts)
+    parts = torch.from_numpy(pictures).split(BATCH)
+    return np.concatenate([to_uint8(vqvae.draw(vqvae.encoder(part / 255.0))) for part in parts])
 
 
 @torch.inference_mode()
-def drawn(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
+def decoded(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
     """Features (M, D, 16, 16) -> pictures (M, 3, H, W) uint8."""
     return np.concatenate([to_uint8(vqvae.draw(part)) for part in features.split(BATCH)])
 
@@ -105,15 +103,15 @@ def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> 
         to_png(picture, path)
 
 
-def keep_pictures(rival: Method, known: Clips, asked: Clips, folder: Path) -> None:
-    """Write what a rival that learnt from `known` imagines for the clips asked about, where it imagines at all."""
-    imagine = getattr(rival, "imagine", None)
+def keep_pictures(method: Method, known: Clips, asked: Clips, folder: Path) -> None:
+    """Write what a method that learnt from `known` imagines for the clips asked about, where it imagines at all."""
+    imagine = getattr(method, "imagine", None)
     if imagine is not None and known.draw is not None:
         write_pictures(folder, asked.ids, imagine(asked))
 
 
 def read_pictures(folder: Path, ids: tuple[str, ...]) -> np.ndarray:
-    """A rival's pictures of recordings, (M, 3, 128, 128) uint8. Raises DataError when one is missing."""
+    """Another method's pictures of recordings, (M, 3, 128, 128) uint8. Raises DataError when one is missing."""
     paths = [folder / f"{name}.png" for name in ids]
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -131,45 +129,70 @@ def shuffled(exhibit: Exhibit) -> Exhibit:
 
 
 def score_exhibit(
-    exhibit: Exhibit, look: Look, reference: Look, *, eye: TrainedEye, middles: np.ndarray
+    exhibit: Exhibit,
+    outputs: Outputs,
+    reference: Outputs,
+    *,
+    classifier: TrainedClassifier,
+    kinds: np.ndarray,
 ) -> dict[str, Any]:
-    """All that the eye says of an exhibit, of which it had this look; no agreement with scenes that it does not know.
+    """All scores of an exhibit by the outputs of the scene classifier; no agreement with scenes it does not know.
 
-    The distance within a label is a share of that between any two photographs of the reference. middles: the kinds of
-    photographs (`variety.kinds_of`).
+    The distance within a label is a share of that between any two photographs of the reference. kinds: those of
+    photographs (`measures.kinds_of`).
     """
-    kid, kid_error = kernel_distance_with_error(look.features, reference.features)
-    labels = np.array(exhibit.labels)
-    unit = variety.mean_distance(reference.features)
-    low, high = variety.distance_interval(look.features, labels, np.array(exhibit.sources))
+    kid, kid_error = measures.kernel_distance_with_error(outputs.features, reference.features)
+    labels, sources = np.array(exhibit.labels), np.array(exhibit.sources)
+    unit = measures.mean_distance(reference.features)
+    low, high = measures.distance_interval(outputs.features, labels, sources)
+    within = measures.distance_within(outputs.features, labels)
     return {
         "num_pictures": len(exhibit.scenes),
-        **agreement(exhibit, look, eye),
+        **agreement(exhibit, outputs, classifier),
         "kid": kid,
         "kid_standard_error": kid_error,
-        "fid": frechet_distance(look.features, reference.features),
-        "distance_within_labels": float(
-            variety.distance_within(look.features, labels).mean() / unit
-        ),
+        "fid": measures.frechet_distance(outputs.features, reference.features),
+        "distance_within_labels": float(within.mean() / unit),
         "distance_within_labels_interval_95": (low / unit, high / unit),
-        "effective_number": variety.effective_number(look.features, middles),
-        "distinct": variety.distinct(exhibit.pictures),
+        "effective_number": measures.effective_number(outputs.features, kinds),
+        "distinct": measures.distinct(exhibit.pictures),
     }
 
 
-def agreement(exhibit: Exhibit, look: Look, eye: TrainedEye) -> dict[str, Any]:
-    """How often the eye's first answer, and its first five, hold the scene; None where it does not know them all."""
-    names = ("agreement", "agreement_interval_95", "agreement_top5", "agreement_top5_interval_95")
+def agreement(exhibit: Exhibit, outputs: Outputs, classifier: TrainedClassifier) -> dict[str, Any]:
+    """How often the first answer, and the first five, hold the scene; None where it does not know them all."""
     among = sorted(set(exhibit.scenes))
-    if not set(among) <= set(eye.scenes):
-        return dict.fromkeys(names)
-    logits = look.logits[:, [eye.scenes.index(scene) for scene in among]]
-    targets = np.array([among.index(scene) for scene in exhibit.scenes])
-    rank = ranks(logits, targets)
-    sources = np.array(exhibit.sources)
-    shares = [
-        part
-        for hits in (rank == 0, rank < 5)
-        for part in (float(hits.mean()), metrics.bootstrap_interval(hits, sources))
-    ]
-    return dict(zip(names, shares, strict=True))
+    known = set(among) <= set(classifier.scenes)
+    found: dict[str, Any] = {}
+    if known:
+        logits = outputs.logits[:, [classifier.scenes.index(scene) for scene in among]]
+        rank = ranks(logits, np.array([among.index(scene) for scene in exhibit.scenes]))
+    for name, most in (("agreement", 1), ("agreement_top5", 5)):
+        found[name] = float((rank < most).mean()) if known else None
+        sources = np.array(exhibit.sources)
+        interval = metrics.bootstrap_interval(rank < most, sources) if known else None
+        found[f"{name}_interval_95"] = interval
+    return found
+
+
+def plot_figure8(
+    rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], path: Path
+) -> None:
+    """Write rows of pictures (S, 3, H, W) with their names on the left and the scenes above as one PNG: Fig. 8."""
+    font = ImageFont.load_default(size=FONT_PX)
+    margin = round(max(font.getlength(name) for name, _ in rows)) + 4 * GAP_PX
+    head = 2 * FONT_PX + 4 * GAP_PX
+    step = CELL_PX + GAP_PX
+    sheet = Image.new("RGB", (margin + len(columns) * step, head + len(rows) * step), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, scene in enumerate(columns):
+        words = scene.replace("_", "\n")
+        place = (margin + number * step + CELL_PX / 2, head - GAP_PX)
+        pen.multiline_text(place, words, "black", font, anchor="md", align="center")
+    for r, (name, pictures) in enumerate(rows):
+        top = head + r * step
+        pen.text((2 * GAP_PX, top + CELL_PX / 2), name, "black", font, anchor="lm")
+        for c, picture in enumerate(pictures):
+            cell = as_picture(picture).resize((CELL_PX, CELL_PX), Image.Resampling.BICUBIC)
+            sheet.paste(cell, (margin + c * step, top))
+    sheet.save(path)

@@ -1,29 +1,96 @@
-"""A judge of imagined pictures: a small network that names the scene of a code map, trained on real photographs.
+"""What a run imagines for recordings, and a judge of it: a small network that names the scene of a code map.
 
-It sees code vectors (B, D, 16, 16), all that a drawn picture is made of, so it can judge thousands of pictures without
-drawing one. Its own accuracy on photographs it never saw is the most that imagined pictures can be expected to reach.
+The judge reads code vectors (B, D, 16, 16), all that a picture is decoded from, and is trained on real photographs for
+each run. Its accuracy on photographs it never saw is the most that imagined pictures can be expected to reach.
 
-Shapes: B batch, M pictures, D code dimension, S scenes.
+Shapes: B batch, M clips or pictures, D code dimension, S scenes, H W pixels.
 """
 
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from avgan.data.loading import ImageStore
+from avgan import checkpoint
+from avgan.checkpoint import Checkpoint
+from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.model import AVGAN
 from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.networks.vqvae import VQVAE
+from avgan.training.log import to_uint8
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 
+CLIPS_AT_ONCE = 32
 NUM_EPOCHS = 14
 SIZES = ClassifierConfig(widths=(32, 64, 128, 256), dropout=0.3)
 BATCH = 128
 LEARNING_RATE = 2e-3
+NOISE = 0.05
+"""Deviation of what is added to code vectors in training, so that the judge does not learn them by heart."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@torch.inference_mode()
+def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
+    """The imagined features of all clips, (M, D, 16, 16)."""
+    device = next(networks.parameters()).device
+    rate_hz = trained.front_end.sample_rate_hz
+    store = WaveformStore(sounds, rate_hz=rate_hz, window_s=trained.window_s, cache_bytes=0)
+    parts = []
+    for start in range(0, len(sounds), CLIPS_AT_ONCE):
+        rows = np.arange(start, min(start + CLIPS_AT_ONCE, len(sounds)))
+        waveform = torch.from_numpy(store.get(rows)).to(device)
+        parts.append(networks.generator(networks.log_mel(waveform)).cpu())
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def sample(networks: AVGAN, features: Tensor, sounds: Manifest) -> Tensor:
+    """The maps (M, D, 16, 16) that pictures are decoded from: the first sample of each clip's imagined features.
+
+    Each clip has noise of its own, by its id; without a sampler the features themselves are decoded.
+    """
+    if networks.sampler is None:
+        return features
+    device = next(networks.parameters()).device
+    parts = []
+    for start in range(0, len(features), CLIPS_AT_ONCE):
+        clips = sounds.clips[start : start + CLIPS_AT_ONCE]
+        noise = networks.noise(*(zlib.crc32(clip.id.encode()) for clip in clips))
+        part = features[start : start + CLIPS_AT_ONCE].to(device)
+        parts.append(networks.sample(networks.vqvae.quantizer.encode(part), noise).cpu())
+    return torch.cat(parts)
+
+
+def pictures_by_fold(
+    runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest
+) -> list[np.ndarray | None]:
+    """The picture (H, W, 3) uint8 imagined for each clip of `sounds` (M,) by the run of its fold (M,).
+
+    None where that run is gone: its answers may have been kept without it.
+    """
+    pictures: list[np.ndarray | None] = [None] * len(sounds)
+    for fold in dict.fromkeys(folds):
+        run = runs.get(fold)
+        if run is None or checkpoint.newest(run) is None:
+            continue
+        networks, trained = checkpoint.load_networks(run)
+        places = [place for place, name in enumerate(folds) if name == fold]
+        chosen = Manifest(sounds.name, sounds.root, tuple(sounds.clips[place] for place in places))
+        features = sample(networks, imagine(networks, trained, chosen), chosen)
+        with torch.inference_mode():
+            decoded = to_uint8(networks.vqvae.draw(features))
+        for place, picture in zip(places, decoded, strict=True):
+            pictures[place] = np.ascontiguousarray(picture.transpose(1, 2, 0))
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -43,12 +110,11 @@ class Judge:
 
 
 @torch.no_grad()
-def code_vectors(vqvae: VQVAE, images: ImageStore, indices: np.ndarray, *, mirror: bool) -> Tensor:
-    """Code vectors of pictures, (M, D, 16, 16) float."""
+def code_vectors(vqvae: VQVAE, images: ImageStore, num: int, *, mirror: bool) -> Tensor:
+    """Code vectors of the first `num` pictures, (M, D, 16, 16) float."""
     parts = []
-    for start in range(0, len(indices), 64):
-        pixels = images.get(indices[start : start + 64])
-        image = torch.from_numpy(pixels).float() / 255.0
+    for items in torch.arange(num).split(64):
+        image = torch.from_numpy(images.get(items.numpy())).float() / 255.0
         image = image.flip(3) if mirror else image
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
@@ -62,9 +128,8 @@ def code_side(
     """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
     kept = images.select(lambda clip: clip.label in scenes)
     store = ImageStore(kept, cache_bytes=0)
-    everything = np.arange(len(kept.clips))
     views = (False, True) if mirror else (False,)
-    vectors = [code_vectors(networks.vqvae, store, everything, mirror=view) for view in views]
+    vectors = [code_vectors(networks.vqvae, store, len(kept), mirror=view) for view in views]
     targets = np.array([scenes.index(clip.label) for clip in kept.clips])
     return torch.stack(vectors, 1).half(), targets
 
@@ -83,10 +148,7 @@ def train_judge(
     seed: int = 0,
 ) -> Judge:
     """Train on (vectors (M, V, D, 16, 16) in V views, scene numbers (M,)) and measure on the same kind of pair."""
-    vectors, targets = train
-    network = train_reader(
-        vectors, targets, num_scenes=len(scenes), num_epochs=NUM_EPOCHS, seed=seed
-    )
+    network = train_reader(*train, num_scenes=len(scenes), num_epochs=NUM_EPOCHS, seed=seed)
     judge = Judge(network, scenes, float("nan"))
     answers = judge.probabilities(test[0][:, 0].float()).argmax(1)
     return Judge(network, scenes, float((answers == test[1]).mean()))
@@ -99,25 +161,56 @@ def train_reader(
 
     features (M, V, D, 16, 16), any float type; targets (M,) scene numbers.
     """
+
+    def batch(items: np.ndarray, step: int) -> Tensor:
+        views = generator_of(seed, "reader", step).integers(features.shape[1], size=len(items))
+        vectors = features[items, views].float()
+        return vectors + NOISE * torch.randn_like(vectors)
+
+    return train_network(
+        lambda: build_classifier(SIZES, features.shape[2], num_scenes),
+        batch,
+        targets,
+        num_epochs=num_epochs,
+        batch_size=BATCH,
+        rate=LEARNING_RATE,
+        seed=seed,
+        stage="reader",
+    )
+
+
+def train_network(
+    build: Callable[[], Network],
+    inputs: Callable[[np.ndarray, int], Tensor],
+    targets: np.ndarray,
+    *,
+    num_epochs: float,
+    batch_size: int,
+    rate: float,
+    seed: int,
+    stage: str,
+    logits: Callable[[Network, Tensor], Any] = lambda network, batch: network(batch),
+) -> Network:
+    """A network of scenes, trained on (M,) items with scene numbers `targets`; in evaluation mode.
+
+    `inputs` makes the batch of some items (B,) at a step. Repeatable, and leaves torch's own generator alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_classifier(SIZES, features.shape[2], num_scenes)
+        network = build()
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.05)
-        num_steps = int(num_epochs * len(targets) / BATCH)
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+        num_steps = int(num_epochs * len(targets) / batch_size)
         for step in range(num_steps):
             items = indices_at(
-                step, num_items=len(targets), batch_size=BATCH, seed=seed, stage="reader"
+                step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage
             )
-            views = generator_of(seed, "reader", step).integers(features.shape[1], size=BATCH)
-            factor = rate_factor("one_cycle", step, num_steps)
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * factor
-            batch = features[items, views].float()
+            optimizer.param_groups[0]["lr"] = rate * rate_factor("one_cycle", step, num_steps)
+            batch = inputs(items, step)
             with torch.autocast("cpu", torch.bfloat16):
-                logits = network(batch + 0.05 * torch.randn_like(batch))
-            loss = F.cross_entropy(
-                logits.float(), torch.from_numpy(targets[items]), label_smoothing=0.1
-            )
+                answers = logits(network, batch)
+            truth = torch.from_numpy(targets[items])
+            loss = F.cross_entropy(answers.float(), truth, label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

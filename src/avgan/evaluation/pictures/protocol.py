@@ -1,12 +1,11 @@
 """Imagined pictures of held-out recordings: scores with their controls, and sheets to look at.
 
 Controls: real photographs of the right scene (the most that can be reached), what the codes leave of them, and
-pictures imagined from another scene's recording (what a generator that ignores the sound would get).
+pictures imagined for another recording (what a generator that ignores the sound would get).
 
-The scenes are those of the pictures at hand, learnt from and kept aside; recordings of others are left out and counted.
-
-Three see the pictures. The judge (`judge`) reads code maps and is taught anew for each run; the eye (`eye`) looks at
-pixels and is always the same. Retrieval asks neither.
+The scenes are those of the pictures at hand, both trained on and held out; recordings of others are left out and
+counted. Three measures name them: the judge (`judge`) reads code maps and is trained for each run; the scene classifier
+reads pixels and is always the same; retrieval trains nothing.
 
 Shapes: M recordings, D code dimension, S scenes, P photographs.
 """
@@ -27,32 +26,36 @@ from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
 from avgan.evaluation import metrics
 from avgan.evaluation.pictures.exhibits import (
-    NUM_KINDS,
     Exhibit,
-    draw_photographs,
-    drawn,
+    choose_photographs,
+    decoded,
     photographs,
+    plot_figure8,
     read_pictures,
     reconstructed,
     score_exhibit,
+    shuffled,
 )
-from avgan.evaluation.pictures.exhibits import shuffled as mixed_up
-from avgan.evaluation.pictures.eye import TrainedEye, load_eye, load_second_eye
-from avgan.evaluation.pictures.figures import draw_figure8
-from avgan.evaluation.pictures.imagined import imagine, sample
-from avgan.evaluation.pictures.judge import Judge, code_side, ranks, train_judge
-from avgan.evaluation.pictures.likeness import NUM_BLOCKS
-from avgan.evaluation.pictures.retrieval import chance, rank_of_first_right
-from avgan.evaluation.pictures.variety import kinds_of
-from avgan.evaluation.report import pictures_table, write_json, write_text
+from avgan.evaluation.pictures.judge import Judge, code_side, imagine, ranks, sample, train_judge
+from avgan.evaluation.pictures.measures import NUM_BLOCKS, chance, kinds_of, rank_of_first_right
+from avgan.evaluation.pictures.scene_classifier import (
+    TrainedClassifier,
+    load_classifier,
+    load_second_classifier,
+)
+from avgan.evaluation.report import pictures_table, write_json
+from avgan.files import write_whole
 from avgan.images import grid
 from avgan.losses import diversity
 from avgan.model import AVGAN
 from avgan.training.data import divide_images, read_sounds, scenes_of_clips
-from avgan.training.log import to_uint8
 
 IMAGE_PX = 128
 RETRIEVED = (1, 5, 10)
+NUM_KINDS = 50
+"""Groups of photographs that the effective number of pictures is counted in: a few hundred photographs fill them."""
+PER_LABEL = 6
+"""Pictures of a label on each side of the contact sheet."""
 RIVAL = "rival"
 FEWEST = 2 * NUM_BLOCKS
 """Recordings: the error of the kernel distance is taken from blocks of two pictures at least."""
@@ -73,19 +76,19 @@ class Gallery:
     scenes: tuple[str, ...]
     """The scene each recording is paired with."""
     features: Tensor
-    """(M, D, 16, 16) of what is drawn: imagined features, or what a sampler makes of them."""
+    """(M, D, 16, 16) that pictures are decoded from: imagined features, or what a sampler makes of them."""
     known: tuple[str, ...] = ()
     """The scenes of all labels of the data set."""
     own_pictures: bool = False
     """Whether sounds and pictures are of one data set, as those of videos are."""
     held_out: str = ""
-    """What was: folds, a test part, or what was kept aside."""
+    """What it is: folds, a test part, or what was kept from training."""
 
 
 def evaluate_pictures(
     run: Path, *, data: Path, out: Path, rival: Path | None = None
 ) -> dict[str, Any]:
-    """Score what a run imagines for its held-out recordings and draw it.
+    """Score what a run imagines for its held-out recordings, and write it as sheets.
 
     Writes report.json, pictures.md, figure8.png and contact_sheet.jpg into `out`. `rival`: a folder with another
     method's pictures of the same recordings, each named after the id of its recording. Raises DataError when the run
@@ -110,9 +113,9 @@ def evaluate_pictures(
     judge = train_judge(taught, held_out, scenes, seed=trained.config.loop.seed)
     report = score_pictures(networks, gallery, judge)
     report["retrieval"] = score_retrieval(networks, gallery, held_out, scenes)
-    exhibits = hang(networks, gallery, kept, theirs)
-    report |= score_exhibits(exhibits, load_eye())
-    second = load_second_eye()
+    exhibits = exhibits_of(networks, gallery, kept, theirs)
+    report |= score_exhibits(exhibits, load_classifier())
+    second = load_second_classifier()
     report["second_eye"] = None if second is None else score_exhibits(exhibits, second)
     report |= {
         "protocol": "pictures",
@@ -123,20 +126,13 @@ def evaluate_pictures(
         "provenance": trained.origin.provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
-    heard = [clip.label for clip in gallery.clips.clips]
     strong = strong_labels(gallery.clips)
-    shown = tuple(label for label in dict.fromkeys(sorted(heard)) if label in strong)
+    shown = tuple(label for label in gallery.clips.labels if label in strong)
     contact_sheet(networks, gallery, out / "contact_sheet.jpg", labels=shown)
     figure8(exhibits, shown, out / "figure8.png")
-    write_text(out / "pictures.md", pictures_table(report))
+    write_whole(out / "pictures.md", pictures_table(report))
     write_json(report, out / "report.json")
     return report
-
-
-def shuffled(gallery: Gallery) -> Gallery:
-    """The control: every recording gets what was imagined for another one, drawn with a fixed seed."""
-    order = np.random.default_rng(0).permutation(len(gallery.scenes))
-    return replace(gallery, features=gallery.features[order])
 
 
 def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Gallery:
@@ -223,14 +219,14 @@ def score_retrieval(
     """
     with torch.inference_mode():
         imagined = networks.vqvae.quantizer(gallery.features).vectors.flatten(1).numpy()
-    wall = held_out[0][:, 0].float().flatten(1).numpy()
+    real = held_out[0][:, 0].float().flatten(1).numpy()
     targets = np.array([scenes.index(scene) for scene in gallery.scenes])
     sources = np.array([clip.source_id for clip in gallery.clips.clips])
     other = np.random.default_rng(0).permutation(targets)
-    rank = rank_of_first_right(imagined, targets, wall, held_out[1])
-    control = rank_of_first_right(imagined, other, wall, held_out[1])
+    rank = rank_of_first_right(imagined, targets, real, held_out[1])
+    control = rank_of_first_right(imagined, other, real, held_out[1])
     return {
-        "num_photographs": len(wall),
+        "num_photographs": len(real),
         "at": {
             str(k): {
                 "share": float((rank < k).mean()),
@@ -244,59 +240,60 @@ def score_retrieval(
     }
 
 
-def hang(
+def exhibits_of(
     networks: AVGAN,
     gallery: Gallery,
     images: Manifest,
     rival: tuple[str, np.ndarray] | None,
 ) -> dict[str, Exhibit]:
     """The exhibits of a gallery, by name; images: the held-out photographs, rival: its name and pictures."""
-    first, second = draw_photographs(images, gallery.scenes, num_each=2)
-    clips = gallery.clips.clips
-    real = photographs(images, second)
-    pictures = {
-        "reference": photographs(images, first),
-        "photographs": real,
-        "reconstructed": reconstructed(networks.vqvae, real),
-        "imagined": drawn(networks.vqvae, gallery.features),
-    }
+    chosen = dict(
+        zip(
+            ("reference", "photographs"),
+            choose_photographs(images, gallery.scenes, num_each=2),
+            strict=True,
+        )
+    )
+    pictures = {name: photographs(images, numbers) for name, numbers in chosen.items()}
+    pictures["reconstructed"] = reconstructed(networks.vqvae, pictures["photographs"])
+    pictures["imagined"] = decoded(networks.vqvae, gallery.features)
     if rival:
         pictures[RIVAL] = rival[1]
-    own = {
-        "reference": tuple(images.clips[index].id for index in first),
-        "photographs": tuple(images.clips[index].id for index in second),
+    sources = {
+        name: tuple(images.clips[number].id for number in numbers)
+        for name, numbers in chosen.items()
     }
-    own["reconstructed"] = own["photographs"]
-    recorded = tuple(clip.source_id for clip in clips)
-    labels = tuple(clip.label for clip in clips)
+    sources["reconstructed"] = sources["photographs"]
+    recorded = tuple(clip.source_id for clip in gallery.clips.clips)
+    labels = tuple(clip.label for clip in gallery.clips.clips)
     return {
         kind: Exhibit(
             rival[0] if rival and kind == RIVAL else kind,
             its_pictures,
             gallery.scenes,
             labels,
-            own.get(kind, recorded),
+            sources.get(kind, recorded),
         )
         for kind, its_pictures in pictures.items()
     }
 
 
-def score_exhibits(exhibits: dict[str, Exhibit], eye: TrainedEye) -> dict[str, Any]:
-    """What the eye says of each exhibit but the reference, with the shuffled control of what was imagined."""
-    shown = exhibits | {"shuffled": mixed_up(exhibits["imagined"])}
-    looks = {kind: eye.look(exhibit.pictures) for kind, exhibit in shown.items()}
-    seen = np.concatenate([looks[kind].features for kind in ("reference", "photographs")])
-    middles = kinds_of(seen, min(NUM_KINDS, len(seen) // 4))
+def score_exhibits(exhibits: dict[str, Exhibit], classifier: TrainedClassifier) -> dict[str, Any]:
+    """The scores of each exhibit but the reference, with the shuffled control of what was imagined."""
+    shown = exhibits | {"shuffled": shuffled(exhibits["imagined"])}
+    outputs = {kind: classifier.apply(exhibit.pictures) for kind, exhibit in shown.items()}
+    real = np.concatenate([outputs[kind].features for kind in ("reference", "photographs")])
+    kinds = kinds_of(real, min(NUM_KINDS, len(real) // 4))
+    reference = outputs.pop("reference")
     scores = {
         kind: {"name": shown[kind].name}
-        | score_exhibit(shown[kind], look, looks["reference"], eye=eye, middles=middles)
-        for kind, look in looks.items()
-        if kind != "reference"
+        | score_exhibit(shown[kind], each, reference, classifier=classifier, kinds=kinds)
+        for kind, each in outputs.items()
     }
     return {
         "exhibits": scores,
-        "eye": {"sha256": eye.sha256, "num_scenes": len(eye.scenes)},
-        "num_kinds": len(middles),
+        "eye": {"sha256": classifier.sha256, "num_scenes": len(classifier.scenes)},
+        "num_kinds": len(kinds),
     }
 
 
@@ -310,7 +307,7 @@ def figure8(exhibits: dict[str, Exhibit], labels: tuple[str, ...], path: Path) -
     kinds = [kind for kind in FIGURE8 if kind in exhibits]
     names = FIGURE8 | ({RIVAL: exhibits[RIVAL].name} if RIVAL in exhibits else {})
     rows = [(names[kind], exhibits[kind].pictures[list(columns.values())]) for kind in kinds]
-    draw_figure8(rows, tuple(columns), path)
+    plot_figure8(rows, tuple(columns), path)
 
 
 def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:
@@ -347,19 +344,18 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
 
 
 def contact_sheet(
-    networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...], per_label: int = 6
+    networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...]
 ) -> None:
     """A row a label: left what its held-out recordings made imagine, right the control, what other recordings did."""
-    control = shuffled(gallery)
+    control = np.random.default_rng(0).permutation(len(gallery.scenes))
     gap = np.full((3, IMAGE_PX, IMAGE_PX), 255, dtype=np.uint8)
     rows, names = [], []
     for label in labels:
-        chosen = [i for i, clip in enumerate(gallery.clips.clips) if clip.label == label]
-        with torch.inference_mode():
-            left, right = (
-                networks.vqvae.draw(side.features[chosen[:per_label]])
-                for side in (gallery, control)
-            )
-        rows.append([*to_uint8(left), gap, *to_uint8(right)])
-        names.append(f"{label}: {gallery.scenes[chosen[0]]}".replace("_", " "))
+        own = [row for row, clip in enumerate(gallery.clips.clips) if clip.label == label]
+        left, right = (
+            decoded(networks.vqvae, gallery.features[numbers])
+            for numbers in (own[:PER_LABEL], control[own[:PER_LABEL]])
+        )
+        rows.append([*left, gap, *right])
+        names.append(f"{label}: {gallery.scenes[own[0]]}".replace("_", " "))
     grid(rows, labels=names).convert("RGB").save(path, quality=90)

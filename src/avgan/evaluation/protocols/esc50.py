@@ -8,7 +8,7 @@ from avgan.data.datasets import find
 from avgan.data.datasets.esc50 import CLIP_S
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation.groups import shares_by
+from avgan.evaluation.metrics import shares_by
 from avgan.evaluation.protocols.protocol import Protocol, Scored, divide
 from avgan.scenes import ESC10_CLASSES
 

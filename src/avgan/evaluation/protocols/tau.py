@@ -27,9 +27,8 @@ from avgan.data.datasets.tau import CLIP_S, city_of
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.groups import Share, class_average, log_loss, share, shares_by
-from avgan.evaluation.pictures.imagined import imagine
-from avgan.evaluation.pictures.judge import Judge, code_side, train_judge
+from avgan.evaluation.metrics import Share, class_average, log_loss, share, shares_by
+from avgan.evaluation.pictures.judge import Judge, code_side, imagine, train_judge
 from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
 from avgan.model import AVGAN
 

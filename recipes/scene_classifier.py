@@ -1,13 +1,13 @@
-"""The eye that scores pictures, from photographs to its file.
+"""The scene classifier that scores pictures, from photographs to its file.
 
-    python recipes/eye.py --data DATA --out src/avgan/evaluation/pictures/eye.safetensors
-    python recipes/eye.py --data DATA --make second --images photographs \
-        --out src/avgan/evaluation/pictures/second_eye.safetensors
+    python recipes/scene_classifier.py --data DATA --out src/avgan/evaluation/pictures/scene_classifier.safetensors
+    python recipes/scene_classifier.py --data DATA --make second --images photographs \
+        --out src/avgan/evaluation/pictures/second_scene_classifier.safetensors
 
-DATA holds MiniPlaces, and for `--images photographs` further folders of photographs beside it. An eye is taught all
-its scenes by the training photographs and measured on the validation ones, which it prints. About five minutes on a
-core that is shared. A new eye makes new FID and KID: keep the one in the package unless there is a reason. The second
-eye is of another make and another seed.
+DATA holds MiniPlaces, and for `--images photographs` further folders of photographs beside it. A classifier is taught
+all its scenes by the training photographs and measured on the validation ones, which it prints. About five minutes on a
+core that is shared. New weights make new FID and KID: keep those in the package unless there is a reason. The second
+one is of another make and another seed.
 """
 
 import argparse
@@ -18,12 +18,13 @@ import numpy as np
 from avgan.data.datasets import find
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
-from avgan.evaluation.pictures import eye as first_eye
-from avgan.evaluation.pictures import second_eye
-from avgan.evaluation.pictures.eye import MAKES, load_eye, save_eye, train_eye
+from avgan.evaluation.pictures.scene_classifier import (
+    MAKES,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from avgan.training.data import divide_images
-
-SIZES_PX = {"first": first_eye.SIZE_PX, "second": second_eye.SIZE_PX}
 
 
 def main() -> None:
@@ -41,28 +42,28 @@ def main() -> None:
     scenes = images.labels
     train, test = (
         (
-            small(side, SIZES_PX[arguments.make]),
+            small(side, MAKES[arguments.make].size_px),
             np.array([scenes.index(clip.label) for clip in side.clips]),
         )
         for side in divide_images(images)
     )
-    network = train_eye(
+    network = train_classifier(
         *train,
         num_scenes=len(scenes),
         num_epochs=arguments.epochs,
         make=arguments.make,
         seed=list(MAKES).index(arguments.make),
     )
-    save_eye(network, scenes, arguments.out)
-    eye = load_eye(arguments.out)
-    right = eye.look(test[0]).logits.argmax(1) == test[1]
+    save_classifier(network, scenes, arguments.out)
+    classifier = load_classifier(arguments.out)
+    right = classifier.apply(test[0]).logits.argmax(1) == test[1]
     print(
-        f"{eye.sha256}: {100 * right.mean():.1f} % of {len(right)} photographs, {len(scenes)} scenes"
+        f"{classifier.sha256}: {100 * right.mean():.1f} % of {len(right)} photographs, {len(scenes)} scenes"
     )
 
 
 def small(images: Manifest, size_px: int) -> np.ndarray:
-    """All pictures at an eye's size, (M, 3, size_px, size_px) uint8: means over squares of pixels."""
+    """All pictures at a classifier's size, (M, 3, size_px, size_px) uint8: means over squares of pixels."""
     store = ImageStore(images, cache_bytes=0)
     parts = []
     for start in range(0, len(images), 64):
