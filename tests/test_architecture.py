@@ -18,14 +18,14 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 PATH_ORDER = [
-    "errors", "files", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
+    "errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
     "pictures", "report", "demo", "features", "data", "weights", "networks", "losses", "config", "presets", "ablations",
     "model", "checkpoint", "training", "baselines", "evaluation", "curation", "neighbours", "cards", "export",
     "quantize", "recipes", "web", "cli", "__main__",
 ]  # fmt: skip
 """The path of a recording. A module imports only from what stands before it, or from its own package."""
 
-LIGHT = {"errors", "files", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
+LIGHT = {"errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
          "pictures", "report", "demo", "web"}  # fmt: skip
 """What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
 

@@ -9,8 +9,7 @@ import pytest
 import soundfile
 
 from avgan.archive.batch import FileNames, Outcome, PictureFolder, Sink, classify_all
-from avgan.archive.engines import Answer, Task
-from avgan.archive.engines.local import hear_in_turn
+from avgan.archive.engines import Classification, Options, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
@@ -61,7 +60,7 @@ def model(toy_bundle: Path) -> Model:
 def classify(
     model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]
 ) -> Outcome:
-    engine = partial(hear_in_turn, model, Task())
+    engine = partial(classify_in_turn, model, Options())
     return classify_all(engine, recordings, sinks, complain=said.append)
 
 
@@ -137,9 +136,9 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
 
     closed = []
 
-    def engine(recordings: Sequence[Recording]) -> Generator[Answer, None, None]:
+    def engine(recordings: Sequence[Recording]) -> Generator[Classification, None, None]:
         try:
-            yield from hear_in_turn(model, Task(), recordings)
+            yield from classify_in_turn(model, Options(), recordings)
         finally:
             closed.append(True)
 

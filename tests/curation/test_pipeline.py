@@ -19,8 +19,7 @@ from fakes import die, fail, fail_badly, film_of_text, open_impatient_tools, ope
 from avgan.curation.choosing.division import Division
 from avgan.curation.choosing.duplicates import Likeness
 from avgan.curation.choosing.select import Limits, Rules
-from avgan.curation.engines import Work, Worker
-from avgan.curation.engines.local import make_in_processes
+from avgan.curation.engines import Work, Worker, make_in_processes
 from avgan.curation.pipeline import Choice, Outcome, curate
 from avgan.curation.record import Video
 from avgan.curation.tools import Settings
@@ -259,7 +258,7 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from pathlib import Path
 from fakes import film_of_text, open_tools
-from avgan.curation.engines.local import make_in_processes
+from avgan.curation.engines import make_in_processes
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.record import Video
 from avgan.curation.tools import Settings

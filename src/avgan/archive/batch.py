@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from avgan.archive.engines import Answer, Engine
+from avgan.archive.engines import Classification, Engine
 from avgan.archive.sources import Recording, Say
 from avgan.errors import AvganError
 from avgan.runtime.prediction import Prediction, WindowPrediction
@@ -145,7 +145,7 @@ class _FailedError(Exception):
     """A recording could not be heard, as is said in one line."""
 
 
-def _hand_on(recording: Recording, answer: Answer, sink: Sink) -> Prediction:
+def _hand_on(recording: Recording, answer: Classification, sink: Sink) -> Prediction:
     def heard() -> Iterator[WindowPrediction]:
         with _failing(recording):
             yield from answer

@@ -92,7 +92,7 @@ def curate(*source: str, order: Order) -> int:
     if not source:
         raise UsageError("name a folder of videos, a pattern in quotes, or a list of addresses")
     with extra("curate"):
-        from avgan.curation.engines.named import engine_named
+        from avgan.curation.engines import engine_named
         from avgan.curation.fetching.fetch import WORTH_ANOTHER_DAY
         from avgan.curation.pipeline import curate
         from avgan.curation.sources import find_all

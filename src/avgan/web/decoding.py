@@ -5,11 +5,8 @@ Shapes: L samples.
 
 import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,15 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from avgan.audio import AudioStream, Level
 from avgan.web import decoder
-from avgan.web.decoder import FRAME, ORDER, Caps
+from avgan.web.decoder import ORDER, Caps
 from avgan.web.refusal import RefusedError
+from avgan.workers import WorkerProcess
 
 START_S = 60
 STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
 SLACK_S = 60
 """How much longer than allowed the sound may be when a block is the last straw."""
-MAX_FRAME_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,20 @@ _NOTICED = TypeAdapter(_Noticed)
 class Decoder:
     """A process that decodes one recording after another; see `avgan.web.decoder`.
 
-    `on_kill` is told in a word why, each time that the process had to be killed or died.
+    `on_kill` is called with a word that says why, each time that the process had to be killed or died.
     """
 
     def __init__(self, caps: Caps, on_kill: Callable[[str], None] = lambda reason: None) -> None:
         self._caps = caps
         self._on_kill = on_kill
-        self._start()
+        target = f"{decoder.__name__}:{decoder.decode_in_process.__name__}"
+        self._worker = WorkerProcess(target, json.dumps(asdict(caps)), confined=True)
+        self._ready = self._speaking = self._given_up = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._worker.process.pid
 
     def decode(self, content: bytes | bytearray, wanted_s: float = float("inf")) -> "DecodedStream":
         """The sound of a recording, or its first seconds, decoded while one iterates over it.
@@ -63,42 +67,19 @@ class Decoder:
     def kill(self) -> None:
         """Give the recording up that is being decoded, from another thread: its iteration raises RefusedError."""
         self._given_up = True
-        self._end_process()
+        self._worker.kill()
 
     def close(self) -> None:
         """End the process and what belongs to it."""
-        self._end_process()
-        self._process.wait()
-        self._line.close()
-
-    def _end_process(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _start(self) -> None:
-        self._line, theirs = socket.socketpair()
-        # Its environment is enough to find the same modules, and holds no secret.
-        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", decoder.__name__, json.dumps(asdict(self._caps))],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-        self._ready = self._speaking = self._given_up = False
+        self._worker.close()
 
     def _make_ready(self) -> None:
-        """Have a process that waits for a recording, in place of one that has died or was not heard to the end."""
-        if self._speaking or self._process.poll() is not None:
+        """Have a process that waits for a recording, in place of one that has died or was not read to the end."""
+        if self._speaking or self._worker.process.poll() is not None:
             self._replace()
         try:
             if not self._ready:
-                self._line.settimeout(START_S)
-                self._receive()
+                self._worker.receive(START_S)
                 self._ready = True
         except (OSError, EOFError):
             self._replace()
@@ -109,15 +90,16 @@ class Decoder:
     def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
         """What the process says about a recording. Raises RefusedError where it dies over it."""
         self._make_ready()
-        self._line.settimeout(STALL_S)
+        line = self._worker.line
+        line.settimeout(STALL_S)
         self._speaking = True
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._line.sendall(ORDER.pack(len(content), wanted_s))
-                self._line.sendall(content)
+                line.sendall(ORDER.pack(len(content), wanted_s))
+                line.sendall(content)
             kind = decoder.BLOCK
             while kind == decoder.BLOCK:
-                kind, payload = self._receive()
+                kind, payload = self._worker.receive(STALL_S)
                 # Short of memory it may not even have listened to the end.
                 self._speaking = kind in {decoder.BLOCK, decoder.NO_MEMORY}
                 yield kind, payload
@@ -126,29 +108,12 @@ class Decoder:
             self._replace()
             raise refusal from None
 
-    def _receive(self) -> tuple[bytes, bytes]:
-        """The next frame. Raises OSError or EOFError where there is none."""
-        kind, num_bytes = FRAME.unpack(self._receive_exactly(FRAME.size))
-        if num_bytes > MAX_FRAME_BYTES:
-            raise EOFError
-        return kind, self._receive_exactly(num_bytes)
-
-    def _receive_exactly(self, num_bytes: int) -> bytes:
-        content = bytearray(num_bytes)
-        view = memoryview(content)
-        while view:
-            num_received = self._line.recv_into(view)
-            if not num_received:
-                raise EOFError
-            view = view[num_received:]
-        return bytes(content)
-
     def _lost(self, stalled: bool) -> RefusedError:
         """Why the process was lost, as the answer to the one whose recording it was."""
         if not stalled:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STALL_S)
-        died_of = (self._process.returncode or 0) - decoder.CRASHED
+                self._worker.process.wait(STALL_S)
+        died_of = (self._worker.process.returncode or 0) - decoder.CRASHED
         if self._given_up:
             reason, refusal = "given_up", RefusedError(503, "stopped", "the service is stopping")
         elif stalled or died_of == signal.SIGXCPU:
@@ -161,8 +126,9 @@ class Decoder:
         return refusal
 
     def _replace(self) -> None:
-        self.close()
-        self._start()
+        self._worker.close()
+        self._worker.start()
+        self._ready = self._speaking = self._given_up = False
 
 
 class DecodedStream(AudioStream):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fakes import fail, fail_badly, film_of_text, open_tools
 
-from avgan.curation.engines import Work, Worker
-from avgan.curation.engines.local import make_in_processes
+from avgan.curation import engines as engine
+from avgan.curation.engines import Work, Worker, make_in_processes
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.record import Video
 from avgan.curation.tables import save_plan
@@ -19,8 +19,6 @@ from avgan.curation.unit import MAX_DEATHS, Report
 from avgan.errors import AvganError
 
 ray = pytest.importorskip("ray")
-
-from avgan.curation.engines import ray as engine  # noqa: E402 (where ray is not, there is nothing to test)
 
 
 def built(
@@ -39,25 +37,19 @@ def films(folder: Path, *, wait: float) -> list[Video]:
     ]
 
 
+def answer_of(work: Work) -> Report:
+    """What an actor makes of the one unit there is."""
+    answer = engine.Actor(work)({"number": [0]})
+    return engine._report_of(answer["kind"][0], answer["text"][0])
+
+
 def test_what_an_actor_says_becomes_what_it_means(tmp_path: Path) -> None:
     save_plan(tmp_path / "plan.parquet", [[film_of_text(tmp_path, "one", clips=2)]], "")
-    row = {
-        name: column[0]
-        for name, column in engine.Actor(Work(tmp_path, "run", open_tools))({"number": [0]}).items()
-    }
-    assert engine.report_of(row).num_clips == 2
-    row = {
-        name: column[0]
-        for name, column in engine.Actor(Work(tmp_path, "run", fail))({"number": [0]}).items()
-    }
+    assert answer_of(Work(tmp_path, "run", open_tools)).num_clips == 2
     with pytest.raises(AvganError, match=r"^no weights here; get them$"):
-        engine.report_of(row)
-    row = {
-        name: column[0]
-        for name, column in engine.Actor(Work(tmp_path, "run", fail_badly))({"number": [0]}).items()
-    }
+        answer_of(Work(tmp_path, "run", fail))
     with pytest.raises(RuntimeError, match="what nobody thought of"):
-        engine.report_of(row)
+        answer_of(Work(tmp_path, "run", fail_badly))
 
 
 def test_where_a_stream_breaks_another_makes_what_is_left(tmp_path: Path) -> None:
@@ -101,9 +93,7 @@ def test_deaths_before_a_machine_was_lost_are_no_videos_fault(
         with pytest.raises(SystemExit):
             engine.Actor(Work(tmp_path, "run", open_deadly_tools))({"number": [0]})
     monkeypatch.setattr(engine, "num_lost", lambda: num_lost)
-    answer = engine.Actor(Work(tmp_path, "run", open_tools))({"number": [0]})
-    row = {name: column[0] for name, column in answer.items()}
-    assert engine.report_of(row).num_clips == num_clips
+    assert answer_of(Work(tmp_path, "run", open_tools)).num_clips == num_clips
 
 
 def test_no_cluster_where_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +132,7 @@ def fakes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     And with a niceness of 15, unless told otherwise: beside other work, they would hardly run at all.
     """
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("RAY_worker_niceness", "0")
 
 

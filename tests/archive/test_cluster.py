@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from avgan.archive.engines import Hearing, Task
+from avgan.archive import engines as engine
+from avgan.archive.engines import LocalClassification, Options
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError, BundleError
 from avgan.runtime import Model, load
 
 ray = pytest.importorskip("ray")
-
-from avgan.archive.engines import ray as engine  # noqa: E402 (where ray is not, there is nothing to test)
 
 LETHAL = "lethal.wav"
 
@@ -33,10 +32,12 @@ class Refs:
         self.num_tasks += 1
         return arguments
 
-    def get(self, arguments: tuple[Any, ...]) -> list[engine.Heard]:
-        if LETHAL in arguments[3]:
+    def get(self, arguments: tuple[Any, ...]) -> list[engine.RemoteClassification]:
+        if any(recording.name == LETHAL for recording in arguments[3]):
             raise ray.exceptions.WorkerCrashedError
-        heard: list[engine.Heard] = pickle.loads(pickle.dumps(engine._hear_group(*arguments)))
+        heard: list[engine.RemoteClassification] = pickle.loads(
+            pickle.dumps(engine._classify_group(*arguments))
+        )
         return heard
 
 
@@ -47,7 +48,7 @@ def model(toy_bundle: Path) -> Model:
 
 def answers(model: Model, recordings: Sequence[Recording]) -> list[str]:
     found = []
-    for answer in engine.hear_on_cluster(model, Task(0.5), recordings, num_jobs=None):
+    for answer in engine.classify_on_cluster(model, Options(0.5), recordings, num_jobs=None):
         try:
             num_windows = len(list(answer))
             found.append(f"{answer.conclude().path}: {num_windows}")
@@ -77,8 +78,10 @@ def test_pictures_and_what_went_wrong_are_as_here(
     monkeypatch.chdir(tmp_path)
     Path("text.wav").write_text("text")
     recordings = [Recording("tone.wav", "tone.wav"), Recording("text.wav", "text.wav")]
-    there = list(engine.hear_on_cluster(model, Task(checksum=True), recordings, num_jobs=1))
-    here = [Hearing(model, recording, Task(checksum=True)) for recording in recordings]
+    there = list(engine.classify_on_cluster(model, Options(checksum=True), recordings, num_jobs=1))
+    here = [
+        LocalClassification(model, recording, Options(checksum=True)) for recording in recordings
+    ]
     assert list(there[0]) == list(here[0])
     assert there[0].conclude().to_dict() == here[0].conclude().to_dict()
     assert (there[0].conclude().picture == here[0].conclude().picture).all()
@@ -91,7 +94,9 @@ def test_pictures_and_what_went_wrong_are_as_here(
 
 def test_another_model_is_refused(model: Model, tone_wav: Path) -> None:
     with pytest.raises(BundleError, match="another model"):
-        engine._hear_group(str(model.bundle.path), "0" * 64, Task(), ["a"], [str(tone_wav)])
+        engine._classify_group(
+            str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))]
+        )
 
 
 def test_no_cluster_where_one_is_named(

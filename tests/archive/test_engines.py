@@ -1,4 +1,4 @@
-"""Recordings heard in threads: the answers of one after another, in order, in bounded memory."""
+"""Recordings classified in threads: the answers of one after another, in order, in bounded memory."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.archive.engines import Engine, Task, local
-from avgan.archive.engines.local import hear_in_threads, hear_in_turn
+from avgan import workers
+from avgan.archive.engines import Engine, Options, classify_in_threads, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError
 from avgan.runtime import Model, WindowPrediction, load
+from avgan.workers import OrderedThreads
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +56,14 @@ def everything(engine: Engine, recordings: Sequence[Recording]) -> list[Any]:
 def test_the_answers_are_those_of_one_after_another(
     model: Model, recordings: list[Recording]
 ) -> None:
-    task = Task(hop_s=0.5, checksum=True)
-    expected = everything(partial(hear_in_turn, model, task), recordings)
+    options = Options(hop_s=0.5, checksum=True)
+    expected = everything(partial(classify_in_turn, model, options), recordings)
     assert [type(one) for one in expected].count(str) == 2
     assert expected[0][3]["path"] == "0.wav"
     several = load(model.bundle.path, num_threads=3)
-    assert everything(partial(hear_in_turn, several, task), recordings) == expected
+    assert everything(partial(classify_in_turn, several, options), recordings) == expected
     for num_threads in (1, 2, 5):
-        engine = partial(hear_in_threads, model, task, num_threads=num_threads)
+        engine = partial(classify_in_threads, model, options, num_threads=num_threads)
         assert everything(engine, recordings) == expected
 
 
@@ -70,20 +71,20 @@ def test_what_waits_for_its_turn_is_bounded(
     model: Model, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for four windows, and the first recording's for two, all go on to the end all the same."""
-    monkeypatch.setattr(local, "MAX_WAITING", 4)
-    monkeypatch.setattr(local, "MIN_WAITING", 2)
-    monkeypatch.setattr(local, "MAX_BEGUN", 3)
+    monkeypatch.setattr(workers, "MAX_WAITING", 4)
+    monkeypatch.setattr(workers, "MIN_WAITING", 2)
+    monkeypatch.setattr(workers, "MAX_BEGUN", 3)
     most = 0
-    put = local._Crew._put
+    put = OrderedThreads._put
 
-    def counted(crew: local._Crew, answer: local._Waiting, window: WindowPrediction) -> None:
+    def counted(threads: Any, stream: Any, window: WindowPrediction) -> None:
         nonlocal most
-        put(crew, answer, window)
-        most = max(most, crew._num_waiting)
-        assert len(crew._begun) <= 3
+        put(threads, stream, window)
+        most = max(most, threads._num_waiting)
+        assert len(threads._begun) <= 3
 
-    monkeypatch.setattr(local._Crew, "_put", counted)
-    engine = partial(hear_in_threads, model, Task(0.5), num_threads=3)
+    monkeypatch.setattr(OrderedThreads, "_put", counted)
+    engine = partial(classify_in_threads, model, Options(0.5), num_threads=3)
     assert len(everything(engine, recordings)) == len(recordings)
     assert 3 <= most <= 6
 
@@ -92,19 +93,19 @@ def test_what_waits_for_its_turn_is_bounded(
 def test_closing_ends_all_work(
     model: Model, recordings: list[Recording], num_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "MAX_BEGUN", 2)
+    monkeypatch.setattr(workers, "MAX_BEGUN", 2)
     before = threading.active_count()
-    answers = hear_in_threads(model, Task(), recordings * 20, num_threads=num_threads)
+    answers = classify_in_threads(model, Options(), recordings * 20, num_threads=num_threads)
     assert next(iter(next(answers))).start_s == 0
     assert threading.active_count() == before + num_threads
     answers.close()
     assert threading.active_count() == before
 
 
-def test_hearing_ahead_stops_with_who_listens(model: Model, recordings: list[Recording]) -> None:
+def test_computing_ahead_stops_with_who_iterates(model: Model, recordings: list[Recording]) -> None:
     several = load(model.bundle.path, num_threads=2)
     before = threading.active_count()
-    answers = hear_in_turn(several, Task(hop_s=0.1), recordings)
+    answers = classify_in_turn(several, Options(hop_s=0.1), recordings)
     windows: Iterator[WindowPrediction] = iter(next(answers))
     next(windows)
     assert threading.active_count() > before
@@ -120,8 +121,8 @@ def test_a_defect_reaches_the_caller(
 
     monkeypatch.setattr(model.network, "hear", broken)
     for engine in (
-        partial(hear_in_threads, model, Task(), num_threads=2),
-        partial(hear_in_turn, model, Task()),
+        partial(classify_in_threads, model, Options(), num_threads=2),
+        partial(classify_in_turn, model, Options()),
     ):
         answers = engine(recordings)
         for _ in range(2):  # and the next goes on
