@@ -20,8 +20,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avgan.curation.cutting.cut import CLIP_LENGTHS_S, cut
-from avgan.curation.cutting.measures import measure
+from avgan.curation.cut import CLIP_LENGTHS_S, cut
+from avgan.curation.measures import measure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "curation"))
 from films import drifting, film, hiss, hues
@@ -29,7 +29,7 @@ from films import drifting, film, hiss, hues
 SIZES = ((640, 360), (1280, 720))
 PEAK = """
 import sys
-from avgan.curation.cutting.cut import cut
+from avgan.curation.cut import cut
 for _ in cut(sys.argv[1], clip_s=5):
     pass
 status = open("/proc/self/status").read()

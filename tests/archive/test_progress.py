@@ -2,8 +2,8 @@
 
 import pytest
 
-from avgan.archive import progress
-from avgan.archive.progress import Progress
+from avgan.archive import batch as progress
+from avgan.archive.batch import Progress
 from avgan.archive.sources import Recording
 from avgan.runtime import WindowPrediction
 

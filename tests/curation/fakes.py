@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from clips import GOOD
 
-from avgan.curation.cutting import cut as cutting
+from avgan.curation import cut as cutting
 from avgan.curation.record import Cut, Measures, Video
-from avgan.curation.tools import Heard, Tools
+from avgan.curation.unit import Heard, Tools
 from avgan.errors import DataError
 
 

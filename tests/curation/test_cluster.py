@@ -12,10 +12,8 @@ from fakes import fail, fail_badly, film_of_text, open_tools
 from avgan.curation import engines as engine
 from avgan.curation.engines import Work, Worker, make_in_processes
 from avgan.curation.pipeline import Choice, curate
-from avgan.curation.record import Video
-from avgan.curation.tables import save_plan
-from avgan.curation.tools import Settings, Tools
-from avgan.curation.unit import MAX_DEATHS, Report
+from avgan.curation.record import Video, save_plan
+from avgan.curation.unit import MAX_DEATHS, Report, Settings, Tools
 from avgan.errors import AvganError
 
 ray = pytest.importorskip("ray")

@@ -16,8 +16,7 @@ from fakes import film_of_text, open_tools
 from PIL import Image
 
 from avgan.curation.engines import PLAN, Work, Worker
-from avgan.curation.record import Video
-from avgan.curation.tables import load_clips, load_plan, load_unit, save_clips, save_plan
+from avgan.curation.record import Video, load_clips, load_plan, load_unit, save_clips, save_plan
 from avgan.curation.unit import (
     MAX_DEATHS,
     AttemptLog,

@@ -17,7 +17,7 @@ from avgan.audio import AudioStream
 from avgan.web import decoding
 from avgan.web.decoder import Caps
 from avgan.web.decoding import Decoder
-from avgan.web.refusal import RefusedError
+from avgan.web.settings import RefusedError
 
 RATE_HZ = 16_000
 CAPS = Caps(rate_hz=RATE_HZ, max_seconds=600, cpu_s=60, memory_bytes=256 * 2**20)

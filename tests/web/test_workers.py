@@ -14,9 +14,9 @@ import pytest
 import soundfile
 from starlette.requests import Request
 
-from avgan.web.refusal import RefusedError
+from avgan.web.decoding import Workers
 from avgan.web.service import address_of
-from avgan.web.workers import Workers
+from avgan.web.settings import RefusedError
 
 
 class FakeDecoder:

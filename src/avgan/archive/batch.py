@@ -1,10 +1,11 @@
-"""Many recordings: hear them, hand what is heard on while it is heard, say what failed and why.
+"""Many recordings: classify them, hand the windows on as they come, say what failed and why, and how far the work is.
 
 A recording that cannot be read is reported in one line and never stops the others; nor does a place where results
 cannot be written.
 """
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ from avgan.archive.sources import Recording, Say
 from avgan.errors import AvganError
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment, segments
+from avgan.runtime.wording import clock
 
 PICTURE_SCALE = 2
 
@@ -216,3 +218,50 @@ class _Everyone(Sink):
                 self._complain(str(error))
                 self.num_lost += 1
                 self._sinks.remove(sink)
+
+
+EVERY_S = 0.1
+LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
+
+
+class Progress(Sink):
+    """Says a few times a second where the work is; an empty line at the end takes that away."""
+
+    def __init__(self, num_recordings: int, say: Say) -> None:
+        self._num_recordings = num_recordings
+        self._say = say
+        self._started_s = time.monotonic()
+        self._said_s = float("-inf")
+        self._begun_s = 0.0
+        self._num_begun = 0
+        self._name = ""
+
+    def begin(self, recording: Recording) -> None:
+        self._num_begun += 1
+        self._name = recording.name
+        self._begun_s = time.monotonic()
+        self._say_where(self._begun_s, 0.0)
+
+    def window(self, window: WindowPrediction) -> None:
+        self._say_where(time.monotonic(), window.end_s)
+
+    def close(self) -> None:
+        self._say("")
+
+    def _say_where(self, now_s: float, heard_s: float) -> None:
+        if now_s - self._said_s < EVERY_S:
+            return
+        self._said_s = now_s
+        parts = []
+        num_done = self._num_begun - 1
+        if self._num_recordings > 1:
+            parts.append(f"{self._num_begun:,}/{self._num_recordings:,}")
+        if num_done:
+            rate = num_done / (now_s - self._started_s)
+            parts.append(f"{rate:.3g} a second")
+            parts.append(f"{clock(round((self._num_recordings - num_done) / rate))} left")
+        parts.append(self._name)
+        if now_s - self._begun_s > LONG_S:
+            speed = heard_s / (now_s - self._begun_s)
+            parts.append(f"{clock(round(heard_s))} heard, {speed:.0f} x real time")
+        self._say("  ".join(parts))

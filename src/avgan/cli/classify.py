@@ -242,9 +242,8 @@ def run(
 
     `names`: those of the whole archive, of which the recordings may be the rest.
     """
-    from avgan.archive.batch import FileNames, PictureFolder, classify_all
+    from avgan.archive.batch import FileNames, PictureFolder, Progress, classify_all
     from avgan.archive.engines import Options
-    from avgan.archive.progress import Progress
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None and wish.unit == "recording":

@@ -24,9 +24,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from avgan.curation.tables import load_unit
-from avgan.curation.tools import Tools
-from avgan.curation.unit import MAX_DEATHS, AttemptLog, Report, make_unit
+from avgan.curation.record import load_unit
+from avgan.curation.unit import MAX_DEATHS, AttemptLog, Report, Tools, make_unit
 from avgan.errors import AvganError, DataError
 from avgan.files import write_whole
 from avgan.workers import (

@@ -12,6 +12,7 @@ selection may be changed and the same command given again: nothing is cut anew.
 import json
 import os
 import shutil
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,16 +21,57 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.choosing.division import Division, divide
-from avgan.curation.choosing.duplicates import Likeness, find_duplicates
-from avgan.curation.choosing.select import Rules, Verdict, select
 from avgan.curation.engines import FACTS, PLAN, Engine, Work
-from avgan.curation.progress import Progress
-from avgan.curation.record import Candidate, Loss, Video
-from avgan.curation.tables import load_clips, load_plan, save_plan
-from avgan.curation.tools import Settings, Tools
-from avgan.curation.unit import CLIPS, LOSSES, MEDIA, folder_of, is_done, read_report
+from avgan.curation.record import Candidate, Loss, Video, load_clips, load_plan, save_plan
+from avgan.curation.select import (
+    Division,
+    Likeness,
+    Rules,
+    Verdict,
+    divide,
+    find_duplicates,
+    select,
+)
+from avgan.curation.unit import (
+    CLIPS,
+    LOSSES,
+    MEDIA,
+    Settings,
+    Tools,
+    folder_of,
+    is_done,
+    read_report,
+)
 from avgan.errors import AvganError, DataError
+from avgan.runtime.wording import clock
+
+
+class Progress:
+    """Says where the work is whenever a unit is done; an empty line at the end takes that away."""
+
+    def __init__(self, num_videos: int, say: Callable[[str], None]) -> None:
+        self._num_videos = num_videos
+        self._say = say
+        self._started_s = time.monotonic()
+        self._num_done = 0
+        self._num_clips = 0
+        if num_videos:
+            say(f"0/{num_videos:,} videos")
+
+    def done(self, num_videos: int, num_clips: int) -> None:
+        """So many more videos are done, with so many clips."""
+        self._num_done += num_videos
+        self._num_clips += num_clips
+        spent_s = max(time.monotonic() - self._started_s, 1e-9)
+        left_s = spent_s / self._num_done * (self._num_videos - self._num_done)
+        self._say(
+            f"{self._num_done:,}/{self._num_videos:,} videos  {self._num_clips:,} clips, "
+            f"{self._num_clips / spent_s:.3g} a second  {clock(round(left_s))} left"
+        )
+
+    def close(self) -> None:
+        self._say("")
+
 
 WORK = "work"
 VIDEOS_PER_UNIT = 8
@@ -111,8 +153,8 @@ def curate(
     Raises:
         DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
     """
-    from avgan.curation.writing import tidy as tidying
-    from avgan.curation.writing.write import write
+    from avgan.curation.write import tidy as remove_media
+    from avgan.curation.write import write
 
     work = out.absolute() / WORK
     work.mkdir(parents=True, exist_ok=True)
@@ -127,7 +169,7 @@ def curate(
         made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
         write(verdicts, found.losses, out, media=found.media, made=made, title=title)
         if tidy:
-            tidying.tidy(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
+            remove_media(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
     return _outcome(units, verdicts, found)
 
 

@@ -12,9 +12,7 @@ import numpy as np
 from avgan.errors import AudioError, AvganError
 from avgan.live.stream import LiveSource
 
-MAX_CHANNELS = (
-    2  # of an interface with many inputs most are not plugged in, and would thin the mean
-)
+MAX_CHANNELS = 2  # most inputs of a large interface are not plugged in, and would thin the mean
 PATIENCE_S = 10.0
 
 

@@ -80,9 +80,7 @@ def to_float(samples: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1] from integers at full scale; floats keep their values."""
     kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
     if kind == "f":
-        with np.errstate(
-            over="ignore"
-        ):  # beyond float32 becomes infinite, which is dealt with later
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is handled later
             return samples.astype(np.float32, copy=False)
     half = 2.0 ** (bits - 1)
     offset = half if kind == "u" else 0.0

@@ -27,9 +27,7 @@ MEMORY_S = 60.0  # after about 90 s without a cable a channel that was heard for
 MOST = 0.75  # of the time that was heard, for a vote to win
 DEAD_SHARE = 1e-3  # 30 dB below the loudest: what it adds is hiss, and real microphones side by side differ less
 SILENT_POWER = 1e-9  # -90 dB of full scale: the noise of a 16 bit input where nothing is plugged in
-REVERSED = (
-    -0.8
-)  # correlation: microphones apart from each other come nowhere near, for anything but one tone
+REVERSED = -0.8  # correlation: microphones apart come nowhere near, for anything but one tone
 FADE_SAMPLES = 512  # from one choice to the next, without a click
 BEHIND = 0.7071  # 3 dB less, for what is not in front
 

@@ -33,9 +33,7 @@ from avgan.media import (
 
 GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a gap, or an overlap
 RESET_S = 1.0  # a jump back beyond what buffers of a recorder explain: another clock follows
-MOST_SILENCE_S = (
-    86_400.0  # of a day: beyond it the time stamps are wrong, and filling would never end
-)
+MOST_SILENCE_S = 86_400.0  # a day: beyond it the time stamps are wrong, and filling would never end
 LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
 TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
 TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
@@ -43,26 +41,8 @@ TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often l
 PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 JUMPS = "its time stamps jump: from there on times count on by the sound"
 
-STATES_LENGTH = {
-    "mov",
-    "matroska",
-    "flv",
-    "avi",
-    "asf",
-    "mxf",
-    "tta",
-    "wv",
-    "ape",
-    "tak",
-    "voc",
-    "caf",
-}
-CHECKED_CODECS = {
-    "flac",
-    "tak",
-    "tta",
-    "wavpack",
-}  # of no loss: where the checksum is wrong there is noise
+STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}  # fmt: skip
+CHECKED_CODECS = {"flac", "tak", "tta", "wavpack"}  # of no loss: a wrong checksum means noise
 LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
 
 # What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
@@ -155,13 +135,11 @@ def track_blocks(
     """
     stream = container.streams.audio[number]
     codec = stream.codec_context
-    if (
-        codec is None or codec.name not in SOUND_CODECS
-    ):  # of the list given to FFmpeg PyAV takes no notice
+    if codec is None or codec.name not in SOUND_CODECS:  # PyAV ignores the list given to FFmpeg
         name = codec.name if codec is not None else "no name"
         raise ValueError(f"its sound is in a format that is not read: {name}")
     for other in container.streams:
-        if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
+        if other is not stream:
             other.discard = av.stream.Discard.all
     if codec.name in CHECKED_CODECS:
         codec.options = {"err_detect": "crccheck+explode"}

@@ -10,8 +10,7 @@ from starlette.websockets import WebSocket
 
 from avgan.web.live import NO_ACCESS, refuse
 from avgan.web.metrics import Metrics
-from avgan.web.refusal import RefusedError
-from avgan.web.settings import Settings
+from avgan.web.settings import RefusedError, Settings
 
 COOKIE = "avgan"
 GUARDED = ("/api/", "/metrics")

@@ -43,7 +43,6 @@ class Line:
     transport: asyncio.Transport
     protocol: Protocol
     address: str
-    opened_s: float = field(default_factory=time.monotonic)
     idle_s: float = field(default_factory=time.monotonic)
     """Since when it asks nothing, or says goodbye."""
     unsent: int = 0

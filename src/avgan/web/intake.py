@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from avgan.web.refusal import RefusedError
+from avgan.web.settings import RefusedError
 
 FIELD = "file"
 LONGEST_NAME = 255

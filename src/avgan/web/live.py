@@ -12,9 +12,8 @@ from avgan.audio import MAX_RATE_HZ, MIN_RATE_HZ
 from avgan.errors import AudioError
 from avgan.live.stream import PCM, LiveSource, SampleFormat, listen_live
 from avgan.web import answers
-from avgan.web.places import Place
-from avgan.web.refusal import one_line
-from avgan.web.service import Service
+from avgan.web.service import Place, Service
+from avgan.web.settings import one_line
 
 INVALID, NO_ACCESS, TRY_LATER = 1007, 1008, 1013
 IDLE_S, IDLE_SHARE = 20, 0.1

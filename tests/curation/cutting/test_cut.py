@@ -13,8 +13,7 @@ import soxr
 from films import counted, film, frame_times, hiss, read_count, read_ticks, tick_times
 
 from avgan.audio import read_audio
-from avgan.curation.cutting.cut import cut, picture_times
-from avgan.curation.cutting.tracks import CutError
+from avgan.curation.cut import CutError, cut, picture_times
 from avgan.curation.record import SOUND_RATE_HZ, Cut
 
 

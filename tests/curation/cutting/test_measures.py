@@ -9,16 +9,20 @@ import pytest
 import soxr
 from films import drifting, film, hiss, hues
 
-from avgan.curation.cutting.bars import Bars, bar_share, find_bars
-from avgan.curation.cutting.cut import cut
-from avgan.curation.cutting.hashes import look_hash, num_different_bits, voice_hash
-from avgan.curation.cutting.measures import (
+from avgan.curation.cut import cut
+from avgan.curation.measures import (
+    Bars,
+    bar_share,
     clipped_share,
+    find_bars,
     level_db,
+    look_hash,
     luminance,
     measure,
     motion,
+    num_different_bits,
     silent_share,
+    voice_hash,
 )
 from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 

@@ -14,11 +14,19 @@ import pytest
 from films import film
 from video_site import Page, Site, open_site
 
-from avgan.curation.fetching import fetch as fetching
-from avgan.curation.fetching.failures import FetchError, TryAgain, refused_with, told_by, wait_asked
-from avgan.curation.fetching.fetch import FetchSettings, fetch, files_of, known_of
-from avgan.curation.fetching.ytdlp import Access, Library, choose
+from avgan.curation import fetch as fetching
+from avgan.curation.fetch import FetchSettings, fetch, files_of, known_of
 from avgan.curation.record import Video
+from avgan.curation.ytdlp import (
+    Access,
+    FetchError,
+    Library,
+    TryAgain,
+    choose,
+    refused_with,
+    told_by,
+    wait_asked,
+)
 from avgan.errors import AvganError, DataError
 
 pytest.importorskip("yt_dlp", reason="fetching needs the extra `curate`")

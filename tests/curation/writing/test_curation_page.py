@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from units import Units, make_units
 
-from avgan.curation.writing.card import Making, facts
-from avgan.curation.writing.page import MAX_CLIPS, choose, duration, page
+from avgan.curation.card import Making, facts
+from avgan.curation.page import MAX_CLIPS, choose, duration, page
 
 MADE = {"sources": ["films"], "rules": {"labels": "source"}}
 

@@ -17,8 +17,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from avgan.curation.record import Video
-from avgan.curation.sources import youtube
-from avgan.curation.sources.source import Source, id_of, scene_of
+from avgan.curation.sources.source import (
+    YOUTUBE_ID,
+    Source,
+    id_of,
+    scene_of,
+    youtube_address,
+    youtube_id_in,
+)
 from avgan.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
@@ -157,23 +163,23 @@ def _video(row: Row, folder: Path) -> Video:
 def _whereabouts(row: Row, folder: Path) -> tuple[str, str, str]:
     """Id without the stretch, address, path. Raises ValueError."""
     address, name = row.get("address", ""), row.get("id", "")
-    if youtube.ID.fullmatch(address):
-        address = youtube.address_of(address)
+    if YOUTUBE_ID.fullmatch(address):
+        address = youtube_address(address)
     if not address and "path" in row:
         return id_of(name or row["path"]), "", str(folder / row["path"])
     if not address and not name:
         raise ValueError("names no address, no id and no path")
     if not address:
-        if not youtube.ID.fullmatch(name):
+        if not YOUTUBE_ID.fullmatch(name):
             raise ValueError(f"{name!r} is no id of YouTube's, which have 11 characters")
-        address = youtube.address_of(name)
+        address = youtube_address(name)
     try:
         parts = urlsplit(address)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{address!r} is no address; it begins with http:// or https://")
-    return youtube.id_in(address) or id_of(name or address), address, ""
+    return youtube_id_in(address) or id_of(name or address), address, ""
 
 
 def _seconds(text: str) -> float | None:

@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avgan.audio import read_audio, windows
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.taggers.labels import check_count, read_labels
-from avgan.curation.taggers.tagger import NetworkTagger
+from avgan.curation.taggers.tagger import Tagger, check_count, read_labels
 from avgan.errors import DataError
 from avgan.images import as_picture
 
@@ -59,7 +58,7 @@ class Settings(BaseModel):
     block: int = Field(8, ge=1, le=1024)
 
 
-def onnx_file(named: Path) -> NetworkTagger:
+def onnx_file(named: Path) -> Tagger:
     """The tagger of an ONNX file.
 
     Raises:
@@ -91,9 +90,9 @@ def onnx_file(named: Path) -> NetworkTagger:
             return _windows_of(item, takes.shape[1], settings)
         return _picture_of(item, takes.shape[2:], settings)
 
-    return NetworkTagger(
+    return Tagger(
         name=named.stem,
-        hears=hears,
+        takes_sounds=hears,
         labels=labels,
         licence=settings.licence,
         sha256=sha256,

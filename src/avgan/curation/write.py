@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from avgan import __version__
-from avgan.curation.choosing.select import Verdict
+from avgan.curation.card import Making, card_text, facts
+from avgan.curation.page import page
 from avgan.curation.record import Candidate, Loss
-from avgan.curation.writing.card import Making, card_text, facts
-from avgan.curation.writing.page import page
+from avgan.curation.select import Verdict
 from avgan.data.datasets.curated import (
     CURATED,
     FORMAT,
@@ -29,13 +29,14 @@ from avgan.data.datasets.curated import (
     canonical,
     hash_of,
     key_of,
+    read_list,
     seal_of,
     sha256_of,
 )
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import names_in, read_member
 from avgan.errors import DataError
-from avgan.files import whole, write_whole
+from avgan.files import to_disk, whole, write_whole
 
 CLIPS_PER_SHARD = 1_000  # 10 s of sound and a picture: some 0.8 GB
 RECORDS = Path("work") / "written"
@@ -166,7 +167,7 @@ def row_of(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "split": verdict.split,
         "video": clip.video_id,
-        "source": clip.source_id or clip.video_id,
+        "source": clip.source,
         "start_s": clip.start_s,
         "end_s": clip.end_s,
         "frame_s": clip.frame_s,
@@ -185,7 +186,7 @@ def clip_of(verdict: Verdict, shard: str = "") -> Clip:
     reason = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
     return Clip(
         id=clip.id,
-        source_id=clip.source_id or clip.video_id,
+        source_id=clip.source,
         label=verdict.label,
         labels=(*clip.scenes, *clip.sounds),
         audio_path=f"{stem}.flac" if shard else "",
@@ -329,3 +330,31 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _digest(tree: Any) -> str:
     return hashlib.sha256(canonical(tree).encode()).hexdigest()
+
+
+def tidy(out: Path, media: Iterable[Path]) -> None:
+    """Remove the tars of the units of a data set that is written, and whole to the byte.
+
+    Killed in the middle it leaves some, which the next one removes.
+
+    Raises DataError where a file of the data set is not as its list says; nothing is removed then.
+    """
+    there = [path for path in media if path.is_file()]
+    if not there:
+        return
+    tree = read_list(out)
+    if seal_of(tree) != tree.get("seal"):
+        raise DataError(
+            f"{out / LIST}: was altered, so no media were removed; delete it and run again"
+        )
+    shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
+    for name, sha256 in {**tree["files"], **shards}.items():
+        path = out / name
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise DataError(
+                f"{path}: is not as it was written, so no media were removed; delete it and {LIST}, and run again"
+            )
+        to_disk(path)
+    to_disk(out / LIST)
+    for path in there:
+        path.unlink()

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import FRAME_WIDTH_PX, SOUND_RATE_HZ, Loss
+from avgan.curation.select import SPLITS, Verdict
 from avgan.runtime.drawing import plain
 
-SPLITS = ("train", "validation", "test")
 NOT_STATED = "not stated"
 
 
@@ -42,7 +41,7 @@ def facts(
         },
         "num_clips": len(kept),
         "hours": round(sum(clip.end_s - clip.start_s for clip in clips) / 3600, 4),
-        "num_sources": len({clip.source_id or clip.video_id for clip in clips}),
+        "num_sources": len({clip.source for clip in clips}),
         "num_places": len({clip.place for clip in clips if clip.place}),
         "num_videos_kept": len({clip.video_id for clip in clips}),
         "num_videos": len(videos),
@@ -86,7 +85,7 @@ def _by_split(kept: Sequence[Verdict]) -> dict[str, dict[str, int]]:
     found = {}
     for split in _splits_of(verdict.split for verdict in kept):
         clips = [verdict.candidate for verdict in kept if verdict.split == split]
-        sources = {clip.source_id or clip.video_id for clip in clips}
+        sources = {clip.source for clip in clips}
         found[split] = {"num_clips": len(clips), "num_sources": len(sources)}
     return found
 

@@ -3,7 +3,9 @@
     path = fetch(video, folder)      # folder/<id>.video.mp4, or folder/<id>.picture.mp4 beside <id>.sound.m4a
     video = known_of(video, path)    # with path and sound_path, and the title and licence that the site states
 
-What arrived is named in folder/<id>.json, which is written last.
+What arrived is named in folder/<id>.json, which is written last. All processes that share a folder ask a host together
+not more than so often: the hour is cut into slots; who makes a slot's file first has it, and waits for its time. A host
+that asks to be left alone is left alone by all (`hold`).
 """
 
 import json
@@ -17,22 +19,88 @@ from urllib.parse import urlsplit
 
 import av
 
-from avgan.curation.fetching.failures import WORTH_ANOTHER_DAY, FetchError, TryAgain
-from avgan.curation.fetching.pace import Clock, Sleep, hold, host_of, take_turn
-from avgan.curation.fetching.ytdlp import Access, Info, library
 from avgan.curation.record import Video
-from avgan.curation.sources import youtube, youtube8m
+from avgan.curation.sources import youtube8m
+from avgan.curation.sources.source import is_youtube, youtube_address
+from avgan.curation.ytdlp import WORTH_ANOTHER_DAY, Access, FetchError, Info, TryAgain, library
 from avgan.errors import AvganError
 from avgan.files import write_whole
 
-__all__ = [
-    "WORTH_ANOTHER_DAY",
-    "FetchError",
-    "FetchSettings",
-    "fetch",
-    "files_of",
-    "known_of",
-]
+HOUR_S = 3600.0
+LONGEST_HOLD_S = 2 * HOUR_S
+"""Nobody is told to wait for longer than an hour (`fetch.LONGEST_WAIT_S`), and clocks differ."""
+_HELD = "held-until"
+
+Clock = Callable[[], float]
+"""Seconds since 1970, alike on all machines that share the folder."""
+Sleep = Callable[[float], None]
+
+
+def host_of(address: str) -> str:
+    """The host that an address counts for, fit for the name of a folder; YouTube's are one."""
+    if is_youtube(address):
+        return "youtube.com"
+    netloc = urlsplit(address).netloc.rpartition("@")[2].lower()
+    return re.sub(r"[^a-z0-9.-]", "_", netloc).strip(".") or "nowhere"
+
+
+def take_turn(
+    folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time
+) -> None:
+    """Wait until it is our turn at a host. `per_hour` 0: only where it asked to be left alone.
+
+    Raises AvganError where the folder cannot be written to.
+    """
+    place = folder / host
+    while True:
+        start_s = max(clock(), _held_until(place, clock()))
+        if per_hour > 0:
+            start_s = max(start_s, _take_slot(place, start_s, HOUR_S / per_hour))
+        wait_s = start_s - clock()
+        if wait_s > 0:
+            sleep(wait_s)
+        if _held_until(place, clock()) <= clock():  # else somebody was told to wait while we did
+            return
+
+
+def hold(folder: Path, host: str, wait_s: float, *, clock: Clock = time.time) -> None:
+    """Leave a host alone for `wait_s`."""
+    place = folder / host
+    until = max(clock() + wait_s, _held_until(place, clock()))
+    write_whole(place / _HELD, f"{until:.3f}\n")
+
+
+def _held_until(place: Path, now_s: float) -> float:
+    """Until when a host is to be left alone; what lies further ahead than anybody waits was noted by another clock."""
+    try:
+        until_s = float((place / _HELD).read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return until_s if until_s <= now_s + LONGEST_HOLD_S else 0.0
+
+
+def _take_slot(place: Path, start_s: float, length_s: float) -> float:
+    """Take the first free slot that begins at `start_s` or holds it; returns when it begins."""
+    slot = int(start_s // length_s)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for path in place.glob(
+            "*.slot"
+        ):  # those that are over, but for the last few: clocks differ a little
+            if path.stem.isdigit() and int(path.stem) < slot - 10:
+                path.unlink(missing_ok=True)
+        while True:
+            try:
+                (place / f"{slot}.slot").touch(exist_ok=False)
+                break
+            except FileExistsError:
+                slot += 1
+    except OSError as error:
+        raise AvganError(
+            f"{place}: cannot be written ({error.strerror}); choose another place"
+        ) from None
+    return slot * length_s
+
 
 FORMAT = 1
 FIRST_WAIT_S = 2.0
@@ -89,7 +157,12 @@ def fetch(
     if (path := _at_hand(video, folder)) is not None:
         return path
     _check_address(video.address)
-    _make(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AvganError(
+            f"{folder}: cannot be made ({error.strerror}); choose another place"
+        ) from None
     shared = settings.shared or folder
     access = _access(shared, settings)
     address, failed, longest = video.address, 0, _num_bytes(folder, video.id)
@@ -98,7 +171,7 @@ def fetch(
         try:
             take_turn(shared / ".pace", host, per_hour=settings.per_hour, sleep=sleep, clock=clock)
             if youtube8m.is_entry(address):
-                address = youtube.address_of(youtube8m.resolve(address))
+                address = youtube_address(youtube8m.resolve(address))
                 continue
             return _fetch_once(video.id, address, folder, access, settings)
         except FetchError as problem:
@@ -154,15 +227,6 @@ def _check_address(address: str) -> None:
         raise FetchError(
             "refused", f"{address[:80]!r} is no address that begins with http:// or https://"
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AvganError(
-            f"{folder}: cannot be made ({error.strerror}); choose another place"
-        ) from None
 
 
 def _access(shared: Path, settings: FetchSettings) -> Access:
@@ -251,12 +315,6 @@ def _look_into(paths: list[Path], settings: FetchSettings) -> float:
         raise FetchError("no sound", "no sound track")
     _refuse_long(duration_s, settings)
     return duration_s
-
-
-def files_of(video: Video, path: Path) -> tuple[Path, ...]:
-    """The files of a video that `fetch` brought to `path`: one, or the picture's and the sound's."""
-    sound_path = known_of(video, path).sound_path
-    return (path, Path(sound_path)) if sound_path else (path,)
 
 
 def known_of(video: Video, path: Path) -> Video:

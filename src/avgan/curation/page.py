@@ -13,9 +13,9 @@ from typing import Any
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.curation.choosing.select import Verdict
+from avgan.curation.card import balance, said
 from avgan.curation.record import Candidate, Tags
-from avgan.curation.writing.card import balance, said
+from avgan.curation.select import Verdict
 from avgan.data.excerpt import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
@@ -64,7 +64,7 @@ def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
     seen: dict[str, int] = defaultdict(int)
     turns: list[tuple[int, int]] = []
     for verdict in drawn:
-        source = verdict.candidate.source_id or verdict.candidate.video_id
+        source = verdict.candidate.source
         turns.append((seen[source], len(turns)))
         seen[source] += 1
     return [drawn[place] for _, place in sorted(turns)[:num]]
