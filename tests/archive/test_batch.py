@@ -61,7 +61,7 @@ def classify(
     model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]
 ) -> Outcome:
     engine = partial(classify_in_turn, model, Options())
-    return classify_all(engine, recordings, sinks, complain=said.append)
+    return classify_all(engine, recordings, sinks, on_error=said.append)
 
 
 def test_windows_and_segments_come_in_order(
@@ -145,7 +145,7 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
     diary = Diary()
     recordings = [Recording("a", tone_wav), Recording("b", tone_wav)]
     with pytest.raises(KeyboardInterrupt):
-        classify_all(engine, recordings, [diary, Interrupting()], complain=print)
+        classify_all(engine, recordings, [diary, Interrupting()], on_error=print)
     assert diary.entries[-3:] == ["end a", "begin b", "close"]
     assert closed
 

@@ -115,57 +115,77 @@ def classify_all(
     recordings: Sequence[Recording],
     sinks: Iterable[Sink],
     *,
-    complain: Say,
-    note: Say | None = None,
+    on_error: Say,
+    on_warning: Say | None = None,
 ) -> Outcome:
-    """Hear every recording and hand what is heard to every sink.
+    """Classify every recording and hand windows, segments and predictions to every sink.
 
-    `complain` is told what failed; `note`, or else `complain`, what is to be said about a recording all the same.
+    `on_error` is called with what failed; `on_warning`, or else `on_error`, with the warnings of a recording.
     """
     failed: Counter[str] = Counter()
-    sink = _Everyone(sinks, complain)
+    all_sinks = _Sinks(sinks, on_error)
     try:
-        with closing(engine(recordings)) as answers:
-            for recording, answer in zip(recordings, answers, strict=True):
-                sink.begin(recording)
+        with closing(engine(recordings)) as classifications:
+            for recording, classification in zip(recordings, classifications, strict=True):
+                all_sinks.call(Sink.begin, recording)
                 try:
-                    prediction = _hand_on(recording, answer, sink)
+                    prediction = _hand_on(recording, classification, all_sinks)
                 except _FailedError as error:
-                    complain(str(error))
+                    on_error(str(error))
                     failed[_in_short(str(error), recording.name)] += 1
-                    sink.fail(str(error))
+                    all_sinks.call(Sink.fail, str(error))
                     continue
                 for warning in prediction.warnings:
-                    (note or complain)(f"{recording.name}: note: {warning}")
-                sink.end(prediction)
+                    (on_warning or on_error)(f"{recording.name}: note: {warning}")
+                all_sinks.call(Sink.end, prediction)
     finally:  # also when interrupted: what was finished is written
-        sink.close()
-    return Outcome(failed, sink.num_lost)
+        all_sinks.call(Sink.close)
+    return Outcome(failed, all_sinks.num_lost)
+
+
+class _Sinks:
+    """Several sinks, those that fail left out."""
+
+    def __init__(self, sinks: Iterable[Sink], on_error: Say) -> None:
+        self._sinks = list(sinks)
+        self._on_error = on_error
+        self.num_lost = 0
+
+    def call(self, method: Callable[..., None], *arguments: object) -> None:
+        """Call this method of each."""
+        for sink in list(self._sinks):
+            try:
+                getattr(sink, method.__name__)(*arguments)
+            except AvganError as error:  # said once; the other sinks go on
+                self._on_error(str(error))
+                self.num_lost += 1
+                self._sinks.remove(sink)
 
 
 class _FailedError(Exception):
-    """A recording could not be heard, as is said in one line."""
+    """A recording could not be classified; the text is one line for the user."""
 
 
-def _hand_on(recording: Recording, answer: Classification, sink: Sink) -> Prediction:
-    def heard() -> Iterator[WindowPrediction]:
-        with _failing(recording):
-            yield from answer
-
-    def passed_on(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
-        for window in windows:
-            sink.window(window)
+def _hand_on(recording: Recording, classification: Classification, sinks: _Sinks) -> Prediction:
+    def windows() -> Iterator[WindowPrediction]:
+        coming = iter(classification)
+        while True:
+            with _failing(recording):
+                window = next(coming, None)
+            if window is None:
+                return
+            sinks.call(Sink.window, window)
             yield window
 
-    for segment in segments(passed_on(heard())):
-        sink.segment(segment)
+    for segment in segments(windows()):
+        sinks.call(Sink.segment, segment)
     with _failing(recording):
-        return answer.conclude()
+        return classification.conclude()
 
 
 @contextmanager
 def _failing(recording: Recording) -> Iterator[None]:
-    """Tell what goes wrong in hearing from what goes wrong in writing, which is not the recording's fault."""
+    """Raise _FailedError for what goes wrong with a recording, apart from what goes wrong in a sink."""
     try:
         yield
     except AvganError as error:
@@ -182,42 +202,6 @@ def _in_short(reason: str, name: str) -> str:
     """What is the same in the lines about many recordings: "not a sound file that can be decoded"."""
     reason = reason.removeprefix(f"{name}: ").partition(";")[0]
     return re.sub(r" \(.*\)", "", reason)
-
-
-class _Everyone(Sink):
-    """Several sinks as one, those that fail left out."""
-
-    def __init__(self, sinks: Iterable[Sink], complain: Say) -> None:
-        self._sinks = list(sinks)
-        self._complain = complain
-        self.num_lost = 0
-
-    def begin(self, recording: Recording) -> None:
-        self._each(lambda sink: sink.begin(recording))
-
-    def window(self, window: WindowPrediction) -> None:
-        self._each(lambda sink: sink.window(window))
-
-    def segment(self, segment: Segment) -> None:
-        self._each(lambda sink: sink.segment(segment))
-
-    def end(self, prediction: Prediction) -> None:
-        self._each(lambda sink: sink.end(prediction))
-
-    def fail(self, reason: str) -> None:
-        self._each(lambda sink: sink.fail(reason))
-
-    def close(self) -> None:
-        self._each(lambda sink: sink.close())
-
-    def _each(self, call: Callable[[Sink], None]) -> None:
-        for sink in list(self._sinks):
-            try:
-                call(sink)
-            except AvganError as error:  # said once; the other sinks go on
-                self._complain(str(error))
-                self.num_lost += 1
-                self._sinks.remove(sink)
 
 
 EVERY_S = 0.1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from avgan.audio import AudioSource
 from avgan.errors import AudioError, AvganError, DataError
@@ -164,7 +165,7 @@ def read_manifest(path: Path) -> list[str]:
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else _json_rows(path, file)
+            rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else json_rows(path, file)
             return paths_of(path, rows)
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: not a manifest that can be read ({error})") from None
@@ -181,14 +182,15 @@ def paths_of(manifest: Path, rows: Iterable[dict[str, str | None]]) -> list[str]
     return list(names)
 
 
-def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, str | None]]:
+def json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects of JSON Lines; lines that are blank are left out. Raises DataError for anything else."""
     for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError):
-            row = number
-        if row is None:
+        if not line.strip():
             continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number} is no JSON object; write one a line")
         yield row

@@ -261,7 +261,7 @@ def run(
     # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
     note = _nothing if wish.output is not None or wish.format in (None, "table") else say
     with terminable():
-        return classify_all(engine, recordings, sinks, complain=say, note=note)
+        return classify_all(engine, recordings, sinks, on_error=say, on_warning=note)
 
 
 def choose_engine(wish: Wish, model: "Model", options: "Options", num_recordings: int) -> "Engine":

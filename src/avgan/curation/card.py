@@ -54,19 +54,6 @@ def facts(
     }
 
 
-def card_text(known: Mapping[str, Any]) -> str:
-    """The card in Markdown."""
-    parts = [
-        _opening(known),
-        _classes_table(known),
-        _licences_text(known),
-        _drop_out_text(known),
-        _making_text(known),
-        _use_text(known),
-    ]
-    return "\n".join(parts)
-
-
 def balance(known: Mapping[str, Any]) -> float:
     """How many times as many clips the largest class has as the smallest."""
     totals = [sum(counts.values()) for counts in known["classes"].values()]
@@ -116,82 +103,70 @@ def _drop_out(verdicts: Iterable[Verdict], losses: Iterable[Loss]) -> list[dict[
     ]
 
 
-def _opening(known: Mapping[str, Any]) -> str:
+def card_text(known: Mapping[str, Any]) -> str:
+    """The card in Markdown."""
     splits = ", ".join(
         f"{split} {row['num_clips']:,} clips of {row['num_sources']:,} sources"
         for split, row in known["splits"].items()
     )
     places = f" in {known['num_places']:,} places" if known["num_places"] else ""
+    form, seen, kept = known["form"], known["num_clips_seen"], known["num_clips"]
+    share = f" ({100 * kept / seen:.1f} %)" if seen else ""
+    scenes = [
+        (_cell(plain(label)), *(f"{counts[split]:,}" for split in known["splits"]), f"{sum(counts.values()):,}")
+        for label, counts in known["classes"].items()
+    ]  # fmt: skip
+    licences = [(_cell(name), f"{num:,}") for name, num in known["licences"]]
+    dropped = [
+        (row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}")
+        for row in known["dropped"]
+    ]
+    making = [f"- {_cell(name)}: {_cell(said(value))}\n" for name, value in known["made"].items()]
     return f"""# {_cell(known["title"])}
 
-{known["num_clips"]:,} clips of {len(known["classes"])} scenes, {known["hours"]:,.2f} hours, from {
-        known["num_sources"]:,} sources{places}: sound and picture of one moment.
-Sound: {known["form"]["sound"]}. Picture: {
-        known["form"]["picture"]
-    }, shown at the middle of the clip.
+{kept:,} clips of {len(known["classes"])} scenes, {known["hours"]:,.2f} hours, from {known["num_sources"]:,} sources{places}: sound and picture of one moment.
+Sound: {form["sound"]}. Picture: {form["picture"]}, shown at the middle of the clip.
 
 Hash of the list: `{known["hash"]}`
 
 Splits: {splits or "none"}. No source stands in two of them.
-"""
+
+## Scenes
+
+{_table(("scene", *known["splits"], "all"), scenes)}
+The largest scene has {balance(known):.3g} times as many clips as the smallest.
+
+## Licences
+
+{_table(("licence", "clips"), licences)}
+The licence of each clip and the address it came from stand in `list.json` and in the manifest. Of a clip
+whose licence is not stated nobody has said that it may be passed on.
+
+## What was left out
+
+Of {known["num_videos"]:,} videos {known["num_videos_kept"]:,} are in the set; of {seen:,} clips cut from them {kept:,}{share}.
+
+{_table(("stage", "reason", "what", "how many"), dropped, num_words=3)}
+Each clip's reason stands in `manifest.parquet`, each video's in `losses.json`.
+
+## How it was made
+
+{"".join(making)}
+## How to use it
+
+    avgan data check curated --data DIR      # is every byte as it was written?
+    avgan train --preset compact --data DIR -o RUN
+
+The shards are plain tar files in the form of WebDataset: for each clip `.flac`, `.jpg` and `.json`. Whoever reports
+a result names the hash above: where videos have vanished, a list made anew has another one.
+"""  # noqa: E501 (paragraphs of Markdown)
 
 
-def _classes_table(known: Mapping[str, Any]) -> str:
-    splits = list(known["splits"])
-    lines = [
-        "## Scenes",
-        "",
-        "| scene | " + " | ".join([*splits, "all"]) + " |",
-        "|---|" + "---:|" * (len(splits) + 1),
-    ]
-    for label, counts in known["classes"].items():
-        cells = [f"{counts[split]:,}" for split in splits] + [f"{sum(counts.values()):,}"]
-        lines.append(f"| {_cell(plain(label))} | " + " | ".join(cells) + " |")
-    ratio = balance(known)
-    lines += ["", f"The largest scene has {ratio:.3g} times as many clips as the smallest.", ""]
-    return "\n".join(lines)
-
-
-def _licences_text(known: Mapping[str, Any]) -> str:
-    lines = ["## Licences", "", "| licence | clips |", "|---|---:|"]
-    lines += [f"| {_cell(name)} | {num:,} |" for name, num in known["licences"]]
-    lines += [
-        "",
-        "The licence of each clip and the address it came from stand in `list.json` and in the manifest. Of a clip",
-        "whose licence is not stated nobody has said that it may be passed on.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _drop_out_text(known: Mapping[str, Any]) -> str:
-    seen, kept = known["num_clips_seen"], known["num_clips"]
-    share = f" ({100 * kept / seen:.1f} %)" if seen else ""
-    lines = [
-        "## What was left out",
-        "",
-        f"Of {known['num_videos']:,} videos {known['num_videos_kept']:,} are in the set; of {seen:,} clips cut from "
-        f"them {kept:,}{share}.",
-        "",
-        "| stage | reason | what | how many |",
-        "|---|---|---|---:|",
-    ]
-    lines += [
-        f"| {row['stage']} | {_cell(row['reason'])} | {row['of']} | {row['num']:,} |"
-        for row in known["dropped"]
-    ]
-    lines += [
-        "",
-        "Each clip's reason stands in `manifest.parquet`, each video's in `losses.json`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _making_text(known: Mapping[str, Any]) -> str:
-    lines = ["## How it was made", ""]
-    lines += [f"- {_cell(name)}: {_cell(said(value))}" for name, value in known["made"].items()]
-    return "\n".join([*lines, ""])
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], num_words: int = 1) -> str:
+    """A table in Markdown, of so many columns of words, then numbers."""
+    rule = "|" + "---|" * num_words + "---:|" * (len(head) - num_words)
+    lines = [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
 
 
 def said(value: Any) -> str:
@@ -201,17 +176,6 @@ def said(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(said, value))
     return str(value)
-
-
-def _use_text(known: Mapping[str, Any]) -> str:
-    return """## How to use it
-
-    avgan data check curated --data DIR      # is every byte as it was written?
-    avgan train --preset compact --data DIR -o RUN
-
-The shards are plain tar files in the form of WebDataset: for each clip `.flac`, `.jpg` and `.json`. Whoever reports
-a result names the hash above: where videos have vanished, a list made anew has another one.
-"""
 
 
 def _cell(text: str) -> str:

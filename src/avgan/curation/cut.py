@@ -141,7 +141,8 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
 def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
     """The first track of a kind, ready to be decoded; nothing is read of the others."""
     of_kind = container.streams.video if kind == "picture" else container.streams.audio
-    tracks = [stream for stream in of_kind if not _is_cover(stream)]
+    cover = av.stream.Disposition.attached_pic  # a picture attached to the sound
+    tracks = [stream for stream in of_kind if not stream.disposition & cover]
     if not tracks:
         raise CutError(path, f"no {kind}", f"has no {kind}")
     stream = tracks[0]
@@ -160,11 +161,6 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         if other is not stream:
             other.discard = av.stream.Discard.all
     return stream
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a track is a picture attached to the sound, such as an album's cover."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 LEAD_S = 0.25  # resampled before the first clip, for the filter to settle

@@ -60,7 +60,11 @@ def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) ->
 
 def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
     """Some clips of many sources: of each source one before a second, drawn by a hash that is always the same."""
-    drawn = sorted(verdicts, key=lambda verdict: _lot(verdict.candidate.id))
+
+    def lot(verdict: Verdict) -> bytes:
+        return hashlib.sha256(f"page {verdict.candidate.id}".encode()).digest()
+
+    drawn = sorted(verdicts, key=lot)
     seen: dict[str, int] = defaultdict(int)
     turns: list[tuple[int, int]] = []
     for verdict in drawn:
@@ -68,10 +72,6 @@ def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
         turns.append((seen[source], len(turns)))
         seen[source] += 1
     return [drawn[place] for _, place in sorted(turns)[:num]]
-
-
-def _lot(clip_id: str) -> str:
-    return hashlib.sha256(f"page {clip_id}".encode()).hexdigest()
 
 
 def _heading(known: Mapping[str, Any]) -> str:

@@ -166,7 +166,8 @@ def curate(
         _clear(work)  # of workers that died
         found = collect(work, units)
         verdicts = decide(found.clips, choice)
-        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
+        taggers = json.loads((work / FACTS).read_text(encoding="utf-8"))
+        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": taggers}
         write(verdicts, found.losses, out, media=found.media, made=made, title=title)
         if tidy:
             remove_media(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
@@ -205,7 +206,8 @@ def plan(
         for id, video in sorted(given.items())
         if id in again or id not in known or _moved(known[id], video) != video
     ]
-    if new and any(_is_tidied(work, number) for number in range(len(units))):
+    done = [number for number in range(len(units)) if is_done(work, number)]
+    if new and not all((folder_of(work, number) / MEDIA).is_file() for number in done):
         raise DataError(
             f"{work.parent}: nothing can be added: the media of its clips are gone, as --tidy leaves them; "
             f"name another folder for what is new, such as {new[0].id}"
@@ -244,13 +246,13 @@ def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
         related = [
             (kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()
         ]
-        verdicts = [_repeats(verdict, repeated) for verdict in verdicts]
+        verdicts = [
+            replace(one, reason=DUPLICATE, detail=f"as {repeated[one.candidate.id]}")
+            if one.candidate.id in repeated
+            else one
+            for one in verdicts
+        ]
     return divide(verdicts, choice.division, related)
-
-
-def _repeats(verdict: Verdict, repeated: Mapping[str, str]) -> Verdict:
-    first = repeated.get(verdict.candidate.id)
-    return replace(verdict, reason=DUPLICATE, detail=f"as {first}") if first else verdict
 
 
 def _make(
@@ -265,10 +267,6 @@ def _make(
         progress.close()
     if missing := [number for number in numbers if not is_done(work.folder, number)]:
         raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
-
-
-def _is_tidied(work: Path, number: int) -> bool:
-    return is_done(work, number) and not (folder_of(work, number) / MEDIA).is_file()
 
 
 def _located(video: Video) -> Video:
@@ -304,12 +302,6 @@ def _losses(folder: Path) -> Iterator[Loss]:
         yield from (Loss(**row) for row in rows)
     except (OSError, ValueError, TypeError):
         raise DataError(f"{folder}: is damaged; delete it and run again") from None
-
-
-def _facts(work: Path) -> dict[str, Any]:
-    """Of the taggers that made the units."""
-    facts: dict[str, Any] = json.loads((work / FACTS).read_text(encoding="utf-8"))
-    return facts
 
 
 def _clear(work: Path) -> None:

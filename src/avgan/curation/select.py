@@ -158,7 +158,11 @@ def by_table_1(clip: Candidate) -> tuple[str, str]:
     if not clip.label:
         agreed = {scene: _agreement(clip, row) for scene, row in TABLE_1.items()}
         best = max(agreed, key=lambda scene: agreed[scene])
-        return (best, "") if agreed[best] > 0 else ("", f"no row of Table 1 has {_shown(clip)}")
+        return (
+            (best, "")
+            if agreed[best] > 0
+            else ("", f"no row of Table 1 has {_names(clip.scenes)} with {_names(clip.sounds)}")
+        )
     scene = SCENE_OF_NAME.get(plain_name(clip.label))
     if scene is None:
         return clip.label, "no scene of Table 1"
@@ -211,10 +215,6 @@ def _above(value: float, limit: float, what: str) -> str:
 
 def _names(tags: Tags) -> str:
     return ", ".join(name for name, _ in tags[:FIRST]) or "not tagged"
-
-
-def _shown(clip: Candidate) -> str:
-    return f"{_names(clip.scenes)} with {_names(clip.sounds)}"
 
 
 LOOK_BITS = 64
@@ -347,15 +347,11 @@ def divide(
         verdict.candidate.id: replace(verdict, split=split_of[group_of[verdict.candidate.id]])
         for verdict in kept
     }
-    over = _over_quota(list(divided.values()), division)
-    return [_final(divided.get(verdict.candidate.id, verdict), over) for verdict in verdicts]
-
-
-def _final(verdict: Verdict, over: set[str]) -> Verdict:
-    if verdict.candidate.id not in over:
-        return verdict
-    detail = f"enough of {verdict.label} in {verdict.split}"
-    return replace(verdict, reason=OVER_QUOTA, detail=detail, split="")
+    for id in _over_quota(list(divided.values()), division):
+        one = divided[id]
+        detail = f"enough of {one.label} in {one.split}"
+        divided[id] = replace(one, reason=OVER_QUOTA, detail=detail, split="")
+    return [divided.get(verdict.candidate.id, verdict) for verdict in verdicts]
 
 
 def groups(
@@ -409,7 +405,11 @@ def splits(labels: Mapping[str, Counter[str]], division: Division) -> dict[str, 
     nearest to its range, from the split that has most of them.
     """
     lot = {group: _fraction(division.seed, group) for group in labels}
-    split_of = {group: _split_at(place, division) for group, place in lot.items()}
+    wanted = [split for split in SPLITS if division.part(split) > 0]
+    split_of = {
+        group: next((split for split in wanted if place < _range(split, division)[1]), wanted[-1])
+        for group, place in lot.items()
+    }
     members: dict[str, list[str]] = defaultdict(list)
     for group, counts in labels.items():
         members[min(counts, key=lambda label: (-counts[label], label))].append(group)
@@ -441,11 +441,6 @@ def _range(split: str, division: Division) -> tuple[float, float]:
     """Where in [0, 1] a split's groups are."""
     low = sum(division.part(before) for before in SPLITS[: SPLITS.index(split)])
     return low, low + division.part(split)
-
-
-def _split_at(place: float, division: Division) -> str:
-    wanted = [split for split in SPLITS if division.part(split) > 0]
-    return next((split for split in wanted if place < _range(split, division)[1]), wanted[-1])
 
 
 def _over_quota(kept: Sequence[Verdict], division: Division) -> set[str]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,7 +98,8 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
         )
     if not samples.size:
         raise AudioError(f"an array of shape {samples.shape}: holds no sound (0 samples)")
-    if dtype == np.int32 and 0 < _largest(samples) <= 1 << 15:
+    largest = max(int(samples.max()), -int(samples.min())) if dtype == np.int32 else 0
+    if 0 < largest <= 1 << 15:
         raise AudioError(
             "an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16"
         )
@@ -107,10 +109,6 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
         samples = samples.T
     starts = range(0, len(samples), BLOCK_SAMPLES)
     return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
-
-
-def _largest(samples: np.ndarray) -> int:
-    return max(int(samples.max()), -int(samples.min()))
 
 
 UNFINISHED = (
@@ -221,7 +219,11 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
     by_both = source.read(4) in _SOUNDFILE_MAGIC
     plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.says_less
     # Of more channels than two it matters which is which, and FFmpeg says it.
-    decoders = [_decode_plain] * plain + [_decode_with_av] + [_decode_with_soundfile] * by_both
+    decoders = (
+        [partial(_decode_with_soundfile, most_channels=2)] * plain
+        + [_decode_with_av]
+        + [_decode_with_soundfile] * by_both
+    )
     reason = ""
     for decoder in decoders:
         num_blocks = 0
@@ -267,11 +269,6 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
             notes, f"{left / size:.0%} of the file lie behind the end that it states: not heard"
         )
     return None
-
-
-def _decode_plain(file: Any, job: _Job) -> Iterator[Block]:
-    """Mono and stereo by libsndfile, which is the fastest."""
-    return _decode_with_soundfile(file, job, most_channels=2)
 
 
 def _decode_with_soundfile(

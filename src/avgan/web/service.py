@@ -128,7 +128,10 @@ class Service:
         self.intake = Intake(settings.max_bytes, settings.max_held_bytes)
         caps = settings.caps(model.card.sample_rate_hz)
         self.workers = Workers(
-            [Decoder(caps, self._count_kill) for _ in range(settings.num_workers)],
+            [
+                Decoder(caps, lambda reason: self.metrics.kills.labels(reason).inc())
+                for _ in range(settings.num_workers)
+            ],
             settings.max_waiting,
         )
         self.live_threads = ThreadPoolExecutor(settings.max_live, thread_name_prefix="live")
@@ -196,9 +199,6 @@ class Service:
         finally:
             for _ in stream:  # a decoder that is not heard to the end is replaced
                 pass
-
-    def _count_kill(self, reason: str) -> None:
-        self.metrics.kills.labels(reason).inc()
 
 
 def surest(prediction: Prediction) -> float:

@@ -9,13 +9,13 @@ Only the address is needed; names that public lists use for a column are known t
 
 import csv
 import glob
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from avgan.archive.sources import json_rows
 from avgan.curation.record import Video
 from avgan.curation.sources.source import (
     YOUTUBE_ID,
@@ -87,7 +87,7 @@ def _rows(path: Path) -> Iterator[Row]:
         told = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
         yield from ({"address": line.strip()} for line in told if line.strip())
         return
-    found = _json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
+    found = json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
     yield from map(_ours, found)
 
 
@@ -105,19 +105,6 @@ def _csv_rows(path: Path, lines: list[str]) -> Iterator[dict[str, object]]:
             f"{path}: its first line names no column 'address', 'id' or 'path'; add a header"
         )
     yield from ({str(key): value for key, value in row.items()} for row in rows)
-
-
-def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: line {number} is no JSON object; write one a line")
-        yield row
 
 
 def _spelt(name: str) -> str:

@@ -71,9 +71,9 @@ def _blocks_of_one_shape(inputs: Sequence[np.ndarray], size: int) -> Iterator[li
         yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
-def first_tags(labels: Sequence[str], weights: np.ndarray, num_tags: int = NUM_TAGS) -> Tags:
+def first_tags(labels: Sequence[str], weights: np.ndarray) -> Tags:
     """The heaviest of N labels with their weights (N,), rounded; of equal ones the first of the list."""
-    order = np.argsort(-weights, kind="stable")[:num_tags]
+    order = np.argsort(-weights, kind="stable")[:NUM_TAGS]
     return tuple((labels[place], round(float(weights[place]), NUM_DIGITS)) for place in order)
 
 
@@ -119,7 +119,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
         reason = getattr(error, "strerror", None) or "not text"
         raise DataError(f"{path}: the list of labels cannot be read ({reason})") from None
     readers = {".csv": _of_csv, ".json": _of_json}
-    labels = readers.get(path.suffix.lower(), _of_lines)(text, path)
+    reader = readers.get(path.suffix.lower())
+    lines = (line.strip() for line in text.splitlines())
+    labels = reader(text, path) if reader else [line for line in lines if line]
     if not labels:
         raise DataError(f"{path}: holds no labels; one a line is what is needed")
     twice = next((label for label in labels if labels.count(label) > 1), None)
@@ -151,10 +153,6 @@ def check_count(labels: tuple[str, ...], num_outputs: int, path: Path) -> None:
         raise DataError(
             f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list"
         )
-
-
-def _of_lines(text: str, path: Path) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _of_csv(text: str, path: Path) -> list[str]:
