@@ -37,4 +37,4 @@ def test_how_far_a_long_recording_is(clock: list[float]) -> None:
         clock[0] += 0.01
     assert said[0] == "day.wav"
     assert said[-1].startswith("day.wav  59:5")
-    assert said[-1].endswith(" heard, 100 x real time")
+    assert said[-1].endswith(" done, 100 x real time")

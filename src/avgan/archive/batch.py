@@ -215,7 +215,7 @@ class Progress(Sink):
         self._num_recordings = num_recordings
         self._say = say
         self._started_s = time.monotonic()
-        self._said_s = float("-inf")
+        self._shown_s = float("-inf")
         self._begun_s = 0.0
         self._num_begun = 0
         self._name = ""
@@ -224,18 +224,18 @@ class Progress(Sink):
         self._num_begun += 1
         self._name = recording.name
         self._begun_s = time.monotonic()
-        self._say_where(self._begun_s, 0.0)
+        self._show(self._begun_s, 0.0)
 
     def window(self, window: WindowPrediction) -> None:
-        self._say_where(time.monotonic(), window.end_s)
+        self._show(time.monotonic(), window.end_s)
 
     def close(self) -> None:
         self._say("")
 
-    def _say_where(self, now_s: float, heard_s: float) -> None:
-        if now_s - self._said_s < EVERY_S:
+    def _show(self, now_s: float, done_s: float) -> None:
+        if now_s - self._shown_s < EVERY_S:
             return
-        self._said_s = now_s
+        self._shown_s = now_s
         parts = []
         num_done = self._num_begun - 1
         if self._num_recordings > 1:
@@ -246,6 +246,6 @@ class Progress(Sink):
             parts.append(f"{clock(round((self._num_recordings - num_done) / rate))} left")
         parts.append(self._name)
         if now_s - self._begun_s > LONG_S:
-            speed = heard_s / (now_s - self._begun_s)
-            parts.append(f"{clock(round(heard_s))} heard, {speed:.0f} x real time")
+            speed = done_s / (now_s - self._begun_s)
+            parts.append(f"{clock(round(done_s))} done, {speed:.0f} x real time")
         self._say("  ".join(parts))

@@ -41,7 +41,7 @@ class Recording:
 
 
 def find_all(
-    paths: Iterable[str], *, complain: Say, passed_over: Counter[str] | None = None
+    paths: Iterable[str], *, on_error: Say, passed_over: Counter[str] | None = None
 ) -> tuple[list[Recording], int]:
     """The recordings that paths, folders and patterns name, in their order; and how many folders hold none.
 
@@ -55,7 +55,7 @@ def find_all(
             try:
                 found = map(str, find_recordings(named, left_out))
             except AvganError as error:
-                complain(str(error))
+                on_error(str(error))
                 num_failed += 1
             else:
                 recordings.extend(Recording(name, name) for name in found)
@@ -127,7 +127,7 @@ def _why_none(file: Path) -> str:
     return file.suffix.lower() or "without an ending"
 
 
-def told(passed_over: Counter[str]) -> str:
+def summary(passed_over: Counter[str]) -> str:
     """One line about what was passed over: "62 files passed over: 52 .txt, 7 .jpg, 3 empty"."""
     total = passed_over.total()
     files = "file" if total == 1 else "files"

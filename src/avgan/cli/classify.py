@@ -151,10 +151,10 @@ def summarise(
 
 def tell(passed_over: Counter[str]) -> None:
     """Say what in folders was not heard, and why, if there is any."""
-    from avgan.archive.sources import told
+    from avgan.archive.sources import summary
 
     if passed_over:
-        say(told(passed_over))
+        say(summary(passed_over))
 
 
 def check(paths: Sequence[str], wish: Wish) -> None:
@@ -198,11 +198,11 @@ def find(
         if path == STDIN:
             recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
         else:
-            found, num_empty = find_all([path], complain=say, passed_over=passed_over)
+            found, num_empty = find_all([path], on_error=say, passed_over=passed_over)
             recordings += found
             num_missing += num_empty
     if listed is not None:
-        found, num_empty = find_all(read_listed(listed), complain=say, passed_over=passed_over)
+        found, num_empty = find_all(read_listed(listed), on_error=say, passed_over=passed_over)
         recordings += found
         num_missing += num_empty
     return recordings, num_missing

@@ -121,7 +121,9 @@ def card_text(known: Mapping[str, Any]) -> str:
         (row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}")
         for row in known["dropped"]
     ]
-    making = [f"- {_cell(name)}: {_cell(said(value))}\n" for name, value in known["made"].items()]
+    making = [
+        f"- {_cell(name)}: {_cell(in_words(value))}\n" for name, value in known["made"].items()
+    ]
     return f"""# {_cell(known["title"])}
 
 {kept:,} clips of {len(known["classes"])} scenes, {known["hours"]:,.2f} hours, from {known["num_sources"]:,} sources{places}: sound and picture of one moment.
@@ -169,12 +171,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], num_words: int = 
     return "\n".join(lines) + "\n"
 
 
-def said(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A value of `made` in words."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{name} {said(each)}" for name, each in value.items())
+        return "; ".join(f"{name} {in_words(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(said, value))
+        return ", ".join(map(in_words, value))
     return str(value)
 
 

@@ -6,7 +6,7 @@ rounds them is there a gap, which stays one. Its pictures are what a player woul
 evenly spaced or not. Picture and sound are read by two readers of the same file (or of two), each at its own pace, held
 to known containers and codecs (`avgan.media`). One clip is in memory at a time, whatever the length of the video.
 
-Shapes: L samples, C channels, H W pixels, h w pixels of a glimpse.
+Shapes: L samples, C channels, H W pixels, h w pixels of a thumbnail.
 """
 
 from collections import deque
@@ -33,7 +33,7 @@ from avgan.media import (
     BLOCK_SAMPLES,
     CONTAINERS,
     LENIENT,
-    Calm,
+    SeekSafeFile,
     channel_names,
     first_line,
     frame_samples,
@@ -126,7 +126,7 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
     }
     with ExitStack() as stack:
         try:
-            source: Any = Calm(stack.enter_context(path.open("rb")))
+            source: Any = SeekSafeFile(stack.enter_context(path.open("rb")))
             container = stack.enter_context(
                 av.open(source, "r", container_options=options, buffer_size=BUFFER_BYTES, **LENIENT)
             )
@@ -185,7 +185,7 @@ class Sounds:
         self._held: deque[Placed] = deque()
         self.ended = False
         """Whether the track was read to its end."""
-        self.heard_any = False
+        self.has_sound = False
 
     def take(self, start_s: float, length_s: float) -> tuple[np.ndarray, float]:
         """The stretch (L, 2) float32 at SOUND_RATE_HZ, and how many seconds of it are missing (silence there)."""
@@ -207,7 +207,7 @@ class Sounds:
             block = next(self._blocks, None)
             self.ended = block is None
             if block is not None:
-                self.heard_any = True
+                self.has_sound = True
                 self._held.append(block)
 
 
@@ -261,7 +261,7 @@ def _resampled(frames: Iterator[Timed]) -> Iterator[Placed]:
     """Blocks at SOUND_RATE_HZ, run by run; they may overlap where time stamps do."""
     run: Run | None = None
     for time_s, rate_hz, samples in frames:
-        if run is None or not run.goes_on(time_s, rate_hz):
+        if run is None or not run.continues(time_s, rate_hz):
             if run is not None:
                 yield from run.finish()
             run = Run(rate_hz, time_s)
@@ -297,7 +297,7 @@ class Run:
             else soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, dtype="float32", quality="HQ")
         )
 
-    def goes_on(self, time_s: float, rate_hz: int) -> bool:
+    def continues(self, time_s: float, rate_hz: int) -> bool:
         """Whether a frame belongs to the run."""
         due_s = self._begins_s + self._num_in / self._rate_hz
         return rate_hz == self._rate_hz and abs(time_s - due_s) < 0.5 / rate_hz
@@ -329,8 +329,8 @@ CLIP_LENGTHS_S = (10.0, 5.0, 1.0)
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
 SKIPPED = ", for nothing is cut from its first"
-NUM_GLIMPSES = 8
-GLIMPSE_WIDTH_PX = 160
+NUM_THUMBNAILS = 8
+THUMBNAIL_WIDTH_PX = 160
 MAX_MISSING_S = 0.1
 """Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
 MAX_HOLE_S = 600.0
@@ -369,15 +369,15 @@ def cut(
     num_clips, holes, hole_s = 0, 0, 0.0
     with ExitStack() as stack:
         picture = stack.enter_context(open_track(path, "picture"))
-        heard = stack.enter_context(open_track(Path(sound_path or path), "sound"))
-        zero_s = min(track.start_s or 0.0 for track in (picture, heard))
+        sound_track = stack.enter_context(open_track(Path(sound_path or path), "sound"))
+        zero_s = min(track.start_s or 0.0 for track in (picture, sound_track))
         shown = Pictures(picture, zero_s, begin_s)
-        sounds = Sounds(heard, zero_s, begin_s)
+        sounds = Sounds(sound_track, zero_s, begin_s)
         for number in count():
             first_s = begin_s + number * clip_s
             if end_s is not None and first_s + clip_s > end_s + 1e-6:
                 break
-            frames = shown.look(first_s, clip_s, num_frames)
+            frames = shown.take(first_s, clip_s, num_frames)
             sound, missing_s = sounds.take(first_s, clip_s)
             if frames is None or (missing_s > MAX_MISSING_S and sounds.ended):
                 break
@@ -388,17 +388,17 @@ def cut(
                 continue
             num_clips, hole_s = num_clips + 1, 0.0
             yield frames.cut(sound, first_s, clip_s, crop_bars=crop_bars)
-        said_s = min(picture.end_s, heard.end_s) - zero_s
-        lost_s = (said_s if end_s is None else min(said_s, end_s)) - begin_s - number * clip_s
-        if not shown.seen_any:
+        stated_s = min(picture.end_s, sound_track.end_s) - zero_s
+        lost_s = (stated_s if end_s is None else min(stated_s, end_s)) - begin_s - number * clip_s
+        if not shown.has_picture:
             raise CutError(path, "no picture", "has a picture track without a picture")
-        if sounds.ended and not sounds.heard_any and heard.end_s - zero_s > begin_s:
+        if sounds.ended and not sounds.has_sound and sound_track.end_s - zero_s > begin_s:
             raise CutError(path, "no sound", "has a sound track without sound")
         skipped_s = begin_s - max(start_s, 0.0)
-    _complain(path, num_clips, holes, lost_s - clip_s, clip_s, skipped_s)
+    _check_yield(path, num_clips, holes, lost_s - clip_s, clip_s, skipped_s)
 
 
-def _complain(
+def _check_yield(
     path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float, skipped_s: float
 ) -> None:
     """Raise CutError where a video gave less than it promised."""
@@ -411,23 +411,23 @@ def _complain(
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What is seen in a clip: frames as they were decoded, with their times, and glimpses (h, w) uint8."""
+class ClipPictures:
+    """What is seen in a clip: frames as they were decoded, with their times, and thumbnails (h, w) uint8."""
 
     frames: tuple[tuple[Any, float], ...]
-    glimpses: tuple[np.ndarray, ...]
+    thumbnails: tuple[np.ndarray, ...]
     aspect: float
     """Width of a stored pixel to its height."""
 
     def cut(self, sound: np.ndarray, first_s: float, clip_s: float, *, crop_bars: bool) -> Cut:
-        bars = find_bars(np.max(self.glimpses, 0)) if crop_bars else Bars()
+        bars = find_bars(np.max(self.thumbnails, 0)) if crop_bars else Bars()
         return Cut(
             start_s=first_s,
             end_s=first_s + clip_s,
             sound=sound,
             frames=tuple(self._picture(frame, bars) for frame, _ in self.frames),
             frame_times_s=tuple(time_s for _, time_s in self.frames),
-            glimpses=tuple(bars.inside(glimpse) for glimpse in self.glimpses),
+            thumbnails=tuple(bars.inside(thumbnail) for thumbnail in self.thumbnails),
         )
 
     def _picture(self, frame: Any, bars: Bars) -> np.ndarray:
@@ -436,7 +436,7 @@ class Look:
         pixels = np.rot90(frame.to_ndarray(format="rgb24"), turns)
         aspect = 1 / self.aspect if turns % 2 else self.aspect
         if any(bars):
-            pixels = _limited(bars, pixels, self.glimpses[0].shape).inside(pixels)
+            pixels = _limited(bars, pixels, self.thumbnails[0].shape).inside(pixels)
         height, width = pixels.shape[:2]
         shown = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
         scale = min(1.0, FRAME_WIDTH_PX / shown[0])
@@ -464,24 +464,24 @@ class Pictures:
         self._advance()
 
     @property
-    def seen_any(self) -> bool:
+    def has_picture(self) -> bool:
         return self._shown is not None
 
-    def look(self, first_s: float, clip_s: float, num_frames: int) -> Look | None:
+    def take(self, first_s: float, clip_s: float, num_frames: int) -> ClipPictures | None:
         """What is seen in a clip; None where the pictures end before it does."""
         wanted = picture_times(num_frames)
-        glances = [(k + 0.5) / NUM_GLIMPSES for k in range(NUM_GLIMPSES)]
+        spread = [(k + 0.5) / NUM_THUMBNAILS for k in range(NUM_THUMBNAILS)]
         frames: dict[float, tuple[Any, float]] = {}
-        glimpses = []
-        for share in sorted({*wanted, *glances}):
+        thumbnails = []
+        for share in sorted({*wanted, *spread}):
             if not self._go_to(first_s + share * clip_s):
                 return None
             if share in wanted:
                 frames[share] = (self._shown, self._shown_s)
-            if share in glances:
-                glimpses.append(self._glimpse())
+            if share in spread:
+                thumbnails.append(self._thumbnail())
         aspect = float(self._track.stream.sample_aspect_ratio or 1)
-        return Look(tuple(frames[share] for share in wanted), tuple(glimpses), aspect)
+        return ClipPictures(tuple(frames[share] for share in wanted), tuple(thumbnails), aspect)
 
     def _go_to(self, time_s: float) -> bool:
         """Make the frame that is shown at a time the shown one; false where the pictures have ended."""
@@ -510,10 +510,10 @@ class Pictures:
                 return
         self._next = None
 
-    def _glimpse(self) -> np.ndarray:
+    def _thumbnail(self) -> np.ndarray:
         """The shown frame as a small picture (h, w) uint8 of luminance, upright."""
         frame = self._shown
-        width = min(GLIMPSE_WIDTH_PX, frame.width)
+        width = min(THUMBNAIL_WIDTH_PX, frame.width)
         height = max(1, round(frame.height * width / frame.width))
         small = self._reformatter.reformat(frame, width, height, "gray", interpolation="AREA")
         return np.ascontiguousarray(np.rot90(small.to_ndarray(), quarter_turns(frame)))
@@ -535,9 +535,9 @@ def quarter_turns(frame: Any) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _limited(bars: Bars, pixels: np.ndarray, glimpse_shape: tuple[int, ...]) -> Bars:
-    """The bars of a whole frame (H, W, 3), where a glimpse of the clip has them, to the pixel."""
+def _limited(bars: Bars, pixels: np.ndarray, thumbnail_shape: tuple[int, ...]) -> Bars:
+    """The bars of a whole frame (H, W, 3), where a thumbnail of the clip has them, to the pixel."""
     found = find_bars(pixels.max(2))
-    rows, columns = pixels.shape[0] / glimpse_shape[0], pixels.shape[1] / glimpse_shape[1]
+    rows, columns = pixels.shape[0] / thumbnail_shape[0], pixels.shape[1] / thumbnail_shape[1]
     wider = Bars(*(size + 1 if size else 0 for size in bars)).scaled(rows, columns)
     return Bars(*(min(exact, most) for exact, most in zip(found, wider, strict=True)))

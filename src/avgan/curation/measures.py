@@ -5,7 +5,7 @@ neighbouring pairs of bands and 16 steps in time, whether the difference of thei
 highly robust audio fingerprinting system", ISMIR 2002), a clip as one block. What looks or sounds alike shares most
 bits, whatever its size, codec, rate or loudness; two that have nothing in common share half.
 
-Shapes: H W pixels, h w pixels of a glimpse, L samples, T frames of a spectrum.
+Shapes: H W pixels, h w pixels of a thumbnail, L samples, T frames of a spectrum.
 """
 
 from collections.abc import Sequence
@@ -161,13 +161,13 @@ def measure(cut: Cut) -> Measures:
     in a letterbox look alike.
     """
     picture = luminance(cut.frames[0])
-    glimpses = cut.glimpses or tuple(luminance(frame).astype(np.uint8) for frame in cut.frames)
-    bars = find_bars(np.max(glimpses, 0))
-    height, width = glimpses[0].shape
+    thumbnails = cut.thumbnails or tuple(luminance(frame).astype(np.uint8) for frame in cut.frames)
+    bars = find_bars(np.max(thumbnails, 0))
+    height, width = thumbnails[0].shape
     rows, columns = picture.shape[0] / height, picture.shape[1] / width
     seen = bars.scaled(rows, columns).inside(picture)
     return Measures(
-        motion=motion([bars.inside(glimpse) for glimpse in glimpses]),
+        motion=motion([bars.inside(thumbnail) for thumbnail in thumbnails]),
         brightness=float(seen.mean()) / 255,
         contrast=float(seen.std()) / 255,
         bars=bar_share(bars, (height, width)),
@@ -184,23 +184,23 @@ def luminance(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) @ _LUMA
 
 
-def motion(glimpses: Sequence[np.ndarray]) -> float:
-    """Mean absolute change from one glimpse (h, w) uint8 to the next, of full scale; 0 of a single one.
+def motion(thumbnails: Sequence[np.ndarray]) -> float:
+    """Mean absolute change from one thumbnail (h, w) uint8 to the next, of full scale; 0 of a single one.
 
     Patches of 8 x 8 are compared: their means hardly show what a codec makes of a photograph, which changes every
     pixel a little with each key frame (0.0004, at the worst 0.0016; pixel by pixel 0.002 and 0.006).
     """
-    patches = [_patch_means(glimpse) for glimpse in glimpses]
+    patches = [_patch_means(thumbnail) for thumbnail in thumbnails]
     changes = [np.abs(b - a).mean() for a, b in pairwise(patches)]
     return float(np.mean(changes)) / 255 if changes else 0.0
 
 
-def _patch_means(glimpse: np.ndarray) -> np.ndarray:
+def _patch_means(thumbnail: np.ndarray) -> np.ndarray:
     """(h, w) -> (h // 8, w // 8); what is left at the edges is left out, unless there is nothing else."""
-    height, width = glimpse.shape
+    height, width = thumbnail.shape
     rows, columns = max(1, height // PATCH_PX), max(1, width // PATCH_PX)
     down, across = min(PATCH_PX, height), min(PATCH_PX, width)
-    patches = glimpse[: rows * down, : columns * across].reshape(rows, down, columns, across)
+    patches = thumbnail[: rows * down, : columns * across].reshape(rows, down, columns, across)
     return patches.mean((1, 3))
 
 

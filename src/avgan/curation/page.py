@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.curation.card import balance, said
+from avgan.curation.card import balance, in_words
 from avgan.curation.record import Candidate, Tags
 from avgan.curation.select import Verdict
 from avgan.data.excerpt import read_excerpt
@@ -24,13 +24,13 @@ from avgan.report import data_uri, jpeg_uri, mp3
 from avgan.runtime.drawing import plain
 from avgan.runtime.wording import clock
 
-HEARD_S = 10.0
+PLAYED_S = 10.0
 PICTURE_PX = 384
 PER_SCENE = 6
 PER_REASON = 4
 MAX_CLIPS = 240  # each adds some 80 kB
 KINDS = ("train", "validation", "test")
-SPOKEN = '<p class="now" role="status" aria-live="polite"></p>'
+STATUS = '<p class="now" role="status" aria-live="polite"></p>'
 """Where the script says what plays, for who does not see it."""
 
 Media = Mapping[str, Path]
@@ -49,9 +49,9 @@ def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) ->
             _drop_out_section(known),
             _dropped_section(verdicts, media),
             _making_section(known),
-            SPOKEN,
+            STATUS,
         ],
-        note=f"Shown are the first {HEARD_S:g} s of clips that were drawn by lot, the sound as models hear it: one "
+        note=f"Shown are the first {PLAYED_S:g} s of clips that were drawn by lot, the sound as models hear it: one "
         "channel, 16 kHz. The recordings belong to their authors: pass this page on only where their licences "
         f"allow. Hash of the list: <code>{html.escape(known['hash'])}</code>",
         look="curation",
@@ -193,7 +193,7 @@ def _dropped_section(verdicts: Iterable[Verdict], media: Media) -> str:
 def _making_section(known: Mapping[str, Any]) -> str:
     """How it was made, and under which licences its clips stand."""
     licences = "; ".join(f"{name}: {num:,}" for name, num in known["licences"])
-    rows = [(plain(name), said(value)) for name, value in known["made"].items()]
+    rows = [(plain(name), in_words(value)) for name, value in known["made"].items()]
     rows += [("licences", licences), ("sound", known["form"]["sound"])]
     rows += [("picture", known["form"]["picture"])]
     items = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in rows if v)
@@ -248,7 +248,7 @@ def _try(read: Callable[[], str]) -> str:
 
 
 def _sound(clip: Candidate, media: Media) -> str:
-    length_s = min(HEARD_S, clip.end_s - clip.start_s)
+    length_s = min(PLAYED_S, clip.end_s - clip.start_s)
     waveform = read_excerpt(
         media[clip.video_id] / f"{clip.id}.flac",
         start_s=0,

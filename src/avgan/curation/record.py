@@ -61,7 +61,7 @@ class Cut:
     """Each (H, W, 3) uint8 RGB, upright, at most FRAME_WIDTH_PX wide. The first is the clip's picture."""
     frame_times_s: tuple[float, ...] = ()
     """Of the frames, within the video."""
-    glimpses: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    thumbnails: tuple[np.ndarray, ...] = field(default=(), repr=False)
     """Small pictures (h, w) uint8 of luminance, spread evenly over the clip: what moves in it."""
 
 

@@ -404,22 +404,22 @@ def splits(labels: Mapping[str, Counter[str]], division: Division) -> dict[str, 
     By hash alone, but for scenes of so few groups that a split has none: it is then given the group whose hash is
     nearest to its range, from the split that has most of them.
     """
-    lot = {group: _fraction(division.seed, group) for group in labels}
+    position = {group: _fraction(division.seed, group) for group in labels}
     wanted = [split for split in SPLITS if division.part(split) > 0]
     split_of = {
         group: next((split for split in wanted if place < _range(split, division)[1]), wanted[-1])
-        for group, place in lot.items()
+        for group, place in position.items()
     }
     members: dict[str, list[str]] = defaultdict(list)
     for group, counts in labels.items():
         members[min(counts, key=lambda label: (-counts[label], label))].append(group)
     for label in sorted(members):
-        _mend(members[label], split_of, lot, division)
+        _fill_splits(members[label], split_of, position, division)
     return split_of
 
 
-def _mend(
-    members: list[str], split_of: dict[str, str], lot: Mapping[str, float], division: Division
+def _fill_splits(
+    members: list[str], split_of: dict[str, str], position: Mapping[str, float], division: Division
 ) -> None:
     """Give each split a group of a scene, as far as there are groups."""
     wanted = [split for split in NEEDED if division.part(split) > 0]
@@ -432,7 +432,7 @@ def _mend(
         low, high = _range(split, division)
         moved = min(
             (group for group in members if split_of[group] == donor),
-            key=lambda group: (max(low - lot[group], lot[group] - high), group),
+            key=lambda group: (max(low - position[group], position[group] - high), group),
         )
         split_of[moved] = split
 

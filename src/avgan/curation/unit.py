@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 Fetch = Callable[[Video, Path], Video]
 """A video as it is known once it is on a disk, with the path of its file. What is downloaded goes to the folder."""
-Heard = tuple[Tags, float, float]
+SoundTags = tuple[Tags, float, float]
 """The first sounds of a clip; the weight of music and of speech in it."""
 PATIENCE_S = 120.0
 """Some 25 times what a core needs for 10 s of H.264 in 4K."""
@@ -65,9 +65,9 @@ class Tools:
     cut: Callable[[Video], Iterable[Cut]]
     """Of a video on a disk."""
     measure: Callable[[Cut], Measures]
-    see: Callable[[Sequence[np.ndarray]], list[Tags]]
+    tag_pictures: Callable[[Sequence[np.ndarray]], list[Tags]]
     """B pictures (H, W, 3)."""
-    hear: Callable[[Sequence[np.ndarray]], list[Heard]]
+    tag_sounds: Callable[[Sequence[np.ndarray]], list[SoundTags]]
     """B sounds (L, 2)."""
     blur: Callable[[np.ndarray], np.ndarray]
     """A frame as it may be shown."""
@@ -115,9 +115,9 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
     from avgan.curation.measures import measure
     from avgan.curation.taggers import open_tagger
 
-    sees = open_tagger(settings.sees, weights) if settings.sees else None
-    hears = open_tagger(settings.hears, weights) if settings.hears else None
-    for tagger, what in ((sees, False), (hears, True)):
+    of_pictures = open_tagger(settings.sees, weights) if settings.sees else None
+    of_sounds = open_tagger(settings.hears, weights) if settings.hears else None
+    for tagger, what in ((of_pictures, False), (of_sounds, True)):
         if tagger is not None and tagger.takes_sounds != what:
             raise DataError(
                 f"{tagger.name}: is a tagger of {'pictures' if what else 'sounds'}; name another one"
@@ -140,22 +140,22 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
 
     facts = {
         kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
-        for kind, tagger in (("sees", sees), ("hears", hears))
+        for kind, tagger in (("sees", of_pictures), ("hears", of_sounds))
         if tagger is not None
     }
     return Tools(
         fetch=fetch_video,
         cut=cut_video,
         measure=measure,
-        see=partial(_see, sees),
-        hear=partial(_hear, hears),
+        tag_pictures=partial(_tag_pictures, of_pictures),
+        tag_sounds=partial(_tag_sounds, of_sounds),
         blur=partial(_blur, settings.blur),
         patience_s=settings.patience_s,
         facts=facts,
     )
 
 
-def _see(tagger: "Tagger | None", pictures: Sequence[np.ndarray]) -> list[Tags]:
+def _tag_pictures(tagger: "Tagger | None", pictures: Sequence[np.ndarray]) -> list[Tags]:
     from avgan.curation.taggers import first_tags
 
     if tagger is None or not pictures:
@@ -163,7 +163,7 @@ def _see(tagger: "Tagger | None", pictures: Sequence[np.ndarray]) -> list[Tags]:
     return [first_tags(tagger.labels, weights) for weights in tagger.tag(pictures)]
 
 
-def _hear(tagger: "Tagger | None", sounds: Sequence[np.ndarray]) -> list[Heard]:
+def _tag_sounds(tagger: "Tagger | None", sounds: Sequence[np.ndarray]) -> list[SoundTags]:
     from avgan.curation.taggers import first_tags, music_and_speech
 
     if tagger is None or not sounds:
@@ -316,7 +316,7 @@ class _Maker:
     def take(self, video: Video) -> None:
         """Fetch a video, and keep of it what can be had."""
         num_losses, num_before = len(self.losses), len(self._clips)
-        with self._lost_at("acquire", video), self._timed("acquire"):
+        with self._losing("acquire", video), self._timed("acquire"):
             video = self._tools.fetch(video, self._fetched / video.id)
         if len(self.losses) > num_losses:
             return
@@ -325,7 +325,7 @@ class _Maker:
         while True:
             cut = None
             limited = self._log.limited(self._tools.patience_s)
-            with self._lost_at("cut", video), self._timed("cut"), limited:
+            with self._losing("cut", video), self._timed("cut"), limited:
                 cut = next(cuts, None)
             if cut is None:
                 break
@@ -338,7 +338,7 @@ class _Maker:
             self.lose(video, "cut", "too short", "no whole clip after what is skipped")
 
     @contextmanager
-    def _lost_at(self, stage: str, video: Video) -> Iterator[None]:
+    def _losing(self, stage: str, video: Video) -> Iterator[None]:
         """Note what is wrong with a video. What is wrong with this machine, such as a full disk, goes on."""
         try:
             yield
@@ -360,11 +360,11 @@ class _Maker:
         """Tag the clips that wait, and write them."""
         cuts = [cut for _, cut, _ in self._waiting]
         with self._timed("see"):
-            seen = self._tools.see([cut.frames[0] for cut in cuts])
+            scene_tags = self._tools.tag_pictures([cut.frames[0] for cut in cuts])
         with self._timed("hear"):
-            heard = self._tools.hear([cut.sound for cut in cuts])
+            sound_tags = self._tools.tag_sounds([cut.sound for cut in cuts])
         for (video, cut, measures), scenes, (sounds, music, speech) in zip(
-            self._waiting, seen, heard, strict=True
+            self._waiting, scene_tags, sound_tags, strict=True
         ):
             with self._timed("encode"):
                 id = f"{video.id}-{round(cut.start_s * 1000)}"

@@ -54,7 +54,7 @@ class Shard:
 
     def sha256(self) -> str:
         """What its content follows from."""
-        return _digest([self.name, [_said_of(verdict) for verdict in self.verdicts]])
+        return _digest([self.name, [_facts_of(verdict) for verdict in self.verdicts]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def write(
     making = Making(made={**made, "avgan": __version__}, title=title)
     task = _digest([
         [shard.sha256() for shard in shards],
-        [_said_of(verdict) for verdict in verdicts if not verdict.is_kept],
+        [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
         [asdict(loss) for loss in losses],
         asdict(making),
     ])  # fmt: skip
@@ -134,9 +134,9 @@ def pack(shard: Shard, media: Media, out: Path) -> Packed:
     target, record = out / SHARDS / shard.name, _record_path(out, shard.name)
     more = [_more_frames(verdict.candidate, media) for verdict in shard.verdicts]
     task = _digest([shard.sha256(), more])
-    said = _read_json(record)
-    if said.get("plan") == task and target.is_file():
-        packed = Packed(**said["packed"])
+    known = _read_json(record)
+    if known.get("plan") == task and target.is_file():
+        packed = Packed(**known["packed"])
         if target.stat().st_size == packed.num_bytes:
             return packed
     record.unlink(missing_ok=True)
@@ -252,7 +252,7 @@ def _members(verdict: Verdict, frames: Sequence[str], media: Media) -> Iterator[
     yield f"{key}.jpg", _bytes_of(clip, "jpg", clip.image_sha256, media)
     for kind in frames:
         yield f"{key}.{kind}", _bytes_of(clip, kind, "", media)
-    yield f"{key}.json", canonical(_said_of(verdict)).encode()
+    yield f"{key}.json", canonical(_facts_of(verdict)).encode()
 
 
 def _more_frames(clip: Candidate, media: Media) -> list[str]:
@@ -288,7 +288,7 @@ def _bytes_of(clip: Candidate, kind: str, sha256: str, media: Media) -> bytes:
     return content
 
 
-def _said_of(verdict: Verdict) -> dict[str, Any]:
+def _facts_of(verdict: Verdict) -> dict[str, Any]:
     """All that is known of a clip: what lies beside its media."""
     clip = verdict.candidate
     more = {

@@ -33,7 +33,7 @@ _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 
 # What sites say in words, YouTube's as yt-dlp hands them on; the first that is found counts.
-_TELLING: tuple[tuple[str, str], ...] = (
+_PHRASES: tuple[tuple[str, str], ...] = (
     ("blocked", "in your country|from your location|geo.?restrict|(blocked|available) in your"),
     ("blocked", "confirm your age|age.?restricted|inappropriate for some"),
     ("blocked", "members|join this channel|premium|only available for registered"),
@@ -110,7 +110,7 @@ def wait_asked(retry_after: str) -> float | None:
     return float(text) if re.fullmatch(r"[0-9]{1,7}", text) else None
 
 
-def told_by(message: str) -> FetchError | TryAgain:
+def meaning_of(message: str) -> FetchError | TryAgain:
     """What an error in words means; unknown ones are broken."""
     detail = one_line(message)
     if _BOT_CHECK.search(detail):
@@ -120,7 +120,7 @@ def told_by(message: str) -> FetchError | TryAgain:
         return TryAgain("blocked", hint, wait_s=_BOT_WAIT_S, host=True, account=True)
     if _RATE_LIMITED.search(detail):
         return TryAgain("blocked", detail, wait_s=HOUR_S, host=True)
-    for reason, words in _TELLING:
+    for reason, words in _PHRASES:
         if re.search(words, detail, re.IGNORECASE):
             return FetchError(reason, detail)
     return FetchError("broken", detail)
@@ -148,7 +148,7 @@ _NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
 """What yt-dlp fetches itself. The rest it leaves to other programs."""
 
 _OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionError"})
-_LOST = re.compile(
+_BROKEN_OFF = re.compile(
     r"Got error: |Did not get any data|more expected|fragment \d+ not found|timed out|new connection"
 )
 _DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT})
@@ -169,7 +169,7 @@ class Access:
     max_bytes: int | None = None
 
 
-class _Ear:
+class _Log:
     """Hears what yt-dlp would print."""
 
     misses_javascript = False
@@ -266,9 +266,9 @@ class Library:
                 f"{access.js_runtime}: no JavaScript runtime that yt-dlp knows; choose one of {', '.join(RUNTIMES)}"
             )
         self._errors: type[Exception] = yt_dlp.utils.YoutubeDLError
-        self._ear = _Ear()
+        self._log = _Log()
         self._meter = _Meter(access.max_bytes)
-        self._ydl: Any = _metered(yt_dlp.YoutubeDL, self._meter)(_options(access, self._ear))
+        self._ydl: Any = _metered(yt_dlp.YoutubeDL, self._meter)(_options(access, self._log))
         try:
             self._ydl.cookiejar  # noqa: B018, read now: bad cookies are no fault of a video
         except self._errors:
@@ -331,15 +331,15 @@ class Library:
             return FetchError("blocked", f"{one_line(causes[-1])}; not shown in this country")
         if "UnsupportedError" in names:
             return FetchError("refused", "there is no video behind the address that yt-dlp knows")
-        if names & _OF_NETWORK or _LOST.search(str(error)):
+        if names & _OF_NETWORK or _BROKEN_OFF.search(str(error)):
             return TryAgain("broken", f"connection lost ({one_line(error)})")
         if isinstance(error, self._errors):
-            return told_by(str(error))
+            return meaning_of(str(error))
         return FetchError("broken", f"yt-dlp failed ({type(error).__name__}: {one_line(error)})")
 
     def _blame_set_up(self, address: str) -> None:
         """Raise DataError where YouTube would have needed a JavaScript runtime: that is no fault of the video."""
-        if self._ear.misses_javascript and is_youtube(address):
+        if self._log.misses_javascript and is_youtube(address):
             raise DataError(
                 "YouTube wants a JavaScript runtime beside yt-dlp, and none was found: pip install deno, or name "
                 f"another that is installed ({', '.join(RUNTIMES[1:])})"
@@ -356,9 +356,9 @@ def library(access: Access) -> Library:
     return _opened.library
 
 
-def _options(access: Access, ear: _Ear) -> dict[str, Any]:
+def _options(access: Access, log: _Log) -> dict[str, Any]:
     return {
-        "logger": ear,
+        "logger": log,
         "quiet": True,
         "noprogress": True,
         "color": "never",
@@ -415,20 +415,20 @@ def choose(formats: Iterable[Info], *, max_height_px: int) -> tuple[Info, ...]:
     if not usable:
         drm = any(one.get("has_drm") for one in known)
         raise FetchError("refused", "protected (DRM)" if drm else "no file that can be fetched")
-    seen = [one for one in usable if one.get("vcodec") != "none" and _is_media(one)]
-    heard = [one for one in usable if one.get("acodec") != "none" and _is_media(one)]
-    sounds = [one for one in heard if one.get("vcodec") == "none"]
-    if not seen:
+    with_picture = [one for one in usable if one.get("vcodec") != "none" and _is_media(one)]
+    with_sound = [one for one in usable if one.get("acodec") != "none" and _is_media(one)]
+    sounds = [one for one in with_sound if one.get("vcodec") == "none"]
+    if not with_picture:
         raise FetchError("refused", "no picture track")
     pairs = [(one,) if one.get("acodec") != "none" else (one, sounds[-1])
-             for one in seen if one.get("acodec") != "none" or sounds]  # fmt: skip
+             for one in with_picture if one.get("acodec") != "none" or sounds]  # fmt: skip
     if not pairs:
         raise FetchError("no sound", "no sound track")
 
     def rank(pair: tuple[Info, ...]) -> tuple[bool, float, bool, int]:
         height = pair[0].get("height") or 0
         fits = height <= max_height_px
-        return fits, height if fits else -height, len(pair) == 1, seen.index(pair[0])
+        return fits, height if fits else -height, len(pair) == 1, with_picture.index(pair[0])
 
     return max(pairs, key=rank)
 

@@ -204,7 +204,7 @@ class LiveSource:
             piece = self._waiting.popleft()
             self._num_waiting -= len(piece.samples)
             self._changed.notify_all()
-        self._clock.heard(piece)
+        self._clock.add(piece)
         return piece.samples, self.rate_hz
 
 
@@ -213,16 +213,16 @@ class _Clock:
 
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz = rate_hz
-        self._num_heard = 0
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=1024)  # heard until, arrived at
-        self._gaps: deque[tuple[int, int, int]] = deque()  # heard before, number, missing samples
+        self._num_taken = 0
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=1024)  # taken until, arrived at
+        self._gaps: deque[tuple[int, int, int]] = deque()  # taken before, number, missing samples
         self._num_missing = 0  # in gaps before those
 
-    def heard(self, piece: _Piece) -> None:
+    def add(self, piece: _Piece) -> None:
         if piece.num_gaps:
-            self._gaps.append((self._num_heard, piece.num_gaps, piece.num_missing))
-        self._num_heard += len(piece.samples)
-        self._arrivals.append((self._num_heard, piece.arrived_s))
+            self._gaps.append((self._num_taken, piece.num_gaps, piece.num_missing))
+        self._num_taken += len(piece.samples)
+        self._arrivals.append((self._num_taken, piece.arrived_s))
 
     def answer(self, window: WindowPrediction, scenes: Mapping[str, float]) -> LiveWindow:
         """A window's answer, given now. Windows must come in the order of their starts."""

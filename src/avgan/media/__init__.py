@@ -95,7 +95,7 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(reason).split()).rstrip(".") or type(error).__name__
 
 
-class Calm:
+class SeekSafeFile:
     """A file for decoders in C, which may seek to where no file goes: an error raised there they print, or drop."""
 
     def __init__(self, file: BinaryIO) -> None:

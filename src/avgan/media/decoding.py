@@ -25,7 +25,7 @@ from avgan.media import (
     BLOCK_VALUES,
     DAMAGED,
     Block,
-    Calm,
+    SeekSafeFile,
     Slice,
     first_line,
     note_once,
@@ -198,9 +198,9 @@ def _parts(file: BinaryIO, job: _Job) -> Iterator[Block]:
     while start is not None:
         part = part_at(file, start)
         whole = start == 0 and part.stop == file.seek(0, os.SEEK_END)
-        if job.start_s and start == 0 and (not whole or part.says_less or part.is_streamed):
+        if job.start_s and start == 0 and (not whole or part.understates or part.is_streamed):
             return
-        source: Any = Calm(file) if whole else Slice(file, part.start, part.stop)
+        source: Any = SeekSafeFile(file) if whole else Slice(file, part.start, part.stop)
         try:
             end = yield from _decode_part(source, part, replace(job, part=number))
         except AudioError:
@@ -217,7 +217,7 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
     """Decode with the first decoder that can; returns how far it has read."""
     source.seek(0)
     by_both = source.read(4) in _SOUNDFILE_MAGIC
-    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.says_less
+    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.understates
     # Of more channels than two it matters which is which, and FFmpeg says it.
     decoders = (
         [partial(_decode_with_soundfile, most_channels=2)] * plain
@@ -229,7 +229,7 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
         num_blocks = 0
         try:
             source.seek(0)
-            for block in decoder(source, replace(job, ignore_length=part.says_less)):
+            for block in decoder(source, replace(job, ignore_length=part.understates)):
                 num_blocks += 1
                 yield block._replace(part=job.part) if job.part else block
         except DECODE_ERRORS as error:
@@ -247,7 +247,7 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
             )
     if part.is_cut:
         note_once(job.notes, DAMAGED)
-    if part.says_less or part.is_streamed:
+    if part.understates or part.is_streamed:
         note_once(job.notes, UNFINISHED)
     end: int = source.tell() if decoder is not _decode_with_av else part.stop - part.start
     return end
@@ -259,7 +259,7 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
     if part.stop < size:
         return part.stop
     left = size - part.start - end
-    if part.says_less or part.is_known:
+    if part.understates or part.is_known:
         return None
     found = next_start(file, part, end)
     if found is not None:

@@ -31,7 +31,7 @@ class Part:
     stop: int
     is_cut: bool = False
     """Whether it ends before the end that it states."""
-    says_less: bool = False
+    understates: bool = False
     """Whether its header states an end where sound goes on (WAV)."""
     is_streamed: bool = False
     """Whether its header was written before its length was known (WAV)."""
@@ -157,13 +157,13 @@ def _wav_data(
     if end >= size:
         return Part(start, size, is_known=True)
     if length == 0:
-        return Part(start, size, says_less=True, is_streamed=True)
+        return Part(start, size, understates=True, is_streamed=True)
     following = _read(file, end, 12)
     if following[:4] in (b"RIFF", b"RF64", b"RIFX") and following[8:] == b"WAVE":
         return Part(start, end)
     if _are_chunks(file, end, size) or size - end < REST_BYTES or _is_padding(file, end, size):
         return Part(start, size, is_known=True)
-    return Part(start, size, says_less=True)
+    return Part(start, size, understates=True)
 
 
 def _are_chunks(file: BinaryIO, at: int, size: int) -> bool:
@@ -284,7 +284,7 @@ def _mp3_end(file: BinaryIO, start: int) -> int:
 
 def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
     """A WavPack file, by its blocks; one that counts from 0 again is the beginning of another file."""
-    at, heard = start, 0
+    at, end_sample = start, 0
     while len(head := _read(file, at, 32)) == 32:
         if head[:4] != b"wvpk":  # tags, which may lie between two files
             found = _next(file, b"wvpk", at, size)
@@ -296,10 +296,10 @@ def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
         if length < 24:  # of the rest of the header
             return Part(start, size)
         first += head[10] << 32
-        if heard and num_samples and first == 0 and flags & WAVPACK_INITIAL:
+        if end_sample and num_samples and first == 0 and flags & WAVPACK_INITIAL:
             return Part(start, at)
         # Of more channels than two there are several blocks of the same samples.
-        heard = max(heard, first + num_samples if flags & WAVPACK_FINAL else 0)
+        end_sample = max(end_sample, first + num_samples if flags & WAVPACK_FINAL else 0)
         at += 8 + length
     return Part(start, size, is_cut=at > size)
 

@@ -35,8 +35,8 @@ GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a g
 RESET_S = 1.0  # a jump back beyond what buffers of a recorder explain: another clock follows
 MOST_SILENCE_S = 86_400.0  # a day: beyond it the time stamps are wrong, and filling would never end
 LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
-TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
-TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
+NOTED_S = 0.2  # of holes; less is a frame or two, which moves no answer
+NOTED_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
 
 PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 JUMPS = "its time stamps jump: from there on times count on by the sound"
@@ -163,7 +163,7 @@ def track_blocks(
             silence = np.zeros((num_silent, samples.shape[1]), np.float32)
             yield Block(silence, rate_hz, layout, is_hole=True)
         yield Block(samples, rate_hz, layout)
-    clock.tell()
+    clock.note_silence()
     if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
         note_once(notes, DAMAGED)
 
@@ -247,15 +247,15 @@ class _Clock:
                 missing -= BLOCK_SAMPLES
         self.at_s += num_samples / rate_hz
 
-    def tell(self) -> None:
+    def note_silence(self) -> None:
         """Note the silence, at the end."""
-        if self._lead_s >= TOLD_LEAD_S:
+        if self._lead_s >= NOTED_LEAD_S:
             note_once(
                 self._notes,
                 f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
             )
         holes_s = self._silent_s - self._lead_s
-        if holes_s >= TOLD_S:
+        if holes_s >= NOTED_S:
             note_once(
                 self._notes,
                 f"its sound has holes of {holes_s:.1f} s in all, the first after {self._first_s:.1f} s: "

@@ -58,7 +58,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 ENTRY = (401, 403, 421)
-DRAWN: dict[int | str, dict[str, Any]] = {
+PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {PNG: {}}, "description": "The imagined place"}
 }
 WORK = problems(400, *ENTRY, 408, 413, 422, 429, 503, 504)
@@ -111,7 +111,7 @@ def routes(service: Service) -> APIRouter:
         """Say which scene a recording is, as a whole and over time."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            prediction = service.hear(decoder, received, options.hop)
+            prediction = service.classify(decoder, received, options.hop)
             why = service.explain(decoder, received, surest(prediction)) if options.why else None
             picture = prediction.another(options.another) if options.picture else None
             return answers.answer(prediction, windows=options.windows, picture=picture, why=why)
@@ -119,13 +119,13 @@ def routes(service: Service) -> APIRouter:
         return Response(await service.work(request, job), media_type=JSON)
 
     @router.post(
-        "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | DRAWN
+        "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | PICTURE
     )
     async def imagine(request: Request, options: Annotated[ImagineOptions, Query()]) -> Response:
         """Draw the place where a recording was made."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            picture = service.hear(decoder, received).another(options.another)
+            picture = service.classify(decoder, received).another(options.another)
             return png_bytes(picture, scale=options.scale)
 
         return Response(await service.work(request, job), media_type=PNG)
@@ -139,7 +139,7 @@ def routes(service: Service) -> APIRouter:
         def job(decoder: Decoder, received: Received) -> bytes:
             start_s = options.start
             if start_s is None:
-                start_s = surest(service.hear(decoder, received))
+                start_s = surest(service.classify(decoder, received))
             return answers.to_json(service.explain(decoder, received, start_s).to_dict())
 
         return Response(await service.work(request, job), media_type=JSON)

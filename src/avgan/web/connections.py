@@ -51,7 +51,7 @@ class Line:
     unsent_s: float | None = None
     """Since when something waits to go out."""
 
-    def look(self, now_s: float) -> bool:
+    def update(self, now_s: float) -> bool:
         """Note what goes out; whether the connection is to be let go."""
         unsent = self.transport.get_write_buffer_size()
         if not unsent:
@@ -122,7 +122,7 @@ class Connections:
         """Let go of connections over which nothing goes out, and do so again in a while."""
         now_s = time.monotonic()
         for line in list(self._lines.values()):
-            if line.look(now_s):
+            if line.update(now_s):
                 self._let_go(line)
         asyncio.get_running_loop().call_later(SWEEP_S, self.sweep)
 

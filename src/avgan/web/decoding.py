@@ -206,7 +206,7 @@ RECENT_S = 60.0
 """For so long after others have asked, one worker is kept from a client that holds all the rest."""
 
 
-class Workers:
+class DecoderPool:
     """Runs jobs, so many at a time; so many more may wait."""
 
     def __init__(self, decoders: list[Decoder], max_waiting: int) -> None:
@@ -218,7 +218,7 @@ class Workers:
         self._held: Counter[str] = Counter()
         """Client -> workers that work for it."""
         self._asked_s: dict[str, float] = {}
-        self._threads = ThreadPoolExecutor(len(decoders), thread_name_prefix="hear")
+        self._threads = ThreadPoolExecutor(len(decoders), thread_name_prefix="decode")
 
     @property
     def num_waiting(self) -> int:
@@ -233,7 +233,7 @@ class Workers:
         self._note(client)
         if self._may_start(client) or self.num_waiting < self._max_waiting:
             return
-        if self._greediest(client) is None:
+        if self._longest_queue(client) is None:
             raise _busy()
 
     async def run(self, job: Callable[[Decoder], T], client: str = "") -> T:
@@ -259,9 +259,9 @@ class Workers:
         """Wait for a decoder."""
         self.check_room(client)
         if self.num_waiting >= self._max_waiting and not self._may_start(client):
-            greediest = self._greediest(client)
-            assert greediest is not None  # or `check_room` had raised
-            if not (latest := greediest.pop()).done():
+            longest_queue = self._longest_queue(client)
+            assert longest_queue is not None  # or `check_room` had raised
+            if not (latest := longest_queue.pop()).done():
                 latest.set_exception(_busy())
         turn: Waiting = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append(turn)
@@ -320,7 +320,7 @@ class Workers:
         while now_s - self._asked_s[first := next(iter(self._asked_s))] > RECENT_S:
             del self._asked_s[first]
 
-    def _greediest(self, client: str) -> deque[Waiting] | None:
+    def _longest_queue(self, client: str) -> deque[Waiting] | None:
         """What waits of the client of whom most does, where that is more than of this one with one more."""
         most = max(self._waiting.values(), key=len, default=None)
         if most is None or len(most) <= len(self._waiting.get(client, ())) + 1:

@@ -20,7 +20,7 @@ from avgan.media.origin import in_name
 from avgan.runtime import Model, Prediction
 from avgan.runtime.why.explanation import Explanation
 from avgan.web.connections import Connections
-from avgan.web.decoding import Decoder, Workers
+from avgan.web.decoding import Decoder, DecoderPool
 from avgan.web.intake import Intake, Received
 from avgan.web.metrics import Metrics
 from avgan.web.settings import RefusedError, Settings
@@ -30,7 +30,7 @@ LEAST_SHARE = 0.5
 """Of real time, that sound must come in; a microphone sends all of it."""
 
 
-class Place:
+class LiveSlot:
     """One who listens. Its sound and its answers are noted by whoever serves it."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Place:
         self._sound_s = 0.0
         self._share = 1.0
 
-    def heard(self, sound_s: float) -> None:
+    def add_sound(self, sound_s: float) -> None:
         """So much sound came."""
         self._sound_s += sound_s
         now_s = time.monotonic()
@@ -54,7 +54,7 @@ class Place:
             self._since_s, self._sound_s = now_s, 0.0
 
     def send(self, sending: "Future[None]", within_s: float) -> None:
-        """Wait in a thread until an answer has gone out. Raises TimeoutError where it does not, or the place is cut."""
+        """Wait in a thread until an answer has gone out. Raises TimeoutError where it does not, or the slot is cut."""
         self._sending, self._sending_s = sending, time.monotonic()
         if self.is_cut:
             sending.cancel()
@@ -84,31 +84,31 @@ class Place:
             self.end()
 
 
-class LivePlaces:
+class LiveSlots:
     """At most so many places."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._taken: set[Place] = set()
+        self._taken: set[LiveSlot] = set()
 
     def __len__(self) -> int:
         return len(self._taken)
 
-    def take(self) -> Place | None:
-        """A place, perhaps that of one who is idle; None where all are in use."""
+    def take(self) -> LiveSlot | None:
+        """A slot, perhaps that of one who is idle; None where all are in use."""
         if len(self._taken) >= self._most:
-            idle = next((place for place in self._taken if place.is_idle()), None)
+            idle = next((slot for slot in self._taken if slot.is_idle()), None)
             if idle is None:
                 return None
             self._taken.discard(idle)
             idle.cut()
-        place = Place()
-        self._taken.add(place)
-        return place
+        slot = LiveSlot()
+        self._taken.add(slot)
+        return slot
 
-    def leave(self, place: Place) -> None:
+    def leave(self, slot: LiveSlot) -> None:
         """It is needed no more."""
-        self._taken.discard(place)
+        self._taken.discard(slot)
 
 
 IPV6_BITS = 64  # what a provider gives to one customer
@@ -127,7 +127,7 @@ class Service:
         self.connections = Connections(settings.num_workers)
         self.intake = Intake(settings.max_bytes, settings.max_held_bytes)
         caps = settings.caps(model.card.sample_rate_hz)
-        self.workers = Workers(
+        self.workers = DecoderPool(
             [
                 Decoder(caps, lambda reason: self.metrics.kills.labels(reason).inc())
                 for _ in range(settings.num_workers)
@@ -135,7 +135,7 @@ class Service:
             settings.max_waiting,
         )
         self.live_threads = ThreadPoolExecutor(settings.max_live, thread_name_prefix="live")
-        self.live = LivePlaces(settings.max_live)
+        self.live = LiveSlots(settings.max_live)
         gauge = self.metrics.gauge
         gauge("queue_length", "Recordings that wait for a worker", lambda: self.workers.num_waiting)
         gauge("busy_workers", "Workers that decode and hear", lambda: self.workers.num_busy)
@@ -176,7 +176,9 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def hear(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
+    def classify(
+        self, decoder: Decoder, received: Received, hop_s: float | None = None
+    ) -> Prediction:
         """Classify a recording. Raises RefusedError."""
         stream = decoder.decode(received.content)
         listening = self.model.listen(stream, hop_s=hop_s)

@@ -206,7 +206,7 @@ def test_noise_of_one_seed_is_like_itself_alone() -> None:
 
 
 def test_a_clip_of_frames_alone_is_measured_too() -> None:
-    """A Cut that was put together by hand has no glimpses."""
+    """A Cut that was put together by hand has no thumbnails."""
     frames = tuple(hues(seed, size=(64, 48)) for seed in range(3))
     sound = np.zeros((SOUND_RATE_HZ, 2), np.float32)
     numbers = measure(Cut(start_s=0, end_s=1, sound=sound, frames=frames))

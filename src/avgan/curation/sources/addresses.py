@@ -84,8 +84,8 @@ def _rows(path: Path) -> Iterator[Row]:
     lines = text.splitlines()
     kind = path.suffix.lower()
     if kind == ".txt":
-        told = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
-        yield from ({"address": line.strip()} for line in told if line.strip())
+        lines_said = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
+        yield from ({"address": line.strip()} for line in lines_said if line.strip())
         return
     found = json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
     yield from map(_ours, found)

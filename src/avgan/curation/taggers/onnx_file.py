@@ -68,17 +68,19 @@ def onnx_file(named: Path) -> Tagger:
     list_path = _labels_of(named, settings)
     labels = read_labels(list_path)
     session, sha256 = _open(named)
-    takes = session.get_inputs()[0]
+    network_input = session.get_inputs()[0]
     output = _output(session, settings, named)
-    hears = _hears(session, named)
+    takes_sounds = _takes_sounds(session, named)
     shape = next(item.shape for item in session.get_outputs() if item.name == output)
     if shape and isinstance(shape[-1], int):  # else it is free, and found when it runs
         check_count(labels, shape[-1], list_path)
 
     def run(inputs: np.ndarray) -> np.ndarray:
-        flat = inputs.reshape(-1, *inputs.shape[2:]) if hears else inputs  # windows of all sounds
+        flat = (
+            inputs.reshape(-1, *inputs.shape[2:]) if takes_sounds else inputs
+        )  # windows of all sounds
         try:
-            (values,) = session.run([output], {takes.name: flat})
+            (values,) = session.run([output], {network_input.name: flat})
         except Exception as error:  # onnxruntime's own errors share no narrower base
             raise DataError(f"{named}: does not run ({_line(error)}); export it again") from None
         weights = _activate(np.asarray(values, np.float32), settings, named)
@@ -86,13 +88,13 @@ def onnx_file(named: Path) -> Tagger:
         return weights.reshape(len(inputs), -1, len(labels)).mean(1)
 
     def prepare(item: np.ndarray) -> np.ndarray:
-        if hears:
-            return _windows_of(item, takes.shape[1], settings)
-        return _picture_of(item, takes.shape[2:], settings)
+        if takes_sounds:
+            return _windows_of(item, network_input.shape[1], settings)
+        return _picture_of(item, network_input.shape[2:], settings)
 
     return Tagger(
         name=named.stem,
-        takes_sounds=hears,
+        takes_sounds=takes_sounds,
         labels=labels,
         licence=settings.licence,
         sha256=sha256,
@@ -152,7 +154,7 @@ def _open(named: Path) -> tuple[onnxruntime.InferenceSession, str]:
     return session, hashlib.sha256(content).hexdigest()
 
 
-def _hears(session: onnxruntime.InferenceSession, named: Path) -> bool:
+def _takes_sounds(session: onnxruntime.InferenceSession, named: Path) -> bool:
     inputs = session.get_inputs()
     if len(inputs) == 1 and inputs[0].type == "tensor(float)":
         shape = inputs[0].shape
