@@ -23,10 +23,10 @@ PICTURE_SCALE = 2
 
 
 class Sink:
-    """Takes what is heard while it is heard, and keeps no more of it than it must.
+    """Takes windows, segments and predictions as they come, and keeps no more of them than it must.
 
     For each recording in turn comes `begin`; then each `window` and each `segment` in order of time, a segment as soon
-    as a window shows that it is over; then `end`, or `fail` where the recording could not be heard to its end.
+    as a window shows that it is over; then `end`, or `fail` where the recording could not be classified to its end.
     `close` comes once, also where the work was cut short, perhaps in the midst of a recording. All calls come from one
     thread.
 
@@ -46,7 +46,7 @@ class Sink:
         """The answer for all of it; `prediction.windows` is empty, they have been here."""
 
     def fail(self, reason: str) -> None:
-        """It could not be heard to its end, as `reason` says in one line."""
+        """It could not be classified to its end; `reason` is one line."""
 
     def close(self) -> None:
         """Nothing follows: write what must stand at the end."""
@@ -100,7 +100,7 @@ class FileNames:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why recordings could not be heard, counted; and how many sinks could not write."""
+    """Why recordings could not be classified, counted; and how many sinks could not write."""
 
     failed: Counter[str]
     num_lost_sinks: int

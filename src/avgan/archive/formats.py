@@ -239,7 +239,7 @@ class TableWriter(Sink):
         )
 
     def _sounds(self, prediction: Prediction) -> tuple[str, str]:
-        """What was heard and how certain that is; of several words each has its own certainty, which is left out."""
+        """The sounds and how probable they are; several words have a probability each, which is left out."""
         if not prediction.sound:
             return "", ""
         if prediction.has_words:
@@ -351,7 +351,7 @@ def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:
 
 
 def _words(span: WindowPrediction | Segment, most: int | None = None) -> str:
-    """What was heard in it."""
+    """The sounds in it."""
     return ", ".join(list(span.sounds)[:most]) or span.sound or ""
 
 

@@ -14,14 +14,14 @@ from avgan.errors import AvganError
 from avgan.files import whole
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""Which endings have rows that can be told apart, and how those are written."""
+"""File endings whose rows can be read back, and the format of each."""
 BEGINNINGS = {"csv": b"path,start_s,end_s,", "jsonl": b'{"path": "'}
 
 
 class Output:
     """The file, opened as new or to go on with it; `file` is where rows follow.
 
-    `done`: the recordings whose rows it holds whole. `num_failed`: how many of them could not be heard; with `retry`
+    `done`: the recordings whose rows it holds whole. `num_failed`: how many of them failed; with `retry`
     they are not done. Where a recording has rows later in the file, those of its failure are removed in the end.
 
     Raises AvganError where it holds anything else, or rows made with another version, model or settings.
@@ -71,7 +71,7 @@ class Output:
             try:
                 spans = sorted(self._failures(content)[1])
             except (csv.Error, LookupError, TypeError, RecursionError, AvganError):
-                return  # whoever reads the file next is told what is wrong with it
+                return  # the next reader of the file reports what is wrong with it
             if not spans:
                 return
             # Where there is no room for it, the later rows hold all the same.
@@ -89,7 +89,7 @@ class Output:
     def _failures(
         self, content: BinaryIO
     ) -> tuple[dict[str, tuple[int, int]], list[tuple[int, int]]]:
-        """Where the rows stand of recordings that failed, by place; and of those that were heard, or failed, again."""
+        """Where the rows of failed recordings stand, by path; and those of failures with later rows."""
         failed: dict[str, tuple[int, int]] = {}
         superseded = []
         end = 0

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is to be heard: its name in answers and messages, and where it is read from, once or again.
+    """What is classified: its name in answers and messages, and where it is read from, once or again.
 
     `track`: which of several sound tracks, from 1; None: the default one.
     """
@@ -115,7 +115,7 @@ def _why_none(file: Path) -> str:
         if not stat.S_ISREG(status.st_mode):
             return "no files"  # pipes, sockets, devices
         if file.suffix.lower() in SUFFIXES:
-            return ""  # one that is empty is told by its name
+            return ""  # an empty one is reported by its name when it is read
         if not status.st_size:
             return "empty"
         if looks_like_sound(file):

@@ -28,7 +28,7 @@ from avgan.files import write_whole
 
 HOUR_S = 3600.0
 LONGEST_HOLD_S = 2 * HOUR_S
-"""Nobody is told to wait for longer than an hour (`fetch.LONGEST_WAIT_S`), and clocks differ."""
+"""Nobody waits for longer than an hour (`fetch.LONGEST_WAIT_S`), and clocks differ."""
 _HELD = "held-until"
 
 Clock = Callable[[], float]
@@ -59,7 +59,7 @@ def take_turn(
         wait_s = start_s - clock()
         if wait_s > 0:
             sleep(wait_s)
-        if _held_until(place, clock()) <= clock():  # else somebody was told to wait while we did
+        if _held_until(place, clock()) <= clock():  # else a hold came while we waited
             return
 
 

@@ -51,7 +51,7 @@ def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) ->
             _making_section(known),
             STATUS,
         ],
-        note=f"Shown are the first {PLAYED_S:g} s of clips that were drawn by lot, the sound as models hear it: one "
+        note=f"Shown are the first {PLAYED_S:g} s of clips chosen at random, the sound as models take it: one "
         "channel, 16 kHz. The recordings belong to their authors: pass this page on only where their licences "
         f"allow. Hash of the list: <code>{html.escape(known['hash'])}</code>",
         look="curation",
@@ -59,19 +59,19 @@ def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) ->
 
 
 def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
-    """Some clips of many sources: of each source one before a second, drawn by a hash that is always the same."""
+    """Some clips of many sources: of each source one before a second, chosen by a hash that is always the same."""
 
     def lot(verdict: Verdict) -> bytes:
         return hashlib.sha256(f"page {verdict.candidate.id}".encode()).digest()
 
-    drawn = sorted(verdicts, key=lot)
+    shuffled = sorted(verdicts, key=lot)
     seen: dict[str, int] = defaultdict(int)
     turns: list[tuple[int, int]] = []
-    for verdict in drawn:
+    for verdict in shuffled:
         source = verdict.candidate.source
         turns.append((seen[source], len(turns)))
         seen[source] += 1
-    return [drawn[place] for _, place in sorted(turns)[:num]]
+    return [shuffled[place] for _, place in sorted(turns)[:num]]
 
 
 def _heading(known: Mapping[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _counts_section(known: Mapping[str, Any]) -> str:
     """Clips of each scene by split, and the sources of each split."""
     classes, splits = known["classes"], known["splits"]
     if not classes:
-        return "<section><h2>Nothing was kept</h2><p>Why not, is told below.</p></section>"
+        return "<section><h2>Nothing was kept</h2><p>The reasons stand below.</p></section>"
     largest = max(sum(counts.values()) for counts in classes.values())
     keys = "".join(
         f'<li style="--kind:var(--{_kind(split)})">{html.escape(split)}: {row["num_clips"]:,} clips of '
@@ -240,7 +240,7 @@ def _tags(how: str, tags: Tags) -> str:
 
 
 def _try(read: Callable[[], str]) -> str:
-    """What is to be shown; nothing where it cannot be read: the page tells of clips, `data check` of damage."""
+    """What is to be shown; nothing where it cannot be read: the page shows clips, `data check` reports damage."""
     try:
         return read()
     except (AvganError, OSError, KeyError):

@@ -16,7 +16,7 @@ from avgan.errors import DataError
 from avgan.files import write_whole
 
 SOUND_RATE_HZ = 32_000
-"""Of the two-channel sound that is kept (Sec. 4); models hear it mono at 16 kHz."""
+"""Of the two-channel sound that is kept (Sec. 4); models take it mono at 16 kHz."""
 FRAME_WIDTH_PX = 640
 """Of the frame that is kept; models see its central square at 128 px."""
 
@@ -111,9 +111,9 @@ class Candidate:
     """Of the JPEG file."""
     measures: Measures
     scenes: Tags = ()
-    """What a tagger of pictures sees, its first five."""
+    """The first five of a tagger of pictures."""
     sounds: Tags = ()
-    """What a tagger of sounds hears, its first five."""
+    """The first five of a tagger of sounds."""
     music: float = 0.0
     speech: float = 0.0
     """Weight of music and of speech in the sound, in [0, 1], whether among the first five or not."""
@@ -136,7 +136,7 @@ class Loss:
     detail: str = ""
     """One line."""
     address: str = ""
-    """Of the video, for whoever looks for it."""
+    """Of the video, for people."""
 
 
 UNIT = "unit"

@@ -216,7 +216,7 @@ def read_report(work: Path, number: int) -> Report:
 
 
 class AttemptLog:
-    """Which video of a unit is being tried, on disk: whoever dies of it cannot tell.
+    """Which video of a unit is being tried, on disk: a process that dies of it leaves no other trace.
 
     A decoder in C may crash, take more memory than there is, or never come back. A video of which MAX_DEATHS workers of
     one run died is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
@@ -274,7 +274,7 @@ class AttemptLog:
 def make_unit(
     number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog
 ) -> Report:
-    """Make a unit, unless it is done. `log` is told of each video before it is tried, and knows those not to try."""
+    """Make a unit, unless it is done. `log` notes each video before it is tried, and knows those not to try."""
     if is_done(work, number):
         return read_report(work, number)
     folder = work / f".{number:06}.{uuid.uuid4().hex}"

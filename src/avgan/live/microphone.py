@@ -68,7 +68,7 @@ def find_device(wanted: str | None) -> Device:
 def microphone(
     wanted: str | None = None, *, rate_hz: float | None = None, num_channels: int | None = None
 ) -> Iterator[LiveSource]:
-    """Sound from an input (see `find_device`) as long as the context lasts, at its own rate unless told otherwise.
+    """Sound from an input (see `find_device`) as long as the context lasts, at its own rate unless another is given.
 
     The iteration over it raises AudioError where the device goes away. Raises AudioError where it cannot be opened.
     """

@@ -1,4 +1,4 @@
-"""Sound that is still being made: from who captures it to who hears it, in bounded memory.
+"""Sound that is still being recorded: from its source to the model, in bounded memory.
 
     source = LiveSource(48_000, name="the microphone")
     # on any thread, as sound comes:     source.put(samples)  ...  source.close()
@@ -66,7 +66,7 @@ class LiveWindow:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Samples (L, C) that wait to be heard, when they arrived, and what was lost before them."""
+    """Samples (L, C) that wait to be classified, when they arrived, and what was lost before them."""
 
     samples: np.ndarray
     arrived_s: float
@@ -93,7 +93,7 @@ class LiveSource:
         self.name = name
         self.rate_hz = rate_hz
         self.num_dropped = 0
-        """Blocks that were dropped unheard."""
+        """Blocks that were dropped."""
         self.num_lost = 0
         """Times that sound was lost before it came here."""
         self.peak = 0.0
@@ -113,22 +113,22 @@ class LiveSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each reason to distrust the answers, of what has been heard so far."""
+        """One sentence for each reason to distrust the answers, of what was processed so far."""
         return self._stream.warnings if self._stream else ()
 
     @property
     def duration_s(self) -> float:
-        """How much sound has come, heard or not."""
+        """How much sound has come, processed or not."""
         return self._num_put / self.rate_hz
 
     @property
     def waiting_s(self) -> float:
-        """How much sound waits to be heard."""
+        """How much sound waits to be processed."""
         return self._num_waiting / self.rate_hz
 
     @property
     def dropped_s(self) -> float:
-        """How much sound was dropped unheard."""
+        """How much sound was dropped."""
         return self._num_missing / self.rate_hz
 
     def put(self, samples: np.ndarray, *, after_loss: bool = False) -> bool:
@@ -209,7 +209,7 @@ class LiveSource:
 
 
 class _Clock:
-    """Turns times of what was heard into times of what was made, gaps counted in; remembers arrivals."""
+    """Turns times of processed sound into times of recorded sound, with the gaps; remembers arrivals."""
 
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz = rate_hz

@@ -19,7 +19,7 @@ BLOCK_VALUES = 4 * BLOCK_SAMPLES  # with many channels a block is shorter: it is
 SILENT_PEAK = 2.0**-23
 """The last step of 24 bits: below it nothing was recorded."""
 QUIET_PEAK = 2 * 2.0**-15
-"""The last two steps of 16 bits, where dither lies: what never rises above holds no sound that could be told."""
+"""The last two steps of 16 bits, where dither lies: what never rises above holds no sound to classify."""
 MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 
@@ -64,7 +64,7 @@ It has twice as many, most of them of old games, which few people look for defec
 is refused.
 """
 
-# A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 needs not be told, and knows no such option.
+# A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 does so by itself, and knows no such option.
 LENIENT: dict[str, Any] = (
     {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )

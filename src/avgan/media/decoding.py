@@ -112,7 +112,7 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
 
 
 UNFINISHED = (
-    "its header does not say how long it is, or says too little: heard to the end of the file"
+    "its header does not say how long it is, or says too little: read to the end of the file"
 )
 UNREAD_SHARE = 0.02  # of a file that nobody reads: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
@@ -124,7 +124,7 @@ _SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is heard of a file, in seconds on its own clock."""
+    """The part of a file that is wanted, in seconds on its own clock."""
 
     start_s: float
     length_s: float
@@ -266,7 +266,7 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
         return found
     if left > max(UNREAD_SHARE * size, REST_BYTES):
         note_once(
-            notes, f"{left / size:.0%} of the file lie behind the end that it states: not heard"
+            notes, f"{left / size:.0%} of the file lie behind the end that it states: not read"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Which files hold sound, by their ending, and by their first bytes where the ending does not tell."""
+"""Which files hold sound, by their ending, and by their first bytes where the ending says nothing."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ogx", ".qt", ".rmvb", ".vob", ".webm", ".wmv", ".wtv",
 })  # fmt: skip
 SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
-"""Not .ts, .raw, .dat and the like, which may be anything: their first bytes tell."""
+"""Not .ts, .raw, .dat and the like, which may be anything: their first bytes decide."""
 
 _MAGICS = (
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"TTA1", b"TTA2", b"MAC ", b"tBaK", b"Creative Voice File",

@@ -41,7 +41,7 @@ def made_at(source: object) -> datetime | None:
             with open(source, "rb") as file:
                 return recorded_at(file, os.fspath(source))
     except (OSError, ValueError):
-        pass  # who cannot read it says so where it is heard
+        pass  # reported where it is decoded
     return None
 
 

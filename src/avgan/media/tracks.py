@@ -1,4 +1,4 @@
-"""The sound tracks of a file, through FFmpeg: which one is heard, and its samples on the file's own clock.
+"""The sound tracks of a file, through FFmpeg: which one is used, and its samples on the file's own clock.
 
 Where time stamps leave a hole, silence is given; where they jump back, nothing is dropped and the clock goes on.
 
@@ -78,7 +78,7 @@ def track_kinds(path: str | os.PathLike[str]) -> set[str]:
 
 
 def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted: int | None) -> int:
-    """Which of the sound tracks is heard, counted from 0; where there are several, a note says which.
+    """Which of the sound tracks is used, counted from 0; where there are several, a note says which.
 
     Raises AudioError where there is none, or not the one that is wanted.
     """
@@ -103,7 +103,7 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
     elif tracks[best].disposition & av.stream.Disposition.default:
         why = f"number {best + 1}, which is the default one"
     others = ", ".join(str(number + 1) for number in range(len(tracks)) if number != best)
-    note_once(notes, f"{len(tracks)} sound tracks: heard {why}; --track takes another ({others})")
+    note_once(notes, f"{len(tracks)} sound tracks: used {why}; --track takes another ({others})")
     return best
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: the name that was asked for, the page that asks, the token; and what browsers are told."""
+"""Who may come in: the host name asked for, the page that asks, the token; and the headers for browsers."""
 
 import hashlib
 import hmac
@@ -60,7 +60,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send_strict)
         elif scope["type"] == "websocket" and refusal.status == 401:
-            # Said inside the connection: a page is not told why one was not made.
+            # Sent inside the connection: browsers do not show a page why none was made.
             websocket = WebSocket(scope, receive, send)
             await websocket.accept()
             await refuse(websocket, NO_ACCESS, str(refusal))
@@ -101,7 +101,7 @@ def refusal_response(refusal: RefusedError) -> JSONResponse:
 
 
 def _equal(said: str, known: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    """Whether two secrets are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(said.encode(), known.encode())
 
 

@@ -84,7 +84,7 @@ class ClassifyOptions(_Options):
         description="Seconds from one window to the next; without it, windows lie side by side",
     )
     windows: bool = Field(False, description="Answer for each window, too")
-    picture: bool = Field(False, description="Draw the place, too")
+    picture: bool = Field(False, description="Decode a picture of the place, too")
     another: Another = 0
     why: bool = Field(False, description="Explain the surest window, too")
 
@@ -122,7 +122,7 @@ def routes(service: Service) -> APIRouter:
         "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | PICTURE
     )
     async def imagine(request: Request, options: Annotated[ImagineOptions, Query()]) -> Response:
-        """Draw the place where a recording was made."""
+        """Decode a picture of the place where a recording was made."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
             picture = service.classify(decoder, received).another(options.another)
@@ -134,7 +134,7 @@ def routes(service: Service) -> APIRouter:
         "/api/explain", response_model=answers.Why, openapi_extra=RECORDING, responses=WORK
     )
     async def explain(request: Request, options: Annotated[ExplainOptions, Query()]) -> Response:
-        """Say why a recording was answered as it was: what made the answer, what it looks like."""
+        """Explain the prediction for a recording: what in the sound made it, and similar training clips."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
             start_s = options.start

@@ -49,7 +49,7 @@ def page_routes() -> list[Route]:
 
 
 def _endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    """Gives one file; a browser that has it is only told that it is the same."""
+    """Gives one file; a browser that has it gets only 304."""
 
     async def give(request: Request) -> Response:
         content = path.read_bytes()

@@ -68,7 +68,7 @@ async def _listen(
     loop = asyncio.get_running_loop()
 
     def say(content: bytes) -> None:
-        """From the thread that hears: where a client is slow to read, sound is dropped meanwhile."""
+        """From the thread that classifies: where a client is slow to read, sound is dropped meanwhile."""
         text = content.decode()
         slot.send(asyncio.run_coroutine_threadsafe(websocket.send_text(text), loop), SEND_S)
 

@@ -138,7 +138,7 @@ class Service:
         self.live = LiveSlots(settings.max_live)
         gauge = self.metrics.gauge
         gauge("queue_length", "Recordings that wait for a worker", lambda: self.workers.num_waiting)
-        gauge("busy_workers", "Workers that decode and hear", lambda: self.workers.num_busy)
+        gauge("busy_workers", "Workers that decode and classify", lambda: self.workers.num_busy)
         gauge("live_connections", "Live connections", lambda: len(self.live))
         gauge("connections", "Connections that are open", lambda: len(self.connections))
         gauge("connections_let_go", "Connections ended to make room, or over which nothing went out",
@@ -199,7 +199,7 @@ class Service:
         except AudioError as error:
             raise RefusedError(422, "start", str(error)) from None
         finally:
-            for _ in stream:  # a decoder that is not heard to the end is replaced
+            for _ in stream:  # a decoder that is not read to the end is replaced
                 pass
 
 

@@ -26,7 +26,7 @@ MAX_MESSAGE_BYTES = 2**20
 HEAD_S = 10
 """How long a connection may ask nothing."""
 STOP_S = 25
-"""How long requests may go on after the service was told to stop."""
+"""How long requests may go on after the service was asked to stop."""
 BACKLOG = 1024
 """Connections that the system keeps until they are accepted."""
 LINES_A_MINUTE = 20
@@ -83,7 +83,7 @@ class _Sparing(logging.Filter):
 
 
 class _Server(uvicorn.Server):
-    """Ends well when it is told to end; uvicorn's own would end by the signal."""
+    """Ends well when it is asked to end; uvicorn's own would end by the signal."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)

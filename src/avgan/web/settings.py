@@ -17,7 +17,7 @@ class Settings:
     max_seconds: float = 3600
     """The longest recording that is taken."""
     num_workers: int = 1
-    """How many recordings are decoded and heard at a time."""
+    """How many recordings are decoded and classified at a time."""
     token: str | None = None
     """What a client must know; None: nothing."""
     hosts: frozenset[str] | None = None
@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def deadline_s(self) -> float:
-        """How long a request may wait and work once it is received; hearing is ten times faster than this asks."""
+        """How long a request may wait and work once it is received; classifying is ten times faster than this asks."""
         return max(60.0, self.max_seconds / 30)
 
     def caps(self, rate_hz: int) -> Caps:

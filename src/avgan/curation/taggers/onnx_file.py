@@ -2,7 +2,7 @@
 
 What the network wants is read from its input where that is clear:
 
-    (b, L)         sounds, mono, 16 kHz; where L is fixed, a longer sound is heard in windows of that length
+    (b, L)         sounds, mono, 16 kHz; where L is fixed, a longer sound is cut into windows of that length
     (b, 3, H, W)   pictures, red, green, blue in 0 ... 1, the whole frame squeezed to H x W (224 where they are free)
 
 and otherwise said in a JSON file beside it, `<name>.json` for `<name>.onnx`, with any of the fields of `Settings`:
