@@ -28,13 +28,7 @@ from avgan.curation.record import load_unit
 from avgan.curation.unit import MAX_DEATHS, AttemptLog, Report, Tools, make_unit
 from avgan.errors import AvganError, DataError
 from avgan.files import write_whole
-from avgan.workers import (
-    WorkerProcess,
-    ray_cluster,
-    receive_frame,
-    run_in_processes,
-    send_frame,
-)
+from avgan.workers import WorkerProcess, ray_cluster, receive_frame, run_in_processes, send_frame
 
 PLAN = "plan.parquet"
 FACTS = "tools.json"

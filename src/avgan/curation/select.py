@@ -329,9 +329,7 @@ class Division:
 
 
 def divide(
-    verdicts: Sequence[Verdict],
-    division: Division,
-    related: Iterable[tuple[str, str]] = (),
+    verdicts: Sequence[Verdict], division: Division, related: Iterable[tuple[str, str]] = ()
 ) -> list[Verdict]:
     """The verdicts in their order, those kept with a split; those over a quota dropped.
 

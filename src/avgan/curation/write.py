@@ -140,10 +140,7 @@ def pack(shard: Shard, media: Media, out: Path) -> Packed:
         if target.stat().st_size == packed.num_bytes:
             return packed
     record.unlink(missing_ok=True)
-    with (
-        whole(target) as temporary,
-        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    with whole(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for verdict, frames in zip(shard.verdicts, more, strict=True):
             for name, content in _members(verdict, frames, media):
                 info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere

@@ -10,12 +10,7 @@ What each is made of is imported when it is opened: some need torch.
 from importlib import import_module
 from pathlib import Path
 
-from avgan.curation.taggers.tagger import (
-    NUM_TAGS,
-    Tagger,
-    first_tags,
-    music_and_speech,
-)
+from avgan.curation.taggers.tagger import NUM_TAGS, Tagger, first_tags, music_and_speech
 from avgan.errors import DataError
 
 __all__ = ["NUM_TAGS", "TAGGERS", "Tagger", "first_tags", "music_and_speech", "open_tagger"]
