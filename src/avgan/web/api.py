@@ -41,7 +41,7 @@ _PROBLEMS = {
     401: "The access token is missing or wrong",
     403: "Asked by a page of another origin",
     408: "The recording came too slowly",
-    413: "Too large, too long, or too dear to decode",
+    413: "Too large, too long, or too expensive to decode",
     421: "Asked for under a name that is not the service's",
     422: "An option that is not one, or out of range",
     429: "Busy; Retry-After says when to try again",

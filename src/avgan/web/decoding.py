@@ -125,9 +125,9 @@ class Decoder:
         if self._given_up:
             reason, refusal = "given_up", RefusedError(503, "stopped", "the service is stopping")
         elif stalled or died_of == signal.SIGXCPU:
-            reason, refusal = "time", too_dear("time")
+            reason, refusal = "time", too_expensive("time")
         elif died_of == signal.SIGKILL:  # by the system, when memory is short
-            reason, refusal = "memory", too_dear("memory")
+            reason, refusal = "memory", too_expensive("memory")
         else:
             reason, refusal = "crash", crashed()
         self._on_kill(reason)
@@ -184,10 +184,10 @@ class DecodedStream(AudioStream):
             most = f"{self._caps.max_seconds:g} s"
             line = f"the recording is longer than {most}, the most that is taken here; cut it"
             return RefusedError(413, "too_long", line)
-        return too_dear("memory")
+        return too_expensive("memory")
 
 
-def too_dear(what: str) -> RefusedError:
+def too_expensive(what: str) -> RefusedError:
     """The refusal of a recording that costs more time or memory than it may."""
     line = f"the recording takes more {what} to decode than it is given here; convert it to WAV or FLAC, or cut it"
     return RefusedError(413, f"decoding_{what}", line)
