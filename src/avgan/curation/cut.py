@@ -324,8 +324,6 @@ class Run:
             yield place, samples
 
 
-CLIP_LENGTHS_S = (10.0, 5.0, 1.0)
-"""Of the paper: 10 s for DCASE, 5 s for ESC-50, 1 s besides. Any other is cut as well."""
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
 SKIPPED = ", for nothing is cut from its first"

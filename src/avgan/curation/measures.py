@@ -110,11 +110,6 @@ def voice_hash(sound: np.ndarray, *, rate_hz: int) -> str:
     return _hex((np.diff(slopes, axis=0) > 1e-6).ravel())
 
 
-def num_different_bits(one: str, other: str) -> int:
-    """In how many bits two hashes of one kind differ."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
 def _band_energies(sound: np.ndarray, rate_hz: int) -> np.ndarray:
     """(T, 17) mean power of logarithmic bands in overlapping windows; at least as many as there are steps."""
     size = int(FFT_S * rate_hz)

@@ -65,27 +65,18 @@ class FetchError(DataError):
         return f"{self.reason}: {self.detail}"
 
 
+@dataclass(eq=False)
 class TryAgain(Exception):  # noqa: N818, nobody but `fetch` sees it
     """A failure that a later attempt may not meet; `reason` and `detail` if all of them do."""
 
-    def __init__(
-        self,
-        reason: str,
-        detail: str,
-        *,
-        wait_s: float | None = None,
-        host: bool = False,
-        account: bool = False,
-    ) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-        self.wait_s = wait_s
-        """What the server asks for; None where it does not say."""
-        self.host = host
-        """Whether it concerns all that is fetched from this host, and not this video alone."""
-        self.account = account
-        """Whether the site takes us for a robot, and wants to see an account."""
+    reason: str
+    detail: str
+    wait_s: float | None = None
+    """What the server asks for; None where it does not say."""
+    host: bool = False
+    """Whether it concerns all that is fetched from this host, and not this video alone."""
+    account: bool = False
+    """Whether the site takes us for a robot, and wants to see an account."""
 
 
 def refused_with(status: int, *, wait_s: float | None = None) -> FetchError | TryAgain:

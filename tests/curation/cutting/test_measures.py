@@ -20,7 +20,6 @@ from avgan.curation.measures import (
     luminance,
     measure,
     motion,
-    num_different_bits,
     silent_share,
     voice_hash,
 )
@@ -28,6 +27,11 @@ from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
 HARSH = {"preset": "veryfast", "crf": "36", "g": "12"}
 """A key frame twice a second, of bad quality: what makes a photograph flicker most."""
+
+
+def num_different_bits(one: str, other: str) -> int:
+    """In how many bits two hashes of one kind differ."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
 def measured(path: Path, **made: Any) -> Measures:
