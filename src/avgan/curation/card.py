@@ -5,7 +5,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from avgan.curation.record import FRAME_WIDTH_PX, SOUND_RATE_HZ, Loss
@@ -15,26 +14,23 @@ from avgan.runtime.drawing import plain
 NOT_STATED = "not stated"
 
 
-@dataclass(frozen=True)
-class Making:
-    """How a data set was made."""
-
-    made: Mapping[str, Any] = field(default_factory=dict)
-    title: str = ""
-
-
 def facts(
-    verdicts: Sequence[Verdict], losses: Sequence[Loss], making: Making, *, list_hash: str
+    verdicts: Sequence[Verdict],
+    losses: Sequence[Loss],
+    made: Mapping[str, Any],
+    title: str = "",
+    *,
+    list_hash: str,
 ) -> dict[str, Any]:
-    """All that the card says, as JSON."""
+    """All that the card says, as JSON. `made`: how the data set was made."""
     kept = [verdict for verdict in verdicts if verdict.is_kept]
     clips = [verdict.candidate for verdict in kept]
     videos = {verdict.candidate.video_id for verdict in verdicts}
     videos |= {loss.video_id for loss in losses}
     return {
-        "title": making.title or "An audio-visual data set",
+        "title": title or "An audio-visual data set",
         "hash": list_hash,
-        "made": dict(making.made),
+        "made": dict(made),
         "form": {
             "sound": f"FLAC, two channels, {SOUND_RATE_HZ:,} Hz",
             "picture": f"JPEG, at most {FRAME_WIDTH_PX} px wide",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avgan import __version__
-from avgan.curation.card import Making, card_text, facts
+from avgan.curation.card import card_text, facts
 from avgan.curation.page import page
 from avgan.curation.record import Candidate, Loss
 from avgan.curation.select import Verdict
@@ -88,12 +88,12 @@ def write(
     verdicts = sorted(verdicts, key=lambda verdict: verdict.candidate.id)
     losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
     shards = plan(verdicts, clips_per_shard)
-    making = Making(made={**made, "avgan": __version__}, title=title)
+    made = {**made, "avgan": __version__}
     task = _digest([
         [shard.sha256() for shard in shards],
         [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
         [asdict(loss) for loss in losses],
-        asdict(making),
+        {"made": made, "title": title},
     ])  # fmt: skip
     done = out / RECORDS / "done.json"
     if (out / LIST).is_file() and _read_json(done).get("task") == task:
@@ -106,7 +106,28 @@ def write(
     (out / LIST).unlink(missing_ok=True)
     _clear(out, shards)
     packed = {shard: pack(shard, media, out) for shard in shards}
-    _describe(out, verdicts, losses, packed, media=media, making=making)
+    shard_of = {verdict.candidate.id: shard.name for shard in packed for verdict in shard.verdicts}
+    clips = tuple(clip_of(verdict, shard_of.get(verdict.candidate.id, "")) for verdict in verdicts)
+    Manifest(CURATED.name, out, clips).save(out / MANIFEST)
+    rows = [row_of(verdict) for verdict in verdicts if verdict.is_kept]
+    known = facts(verdicts, losses, made, title, list_hash=hash_of(rows))
+    texts = {
+        "losses.json": canonical([asdict(loss) for loss in losses]),
+        "card.json": canonical(known),
+        "card.md": card_text(known),
+        "index.html": page(known, verdicts, media),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    tree = {
+        "format": FORMAT,
+        "hash": hash_of(rows),
+        "clips": rows,
+        "shards": [asdict(tar) for tar in packed.values()],
+        "files": {name: sha256_of(out / name) for name in (MANIFEST, *texts)},
+    }
+    # Last: where the list is, everything is.
+    write_whole(out / LIST, canonical(tree | {"seal": seal_of(tree)}))
     write_whole(done, canonical({"task": task}))
     return out
 
@@ -200,40 +221,6 @@ def clip_of(verdict: Verdict, shard: str = "") -> Clip:
         status="kept" if shard else "dropped",
         reason="" if shard else reason,
     )
-
-
-def _describe(
-    out: Path,
-    verdicts: Sequence[Verdict],
-    losses: Sequence[Loss],
-    packed: Mapping[Shard, Packed],
-    *,
-    media: Media,
-    making: Making,
-) -> None:
-    """Write all that is said of the shards, the list last: where it is, everything is."""
-    shard_of = {verdict.candidate.id: shard.name for shard in packed for verdict in shard.verdicts}
-    clips = tuple(clip_of(verdict, shard_of.get(verdict.candidate.id, "")) for verdict in verdicts)
-    Manifest(CURATED.name, out, clips).save(out / MANIFEST)
-    rows = [row_of(verdict) for verdict in verdicts if verdict.is_kept]
-    known = facts(verdicts, losses, making, list_hash=hash_of(rows))
-    texts = {
-        "losses.json": canonical([asdict(loss) for loss in losses]),
-        "card.json": canonical(known),
-        "card.md": card_text(known),
-        "index.html": page(known, verdicts, media),
-    }
-    for name, text in texts.items():
-        write_whole(out / name, text)
-    sums = {name: sha256_of(out / name) for name in (MANIFEST, *texts)}
-    tree = {
-        "format": FORMAT,
-        "hash": hash_of(rows),
-        "clips": rows,
-        "shards": [asdict(tar) for tar in packed.values()],
-        "files": sums,
-    }
-    write_whole(out / LIST, canonical(tree | {"seal": seal_of(tree)}))
 
 
 def _place(verdict: Verdict) -> tuple[str, str]:
