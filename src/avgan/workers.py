@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 def send_frame(line: socket.socket, kind: bytes, content: bytes = b"") -> None:
-    """Send one frame. Raises OSError where nobody is at the other end."""
+    """Send one frame. Raises OSError where the other end is closed."""
     line.sendall(FRAME.pack(kind, len(content)))
     line.sendall(content)
 
@@ -169,7 +169,7 @@ def run_in_processes(
 
 
 class _StoppedError(Exception):
-    """Ends a thread whose work nobody waits for any more."""
+    """Ends a thread whose work is no longer wanted."""
 
 
 class OrderedStream(Generic[Part, Result]):

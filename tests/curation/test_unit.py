@@ -155,7 +155,7 @@ def test_what_killed_is_said(tmp_path: Path, videos: list[Video]) -> None:
     folder = make(tmp_path, videos)
     losses = json.loads((folder / "losses.json").read_text())
     assert losses[0]["video_id"] == "one"
-    assert losses[0]["detail"] == "whoever decodes it dies of it"
+    assert losses[0]["detail"] == "its decoder dies of it"
 
 
 def test_who_took_too_long_is_told_from_who_died(tmp_path: Path) -> None:

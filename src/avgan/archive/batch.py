@@ -68,7 +68,7 @@ class PictureFolder(Sink):
 
 
 def save_pictures(prediction: Prediction, folder: Path, name: str, count: int) -> None:
-    """Write so many pictures of a recording: NAME.png, NAME (2).png, NAME (3).png ..."""
+    """Write `count` pictures of a recording: NAME.png, NAME (2).png, NAME (3).png ..."""
     for number in range(count):
         file = f"{name} ({number + 1}).png" if number else f"{name}.png"
         prediction.save_picture(folder / file, PICTURE_SCALE, number=number)

@@ -111,7 +111,7 @@ def classify_in_turn(
 def classify_in_threads(
     model: Model, options: Options, recordings: Sequence[Recording], *, num_threads: int
 ) -> Generator[Classification, None, None]:
-    """So many side by side; windows ahead of their turn wait, in bounded memory."""
+    """`num_threads` side by side; windows ahead of their turn wait, in bounded memory."""
 
     def job(recording: Recording) -> Generator[WindowPrediction, None, Prediction]:
         classification = LocalClassification(model, recording, options)

@@ -147,7 +147,7 @@ class JSONLinesWriter(RowWriter):
 
 
 class CSVWriter(RowWriter):
-    """Rows of the same columns, whatever they are about; `header=False` where a file is gone on with."""
+    """Rows of the same columns, whatever they are about; `header=False` where a file is resumed."""
 
     def __init__(self, file: TextIO, layout: Layout, *, header: bool = True) -> None:
         super().__init__(file, layout)

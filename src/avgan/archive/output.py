@@ -1,4 +1,4 @@
-"""A file of rows that is gone on with: what it holds is not done again, and what was half written is cut off."""
+"""A file of rows that is resumed: what it holds is not done again, and what was half written is cut off."""
 
 import csv
 import io
@@ -188,7 +188,7 @@ def _csv_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row | None]]
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
-    """Copy so many bytes, in pieces."""
+    """Copy `size` bytes, in pieces."""
     while size > 0 and (piece := source.read(min(size, PIECE_BYTES))):
         target.write(piece)
         size -= len(piece)

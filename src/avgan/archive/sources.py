@@ -65,7 +65,7 @@ def find_all(
 def find_recordings(path: str | Path, passed_over: Counter[str] | None = None) -> list[Path]:
     """The recordings and videos in a folder and those below it, by name; a file is itself.
 
-    Links are followed, a folder is entered once. What has the ending of no recording is looked into. `passed_over`
+    Links are followed, a folder is entered once. The first bytes decide on files with other endings. `passed_over`
     counts the rest by reason. Raises AudioError for a folder that holds none.
     """
     path = Path(path)

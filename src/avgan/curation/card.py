@@ -137,8 +137,8 @@ The largest scene has {balance(known):.3g} times as many clips as the smallest.
 ## Licences
 
 {_table(("licence", "clips"), licences)}
-The licence of each clip and the address it came from stand in `list.json` and in the manifest. Of a clip
-whose licence is not stated nobody has said that it may be passed on.
+The licence of each clip and the address it came from stand in `list.json` and in the manifest. A clip
+whose licence is not stated may not be passed on without asking.
 
 ## What was left out
 
@@ -155,13 +155,13 @@ Each clip's reason stands in `manifest.parquet`, each video's in `losses.json`.
     avgan data check curated --data DIR      # is every byte as it was written?
     avgan train --preset compact --data DIR -o RUN
 
-The shards are plain tar files in the form of WebDataset: for each clip `.flac`, `.jpg` and `.json`. Whoever reports
-a result names the hash above: where videos have vanished, a list made anew has another one.
+The shards are plain tar files in the form of WebDataset: for each clip `.flac`, `.jpg` and `.json`. A reported
+result names the hash above: where videos have vanished, a list made anew has another one.
 """  # noqa: E501 (paragraphs of Markdown)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], num_words: int = 1) -> str:
-    """A table in Markdown, of so many columns of words, then numbers."""
+    """A table in Markdown: `num_words` columns of words, then columns of numbers."""
     rule = "|" + "---|" * num_words + "---:|" * (len(head) - num_words)
     lines = [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
@@ -177,7 +177,7 @@ def in_words(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that nobody vouches for, in one cell of a table: on one line, and nothing but text."""
+    """Untrusted text in one cell of a table: on one line, without Markdown."""
     line = " ".join(text.split()).replace("\\", "\\\\")
     for sign in "|`*<>[]":
         line = line.replace(sign, "\\" + sign)

@@ -50,7 +50,7 @@ SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, whic
 
 
 class CutError(AvganError):
-    """A video of which nothing more can be cut: `reason` is a word for statistics, `detail` a line (see `Loss`)."""
+    """A video that gives no further clip: `reason` is a word for statistics, `detail` a line (see `Loss`)."""
 
     def __init__(self, path: Path, reason: str, detail: str) -> None:
         super().__init__(f"{path}: {detail}; leave it out or replace it")
@@ -356,7 +356,7 @@ def cut(
     Args:
         num_frames: pictures of each clip, spread evenly. The first of them is from the middle of the clip.
         sound_path: where the sound lies, if not in the same file.
-        crop_bars: leave out black bars, of which the clip shows the same all the time.
+        crop_bars: leave out black bars that stay the same for all of the clip.
 
     Raises:
         CutError: at once where there is no picture, no sound, or nothing that can be decoded; after the last clip

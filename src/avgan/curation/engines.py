@@ -63,7 +63,7 @@ Engine = Callable[[Work, Sequence[int]], Generator[Report, None, None]]
 
 
 def engine_named(name: str, num_jobs: int | None) -> Engine:
-    """`local`: so many processes of this machine. `ray`: a cluster. As many jobs as there are cores, unless given."""
+    """`local`: `num_jobs` processes of this machine. `ray`: a cluster. As many jobs as cores, unless given."""
     if name == "ray":
         return partial(make_on_cluster, num_jobs=num_jobs)
     return partial(make_in_processes, num_jobs=num_jobs or os.cpu_count() or 1)
@@ -105,7 +105,7 @@ class Worker:
 def make_in_processes(
     work: Work, numbers: Sequence[int], *, num_jobs: int
 ) -> Generator[Report, None, None]:
-    """Make units in so many processes.
+    """Make units in `num_jobs` processes.
 
     Raises AvganError where workers cannot work at all; what was done by then is kept.
     """
@@ -143,7 +143,7 @@ def work_in_process(line: socket.socket, packed: str) -> None:
             while True:
                 numbers.put(int(receive_frame(line)[1]))
         except (EOFError, OSError):
-            os._exit(1)  # at once, whatever is being made: nobody waits for it
+            os._exit(1)  # at once, whatever is being made: the parent is gone
 
     threading.Thread(target=listen, daemon=True).start()
     try:

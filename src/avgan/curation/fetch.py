@@ -3,9 +3,9 @@
     path = fetch(video, folder)      # folder/<id>.video.mp4, or folder/<id>.picture.mp4 beside <id>.sound.m4a
     video = known_of(video, path)    # with path and sound_path, and the title and licence that the site states
 
-What arrived is named in folder/<id>.json, which is written last. All processes that share a folder ask a host together
-not more than so often: the hour is cut into slots; who makes a slot's file first has it, and waits for its time. A host
-that asks to be left alone is left alone by all (`hold`).
+What arrived is named in folder/<id>.json, which is written last. All processes that share a folder keep one
+limit for each host: the hour is cut into slots; the process that makes a slot's file first has it, and waits for its
+time. A host that asks for a pause gets one from all (`hold`).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""From videos to a data set, in steps that can be broken off anywhere and gone on with.
+"""From videos to a data set, in steps that can be interrupted anywhere and resumed.
 
     plan      which videos each unit of work is made of                      work/plan.parquet
     units     fetch, cut, measure, tag: an engine makes them, in any order   work/<number>/
@@ -59,7 +59,7 @@ class Progress:
             say(f"0/{num_videos:,} videos")
 
     def done(self, num_videos: int, num_clips: int) -> None:
-        """So many more videos are done, with so many clips."""
+        """Count further videos and their clips."""
         self._num_done += num_videos
         self._num_clips += num_clips
         spent_s = max(time.monotonic() - self._started_s, 1e-9)
@@ -103,7 +103,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """What all units came to."""
+    """The clips and losses of all units."""
 
     clips: list[Candidate]
     losses: list[Loss]
@@ -115,7 +115,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the videos."""
+    """The data set in numbers."""
 
     num_videos: int
     kept: Mapping[str, Counter[str]]
@@ -342,7 +342,7 @@ def _outcome(
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """Two at a time would take each other's half-made units for leavings."""
+    """Two runs at a time would remove each other's half-made units."""
     try:
         import fcntl
     except ImportError:  # Windows keeps no such locks

@@ -27,7 +27,7 @@ SCALE = 1.1  # from one size that is looked for to the next
 MIN_NEIGHBOURS = 4  # that agree, of sizes and places next to each other
 MIN_SIDE_PX = 20
 MARGIN = 0.25  # of the box, on each side: the cascades find the middle of a face
-NUM_PATCHES = 5  # across what was found: colours remain, nobody does
+NUM_PATCHES = 5  # across what was found: only its colours remain
 
 
 class Box(NamedTuple):

@@ -37,7 +37,7 @@ class Video:
     address: str = ""
     """Where it came from, or is to be fetched from."""
     label: str = ""
-    """The scene that its source says it shows; empty where nobody says."""
+    """The scene that its source states; empty where it states none."""
     start_s: float = 0.0
     end_s: float | None = None
     """The stretch that is of interest; None: to the end. Where it is named, there is no intro to skip."""
@@ -84,7 +84,7 @@ class Measures:
     clipped: float
     """Share of samples on a plateau at full scale."""
     look: str
-    """Perceptual hash of the picture: 16 hexadecimal digits, of which alike pictures share most bits."""
+    """Perceptual hash of the picture: 16 hexadecimal digits, most of them equal for similar pictures."""
     voice: str
     """Perceptual hash of the sound, likewise, 64 hexadecimal digits."""
 
@@ -126,7 +126,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A video, or a stretch of one, of which nothing came: what and why."""
+    """A video, or a stretch of one, that gave no clip: what and why."""
 
     video_id: str
     stage: str

@@ -42,7 +42,7 @@ Labels = Literal["source", "table_1"]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of a clip."""
+    """Whether a clip is kept, under which label and in which split, or why not."""
 
     candidate: Candidate
     label: str
@@ -310,7 +310,7 @@ class Division:
     by: Literal["source", "place"] = "place"
     """`place`: a place, where it is known, is on one side too, so that the test is of places never seen."""
     per_class: int | None = None
-    """At most so many clips of a scene, over all splits (the paper: 5,600); None: all."""
+    """The most clips of a scene, over all splits (the paper: 5,600); None: all."""
     seed: int = 0
 
     def __post_init__(self) -> None:

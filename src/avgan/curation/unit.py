@@ -5,8 +5,8 @@
                   losses.json    what gave nothing, and why
                   done.json      counts and seconds; written last
 
-It is made in a folder beside, which takes its name when all is in it: a unit is whole or it is not there. Whoever makes
-it again, on whichever machine, makes the same clips, media and losses. A worker opens its tools once and keeps them: a
+It is made in a folder beside, which takes its name when all is in it: a unit is whole or it is not there. Made
+again, on any machine, it has the same clips, media and losses. A worker opens its tools once and keeps them: a
 tagger's weights take seconds to read.
 
 Shapes: B clips of a batch, L samples, H W pixels.
@@ -192,7 +192,7 @@ MAX_DEATHS = 3
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a unit: numbers for whoever waits."""
+    """The numbers of a unit that was made."""
 
     number: int
     num_clips: int = 0
@@ -218,9 +218,9 @@ def read_report(work: Path, number: int) -> Report:
 class AttemptLog:
     """Which video of a unit is being tried, on disk: a process that dies of it leaves no other trace.
 
-    A decoder in C may crash, take more memory than there is, or never come back. A video of which MAX_DEATHS workers of
-    one run died is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
-    Deaths in another run do not count: then all was killed, by whoever wanted the machine.
+    A decoder in C may crash, take more memory than there is, or never come back. A video that MAX_DEATHS workers of
+    one run died of is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
+    Deaths in another run do not count: then the whole run was killed.
     """
 
     def __init__(self, work: Path, number: int, run: str) -> None:
@@ -287,9 +287,9 @@ def make_unit(
             elif log.has_hung(video.id):
                 maker.lose(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
             else:
-                maker.lose(video, "cut", "damaged", "whoever decodes it dies of it")
+                maker.lose(video, "cut", "damaged", "its decoder dies of it")
         report = maker.finish(number)
-        with suppress(OSError):  # somebody else was faster: theirs is the same
+        with suppress(OSError):  # another worker was faster: its unit is the same
             folder.rename(folder_of(work, number))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -352,7 +352,7 @@ class _Maker:
         else:
             return
         for path in (video.path, video.sound_path):
-            if path:  # where a file lies on this machine is nobody's business
+            if path:  # paths of this machine stay private
                 detail = detail.replace(path, Path(path).name)
         self.lose(video, stage, reason, detail)
 
@@ -411,12 +411,12 @@ class _Maker:
         return Report(number, len(self._clips), len(self.losses), seconds)
 
     def _add(self, name: str, content: bytes) -> None:
-        info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere
+        info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
         info.size = len(content)
         self._tar.addfile(info, io.BytesIO(content))
 
     def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
-        """Note that nothing, or nothing more, comes of a video."""
+        """Note that a video gives no clip, or none further."""
         self.losses.append(
             Loss(
                 video_id=video.id,

@@ -164,7 +164,7 @@ def pack(shard: Shard, media: Media, out: Path) -> Packed:
     with whole(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for verdict, frames in zip(shard.verdicts, more, strict=True):
             for name, content in _members(verdict, frames, media):
-                info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere
+                info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     packed = Packed(

@@ -66,7 +66,7 @@ class FetchError(DataError):
 
 
 @dataclass(eq=False)
-class TryAgain(Exception):  # noqa: N818, nobody but `fetch` sees it
+class TryAgain(Exception):  # noqa: N818, only `fetch` sees it
     """A failure that a later attempt may not meet; `reason` and `detail` if all of them do."""
 
     reason: str
@@ -184,7 +184,7 @@ class _Meter:
         self.begin(0)
 
     def begin(self, num_bytes: int, most: int | None = None) -> None:
-        """A file follows, of which so much is there already; `most` where it is not the usual limit."""
+        """A file follows, `num_bytes` of it are there already; `most` where it is not the usual limit."""
         self._num_bytes = num_bytes
         self._most = most or self._max_bytes
         self._since_s = time.monotonic()

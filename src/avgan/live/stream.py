@@ -134,7 +134,7 @@ class LiveSource:
     def put(self, samples: np.ndarray, *, after_loss: bool = False) -> bool:
         """Add samples (L, C) float32, which are kept, not copied; returns whether anybody still listens.
 
-        `after_loss`: whoever captured them knows that others before them are missing. From any thread, but one.
+        `after_loss`: samples before these are missing. From any one thread.
         """
         size = max(1, round(PIECE_S * self.rate_hz))
         for start in range(0, len(samples), size):

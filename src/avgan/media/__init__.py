@@ -1,7 +1,7 @@
 """What the decoders of sound have in common: containers, codecs, files as C reads them, frames -> samples.
 
 libsndfile reads what it is fastest at; FFmpeg (PyAV) reads the rest, held to containers and codecs of sound. Both are
-written in C and have their defects: whoever decodes for strangers does it in a process of its own (`avgan.web`).
+written in C and have their defects: recordings of strangers are decoded in a process of their own (`avgan.web`).
 
 Shapes: L samples, C channels.
 """

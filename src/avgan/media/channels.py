@@ -124,13 +124,13 @@ class Mixer:
             yield from stretch.finish()
 
     def note(self, out: np.ndarray, turned: np.ndarray) -> None:
-        """Take down which channels (C,) were left out and turned round."""
+        """Note which channels (C,) were left out and inverted."""
         self._num_channels = len(out)
         self._left_out.update(np.flatnonzero(out).tolist())
         self._turned.update(np.flatnonzero(turned).tolist())
 
     def note_layout(self, layout: tuple[str, ...]) -> None:
-        """Take down that channels were mixed by their places."""
+        """Note that channels were mixed by their layout."""
         self._layouts[layout] = None
 
 

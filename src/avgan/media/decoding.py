@@ -45,7 +45,7 @@ def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
         if Path(source).is_dir():
             raise AudioError(f"{name}: is a folder; name a sound file in it")
         try:
-            file = open(source, "rb")  # noqa: SIM115 (closed by the one who decodes)
+            file = open(source, "rb")  # noqa: SIM115 (closed by `decode`)
         except FileNotFoundError:
             raise AudioError(f"{name}: no such file; check the path") from None
         except (OSError, ValueError) as error:
@@ -114,7 +114,7 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
 UNFINISHED = (
     "its header does not say how long it is, or says too little: read to the end of the file"
 )
-UNREAD_SHARE = 0.02  # of a file that nobody reads: more than tags
+UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 
 # First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it

@@ -129,7 +129,7 @@ def _caf_end(file: BinaryIO, start: int, size: int) -> int:
 def _wav(file: BinaryIO, start: int, size: int) -> Part:
     """A WAV file, by its chunks. What follows the sound is chunks, another file, padding, or more sound."""
     order = ">" if _read(file, start, 4) == b"RIFX" else "<"
-    if _read(file, start + 8, 4) != b"WAVE":  # AVI, of which FFmpeg knows more
+    if _read(file, start + 8, 4) != b"WAVE":  # AVI, which FFmpeg knows better
         end = start + 8 + int.from_bytes(_read(file, start + 4, 4), "little")
         return Part(start, size, is_cut=size < end < start + STREAMED, is_known=True)
     large = 0
@@ -139,7 +139,7 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
         if name == b"ds64":
             large = struct.unpack("<Q", _read(file, at + 16, 8).ljust(8, b"\0"))[0]
         if name == b"data":
-            # 0 as well is the size of a file that nobody closed.
+            # 0 as well is the size of a file that was never closed.
             unknown = length >= STREAMED or length == 0
             stated = large or length if length == 0xFFFF_FFFF else length
             return _wav_data(file, start, at + 8, stated, size, unknown=unknown and not large)
@@ -256,7 +256,7 @@ def _matroska_end(file: BinaryIO, start: int, size: int) -> int:
             return size
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        if length == (1 << 7 * width) - 1:  # a stream, whose length nobody knew
+        if length == (1 << 7 * width) - 1:  # a stream of unknown length
             return size
         at += 4 + width + length
     return at if at > size or _read(file, at, 4) == b"\x1aE\xdf\xa3" else size

@@ -35,7 +35,7 @@ def cookie_value(token: str) -> str:
 
 
 class Guard:
-    """Lets in who may come in, and adds the headers that keep browsers strict."""
+    """Checks host, origin and token, and adds the headers that keep browsers strict."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The routes under /api, and those for whoever runs the service."""
+"""The routes under /api, and those for operators."""
 
 from typing import Annotated, Any
 
@@ -161,7 +161,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def operating_routes(service: Service) -> APIRouter:
-    """The routes for whoever runs the service."""
+    """The routes for operators."""
     router = APIRouter()
 
     @router.get("/healthz", response_model=answers.Health, responses=problems(421))

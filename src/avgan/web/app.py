@@ -68,7 +68,7 @@ Live sound: `WebSocket /api/live?rate=48000&format=s16&hop=1` takes binary messa
 little-endian) and answers each window with a JSON message: start_s, end_s, scene, sound, probability, reason, scenes
 (the five most probable), picture (PNG in base64), latency_s, gap_s, num_dropped. The text `end` asks for what is left.
 """
-CLIENT_LEFT = 499  # as nginx calls it: for the statistics, since nobody reads it
+CLIENT_LEFT = 499  # as nginx calls it: for the statistics, no client reads it
 
 
 def make_app(service: Service) -> ASGIApp:

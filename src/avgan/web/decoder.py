@@ -64,7 +64,7 @@ def decode_in_process(line: socket.socket, argument: str) -> int:
             if not fork:
                 _decode_and_exit(line, file, num_bytes, wanted_s, caps)
             _, status = os.waitpid(fork, 0)
-            if status:  # what it was about to say may be cut off: this socket is of no more use
+            if status:  # what it was about to say may be cut off: this socket is useless now
                 return CRASHED + os.WTERMSIG(status)
     return 0
 
@@ -91,7 +91,7 @@ def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) ->
     stream = AudioStream(content, target_rate_hz=caps.rate_hz)
     num_wanted = wanted_s * caps.rate_hz
     for block in stream:
-        # The kernel counts by ticks, and never sees who often waits at work.
+        # The kernel counts by ticks, and misses a process that often waits.
         if time.process_time() > caps.cpu_s:
             signal.raise_signal(signal.SIGXCPU)
         if stream.level.duration_s > caps.max_seconds:

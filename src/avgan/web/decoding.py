@@ -1,6 +1,6 @@
 """The service's side of decoding: a pool of processes that are fed recordings, watched, and replaced where they die.
 
-Clients are served in turns, by their address, whoever has sent more: who sends many recordings waits for himself.
+Clients are served in turns, by their address: a client that sends many recordings keeps no other waiting.
 
 Shapes: L samples.
 """
@@ -207,14 +207,14 @@ RECENT_S = 60.0
 
 
 class DecoderPool:
-    """Runs jobs, so many at a time; so many more may wait."""
+    """Runs a job for each decoder at a time; `max_waiting` more may wait."""
 
     def __init__(self, decoders: list[Decoder], max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._decoders = decoders
         self._idle = list(decoders)
         self._waiting: dict[str, deque[Waiting]] = {}
-        """By client; who stands first is served next, then goes to the end."""
+        """By client; the first is served next, then goes to the end."""
         self._held: Counter[str] = Counter()
         """Client -> workers that work for it."""
         self._asked_s: dict[str, float] = {}
@@ -229,7 +229,7 @@ class DecoderPool:
         return len(self._decoders) - len(self._idle)
 
     def check_room(self, client: str = "") -> None:
-        """Raise RefusedError where nobody more may wait, and no other client has more that wait than this one."""
+        """Raise RefusedError where the queue is full, and no other client has more in it than this one."""
         self._note(client)
         if self._may_start(client) or self.num_waiting < self._max_waiting:
             return
@@ -278,7 +278,7 @@ class DecoderPool:
             raise
 
     def _serve(self) -> None:
-        """Give idle decoders to those who wait."""
+        """Give idle decoders to waiting clients."""
         while True:
             client = next(
                 (one for one, turns in self._waiting.items() if turns and self._may_start(one)),
@@ -313,7 +313,7 @@ class DecoderPool:
         return any(one != client for one in self._asked_s)
 
     def _note(self, client: str) -> None:
-        """Take down that a client asks, and forget those who have not for long."""
+        """Note that a client asks, and forget clients that have not for RECENT_S."""
         now_s = time.monotonic()
         self._asked_s.pop(client, None)
         self._asked_s[client] = now_s

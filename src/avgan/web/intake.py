@@ -172,7 +172,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 class _Form:
-    """A form of which one field is the recording; what is not is read over.
+    """A form with the recording in one field; other fields are skipped.
 
     Starlette's own reading of forms puts large files on disk.
     """

@@ -1,4 +1,4 @@
-"""What a service is made of, and the jobs that it runs for recordings; the places of those who listen live.
+"""What a service is made of, and the jobs that it runs for recordings; the slots for live sound.
 
 A job runs in a thread of the decoder pool; sound comes to it from a decoder block by block.
 """
@@ -31,7 +31,7 @@ LEAST_SHARE = 0.5
 
 
 class LiveSlot:
-    """One who listens. Its sound and its answers are noted by whoever serves it."""
+    """A live connection's right to be served, with how much sound came and whether answers go out."""
 
     def __init__(self) -> None:
         self.is_cut = False
@@ -85,7 +85,7 @@ class LiveSlot:
 
 
 class LiveSlots:
-    """At most so many places."""
+    """At most `most` slots."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -95,7 +95,7 @@ class LiveSlots:
         return len(self._taken)
 
     def take(self) -> LiveSlot | None:
-        """A slot, perhaps that of one who is idle; None where all are in use."""
+        """A slot, perhaps that of an idle connection; None where all are in use."""
         if len(self._taken) >= self._most:
             idle = next((slot for slot in self._taken if slot.is_idle()), None)
             if idle is None:
@@ -211,7 +211,7 @@ def surest(prediction: Prediction) -> float:
 
 
 def address_of(request: Request) -> str:
-    """Who asks: an address, and of IPv6 the network, in which each has as many addresses as he likes."""
+    """The client: its address, and of IPv6 the network, since each has many addresses in it."""
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host)

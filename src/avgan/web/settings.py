@@ -10,7 +10,7 @@ from avgan.web.decoder import Caps
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits, and who may come in."""
+    """Limits and access."""
 
     max_bytes: int = 100 * 2**20
     """The largest file that is taken."""

@@ -66,7 +66,7 @@ FRONT_END = FrontEndConfig(
     centre=False,  # the ends are mirrored before, as the published networks had it
 )
 MIN_SAMPLES = 2**MAX_POOLED * FRONT_END.hop_length
-"""Samples of which the poolings leave one time step."""
+"""Samples that the poolings reduce to one time step."""
 SAME_FILTERS = 1e-4
 """By how much the mel filters in a checkpoint may differ from ours, whose largest is 0.02."""
 BLOCK = 4

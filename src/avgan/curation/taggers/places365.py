@@ -156,7 +156,7 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Red, green, blue in 0 ... 1."""
 
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""In each of its five blocks, each of which ends in a maximum over 2 x 2."""
+"""In each of its five blocks; a block ends in a maximum over 2 x 2."""
 VGG16_WIDTHS = (64, 128, 256, 512, 512)
 VGG16_DENSE = ("fc6", "fc7", "fc8a")
 BLOCK = 8
