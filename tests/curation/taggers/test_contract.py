@@ -178,7 +178,6 @@ def test_the_heaviest_come_first_and_of_equals_the_first() -> None:
     weights = np.array([0.25, 0.5, 0.25, 0.123456, 0.0, 0.1], np.float32)
     expected = (("b", 0.5), ("a", 0.25), ("c", 0.25), ("d", 0.1235), ("f", 0.1))
     assert first_tags("abcdef", weights) == expected
-    assert first_tags("abcdef", weights, 2) == expected[:2]
     assert first_tags(["a"], np.array([1.0])) == (("a", 1.0),)
 
 
