@@ -19,7 +19,7 @@ from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment, segments
 from avgan.runtime.wording import clock
 
-PICTURE_SCALE = 2
+PICTURE_SCALE = 2  # 256 px, large enough for a list of files
 
 
 class Sink:
@@ -204,7 +204,7 @@ def _in_short(reason: str, name: str) -> str:
     return re.sub(r" \(.*\)", "", reason)
 
 
-EVERY_S = 0.1
+EVERY_S = 0.1  # faster than one can read, slow enough to cost nothing
 LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
 
 

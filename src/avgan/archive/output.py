@@ -142,7 +142,7 @@ class Output:
         return end
 
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20  # in memory at a time
 _ELSEWHERE = "name another file"
 Row = dict[str, Any]
 

@@ -44,7 +44,7 @@ from avgan.media.tracks import timed
 
 Kind = Literal["picture", "sound"]
 
-BUFFER_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 18  # a second of 720p: FFmpeg's 32 kB would call Python eight times as often
 PREROLL_S = 2.0  # decoders carry state: enter so much early
 SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, which is as fast
 
@@ -327,8 +327,8 @@ class Run:
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
 SKIPPED = ", for nothing is cut from its first"
-NUM_THUMBNAILS = 8
-THUMBNAIL_WIDTH_PX = 160
+NUM_THUMBNAILS = 8  # one a second or so of 10 s: slow pans still move from one to the next
+THUMBNAIL_WIDTH_PX = 160  # 20 patches of 8 px, which motion is measured on
 MAX_MISSING_S = 0.1
 """Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
 MAX_HOLE_S = 600.0

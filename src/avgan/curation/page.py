@@ -24,10 +24,10 @@ from avgan.report import data_uri, jpeg_uri, mp3
 from avgan.runtime.drawing import plain
 from avgan.runtime.wording import clock
 
-PLAYED_S = 10.0
-PICTURE_PX = 384
+PLAYED_S = 10.0  # the usual length of a clip
+PICTURE_PX = 384  # shown smaller, so that it is sharp on dense screens
 PER_SCENE = 6
-PER_REASON = 4
+PER_REASON = 4  # enough to judge a rule by
 MAX_CLIPS = 240  # each adds some 80 kB
 KINDS = ("train", "validation", "test")
 STATUS = '<p class="now" role="status" aria-live="polite"></p>'

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
+from avgan.curation.measures import LOOK_BITS, VOICE_BITS
 from avgan.curation.record import Candidate, Tags
 from avgan.errors import ConfigError
 from avgan.scenes import TABLE_1, Table1Row
@@ -217,8 +218,6 @@ def _names(tags: Tags) -> str:
     return ", ".join(name for name, _ in tags[:FIRST]) or "not tagged"
 
 
-LOOK_BITS = 64
-VOICE_BITS = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,8 +186,8 @@ def _blur(what: Sequence[str], frame: np.ndarray) -> np.ndarray:
 MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
 CLIPS_PER_BATCH = 16
 """Clips that are tagged at a time: of 10 s, 2.5 MB each."""
-JPEG_QUALITY = 90
-MAX_DEATHS = 3
+JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
+MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True)

@@ -125,12 +125,12 @@ def one_line(message: Any) -> str:
     return " ".join(text.split())[:300].rstrip(".") or "no reason given"
 
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0  # for a server to answer; slow ones need seconds
 TRICKLE_S, LEAST_BYTES_S = 30.0, 2_000
 """What comes more slowly for so long is let go: a video of a minute would take hours."""
 PIECE_BYTES = 8_192
 """That are waited for at a time: of a trickle of 50 bytes a second, less than three minutes."""
-TICK_S = 1.0
+TICK_S = 1.0  # after which a read returns what came, for yt-dlp to note progress
 MAX_PAGES_BYTES = 256 << 20
 """Of all pages and lists that are read to find a video; YouTube's are 10 MB."""
 RUNTIMES = ("deno", "node", "bun", "quickjs")

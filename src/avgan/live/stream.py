@@ -29,11 +29,11 @@ from avgan.runtime.prediction import WindowPrediction, rounded
 if TYPE_CHECKING:
     from avgan.runtime.model import Model
 
-MAX_WAITING_S = 4.0
+MAX_WAITING_S = 4.0  # older sound is no longer live; a pause of the machine fits in
 PIECE_S = 0.25  # the most that is put, and so lost, at once
 METER_FALL_DB_PER_S = 20.0
-READ_BYTES = 1 << 16
-MAGIC_BYTES = 4
+READ_BYTES = 1 << 16  # what a pipe holds
+MAGIC_BYTES = 4  # of the longest mark below
 _MAGIC = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file",
           b"ID3": "an MP3 file", b"FORM": "an AIFF file", b"\x1aE\xdf\xa3": "a WebM file"}  # fmt: skip
 TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end

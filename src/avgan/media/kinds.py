@@ -23,7 +23,7 @@ _MAGICS = (
 )  # fmt: skip
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"jxl ", b"crx ")  # fmt: skip
 """Kinds of MP4 that are pictures."""
-HEAD_BYTES = 8_192
+HEAD_BYTES = 8_192  # three frames of MP3 at its highest rate, five packets of MPEG-TS
 _MP3_KBPS = {
     # MPEG version 1 or not, layer -> kilobits a second by the index in a frame's header
     (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),

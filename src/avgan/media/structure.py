@@ -13,7 +13,7 @@ STREAMED = 0x7FFF_0000
 """A size from here on is what programs write that do not know it yet: 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF."""
 REST_BYTES = 4_096
 """What lies behind the stated end and is shorter is a tag or padding, not sound."""
-SEARCH_BYTES = 1 << 20
+SEARCH_BYTES = 1 << 20  # read at a time
 LOOK_BYTES = 4_096  # for what is near, or damage would be read again and again
 BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
 FLAC_MAGICS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")  # with the first block: not by chance
@@ -304,8 +304,8 @@ def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
     return Part(start, size, is_cut=at > size)
 
 
-MOST_HEADER_BYTES = 1 << 20
-MOST_LISTS, MOST_TRACKS = 1_000, 100
+MOST_HEADER_BYTES = 1 << 20  # headers have kilobytes
+MOST_LISTS, MOST_TRACKS = 1_000, 100  # far more than any file has: an end for damaged ones
 MOST_CHUNKS = 100_000  # before the sound: half an hour of pictures and of empty chunks
 LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
 HEADER_BYTES = 48  # of a track, as far as it is read here

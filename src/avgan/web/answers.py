@@ -14,7 +14,7 @@ from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
 from avgan.runtime.why.explanation import Explanation
 
-NUM_LIVE_SCENES = 5
+NUM_LIVE_SCENES = 5  # what the page has room for
 Picture = Annotated[str, Field(description="A PNG in base64")]
 
 

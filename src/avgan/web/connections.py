@@ -31,7 +31,7 @@ CLOSE_S = 5
 """How long a WebSocket may leave a goodbye unanswered."""
 MAX_UNSENT_BYTES = 8 << 20
 """More than any answer: who sends pings and reads no pongs."""
-SWEEP_S = 1.0
+SWEEP_S = 1.0  # a fifth of the shortest limit above
 
 Protocol = H11Protocol | WebSocketsSansIOProtocol
 

@@ -28,7 +28,7 @@ from avgan.web.decoder import ORDER, Caps
 from avgan.web.settings import RefusedError
 from avgan.workers import WorkerProcess
 
-START_S = 60
+START_S = 60  # a start takes a second, on an overrun machine twenty
 STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
 SLACK_S = 60

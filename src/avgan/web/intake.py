@@ -18,10 +18,10 @@ LONGEST_NAME = 255
 """Of a file, on every system that is in use."""
 ENVELOPE_BYTES = 2**16
 """What a form may hold beside the recording."""
-MAX_PARTS = 20
+MAX_PARTS = 20  # a form for one file has a few
 STALL_S, STALL_BYTES = 20, 20_000
 """So much must come in so long: a tenth of what the slowest telephones send."""
-RECEIVE_S = 600
+RECEIVE_S = 600  # 100 MB at the speed of a slow line, 170 kB/s
 SLOW_BYTES_S = 64 << 10
 """A recording that comes more slowly than this, in bytes a second, may have to make room for others."""
 LONG_S = 30

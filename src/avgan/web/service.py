@@ -25,7 +25,7 @@ from avgan.web.intake import Intake, Received
 from avgan.web.metrics import Metrics
 from avgan.web.settings import RefusedError, Settings
 
-LOOK_S = 2.0
+LOOK_S = 2.0  # shorter pauses of a network are common
 LEAST_SHARE = 0.5
 """Of real time, that sound must come in; a microphone sends all of it."""
 

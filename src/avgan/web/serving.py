@@ -21,8 +21,8 @@ from avgan.web.connections import ACCEPTED_AT_ONCE, HttpConnection, LiveConnecti
 from avgan.web.service import Service
 from avgan.web.settings import Settings
 
-MIN_TOKEN_LENGTH = 16
-MAX_MESSAGE_BYTES = 2**20
+MIN_TOKEN_LENGTH = 16  # 64 bits or more where the characters are random
+MAX_MESSAGE_BYTES = 2**20  # five seconds of live sound at 48 kHz in 32 bits
 HEAD_S = 10
 """How long a connection may ask nothing."""
 STOP_S = 25

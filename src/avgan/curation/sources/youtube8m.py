@@ -28,8 +28,8 @@ INDEX = "https://storage.googleapis.com/data.yt8m.org/2/j/i"
 """Of data.yt8m.org, over https."""
 SUFFIXES = (".txt", ".js")
 VOCABULARY = "vocabulary.csv"
-TIMEOUT_S = 30.0
-MOST_BYTES = 4096
+TIMEOUT_S = 30.0  # as yt-dlp is given
+MOST_BYTES = 4096  # an entry has some 30
 
 _SHORT = re.compile(r"[A-Za-z0-9_-]{4}")
 _LIST = re.compile(r'\s*p\(\s*"([^"]*)"\s*,\s*(\[.*\])\s*\)\s*;?\s*', re.DOTALL)

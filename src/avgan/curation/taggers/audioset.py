@@ -52,7 +52,7 @@ LABEL_FILES = ("class_labels_indices.csv", "audioset_class_labels_indices.csv")
 LABELS_ADDRESS = "https://research.google.com/audioset/download.html"
 LICENCE = "CC BY 4.0 (Kong, Cao, Iqbal, Wang, Wang, Plumbley 2020)."
 
-CNN14_WIDTHS = (64, 128, 256, 512, 1024, 2048)
+CNN14_WIDTHS = (64, 128, 256, 512, 1024, 2048)  # as published
 CNN10_WIDTHS = CNN14_WIDTHS[:4]
 MAX_POOLED = 5
 """Blocks that are followed by a pooling; CNN14's sixth is not."""

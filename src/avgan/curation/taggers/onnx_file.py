@@ -29,7 +29,7 @@ from avgan.curation.taggers.tagger import Tagger, check_count, read_labels
 from avgan.errors import DataError
 from avgan.images import as_picture
 
-SEEN_PX = 224
+SEEN_PX = 224  # what networks for ImageNet take
 SLACK = 1e-3
 """By how much a weight may lie outside [0, 1] for rounding."""
 

@@ -149,7 +149,7 @@ VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
 SQUEEZENET_FILE = "squeezenet_places365.safetensors"
 SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
 
-RESIZED_PX, SEEN_PX = 256, 224
+RESIZED_PX, SEEN_PX = 256, 224  # as published
 MEAN_BGR = (104.05, 112.51, 116.68)
 """Of Places365, in 0 ... 255."""
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -157,13 +157,13 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
 """In each of its five blocks; a block ends in a maximum over 2 x 2."""
-VGG16_WIDTHS = (64, 128, 256, 512, 512)
+VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
 VGG16_DENSE = ("fc6", "fc7", "fc8a")
-BLOCK = 8
+BLOCK = 8  # pictures in one pass: more are no faster on a core
 
 SLOPE = 0.55
 """Of the SqueezeNet's leaky ReLU."""
-SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)
+SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)  # as published
 POOLED_AFTER = (1, 3)
 """Numbers of the fire modules, from 0, that a maximum over 3 x 3 follows."""
 
