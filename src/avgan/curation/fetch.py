@@ -105,7 +105,7 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
 FORMAT = 1  # of the note beside a fetched file
 FIRST_WAIT_S = 2.0  # doubled with each attempt that brings nothing: half a minute for five
 LONGEST_WAIT_S = 3600.0  # more than an hour is for another run
-PROGRESS_BYTES = 1 << 20  # further bytes that make an attempt count as progress: a second of a slow line or more
+PROGRESS_BYTES = 1 << 20  # an attempt that brings less is no progress
 _OPEN = {
     "protocol_whitelist": "none",  # whatever the file names, nothing else is opened
     "format_whitelist": "aac,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav",

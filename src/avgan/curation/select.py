@@ -218,8 +218,6 @@ def _names(tags: Tags) -> str:
     return ", ".join(name for name, _ in tags[:FIRST]) or "not tagged"
 
 
-
-
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
     """How many bits two hashes may differ in, of things that are alike."""

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from avgan.curation.record import Video
 from avgan.scenes import DCASE_SCENES
 
-SLUG_LENGTH = 40  # readable in a listing; with hash, time and suffix far below the 255 of file systems
+SLUG_LENGTH = 40  # readable in a listing, and far below the 255 of file systems
 
 
 @dataclass(frozen=True, kw_only=True)
