@@ -150,8 +150,7 @@ def curate(
     `open_tools` is called by each worker. `retry`: reasons for which videos that were lost are tried again. `tidy`:
     when all is written, remove the media of the units; from then on neither choice nor videos may change.
 
-    Raises:
-        DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
+    Raises DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
     """
     from avgan.curation.write import tidy as remove_media
     from avgan.curation.write import write

@@ -149,8 +149,7 @@ def plan(verdicts: Iterable[Verdict], clips_per_shard: int = CLIPS_PER_SHARD) ->
 def pack(shard: Shard, media: Media, out: Path) -> Packed:
     """Write a shard unless it is there. Several may be packed at a time.
 
-    Raises:
-        DataError: a clip's media are missing or altered.
+    Raises DataError: a clip's media are missing or altered.
     """
     target, record = out / SHARDS / shard.name, _record_path(out, shard.name)
     more = [_more_frames(verdict.candidate, media) for verdict in shard.verdicts]

@@ -398,8 +398,7 @@ def choose(formats: Iterable[Info], *, max_height_px: int) -> tuple[Info, ...]:
     The tallest picture that is not taller than asked for; else the lowest there is. At the same height one file is
     better than two. `formats` come from yt-dlp, the worst first.
 
-    Raises:
-        FetchError: no sound, or no picture, that can be fetched.
+    Raises FetchError: no sound, or no picture, that can be fetched.
     """
     known = list(formats)
     usable = [one for one in known if one.get("protocol") in _NATIVE and not one.get("has_drm")]

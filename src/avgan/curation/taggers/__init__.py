@@ -29,8 +29,7 @@ TAGGERS = {
 def open_tagger(named: str, folder: str | Path = ".") -> Tagger:
     """A tagger by name, from `folder`; or `NAME=FILE`; or the path of an ONNX file.
 
-    Raises:
-        DataError: there is no such tagger, or what it needs is missing or damaged.
+    Raises DataError: there is no such tagger, or what it needs is missing or damaged.
     """
     name, _, path = named.partition("=")
     if name not in TAGGERS and named.lower().endswith(".onnx"):

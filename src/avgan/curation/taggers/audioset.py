@@ -115,8 +115,7 @@ class AudioSetCNN(nn.Module):
 def cnn14(named: Path, *, widths: tuple[int, ...] = CNN14_WIDTHS) -> Tagger:
     """CNN14 from its checkpoint, or from a folder that holds it, with the 527 labels beside it.
 
-    Raises:
-        DataError: one of them is missing, damaged, or of another network.
+    Raises DataError: one of them is missing, damaged, or of another network.
     """
     return _tagger("cnn14", named, CNN14_FILE, widths)
 

@@ -61,8 +61,7 @@ class Settings(BaseModel):
 def onnx_file(named: Path) -> Tagger:
     """The tagger of an ONNX file.
 
-    Raises:
-        DataError: file or labels are missing or damaged, or the input is neither sounds nor pictures.
+    Raises DataError: file or labels are missing or damaged, or the input is neither sounds nor pictures.
     """
     settings = _settings(named)
     list_path = _labels_of(named, settings)

@@ -45,8 +45,7 @@ def read_caffe(path: Path) -> dict[str, np.ndarray]:
 
     Layers without weights are left out.
 
-    Raises:
-        DataError: it is no such file, or a damaged one.
+    Raises DataError: it is no such file, or a damaged one.
     """
     try:
         with path.open("rb") as file:
@@ -269,8 +268,7 @@ def count(arrays: Mapping[str, Tensor], name: str) -> int:
 def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096) -> Tagger:
     """VGG16 from its file, or from a folder that holds the published one, with the 365 labels beside it.
 
-    Raises:
-        DataError: one of them is missing, damaged, or of another network.
+    Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(
         named,
@@ -298,8 +296,7 @@ def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int
 def squeezenet(named: Path) -> Tagger:
     """The SqueezeNet from its file, or from a folder that holds it, with the 365 labels beside it.
 
-    Raises:
-        DataError: one of them is missing, damaged, or of another network.
+    Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(named, [SQUEEZENET_FILE], "get it where you got your other weights")
     arrays = read_arrays(path)

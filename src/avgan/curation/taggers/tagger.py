@@ -108,8 +108,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     `.csv`: the column `display_name` (AudioSet), or else the last; `.json`: a list of names; else one a line.
 
-    Raises:
-        DataError: it cannot be read, or holds no labels, or one of them twice.
+    Raises DataError: it cannot be read, or holds no labels, or one of them twice.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -193,8 +192,7 @@ class Published:
 def check_published(path: Path, known: tuple[Published, ...]) -> str:
     """The sha256 of a file. One that bears a published name must hold the published bytes.
 
-    Raises:
-        DataError: it does not.
+    Raises DataError: it does not.
     """
     try:
         with path.open("rb") as file:
