@@ -60,7 +60,7 @@ def test_where_a_stream_breaks_another_makes_what_is_left(tmp_path: Path) -> Non
             raise ray.exceptions.RayActorError
 
     work = Work(tmp_path, "run", open_tools)
-    reports = engine.go_on(two_at_a_time, work, [7, 8, 9, 10, 11])
+    reports = engine.make_despite_losses(two_at_a_time, work, [7, 8, 9, 10, 11])
     assert [report.number for report in reports] == [7, 8, 9, 10, 11]
     assert [numbers for _, numbers in streams] == [[7, 8, 9, 10, 11], [9, 10, 11], [11]]
     assert len({run for run, _ in streams}) == 3  # whoever ended with one did not die of a video
@@ -72,7 +72,7 @@ def test_a_cluster_that_only_breaks_is_given_up(tmp_path: Path) -> None:
         yield
 
     with pytest.raises(AvganError, match=r"broke off 5 times in a row \(ObjectLostError\)"):
-        list(engine.go_on(breaking, Work(tmp_path, "run", open_tools), [0, 1]))
+        list(engine.make_despite_losses(breaking, Work(tmp_path, "run", open_tools), [0, 1]))
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the dying close nothing

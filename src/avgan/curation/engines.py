@@ -182,10 +182,14 @@ def make_on_cluster(
     if not numbers:
         return
     with ray_cluster(num_jobs, num_spare=1) as num_actors:  # see CORES_PER_ACTOR
-        yield from go_on(partial(_make_in_stream, num_actors=num_actors), work, numbers)
+        yield from make_despite_losses(
+            partial(_make_in_stream, num_actors=num_actors), work, numbers
+        )
 
 
-def go_on(engine: Engine, work: Work, numbers: Sequence[int]) -> Generator[Report, None, None]:
+def make_despite_losses(
+    engine: Engine, work: Work, numbers: Sequence[int]
+) -> Generator[Report, None, None]:
     """Make units with an engine that Ray's losses may break: what is left then is given to it again.
 
     Raises AvganError where it breaks MOST_BREAKS times in a row and makes nothing.

@@ -280,15 +280,15 @@ def make_unit(
     folder = work / f".{number:06}.{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        maker = _Maker(folder, work / "fetched", tools, log)
+        writer = _UnitWriter(folder, work / "fetched", tools, log)
         for video in videos:
             if log.may_try(video.id):
-                maker.take(video)
+                writer.add_video(video)
             elif log.has_hung(video.id):
-                maker.lose(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
+                writer.add_loss(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
             else:
-                maker.lose(video, "cut", "damaged", "its decoder dies of it")
-        report = maker.finish(number)
+                writer.add_loss(video, "cut", "damaged", "its decoder dies of it")
+        report = writer.finish(number)
         with suppress(OSError):  # another worker was faster: its unit is the same
             folder.rename(folder_of(work, number))
     finally:
@@ -299,8 +299,8 @@ def make_unit(
     return report
 
 
-class _Maker:
-    """A unit while it is made."""
+class _UnitWriter:
+    """A unit on its way to the disk."""
 
     def __init__(self, folder: Path, fetched: Path, tools: Tools, log: AttemptLog) -> None:
         self._folder = folder
@@ -313,10 +313,10 @@ class _Maker:
         self._seconds: dict[str, float] = defaultdict(float)
         self.losses: list[Loss] = []
 
-    def take(self, video: Video) -> None:
+    def add_video(self, video: Video) -> None:
         """Fetch a video, and keep of it what can be had."""
         num_losses, num_before = len(self.losses), len(self._clips)
-        with self._losing("acquire", video), self._timed("acquire"):
+        with self._noting_loss("acquire", video), self._timed("acquire"):
             video = self._tools.fetch(video, self._fetched / video.id)
         if len(self.losses) > num_losses:
             return
@@ -325,7 +325,7 @@ class _Maker:
         while True:
             cut = None
             limited = self._log.limited(self._tools.patience_s)
-            with self._losing("cut", video), self._timed("cut"), limited:
+            with self._noting_loss("cut", video), self._timed("cut"), limited:
                 cut = next(cuts, None)
             if cut is None:
                 break
@@ -335,10 +335,10 @@ class _Maker:
                 self._flush()
         self._flush()
         if len(self._clips) == num_before and len(self.losses) == num_losses:
-            self.lose(video, "cut", "too short", "no whole clip after what is skipped")
+            self.add_loss(video, "cut", "too short", "no whole clip after what is skipped")
 
     @contextmanager
-    def _losing(self, stage: str, video: Video) -> Iterator[None]:
+    def _noting_loss(self, stage: str, video: Video) -> Iterator[None]:
         """Note what is wrong with a video. What is wrong with this machine, such as a full disk, goes on."""
         try:
             yield
@@ -354,7 +354,7 @@ class _Maker:
         for path in (video.path, video.sound_path):
             if path:  # paths of this machine stay private
                 detail = detail.replace(path, Path(path).name)
-        self.lose(video, stage, reason, detail)
+        self.add_loss(video, stage, reason, detail)
 
     def _flush(self) -> None:
         """Tag the clips that wait, and write them."""
@@ -415,7 +415,7 @@ class _Maker:
         info.size = len(content)
         self._tar.addfile(info, io.BytesIO(content))
 
-    def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
+    def add_loss(self, video: Video, stage: str, reason: str, detail: str) -> None:
         """Note that a video gives no clip, or none further."""
         self.losses.append(
             Loss(
