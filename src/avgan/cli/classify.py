@@ -253,7 +253,7 @@ def run(
 
         sinks.append(Album(wish.images, FileNames(names), num_pictures=wish.pictures))
     if wish.report is not None:
-        from avgan.report import Report
+        from avgan.pages.report import Report
 
         sinks.append(Report(wish.report, model.card))
     checksum = wish.output is not None or wish.format in WITH_CHECKSUMS

@@ -19,8 +19,7 @@ from avgan.curation.select import Verdict
 from avgan.data.excerpt import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
-from avgan.evaluation.parts import assemble, whole_percent
-from avgan.report import data_uri, jpeg_uri, mp3
+from avgan.pages import jpeg_uri, mp3_uri, render, whole_percent
 from avgan.runtime.drawing import plain
 from avgan.runtime.wording import clock
 
@@ -38,7 +37,8 @@ Media = Mapping[str, Path]
 
 def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) -> str:
     """The page of a data set, `known` from `card.facts`; sounds and pictures are read from the units' tars."""
-    return assemble(
+    return render(
+        "curation.html",
         title=known["title"],
         heading=_heading(known),
         lead="Press a picture to hear it. With the keyboard: <kbd>Tab</kbd> to a picture, <kbd>Space</kbd> plays, "
@@ -54,7 +54,6 @@ def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) ->
         note=f"Shown are the first {PLAYED_S:g} s of clips chosen at random, the sound as models take it: one "
         "channel, 16 kHz. The recordings belong to their authors: pass this page on only where their licences "
         f"allow. Hash of the list: <code>{html.escape(known['hash'])}</code>",
-        look="curation",
     )
 
 
@@ -255,7 +254,7 @@ def _sound(clip: Candidate, media: Media) -> str:
         length_s=length_s,
         rate_hz=SAMPLE_RATE_HZ,
     )
-    return data_uri(mp3(waveform), "audio/mpeg")
+    return mp3_uri(waveform)
 
 
 def _picture(clip: Candidate, media: Media) -> str:
