@@ -1,0 +1,381 @@
+"""Why an answer was given: cells of a window's log-mel are made quiet, and the answer is asked for again.
+
+No gradient is needed, so that any bundle can be asked. A network that embeds patch by patch and averages (see
+`bundle.Patch`) embeds a change again in the one patch that it lies in, a fifth of the work for windows of five.
+
+Shapes: L samples, F mel bands, T time steps, P patches in a window, S time steps in a patch, C embedding, N labels,
+K changes.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+from avgan.audio import AudioStream, fit
+from avgan.errors import AudioError
+from avgan.runtime.axes import band_edges, step_times
+from avgan.runtime.bundle import Card
+from avgan.runtime.explanation import Explanation, Stretch
+from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.neighbours import Neighbours
+from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
+from avgan.runtime.prediction import UNKNOWN, Prediction
+from avgan.runtime.tree import Tree
+from avgan.runtime.unknown import Doubt
+
+STRONG = 0.5
+"""Share of the largest saliency above which a point makes the strongest stretch larger."""
+NOTHING = 0.02
+"""A fall of the log-odds below it is not worth telling: a probability of 50 % becomes 49.5 %."""
+SHORTEST_S = 0.1
+"""No stretch is shorter: the cells that were tried do not tell more."""
+NUM_NEIGHBOURS = 5
+BATCH = 32
+BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
+LEAST = 1e-12
+"""A probability below it is noise of the arithmetic."""
+
+
+@dataclass(frozen=True)
+class CellSize:
+    """What is made quiet at a time."""
+
+    length_s: float
+    num_bands: int
+
+
+SIZES = (CellSize(0.24, 16), CellSize(0.48, 32))
+OVERLAP = 2
+SPREAD = 0.35
+"""Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
+QUIET_PERCENT = 10
+"""Of a window, a band is as quiet as this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A window taken apart into the patches that the network hears."""
+
+    log_mel: np.ndarray
+    """(F, T)"""
+    quiet: np.ndarray
+    """(F,) what a silenced band is left with: the recording's own background, for silence sounds like something."""
+    starts: tuple[int, ...]
+    """P time steps at which patches begin."""
+    size: int
+    """S"""
+    heard: np.ndarray
+    """(P, C) what is heard in each patch."""
+    border: np.ndarray
+    """(C,) what is heard in the time steps that no patch covers, of which only the maxima count."""
+
+    @property
+    def patches(self) -> np.ndarray:
+        """(P, F, S)"""
+        return np.stack([self.log_mel[:, start : start + self.size] for start in self.starts])
+
+
+class Occlusion:
+    """Asks a network what it would have answered had a part of a window been quiet."""
+
+    def __init__(self, network: Network, card: Card) -> None:
+        self._network = network
+        self._card = card
+        self._log_mel = network.part((WAVEFORM,), (LOG_MEL,))
+        self._heard = network.part((WAVEFORM, LOG_MEL), (HEARD,))
+
+    def take_apart(self, waveform: np.ndarray) -> Parts:
+        """A window (L,) -> its log-mel, and what is heard in each of its patches."""
+        log_mel = self._to_log_mel(waveform)
+        quiet = np.maximum(np.percentile(log_mel, QUIET_PERCENT, axis=1), self._silence)
+        return self._take_apart(log_mel, quiet.astype(np.float32))
+
+    def probabilities(self, parts: Parts) -> np.ndarray:
+        """The answer for a window as it is, (N,)."""
+        return self._answer(parts, 0, parts.heard[:1])[0]
+
+    def without(self, parts: Parts, bands: slice, steps: slice) -> np.ndarray:
+        """The answer (N,) had some bands been quiet for some time steps."""
+        log_mel = parts.log_mel.copy()
+        log_mel[bands, steps] = parts.quiet[bands, None]
+        return self.probabilities(self._take_apart(log_mel, parts.quiet))
+
+    def saliency(self, parts: Parts, of: np.ndarray) -> np.ndarray:
+        """How much each point of the log-mel speaks for the labels `of` (N,): (F, T), negative where it speaks against.
+
+        It is the fall of their log-odds where the point's surroundings are quiet, more of it where the point rises out
+        of the quiet. Log-odds, since of a sure answer the probability hardly moves.
+        """
+        rise = np.sqrt(_smooth(np.abs(parts.log_mel - parts.quiet[:, None])))
+        falls = [self._falls(parts, of, size) for size in SIZES]
+        saliency: np.ndarray = np.mean(falls, axis=0) * rise / max(float(rise.max()), 1e-6)
+        return saliency
+
+    def _falls(self, parts: Parts, of: np.ndarray, size: CellSize) -> np.ndarray:
+        """What cells of one size did, spread over the log-mel (F, T)."""
+        num_bands, num_steps = parts.log_mel.shape
+        length = round(size.length_s / self._card.window_s * num_steps)
+        bands = _cells(num_bands, size.num_bands)
+        steps = _cells(parts.size, length)
+        before = _log_odds(self.probabilities(parts)[None], of)
+        falls = []
+        for index, patch in enumerate(parts.patches):
+            changed = np.repeat(patch[None], len(bands) * len(steps), 0)
+            for row, (band, step) in zip(changed, product(bands, steps), strict=True):
+                row[band, step] = parts.quiet[band, None]
+            after = _log_odds(self._answer(parts, index, self._hear(changed)), of)
+            falls.append((before - after).reshape(len(bands), len(steps)))
+        in_window = [
+            slice(start + step.start, start + step.stop) for start in parts.starts for step in steps
+        ]
+        over_bands, over_steps = _nearness(num_bands, bands), _nearness(num_steps, in_window)
+        found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
+        return found
+
+    def _take_apart(self, log_mel: np.ndarray, quiet: np.ndarray) -> Parts:
+        num_steps = log_mel.shape[1]
+        size = self._patch_steps or num_steps
+        first = num_steps % size // 2
+        starts = tuple(range(first, num_steps - size + 1, size))
+        heard = self._hear(np.stack([log_mel[:, start : start + size] for start in starts]))
+        border = heard[0]
+        rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
+        if rest.shape[1]:  # repeated until it fills a patch: its maxima stay the same
+            border = self._hear(rest[None, :, np.arange(size) % rest.shape[1]])[0]
+        return Parts(log_mel, quiet, starts, size, heard, border)
+
+    @cached_property
+    def _patch_steps(self) -> int | None:
+        """Time steps of a patch; None where the network hears a window as a whole."""
+        patch = self._card.patch
+        return self._to_log_mel(np.zeros(patch.num_samples)).shape[1] if patch else None
+
+    @cached_property
+    def _silence(self) -> np.ndarray:
+        """The log-mel of silence, (F,)."""
+        silence: np.ndarray = self._to_log_mel(np.zeros(self._num_samples))[:, 0]
+        return silence
+
+    @property
+    def _num_samples(self) -> int:
+        """Of a window."""
+        return round(self._card.window_s * self._card.sample_rate_hz)
+
+    def _to_log_mel(self, waveform: np.ndarray) -> np.ndarray:
+        """(L,) -> (F, T)"""
+        waveforms = waveform[None].astype(np.float32)
+        log_mel: np.ndarray = self._log_mel.run([LOG_MEL], {WAVEFORM: waveforms})[0][0, 0]
+        return log_mel
+
+    def _hear(self, patches: np.ndarray) -> np.ndarray:
+        """Log-mels of patches (K, F, S) -> what is heard in each (K, C)."""
+        patch = self._card.patch
+        num_samples = patch.num_samples if patch else self._num_samples
+        heard = []
+        for start in range(0, len(patches), BATCH):
+            log_mels = np.ascontiguousarray(patches[start : start + BATCH, None], np.float32)
+            waveforms = np.zeros((len(log_mels), num_samples), np.float32)  # their shape is read
+            heard.append(self._heard.run([HEARD], {WAVEFORM: waveforms, LOG_MEL: log_mels})[0])
+        return np.concatenate(heard)
+
+    def _answer(self, parts: Parts, index: int, changed: np.ndarray) -> np.ndarray:
+        """The answers (K, N) for a window of which patch `index` sounded in K other ways (K, C)."""
+        patch = self._card.patch
+        num_averaged = patch.num_averaged if patch else changed.shape[1]
+        others = np.delete(parts.heard, index, 0)
+        mean = (others.sum(0) + changed)[:, :num_averaged] / len(parts.starts)
+        maxima = np.maximum(changed, np.vstack((others, parts.border)).max(0))[:, num_averaged:]
+        return self._network.answer(np.concatenate((mean, maxima), 1))[0]
+
+
+def _cells(length: int, size: int) -> list[slice]:
+    """Cells of one size that cover a length evenly, each beginning half a cell after the one before."""
+    size = min(max(size, 1), length)
+    count = 1 + math.ceil((length - size) * OVERLAP / size)
+    starts = np.linspace(0, length - size, count).round().astype(int).tolist()
+    return [slice(start, start + size) for start in starts]
+
+
+def _nearness(length: int, cells: list[slice]) -> np.ndarray:
+    """How near each point of a length is to the middle of each cell: (length, number of cells), rows sum to 1."""
+    middles = np.array([(cell.start + cell.stop - 1) / 2 for cell in cells])
+    deviation = SPREAD * (cells[0].stop - cells[0].start)
+    squares = ((np.arange(length)[:, None] - middles) / deviation) ** 2
+    weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # some cell is always near
+    near: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return near
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Values (F, T), each averaged with its neighbours."""
+    for axis in (0, 1):
+        padded = np.pad(values, [(2, 2) if axis == each else (0, 0) for each in (0, 1)], "edge")
+        length = values.shape[axis]
+        shifted = [np.take(padded, range(at, at + length), axis) for at in range(5)]
+        values = np.tensordot(BINOMIAL, shifted, 1)
+    return values
+
+
+def _log_odds(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Answers (K, N) -> (K,) the log-odds that it is one of the labels `of` (N,).
+
+    From the sum of the others rather than from 1: of a sure answer, single precision keeps only that.
+    """
+    together = np.stack((probabilities @ of, probabilities @ (1 - of)), -1)
+    logarithms = np.log(np.maximum(together.astype(np.float64), LEAST))
+    odds: np.ndarray = logarithms[:, 0] - logarithms[:, 1]
+    return odds
+
+
+class Explainer:
+    """Explains the answers of a network. May be used from several threads at once."""
+
+    def __init__(
+        self, network: Network, card: Card, doubt: Doubt, neighbours: Neighbours | None
+    ) -> None:
+        self._network = network
+        self._card = card
+        self._doubt = doubt
+        self._neighbours = neighbours
+        self._tree = Tree(card)
+        self._occlusion = Occlusion(network, card)
+
+    def explain(self, stream: AudioStream, start_s: float) -> Explanation:
+        """Explain the window that begins at `start_s`. Raises AudioError where the recording ends before."""
+        sound = _excerpt(stream, start_s, self._card.window_s, self._card.sample_rate_hz)
+        explained = self._explain(sound, start_s, stream.name)
+        return replace(explained, warnings=stream.notes)
+
+    def _explain(self, sound: np.ndarray, start_s: float, path: str) -> Explanation:
+        """Explain a window (L,), which is filled up where it is too short."""
+        card = self._card
+        end_s = start_s + len(sound) / card.sample_rate_hz
+        waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
+        heard = self._network.hear(waveform[None])
+        answered = self._network.answer(heard)
+        labels, codes = answered.probabilities[0], answered.codes[0]
+        window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
+        reason = self._doubt.reason(window, labels)
+        question = _Question.about(labels, card)
+        scene = self._tree.say(labels).name if card.names_scenes else ""
+        known = self._neighbours
+        parts = self._occlusion.take_apart(waveform)
+        times_s = start_s + step_times(card, parts.log_mel.shape[1])
+        kept = max(1, int(np.searchsorted(times_s, end_s)))  # what follows was filled up
+        falls = self._occlusion.saliency(parts, question.of)[:, :kept]
+        largest = np.abs(falls).max()
+        saliency = falls / largest if largest >= NOTHING else np.zeros_like(falls)
+        explained = Explanation(
+            path=path,
+            start_s=start_s,
+            end_s=end_s,
+            scene=UNKNOWN if reason else scene,
+            sound=None if reason else question.sound,
+            reason=reason,
+            label=question.label,
+            probability=float(labels @ question.of),
+            saliency=saliency.astype(np.float32),
+            log_mel=parts.log_mel[:, :kept],
+            times_s=times_s[:kept],
+            bands_hz=band_edges(card, len(falls)),
+            neighbours=known.nearest(codes, NUM_NEIGHBOURS) if known else (),
+            codes=codes,
+            draw=self._network.draw,
+        )
+        return replace(explained, stretch=self._stretch(explained, parts, question.of))
+
+    def _stretch(self, explained: Explanation, parts: Parts, of: np.ndarray) -> Stretch | None:
+        """The strongest stretch, silenced to see what it did."""
+        saliency, times_s = explained.saliency, explained.times_s
+        if saliency.max() <= 0:
+            return None
+        bands, steps = strongest(saliency - STRONG * saliency.max())
+        step_s = (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
+        steps = _widened(steps, math.ceil(SHORTEST_S / max(step_s, 1e-6)), len(times_s))
+        return Stretch(
+            start_s=max(float(times_s[steps.start] - step_s / 2), explained.start_s),
+            end_s=min(float(times_s[steps.stop - 1] + step_s / 2), explained.end_s),
+            low_hz=float(explained.bands_hz[bands.start]),
+            high_hz=float(explained.bands_hz[bands.stop]),
+            probability_without=float(self._occlusion.without(parts, bands, steps) @ of),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is explained: the sound of an answer, or its scene where that sound is none of the scene."""
+
+    scene: str
+    sound: str | None
+    label: str
+    of: np.ndarray
+    """(N,) 1 for the labels that count."""
+
+    @classmethod
+    def about(cls, probabilities: np.ndarray, card: Card) -> "_Question":
+        """What is asked of an answer (N,)."""
+        places = np.array(card.scenes)
+        totals = {
+            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))
+        }
+        scene = max(totals, key=lambda name: totals[name])
+        best = int(probabilities.argmax())
+        sound = card.labels[best] if card.label_kind == "sound" else None
+        if sound is None or card.scenes[best] != scene:
+            return cls(scene, sound, scene, (places == scene).astype(np.float64))
+        return cls(scene, sound, sound, (np.arange(len(places)) == best).astype(np.float64))
+
+
+def surest(prediction: Prediction) -> float:
+    """Where the window begins that is surest of a recording's answer, in seconds."""
+    windows = prediction.windows
+    best = max(windows, key=lambda window: (window.answer == prediction.answer, window.probability))
+    return best.start_s
+
+
+def strongest(values: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of the rectangle of an array with the largest sum; at least one value must be positive."""
+    num_rows, num_columns = values.shape
+    below = np.zeros((num_rows + 1, num_columns))
+    below[1:] = values.cumsum(0)
+    best = (-np.inf, 0, 0, 0, 0)
+    for top in range(num_rows):
+        # Sums over the rows from `top` to each row below, and over the columns from the first to each.
+        sums = np.zeros((num_rows - top, num_columns + 1))
+        sums[:, 1:] = (below[top + 1 :] - below[top]).cumsum(1)
+        least = np.minimum.accumulate(sums, 1)
+        gains = sums[:, 1:] - least[:, :-1]
+        row, column = np.unravel_index(int(gains.argmax()), gains.shape)
+        if gains[row, column] > best[0]:
+            start = int(sums[row, : column + 1].argmin())
+            best = (float(gains[row, column]), top, top + int(row) + 1, start, int(column) + 1)
+    _, top, bottom, left, right = best
+    return slice(top, bottom), slice(left, right)
+
+
+def _widened(span: slice, size: int, length: int) -> slice:
+    """A span of at least `size` around the same middle, as far as the length reaches."""
+    missing = max(size - (span.stop - span.start), 0)
+    start = max(min(span.start - missing // 2, length - size), 0)
+    return slice(min(start, span.start), min(max(start + size, span.stop), length))
+
+
+def _excerpt(stream: AudioStream, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
+    """At most `length_s` of a recording from `start_s` on, (L,). Raises AudioError where it ends before."""
+    if not 0 <= start_s < float("inf"):
+        raise AudioError(f"{stream.name}: cannot start at {start_s} s; choose a start of 0 or more")
+    first = round(start_s * rate_hz)
+    last = first + round(length_s * rate_hz)
+    kept: list[np.ndarray] = []
+    at = 0
+    for block in stream:
+        kept.append(block[max(first - at, 0) : max(last - at, 0)])
+        at += len(block)
+        if at >= last:
+            break
+    if at <= first:
+        raise AudioError(f"{stream.name}: ends at {at / rate_hz:.1f} s; choose a start before that")
+    return np.concatenate(kept)
