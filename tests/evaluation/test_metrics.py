@@ -8,18 +8,30 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_score, recall_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_score,
+    recall_score,
+)
+from sklearn.metrics import log_loss as scikit_learns_log_loss
 
 from avgan.evaluation.metrics import (
     bootstrap_interval,
+    class_average,
     confusion,
+    log_loss,
     mean_and_deviation,
     mean_over_folds,
     paired_test,
+    share,
+    shares_by,
 )
 from avgan.evaluation.report import headline, per_class_table, write_report
 
 NUM_LABELS = 5
+CORRECT = np.array([True, True, False, True])
+SOURCES = ["a", "a", "b", "c"]
 
 
 @pytest.fixture
@@ -218,3 +230,46 @@ def test_drawn_flips_agree_with_counting(rng: np.random.Generator) -> None:
     first = int((difference > 0).sum())
     exact = float(binomtest(first, num).pvalue)
     assert paired_test(values, others, np.arange(40)) == pytest.approx(exact, abs=0.02)
+
+
+def test_a_share_knows_its_interval_and_how_much_it_rests_on() -> None:
+    found = share(CORRECT, SOURCES)
+    assert (found["accuracy"], found["num_clips"], found["num_sources"]) == (0.75, 4, 3)
+    low, high = found["interval_95"]
+    assert low == 0 < 0.75 < high == 1
+
+
+def test_one_source_has_no_interval() -> None:
+    assert share(CORRECT, ["a"] * 4)["interval_95"] is None
+
+
+def test_sources_that_err_together_widen_the_interval(rng: np.random.Generator) -> None:
+    """Clips of one location are right or wrong together: as if there were ten clips, not a thousand."""
+    correct = np.repeat(rng.random(10) < 0.7, 100)
+    together = share(correct, [str(number) for number in np.repeat(np.arange(10), 100)])
+    apart = share(correct, [str(number) for number in range(1000)])
+
+    def width(found: dict) -> float:
+        return float(np.diff(found["interval_95"])[0])
+
+    assert width(together) > 5 * width(apart)
+
+
+def test_groups_hold_each_clip_once() -> None:
+    found = shares_by(["x", "y", "x", "x"], CORRECT, SOURCES)
+    assert list(found) == ["x", "y"]
+    assert [part["num_clips"] for part in found.values()] == [3, 1]
+    assert [part["accuracy"] for part in found.values()] == [pytest.approx(2 / 3), 1.0]
+
+
+def test_mean_over_classes_and_log_loss_equal_scikit_learns(rng: np.random.Generator) -> None:
+    targets = rng.integers(3, size=200)
+    probabilities = rng.dirichlet(np.ones(3), size=200)
+    given = probabilities.argmax(1)
+    assert class_average(targets, given == targets) == pytest.approx(
+        balanced_accuracy_score(targets, given)
+    )
+    assert log_loss(targets, probabilities) == pytest.approx(
+        scikit_learns_log_loss(targets, probabilities)
+    )
+    assert np.isfinite(log_loss(np.array([0]), np.array([[0.0, 1.0]])))

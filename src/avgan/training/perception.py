@@ -25,7 +25,7 @@ from avgan.training.stage import Context, mirrored
 
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
-"""Both as for the eye of `evaluation.pictures`, which learns the same task."""
+"""Both as for the scene classifier of `evaluation.pictures`, which learns the same task."""
 TOLD_EVERY_S = 30.0
 
 

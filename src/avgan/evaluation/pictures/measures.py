@@ -133,8 +133,8 @@ def rank_of_first_right(
 ) -> np.ndarray:
     """How many photographs lie nearer than the nearest one of the right scene, (M,).
 
-    queries (M, C) with scene numbers targets (M,); photographs (P, C) with scene numbers scenes (P,). The distance is the
-    angle after the mean photograph is subtracted: imagined maps are paler than those of photographs, and by plain
+    queries (M, C) with scene numbers targets (M,); photographs (P, C) with scene numbers scenes (P,). The distance is
+    the angle after the mean photograph is subtracted: imagined maps are paler than those of photographs, and by plain
     distance all would lie near the same few pale ones.
     """
     mean = photographs.mean(0)
