@@ -263,11 +263,11 @@ def _resampled(frames: Iterator[Timed]) -> Iterator[Placed]:
     for time_s, rate_hz, samples in frames:
         if run is None or not run.continues(time_s, rate_hz):
             if run is not None:
-                yield from run.finish()
+                yield from run.give(last=True)
             run = Run(rate_hz, time_s)
         yield from run.add(samples)
     if run is not None:
-        yield from run.finish()
+        yield from run.give(last=True)
 
 
 def _forward(blocks: Iterator[Placed]) -> Iterator[Placed]:
@@ -290,12 +290,10 @@ class Run:
         self._place = round(begins_s * SOUND_RATE_HZ)
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
-        same = rate_hz == SOUND_RATE_HZ
-        self._stream = (
-            None
-            if same
-            else soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, dtype="float32", quality="HQ")
-        )
+        self._stream: Any = None
+        if rate_hz != SOUND_RATE_HZ:
+            options = {"dtype": "float32", "quality": "HQ"}
+            self._stream = soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, **options)
 
     def continues(self, time_s: float, rate_hz: int) -> bool:
         """Whether a frame belongs to the run."""
@@ -308,13 +306,10 @@ class Run:
         self._num_waiting += len(samples)
         self._waiting.append(samples)
         if self._num_waiting >= BLOCK_SAMPLES:
-            yield from self._give(last=False)
+            yield from self.give(last=False)
 
-    def finish(self) -> Iterator[Placed]:
-        """What is left."""
-        yield from self._give(last=True)
-
-    def _give(self, *, last: bool) -> Iterator[Placed]:
+    def give(self, *, last: bool) -> Iterator[Placed]:
+        """What waits, and at the `last` what the filter holds."""
         samples = np.concatenate([*self._waiting, np.empty((0, 2), np.float32)])
         self._waiting, self._num_waiting = [], 0
         if self._stream is not None:

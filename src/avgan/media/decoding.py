@@ -298,16 +298,14 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
         if container.format.name == "avi":
             late_s = avi_late_s(file, container.streams.audio[number].index)
         blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
-        for key, group in itertools.groupby(blocks, _kind):
+        for key, group in itertools.groupby(
+            blocks, lambda b: (b.rate_hz, b.samples.shape[1], b.layout, b.is_hole)
+        ):
             rate_hz, _, layout, is_hole = key
             yield from (
                 Block(samples, rate_hz, layout, is_hole)
                 for samples in _joined(block[0] for block in group)
             )
-
-
-def _kind(block: Block) -> tuple[float, int, tuple[str, ...], bool]:
-    return block.rate_hz, block.samples.shape[1], block.layout, block.is_hole
 
 
 def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
