@@ -47,6 +47,27 @@ Kind = Literal["picture", "sound"]
 BUFFER_BYTES = 1 << 18  # a second of 720p: FFmpeg's 32 kB would call Python eight times as often
 PREROLL_S = 2.0  # decoders carry state: enter so much early
 SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, which is as fast
+LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
+Timed = tuple[float, int, np.ndarray]
+"""When, at which rate, samples (L, 2)."""
+Placed = tuple[int, np.ndarray]
+"""Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
+# What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
+_MIX = {
+    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
+    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
+}  # fmt: skip
+SKIP_S = 5.0
+"""Of each video, which usually are an intro (Sec. 4)."""
+SKIPPED = ", for nothing is cut from its first"
+NUM_THUMBNAILS = 8  # one a second or so of 10 s: slow pans still move from one to the next
+THUMBNAIL_WIDTH_PX = 160  # 20 patches of 8 px, which motion is measured on
+MAX_MISSING_S = 0.1
+"""Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
+MAX_HOLE_S = 600.0
+"""After so much without sound the time stamps are wrong, and nothing more is to be expected."""
+MAX_LOST_S = 2.0
+"""How much earlier than it says a video may end without being called damaged."""
 
 
 class CutError(AvganError):
@@ -161,20 +182,6 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         if other is not stream:
             other.discard = av.stream.Discard.all
     return stream
-
-
-LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
-
-Timed = tuple[float, int, np.ndarray]
-"""When, at which rate, samples (L, 2)."""
-Placed = tuple[int, np.ndarray]
-"""Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
-
-# What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
-_MIX = {
-    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
-    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
-}  # fmt: skip
 
 
 class Sounds:
@@ -317,19 +324,6 @@ class Run:
         if len(samples):
             place, self._place = self._place, self._place + len(samples)
             yield place, samples
-
-
-SKIP_S = 5.0
-"""Of each video, which usually are an intro (Sec. 4)."""
-SKIPPED = ", for nothing is cut from its first"
-NUM_THUMBNAILS = 8  # one a second or so of 10 s: slow pans still move from one to the next
-THUMBNAIL_WIDTH_PX = 160  # 20 patches of 8 px, which motion is measured on
-MAX_MISSING_S = 0.1
-"""Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
-MAX_HOLE_S = 600.0
-"""After so much without sound the time stamps are wrong, and nothing more is to be expected."""
-MAX_LOST_S = 2.0
-"""How much earlier than it says a video may end without being called damaged."""
 
 
 def cut(

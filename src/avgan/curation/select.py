@@ -39,6 +39,11 @@ FIRST = 5
 """How many of a tagger's labels count (Sec. 4: "up-to five")."""
 
 Labels = Literal["source", "table_1"]
+WRONG_LABEL = "wrong label"
+SPLITS = ("train", "validation", "test")
+NEEDED = ("train", "test", "validation")
+"""The order in which a scene of few sources is given parts: without training there is nothing to test."""
+OVER_QUOTA = "quota"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,6 @@ DEFECTS: dict[str, Rule] = {
     "music": lambda clip, limits: _above(clip.music, limits.max_music, "music"),
     "speech": lambda clip, limits: _above(clip.speech, limits.max_speech, "speech"),
 }  # fmt: skip
-WRONG_LABEL = "wrong label"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,12 +292,6 @@ class _Index:
 
 def _band(look: int, low: int, width: int) -> int:
     return (look >> low) & ((1 << width) - 1)
-
-
-SPLITS = ("train", "validation", "test")
-NEEDED = ("train", "test", "validation")
-"""The order in which a scene of few sources is given parts: without training there is nothing to test."""
-OVER_QUOTA = "quota"
 
 
 @dataclass(frozen=True, kw_only=True)

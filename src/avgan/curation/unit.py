@@ -53,6 +53,11 @@ SoundTags = tuple[Tags, float, float]
 """The first sounds of a clip; the weight of music and of speech in it."""
 PATIENCE_S = 120.0
 """Some 25 times what a core needs for 10 s of H.264 in 4K."""
+MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
+CLIPS_PER_BATCH = 16
+"""Clips that are tagged at a time: of 10 s, 2.5 MB each."""
+JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
+MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +168,6 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
             for kind, tagger in taggers.items()
         },
     )
-
-
-MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
-CLIPS_PER_BATCH = 16
-"""Clips that are tagged at a time: of 10 s, 2.5 MB each."""
-JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
-MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True)

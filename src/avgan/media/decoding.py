@@ -35,6 +35,14 @@ from avgan.media.structure import REST_BYTES, Part, avi_late_s, next_start, part
 from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
 
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
+UNFINISHED = (
+    "its header does not say how long it is, or says too little: read to the end of the file"
+)
+UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
+# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
+# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
+_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
 def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
@@ -109,17 +117,6 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
         samples = samples.T
     starts = range(0, len(samples), BLOCK_SAMPLES)
     return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
-
-
-UNFINISHED = (
-    "its header does not say how long it is, or says too little: read to the end of the file"
-)
-UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
-
-# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
-# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
-_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
 SLACK_S = 60
 """How much longer than allowed the sound may be when a block is the last straw."""
+T = TypeVar("T")
+RECENT_S = 60.0
+"""For so long after others have asked, one worker is kept from a client that holds all the rest."""
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,7 @@ def crashed() -> RefusedError:
     return RefusedError(400, "decoder_crash", line)
 
 
-T = TypeVar("T")
 Waiting = asyncio.Future[Decoder]
-
-RECENT_S = 60.0
-"""For so long after others have asked, one worker is kept from a client that holds all the rest."""
 
 
 class DecoderPool:
