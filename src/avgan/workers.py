@@ -23,7 +23,7 @@ from avgan.errors import AvganError
 
 FRAME = struct.Struct("!cI")
 MAX_FRAME_BYTES = 64 * 2**20
-"""A block of sound has less than 1 MB: a length beyond this comes from a worker that was taken over."""
+"""A block of sound has a few MB at most: a length beyond this comes from a worker that was taken over."""
 
 MAX_BEGUN = 1024
 """Items begun and not yet handed out: as many short ones need not wait for a long one before them."""

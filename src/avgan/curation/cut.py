@@ -31,13 +31,13 @@ from avgan.errors import AvganError
 from avgan.images import LAST_SHOWN_S, MAX_FRAME_PIXELS, PICTURE_CODECS
 from avgan.media import (
     BLOCK_SAMPLES,
-    CONTAINERS,
-    LENIENT,
     SeekSafeFile,
     channel_names,
     first_line,
     frame_samples,
+    open_container,
     packets,
+    read_only,
     sound_codecs,
 )
 from avgan.media.tracks import timed
@@ -140,16 +140,11 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
     Raises CutError where the file cannot be opened or has no such track.
     """
     known = PICTURE_CODECS if kind == "picture" else sound_codecs()
-    options = {
-        "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": known,  # the other track is not looked at
-    }
     with ExitStack() as stack:
         try:
             source: Any = SeekSafeFile(stack.enter_context(path.open("rb")))
             container = stack.enter_context(
-                av.open(source, "r", container_options=options, buffer_size=BUFFER_BYTES, **LENIENT)
+                open_container(source, known, buffer_bytes=BUFFER_BYTES)
             )
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise CutError(path, "damaged", f"cannot be opened ({first_line(error)})") from None
@@ -178,9 +173,7 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
         codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all
+    read_only(container, stream)
     return stream
 
 
