@@ -26,7 +26,7 @@ from avgan.audio import fit, read_audio
 from avgan.data.datasets import find
 from avgan.data.manifest import Clip
 from avgan.runtime import Model, load
-from avgan.runtime.why.explanation import Explanation
+from avgan.runtime.explanation import Explanation
 
 SHARE = 0.1
 LEFT_OUT = 3

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +126,36 @@ def arrows_go_one_way(source: Path) -> list[str]:
                     f"{module.at(item.line)}: imports {item.target}, which stands after it"
                 )
     return problems
+
+
+def no_circles(source: Path) -> list[str]:
+    """No module imports one that imports it, by whatever way; imports inside functions and for types count, too."""
+    of_name = {".".join(filter(None, ("avgan", module.name))): module for module in modules(source)}
+    imported: dict[str, dict[str, int]] = {name: {} for name in of_name}
+    for name, module in of_name.items():
+        for item in imports(module):
+            target = item.target
+            while target and target not in of_name:
+                target = target.rpartition(".")[0]
+            if target and target != name:
+                imported[name].setdefault(target, item.line)
+    problems = []
+    for name, module in of_name.items():
+        for target, line in imported[name].items():
+            if name in _reached(target, imported):
+                problems.append(f"{module.at(line)}: imports {target}, which leads back to it")
+    return problems
+
+
+def _reached(start: str, imported: Mapping[str, Iterable[str]]) -> set[str]:
+    """All modules that one imports, directly or through others."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = set(imported[waiting.pop()]) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def networks_know_nobody(source: Path) -> list[str]:
@@ -259,6 +289,7 @@ def project_speaks_of_itself(checkout: Path) -> list[str]:
 Law = Callable[[Path], list[str]]
 LAWS: tuple[Law, ...] = (
     arrows_go_one_way,
+    no_circles,
     networks_know_nobody,
     light_half_stays_light,
     data_stays_free_of_torch,
@@ -316,6 +347,28 @@ def test_a_planted_violation_is_found(
     if kept is not None:
         path.write_text(kept)
         assert law(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from avgan.runtime.a import A",
+        "def f():\n    from avgan.runtime.a import A",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from avgan.runtime.a import A",
+        "from . import a",
+    ],
+)
+def test_a_circle_is_found(tmp_path: Path, back: str) -> None:
+    """Of three modules, each of which imports the next."""
+    folder = tmp_path / "avgan" / "runtime"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("from avgan.runtime.a import A")
+    (folder / "a.py").write_text("from avgan.runtime.b import B")
+    (folder / "b.py").write_text("from avgan.runtime.c import C")
+    (folder / "c.py").write_text("import numpy")
+    assert no_circles(tmp_path) == []
+    (folder / "c.py").write_text(back)
+    assert len(no_circles(tmp_path)) == 3
 
 
 needs_git = pytest.mark.skipif(

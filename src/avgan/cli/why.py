@@ -12,7 +12,7 @@ from avgan.cli.app import STDIN, Bundle, app, say
 from avgan.errors import printable
 
 if TYPE_CHECKING:
-    from avgan.runtime.why.explanation import Explanation
+    from avgan.runtime.explanation import Explanation
 
 
 @app.command

@@ -12,6 +12,8 @@ import numpy as np
 
 from avgan.audio import AudioSource, AudioStream, check_hop
 from avgan.runtime.bundle import Bundle, find_bundle
+from avgan.runtime.explain import Explainer, surest
+from avgan.runtime.explanation import Explanation
 from avgan.runtime.hearing import hear_windows
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import Network
@@ -21,7 +23,6 @@ from avgan.runtime.tally import Tally, ranked
 from avgan.runtime.tree import Tree
 from avgan.runtime.trial import try_foreign
 from avgan.runtime.unknown import Doubt
-from avgan.runtime.why.explanation import Explainer, Explanation
 
 BATCH_ANSWERS = 32
 
@@ -101,7 +102,13 @@ class Model:
         One window is explained, the one that begins at `start_s`; None: the one surest of the recording's answer.
         Raises AudioError as `classify` does, and where the recording ends before `start_s`.
         """
-        return self._explainer.explain(source, rate_hz, start_s, track)
+        if start_s is None:
+            if isinstance(source, AudioStream):
+                raise ValueError("a stream can be read once: pass start_s")
+            if not isinstance(source, np.ndarray) and hasattr(source, "read"):
+                source = source.read()  # a file object, too
+            start_s = surest(self.classify(source, rate_hz, track=track))
+        return self._explainer.explain(self._stream(source, rate_hz, track), start_s)
 
     @cached_property
     def neighbours(self) -> Neighbours | None:
@@ -110,7 +117,15 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self)
+        return Explainer(self.network, self.card, self.doubt, self.neighbours)
+
+    def _stream(
+        self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None
+    ) -> AudioStream:
+        if isinstance(source, AudioStream):
+            return source
+        target_hz = self.card.sample_rate_hz
+        return AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_hz, track=track)
 
     def listen(
         self,
@@ -127,10 +142,7 @@ class Model:
         `classify` does.
         """
         check_hop(hop_s)
-        if not isinstance(source, AudioStream):
-            target_hz = self.card.sample_rate_hz
-            source = AudioStream(source, rate_hz=rate_hz, target_rate_hz=target_hz, track=track)
-        return Listening(self, source, hop_s, live)
+        return Listening(self, self._stream(source, rate_hz, track), hop_s, live)
 
 
 class Listening:

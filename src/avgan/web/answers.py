@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from avgan.images import png_bytes
 from avgan.live.stream import LiveWindow
 from avgan.runtime import Card, Prediction
+from avgan.runtime.explanation import Explanation
 from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
-from avgan.runtime.why.explanation import Explanation
 
 NUM_LIVE_SCENES = 5  # what the page has room for
 Picture = Annotated[str, Field(description="A PNG in base64")]

@@ -18,7 +18,7 @@ from avgan.audio import AudioSource
 from avgan.errors import AudioError
 from avgan.media.origin import in_name
 from avgan.runtime import Model, Prediction
-from avgan.runtime.why.explanation import Explanation
+from avgan.runtime.explanation import Explanation
 from avgan.web.connections import Connections
 from avgan.web.decoding import Decoder, DecoderPool
 from avgan.web.intake import Intake, Received

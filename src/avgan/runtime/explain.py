@@ -1,22 +1,38 @@
-"""Which part of a window made its answer: cells of its log-mel are made quiet, and the answer is asked for again.
+"""Why an answer was given: cells of a window's log-mel are made quiet, and the answer is asked for again.
 
-No gradient is needed, so that any bundle can be asked. A network that hears patch by patch and averages (see
-`bundle.Patch`) hears a change again in the one patch that it lies in, a fifth of the work for windows of five.
+No gradient is needed, so that any bundle can be asked. A network that embeds patch by patch and averages (see
+`bundle.Patch`) embeds a change again in the one patch that it lies in, a fifth of the work for windows of five.
 
-Shapes: L samples, F mel bands, T time steps, P patches in a window, S time steps in a patch, C numbers that were heard,
-N labels, K changes.
+Shapes: L samples, F mel bands, T time steps, P patches in a window, S time steps in a patch, C embedding, N labels,
+K changes.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
 import numpy as np
 
+from avgan.audio import AudioStream, fit
+from avgan.errors import AudioError
+from avgan.runtime.axes import band_edges, step_times
 from avgan.runtime.bundle import Card
+from avgan.runtime.explanation import Explanation, Stretch
+from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
+from avgan.runtime.prediction import UNKNOWN, Prediction
+from avgan.runtime.tree import Tree
+from avgan.runtime.unknown import Doubt
 
+STRONG = 0.5
+"""Share of the largest saliency above which a point makes the strongest stretch larger."""
+NOTHING = 0.02
+"""A fall of the log-odds below it is not worth telling: a probability of 50 % becomes 49.5 %."""
+SHORTEST_S = 0.1
+"""No stretch is shorter: the cells that were tried do not tell more."""
+NUM_NEIGHBOURS = 5
 BATCH = 32
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 LEAST = 1e-12
@@ -212,3 +228,154 @@ def _log_odds(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
     logarithms = np.log(np.maximum(together.astype(np.float64), LEAST))
     odds: np.ndarray = logarithms[:, 0] - logarithms[:, 1]
     return odds
+
+
+class Explainer:
+    """Explains the answers of a network. May be used from several threads at once."""
+
+    def __init__(
+        self, network: Network, card: Card, doubt: Doubt, neighbours: Neighbours | None
+    ) -> None:
+        self._network = network
+        self._card = card
+        self._doubt = doubt
+        self._neighbours = neighbours
+        self._tree = Tree(card)
+        self._occlusion = Occlusion(network, card)
+
+    def explain(self, stream: AudioStream, start_s: float) -> Explanation:
+        """Explain the window that begins at `start_s`. Raises AudioError where the recording ends before."""
+        sound = _excerpt(stream, start_s, self._card.window_s, self._card.sample_rate_hz)
+        explained = self._explain(sound, start_s, stream.name)
+        return replace(explained, warnings=stream.notes)
+
+    def _explain(self, sound: np.ndarray, start_s: float, path: str) -> Explanation:
+        """Explain a window (L,), which is filled up where it is too short."""
+        card = self._card
+        end_s = start_s + len(sound) / card.sample_rate_hz
+        waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
+        heard = self._network.hear(waveform[None])
+        answered = self._network.answer(heard)
+        labels, codes = answered.probabilities[0], answered.codes[0]
+        window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
+        reason = self._doubt.reason(window, labels)
+        question = _Question.about(labels, card)
+        scene = self._tree.say(labels).name if card.names_scenes else ""
+        known = self._neighbours
+        parts = self._occlusion.take_apart(waveform)
+        times_s = start_s + step_times(card, parts.log_mel.shape[1])
+        kept = max(1, int(np.searchsorted(times_s, end_s)))  # what follows was filled up
+        falls = self._occlusion.saliency(parts, question.of)[:, :kept]
+        largest = np.abs(falls).max()
+        saliency = falls / largest if largest >= NOTHING else np.zeros_like(falls)
+        explained = Explanation(
+            path=path,
+            start_s=start_s,
+            end_s=end_s,
+            scene=UNKNOWN if reason else scene,
+            sound=None if reason else question.sound,
+            reason=reason,
+            label=question.label,
+            probability=float(labels @ question.of),
+            saliency=saliency.astype(np.float32),
+            log_mel=parts.log_mel[:, :kept],
+            times_s=times_s[:kept],
+            bands_hz=band_edges(card, len(falls)),
+            neighbours=known.nearest(codes, NUM_NEIGHBOURS) if known else (),
+            codes=codes,
+            draw=self._network.draw,
+        )
+        return replace(explained, stretch=self._stretch(explained, parts, question.of))
+
+    def _stretch(self, explained: Explanation, parts: Parts, of: np.ndarray) -> Stretch | None:
+        """The strongest stretch, silenced to see what it did."""
+        saliency, times_s = explained.saliency, explained.times_s
+        if saliency.max() <= 0:
+            return None
+        bands, steps = strongest(saliency - STRONG * saliency.max())
+        step_s = (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
+        steps = _widened(steps, math.ceil(SHORTEST_S / max(step_s, 1e-6)), len(times_s))
+        return Stretch(
+            start_s=max(float(times_s[steps.start] - step_s / 2), explained.start_s),
+            end_s=min(float(times_s[steps.stop - 1] + step_s / 2), explained.end_s),
+            low_hz=float(explained.bands_hz[bands.start]),
+            high_hz=float(explained.bands_hz[bands.stop]),
+            probability_without=float(self._occlusion.without(parts, bands, steps) @ of),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is explained: the sound of an answer, or its scene where that sound is none of the scene."""
+
+    scene: str
+    sound: str | None
+    label: str
+    of: np.ndarray
+    """(N,) 1 for the labels that count."""
+
+    @classmethod
+    def about(cls, probabilities: np.ndarray, card: Card) -> "_Question":
+        """What is asked of an answer (N,)."""
+        places = np.array(card.scenes)
+        totals = {
+            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))
+        }
+        scene = max(totals, key=lambda name: totals[name])
+        best = int(probabilities.argmax())
+        sound = card.labels[best] if card.label_kind == "sound" else None
+        if sound is None or card.scenes[best] != scene:
+            return cls(scene, sound, scene, (places == scene).astype(np.float64))
+        return cls(scene, sound, sound, (np.arange(len(places)) == best).astype(np.float64))
+
+
+def surest(prediction: Prediction) -> float:
+    """Where the window begins that is surest of a recording's answer, in seconds."""
+    windows = prediction.windows
+    best = max(windows, key=lambda window: (window.answer == prediction.answer, window.probability))
+    return best.start_s
+
+
+def strongest(values: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of the rectangle of an array with the largest sum; at least one value must be positive."""
+    num_rows, num_columns = values.shape
+    below = np.zeros((num_rows + 1, num_columns))
+    below[1:] = values.cumsum(0)
+    best = (-np.inf, 0, 0, 0, 0)
+    for top in range(num_rows):
+        # Sums over the rows from `top` to each row below, and over the columns from the first to each.
+        sums = np.zeros((num_rows - top, num_columns + 1))
+        sums[:, 1:] = (below[top + 1 :] - below[top]).cumsum(1)
+        least = np.minimum.accumulate(sums, 1)
+        gains = sums[:, 1:] - least[:, :-1]
+        row, column = np.unravel_index(int(gains.argmax()), gains.shape)
+        if gains[row, column] > best[0]:
+            start = int(sums[row, : column + 1].argmin())
+            best = (float(gains[row, column]), top, top + int(row) + 1, start, int(column) + 1)
+    _, top, bottom, left, right = best
+    return slice(top, bottom), slice(left, right)
+
+
+def _widened(span: slice, size: int, length: int) -> slice:
+    """A span of at least `size` around the same middle, as far as the length reaches."""
+    missing = max(size - (span.stop - span.start), 0)
+    start = max(min(span.start - missing // 2, length - size), 0)
+    return slice(min(start, span.start), min(max(start + size, span.stop), length))
+
+
+def _excerpt(stream: AudioStream, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
+    """At most `length_s` of a recording from `start_s` on, (L,). Raises AudioError where it ends before."""
+    if not 0 <= start_s < float("inf"):
+        raise AudioError(f"{stream.name}: cannot start at {start_s} s; choose a start of 0 or more")
+    first = round(start_s * rate_hz)
+    last = first + round(length_s * rate_hz)
+    kept: list[np.ndarray] = []
+    at = 0
+    for block in stream:
+        kept.append(block[max(first - at, 0) : max(last - at, 0)])
+        at += len(block)
+        if at >= last:
+            break
+    if at <= first:
+        raise AudioError(f"{stream.name}: ends at {at / rate_hz:.1f} s; choose a start before that")
+    return np.concatenate(kept)

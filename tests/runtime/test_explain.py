@@ -13,9 +13,8 @@ from PIL import Image
 from avgan.audio import AudioStream
 from avgan.errors import AudioError
 from avgan.runtime import Model, load
-from avgan.runtime.why.explanation import Explanation, Stretch, strongest
-from avgan.runtime.why.occlusion import Occlusion
-from avgan.runtime.why.picture import AGAINST, FOR, coloured
+from avgan.runtime.explain import Occlusion, strongest
+from avgan.runtime.explanation import AGAINST, FOR, Explanation, Stretch, coloured
 
 RATE_HZ = 16_000
 

@@ -1,22 +1,23 @@
-"""The picture of an explanation: the spectrogram in grey, what made the answer over it in orange.
+"""Why an answer was given: the part of the sound that made it, and the training clips that look like it.
 
-Orange and blue stay apart for every kind of colour blindness, and the strongest stretch is framed.
+The picture shows the spectrogram in grey and what made the answer over it in orange. Orange and blue stay apart for
+every kind of colour blindness, and the strongest stretch is framed.
 
 Shapes: F mel bands, T time steps, H W pixels.
 """
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from avgan.runtime.drawing import INK, NIGHT, QUIET, enlarged, plain, write
+from avgan.runtime.neighbours import Neighbour
+from avgan.runtime.prediction import Draw, rounded, write_picture
 from avgan.runtime.wording import percent
-
-if TYPE_CHECKING:
-    from avgan.runtime.why.explanation import Explanation
 
 FOR, AGAINST = (255, 148, 20), (80, 172, 255)
 PLOT_PX = (880, 320)
@@ -30,10 +31,117 @@ FAINTEST = 0.15
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A rectangle of time and frequency; `probability_without` is what is left of the answer where it is silenced."""
+
+    start_s: float
+    end_s: float
+    low_hz: float
+    high_hz: float
+    probability_without: float
+
+    def __str__(self) -> str:
+        return f"{self.start_s:.1f} to {self.end_s:.1f} s, {_pitches(self.low_hz, self.high_hz)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Explanation:
+    """Why one window of a recording was answered as it was.
+
+    `scene` and `sound` are the window's answer, as in `WindowPrediction`. `label` is the name whose `probability` is
+    explained: the sound, or the scene where the sound is none of that scene; of what is `unknown`, the best guess.
+    """
+
+    path: str
+    start_s: float
+    end_s: float
+    scene: str
+    sound: str | None
+    reason: str
+    label: str
+    probability: float
+    saliency: np.ndarray
+    """(F, T) float32 in [-1, 1]: what made the answer, against what spoke against it; 0 where nothing did either."""
+    log_mel: np.ndarray
+    """(F, T) float32, the loudness that `saliency` stands for, from low bands to high."""
+    times_s: np.ndarray
+    """(T,) the middle of each time step in the recording."""
+    bands_hz: np.ndarray
+    """(F + 1,) where each band ends and the next begins."""
+    stretch: Stretch | None = None
+    """The strongest; None where nothing stands out, such as in silence."""
+    neighbours: tuple[Neighbour, ...] = field(default_factory=tuple)
+    """Training clips with the most similar code maps, from the nearest; none where the bundle holds none."""
+    codes: np.ndarray
+    """(16, 16) int64, the window's own code map."""
+    draw: Draw
+    warnings: tuple[str, ...] = ()
+    """Reasons to distrust it, and what was chosen in the file, of as much as was read of it."""
+
+    @property
+    def words(self) -> str:
+        """The strongest stretch in words: "1.2 to 2.0 s, 1 to 3 kHz"."""
+        return str(self.stretch) if self.stretch else "nothing stands out"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but log-mel and code maps, as JSON can hold it."""
+        stretch = None
+        if self.stretch is not None:
+            stretch = {name: rounded(value) for name, value in vars(self.stretch).items()}
+        return {
+            "path": self.path,
+            "start_s": rounded(self.start_s),
+            "end_s": rounded(self.end_s),
+            "scene": self.scene,
+            "sound": self.sound,
+            "reason": self.reason,
+            "label": self.label,
+            "probability": rounded(self.probability),
+            "words": self.words,
+            "warnings": list(self.warnings),
+            "stretch": stretch,
+            "neighbours": [neighbour.to_dict() for neighbour in self.neighbours],
+            "times_s": [round(time, 4) for time in self.times_s.tolist()],
+            "bands_hz": [round(edge, 1) for edge in self.bands_hz.tolist()],
+            "saliency": [[round(value, 2) for value in row] for row in self.saliency.tolist()],
+        }
+
+    def png(self) -> bytes:
+        """The bytes of a PNG: the spectrogram with the saliency drawn over it, and what the neighbours look like."""
+        return render(self)
+
+    def save_picture(self, path: str | Path) -> Path:
+        """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
+        with Image.open(io.BytesIO(self.png()), formats=("PNG",)) as image:
+            return write_picture(np.asarray(image.convert("RGB")), path)
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"
+
+    def _repr_png_(self) -> bytes:
+        """The picture, where a notebook shows the explanation."""
+        return self.png()
+
+
+def _pitches(low_hz: float, high_hz: float) -> str:
+    """Two frequencies as one says them: "140 to 900 Hz", "900 Hz to 1.2 kHz", "1 to 3 kHz"."""
+    low, high = _frequency(low_hz), _frequency(high_hz)
+    if low.split()[1] == high.split()[1]:
+        low = low.split()[0]
+    return f"{low} to {high}"
+
+
+def _frequency(frequency_hz: float) -> str:
+    if frequency_hz >= 950:
+        return f"{round(frequency_hz / 1000, 1):g} kHz"
+    return f"{round(frequency_hz, -1):.0f} Hz"
+
+
+@dataclass(frozen=True)
 class _Plot:
     """Where the spectrogram stands, in pixels, and what its edges mean."""
 
-    explanation: "Explanation"
+    explanation: Explanation
 
     def x(self, time_s: float) -> float:
         start_s, end_s = self.explanation.start_s, self.explanation.end_s
@@ -45,7 +153,7 @@ class _Plot:
         return TOP + PLOT_PX[1] * (1 - float(band) / (len(edges) - 1))
 
 
-def draw(explanation: "Explanation") -> bytes:
+def render(explanation: Explanation) -> bytes:
     """The bytes of a PNG."""
     width = LEFT + PLOT_PX[0] + RIGHT
     height = TOP + PLOT_PX[1] + LEGEND + (STRIP + GAP if explanation.neighbours else 0)
@@ -77,7 +185,7 @@ def coloured(log_mel: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _plot(explanation: "Explanation") -> Image.Image:
+def _plot(explanation: Explanation) -> Image.Image:
     resized = [
         np.asarray(
             Image.fromarray(np.ascontiguousarray(values[::-1], np.float32)).resize(
@@ -89,7 +197,7 @@ def _plot(explanation: "Explanation") -> Image.Image:
     return Image.fromarray(coloured(*resized))
 
 
-def _write_title(pen: ImageDraw.ImageDraw, explanation: "Explanation") -> None:
+def _write_title(pen: ImageDraw.ImageDraw, explanation: Explanation) -> None:
     label = plain(explanation.label)
     title = f"Why {label}, {percent(explanation.probability)}"
     if explanation.reason:
@@ -162,7 +270,7 @@ def _draw_legend(pen: ImageDraw.ImageDraw, y: float) -> None:
 
 
 def _draw_neighbours(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: "Explanation", top: int
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: Explanation, top: int
 ) -> None:
     """The imagined place, and those of the training clips that come nearest to it."""
     shown = [("imagined", explanation.codes)]
