@@ -23,8 +23,8 @@ MAX_BRIGHT = 0.01  # share of a row that may be brighter: a codec smears the pic
 MIN_BALANCE = (
     0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
 )
-LOOK_BITS = 64
-VOICE_BITS = 256
+PICTURE_BITS = 64
+SOUND_BITS = 256
 SIDE_PX = 32  # four times the 8 x 8 coefficients that are kept
 NUM_STEPS = 17
 """In time, and of bands: 16 differences of each."""
@@ -94,7 +94,7 @@ def _pair(luma: np.ndarray) -> tuple[int, int]:
     return (first, last) if balanced else (0, 0)
 
 
-def look_hash(luma: np.ndarray) -> str:
+def picture_hash(luma: np.ndarray) -> str:
     """Of a picture (H, W) of luminance, 0 to 255: 16 hexadecimal digits."""
     small = Image.fromarray(luma.astype(np.float32)).resize(
         (SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None
@@ -105,7 +105,7 @@ def look_hash(luma: np.ndarray) -> str:
     return _hex(low > 0)
 
 
-def voice_hash(sound: np.ndarray, *, rate_hz: int) -> str:
+def sound_hash(sound: np.ndarray, *, rate_hz: int) -> str:
     """Of a sound (L,): 64 hexadecimal digits, all 0 for silence."""
     energies = np.log(_band_energies(sound, rate_hz) + FLOOR)
     edges = np.linspace(0, len(energies), NUM_STEPS + 2)
@@ -164,8 +164,8 @@ def measure(cut: Cut) -> Measures:
         level_db=level_db(cut.sound),
         silent=silent_share(cut.sound),
         clipped=clipped_share(cut.sound),
-        look=look_hash(seen),
-        voice=voice_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
+        look=picture_hash(seen),
+        voice=sound_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
     )
 
 

@@ -305,11 +305,7 @@ class DecoderPool:
         if not self._idle:
             return False
         is_last = len(self._idle) == 1 and self._held[client] == len(self._decoders) - 1 > 0
-        return not (is_last and self._others_ask(client))
-
-    def _others_ask(self, client: str) -> bool:
-        """Whether another client has asked lately."""
-        return any(one != client for one in self._asked_s)
+        return not (is_last and any(other != client for other in self._asked_s))
 
     def _note(self, client: str) -> None:
         """Note that a client asks, and forget clients that have not for RECENT_S."""
@@ -320,7 +316,7 @@ class DecoderPool:
             del self._asked_s[first]
 
     def _longest_queue(self, client: str) -> deque[Waiting] | None:
-        """What waits of the client of whom most does, where that is more than of this one with one more."""
+        """The longest queue of a client, where it is longer than that of this one with one more."""
         most = max(self._waiting.values(), key=len, default=None)
         if most is None or len(most) <= len(self._waiting.get(client, ())) + 1:
             return None
