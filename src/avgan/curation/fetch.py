@@ -21,7 +21,7 @@ import av
 
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube8m
-from avgan.curation.sources.source import is_youtube, youtube_address
+from avgan.curation.youtube import is_youtube, youtube_address
 from avgan.curation.ytdlp import WORTH_ANOTHER_DAY, Access, FetchError, Info, TryAgain, library
 from avgan.errors import AvganError
 from avgan.files import write_whole

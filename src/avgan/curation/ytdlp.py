@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.sources.source import is_youtube
+from avgan.curation.youtube import is_youtube
 from avgan.errors import AvganError, DataError
 
 REASONS = {
