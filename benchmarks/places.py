@@ -17,7 +17,7 @@ from avgan import checkpoint
 from avgan.audio import read_audio
 from avgan.data.datasets import find
 from avgan.errors import DataError
-from avgan.evaluation.honesty.outsiders import KINDS, make
+from avgan.evaluation.calibration.outliers import KINDS, make
 from avgan.evaluation.metrics import share
 from avgan.runtime import Prediction, load
 

@@ -27,9 +27,9 @@ from typing import Any
 import torch
 
 from avgan import checkpoint
+from avgan.calibration import calibrate
 from avgan.config import SAMPLER, Recipe, override
 from avgan.evaluation.evaluate import evaluate
-from avgan.evaluation.honesty.calibration import calibrate
 from avgan.evaluation.pictures.protocol import imagine_held_out
 from avgan.export import export_bundle
 from avgan.images import grid

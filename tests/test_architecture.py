@@ -20,8 +20,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PATH_ORDER = [
     "errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
     "pictures", "pages", "demo", "features", "data", "weights", "networks", "losses", "config", "presets", "ablations",
-    "model", "checkpoint", "training", "baselines", "evaluation", "curation", "neighbours", "cards", "export",
-    "quantize", "recipes", "web", "cli", "__main__",
+    "model", "checkpoint", "training", "calibration", "baselines", "evaluation", "curation", "neighbours", "cards",
+    "export", "quantize", "recipes", "web", "cli", "__main__",
 ]  # fmt: skip
 """The path of a recording. A module imports only from what stands before it, or from its own package."""
 

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from avgan import checkpoint
+from avgan.calibration import Fitted, calibrate, shortcomings
 from avgan.cards import describe_graph, make_card
 from avgan.errors import BundleError
-from avgan.evaluation.honesty.calibration import Fitted, calibrate, shortcomings
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks.mn04 import MN04

@@ -1,4 +1,4 @@
-"""What a run may be believed: fitted on the recordings that it kept aside from training.
+"""Calibration of a run, fitted on the recordings that it held out from training.
 
 - temperature scaling by likelihood, so that a probability of 0.8 is right in eight of ten cases;
 - thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;

@@ -1,7 +1,7 @@
-"""How honest a calibrated bundle is: what it refuses, what it should have refused, and whether its numbers are true.
+"""How well a bundle is calibrated: what it refuses, what it should have refused, and whether its numbers are true.
 
 In-domain are the folds that its run held out, of which neither the training nor the calibration heard anything. Out of
-domain are silence, spoilt recordings, what `outsiders` makes on its `test` side, and recordings of labels that the
+domain are silence, spoilt recordings, what `outliers` makes on its `test` side, and recordings of labels that the
 bundle was never taught, where the data has any.
 
 Shapes: M recordings, N labels, S scenes.
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from avgan.audio import read_audio
+from avgan.calibration import calibration_error
 from avgan.config import DataSection, Recipe, parse
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
-from avgan.evaluation.honesty import outsiders
-from avgan.evaluation.honesty.calibration import calibration_error
+from avgan.evaluation.calibration import outliers
 from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols.held_out import held_out_folds
 from avgan.files import write_whole
@@ -31,7 +31,7 @@ from avgan.runtime.bundle import CARD_FILE
 from avgan.runtime.model import Model
 from avgan.training.data import read_sounds
 
-NUM_OUTSIDERS = 100
+NUM_OUTLIERS = 100
 COVERAGES = (0.8, 0.9, 0.95)
 IN_DOMAIN = "recordings never heard"
 UNHEARD = "labels never taught"
@@ -65,7 +65,7 @@ def data_of(trained: Mapping[str, Any]) -> DataSection:
     return parse(DataSection, trained["config"]["data"])  # the shipped bundle is older than recipes
 
 
-def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> dict[str, Any]:
+def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> dict[str, Any]:
     """Refusal by kind of sound, calibration error and coverage of a bundle, on the folds its run held out.
 
     `data` is the folder that it was trained on, or one that has more labels. Raises DataError where the run held
@@ -81,7 +81,7 @@ def measure(bundle: Path, data: Path, *, num_outsiders: int = NUM_OUTSIDERS) -> 
     test = fold.test.select(lambda clip: clip.label in taught)
     known = answer(model, test)
     rows = {IN_DOMAIN: known.row()}
-    for kind, waveforms, sources in _outsiders(model, test, num_outsiders):
+    for kind, waveforms, sources in _outliers(model, test, num_outliers):
         predictions = model.classify_many(waveforms, model.card.sample_rate_hz)
         rows[kind] = Answers(predictions, sources).row()
     unheard = sounds.select(lambda clip: bool(clip.label) and clip.label not in taught)
@@ -102,7 +102,7 @@ def answer(model: Model, sounds: Manifest) -> Answers:
     return Answers(predictions, np.array([clip.source_id for clip in sounds.clips]))
 
 
-def _outsiders(
+def _outliers(
     model: Model, test: Manifest, num: int
 ) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
     """Each kind of sound that must be refused: its name, waveforms at the card's rate, and their sources."""
@@ -113,13 +113,13 @@ def _outsiders(
     spoilt: dict[str, list[np.ndarray]] = {CLIPPED: [], CUT_SHORT: []}
     for clip in chosen:
         waveform = _read(model, test, clip)
-        dice = outsiders.Dice(rng, "test")
-        spoilt[CLIPPED].append(outsiders.clip_badly(waveform, dice))
-        spoilt[CUT_SHORT].append(outsiders.cut_short(waveform, dice, rate_hz))
+        dice = outliers.Dice(rng, "test")
+        spoilt[CLIPPED].append(outliers.clip_badly(waveform, dice))
+        spoilt[CUT_SHORT].append(outliers.cut_short(waveform, dice, rate_hz))
     for name, waveforms in spoilt.items():
         yield name, waveforms, sources
-    for kind in outsiders.KINDS:
-        made = outsiders.make(
+    for kind in outliers.KINDS:
+        made = outliers.make(
             kind, num, side="test", rate_hz=rate_hz, duration_s=model.card.window_s
         )
         yield kind, list(made), np.arange(num)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.evaluation.honesty.outsiders import KINDS
-from avgan.evaluation.honesty.refusals import (
+from avgan.evaluation.calibration.outliers import KINDS
+from avgan.evaluation.calibration.rejections import (
     CLIPPED,
     CUT_SHORT,
     IN_DOMAIN,
@@ -45,7 +45,7 @@ def few_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_kind_has_its_row(few_clips: Path, tmp_path: Path) -> None:
-    found = measure(installed()[0].path, few_clips, num_outsiders=2)
+    found = measure(installed()[0].path, few_clips, num_outliers=2)
     rows = found["refusals"]
     assert list(rows) == [IN_DOMAIN, CLIPPED, CUT_SHORT, *KINDS]
     assert rows[IN_DOMAIN]["num"] == 3

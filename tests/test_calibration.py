@@ -8,9 +8,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import binom
 
-from avgan.cli import main
-from avgan.errors import DataError
-from avgan.evaluation.honesty.calibration import (
+from avgan.calibration import (
     Heard,
     calibrate,
     calibration_error,
@@ -24,6 +22,8 @@ from avgan.evaluation.honesty.calibration import (
     sure_enough,
     threshold,
 )
+from avgan.cli import main
+from avgan.errors import DataError
 from avgan.runtime.bundle import open_bundle
 from avgan.runtime.unknown import STEADY, STRANGE, UNSURE
 

@@ -1,1 +1,0 @@
-"""How far answers may be believed: calibration, and what a model refuses to answer."""
