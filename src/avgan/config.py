@@ -184,7 +184,7 @@ class ClassifierSection(StageSection):
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
     teacher_c: float = Field(0.0, ge=0)
     """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
-    labels themselves: for few recordings, of which a deep head learns each by heart (`training.teacher`); 0: labels."""
+    labels themselves: for few recordings, which a deep head overfits (`training.classifier`); 0: labels."""
     noise: float = Field(0.0, ge=0)
     """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)

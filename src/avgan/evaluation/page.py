@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import read_excerpt
 from avgan.data.manifest import Clip
 from avgan.errors import AudioError
 from avgan.evaluation.confusions import Confusion, worst_confusions

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from avgan.download import Remote, download
 from avgan.errors import AvganError, BundleError, DataError
-from avgan.runtime.bundle import Bundle, installed, open_bundle
-from avgan.runtime.home import NAME, home, model_folder
+from avgan.runtime.bundle import NAME, Bundle, home, installed, model_folder, open_bundle
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.package import CARD_FILE, MAX_BYTES, MAX_FILES, checksum, open_package
 from avgan.runtime.trial import try_bundle

@@ -18,9 +18,8 @@ from typing import NoReturn
 import numpy as np
 
 from avgan.errors import BundleError
-from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
+from avgan.runtime.bundle import MODEL_FILE, Bundle, home, open_bundle
 from avgan.runtime.hearing import BATCH_STRETCHES, num_in_batch
-from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
     FEATURES,

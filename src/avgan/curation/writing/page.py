@@ -16,7 +16,7 @@ from avgan.audio import SAMPLE_RATE_HZ
 from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import Candidate, Tags
 from avgan.curation.writing.card import balance, said
-from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
 from avgan.evaluation.parts import assemble, whole_percent
