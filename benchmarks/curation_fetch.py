@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "curation
 from films import film
 from video_site import Page, open_site
 
-from avgan.curation.fetching.fetch import FetchSettings, fetch
+from avgan.curation.fetch import FetchSettings, fetch
 from avgan.curation.record import Video
 
 PAGE = '<html><head><title>A walk</title></head><body><video src="{}"></video></body></html>'

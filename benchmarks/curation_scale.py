@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 
 from avgan.curation.pipeline import Choice, collect, decide, plan
-from avgan.curation.record import Candidate, Video
-from avgan.curation.tables import save_clips
-from avgan.curation.tools import Settings
-from avgan.curation.unit import CLIPS, DONE, LOSSES, folder_of
+from avgan.curation.record import Candidate, Video, save_clips
+from avgan.curation.unit import CLIPS, DONE, LOSSES, Settings, folder_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "curation"))
 from clips import clip

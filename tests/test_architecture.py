@@ -18,15 +18,15 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 PATH_ORDER = [
-    "errors", "files", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-    "pictures", "report", "demo", "features", "data", "weights", "networks", "losses", "config", "presets",
+    "errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
+    "pictures", "pages", "demo", "features", "data", "weights", "networks", "losses", "config", "presets",
     "model", "checkpoint", "training", "baselines", "evaluation", "curation", "neighbours", "cards", "export",
     "quantize", "recipes", "web", "cli", "__main__",
 ]  # fmt: skip
 """The path of a recording. A module imports only from what stands before it, or from its own package."""
 
-LIGHT = {"errors", "files", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-         "pictures", "report", "demo", "web"}  # fmt: skip
+LIGHT = {"errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
+         "pictures", "pages", "demo", "web"}  # fmt: skip
 """What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
 
 HEAVY = {"torch", "lightning", "lightning_fabric", "tensorboard", "sklearn", "matplotlib", "pyarrow", "safetensors",
@@ -320,7 +320,7 @@ PLANTED = [
     (networks_know_nobody, "networks/trunks/__init__.py", "from avgan.networks import critic",
      "from avgan.networks.trunks.conv8 import Conv8"),
     (light_half_stays_light, "runtime/model.py", "def f():\n    import torch", "import onnxruntime"),
-    (light_half_stays_light, "report.py", "import matplotlib.pyplot as plt", "from PIL import Image"),
+    (light_half_stays_light, "pages/report.py", "import matplotlib.pyplot as plt", "from PIL import Image"),
     (light_half_stays_light, "web/app.py", "def f():\n    from avgan import training", "import avgan"),
     (light_half_stays_light, "cli/app.py", "import torch", "def f():\n    import torch"),
     (light_half_stays_light, "__init__.py", "from torch import nn",
@@ -406,7 +406,18 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_the_package_is_silent_and_brings_nothing_heavy() -> None:
     heavy = sorted(
-        {*HEAVY, "numpy", "onnxruntime", "av", "PIL", "soundfile", "soxr", "cyclopts", "rich"}
+        {
+            *HEAVY,
+            "numpy",
+            "onnxruntime",
+            "av",
+            "PIL",
+            "soundfile",
+            "soxr",
+            "cyclopts",
+            "rich",
+            "jinja2",
+        }
     )
     ran = run_python(
         f"import avgan, sys; assert avgan.__version__; print(sorted(set({heavy}) & set(sys.modules)))"

@@ -252,3 +252,25 @@ def test_silence_stays_silence_whatever_the_level() -> None:
     silence = torch.zeros(1, RATE_HZ)
     levelled, raw = (LogMel(mn04_front_end(level))(silence) for level in (-25.0, None))
     assert torch.equal(levelled, raw)
+
+
+@pytest.mark.parametrize("signal", [noise, tones, speech_like])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n_fft": 512, "window_length": 400, "symmetric_window": True, "padding": "reflect"},
+        {"n_fft": 512, "window_length": 401},
+        {"n_fft": 512, "window_length": 400, "centre": False},
+        {"n_fft": 512, "window_length": 512, "centre": False},
+    ],
+)
+def test_the_product_of_single_precision_is_the_transform(
+    signal, fields: dict, rng: np.random.Generator
+) -> None:
+    config = FrontEndConfig(hop_length=160, compression="log", floor=1e-5, **fields)
+    front_end = LogMel(config)
+    waveform = torch.from_numpy(signal(RATE_HZ, rng).astype(np.float32))[None]
+    energy = front_end._energy(waveform.double())
+    product = front_end._energy_by_product(waveform)
+    assert product.shape == energy.shape
+    torch.testing.assert_close((product + 1e-5).log(), (energy + 1e-5).log(), rtol=0, atol=1e-3)

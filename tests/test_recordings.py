@@ -13,8 +13,8 @@ import soundfile
 
 from avgan.audio import AudioStream, read_audio
 from avgan.errors import AudioError
-from avgan.media import avi
 from avgan.media.channels import BEHIND
+from avgan.media.structure import avi_late_s
 
 RATE_HZ = 16_000
 Tone = Callable[..., np.ndarray]
@@ -194,11 +194,11 @@ def test_where_an_avi_has_its_sound(chunks: list[tuple[bytes, int]], expected_s:
     for cut in (len(content), len(content) - 1, 60, 12, 3):
         file = io.BytesIO(content[:cut])
         file.seek(2)
-        found = avi.late_s(file, 1)
+        found = avi_late_s(file, 1)
         assert found in (pytest.approx(expected_s), 0.0)
         assert found == pytest.approx(expected_s) or cut < len(content)
         assert file.tell() == 2
-    assert avi.late_s(io.BytesIO(content), 0) == avi.late_s(io.BytesIO(content), 7) == 0
+    assert avi_late_s(io.BytesIO(content), 0) == avi_late_s(io.BytesIO(content), 7) == 0
 
 
 STATED = [0, 1_000, 48_000, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]

@@ -22,8 +22,7 @@ from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
 from avgan.media import DAMAGED, QUIET_PEAK, SILENT_PEAK, Block
 from avgan.media.channels import Mixer
 from avgan.media.decoding import Stretch as Stretch
-from avgan.media.decoding import decode
-from avgan.media.opening import array_blocks, open_source
+from avgan.media.decoding import array_blocks, decode, open_source
 from avgan.media.origin import made_at
 from avgan.media.tracks import JUMPS
 

@@ -38,6 +38,10 @@ SAMPLER = "sampler"
 """The kind of a fourth stage, which a recipe may have."""
 
 
+Precision = Literal["32-true", "bf16-mixed", "auto"]
+"""`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
+
+
 class Section(BaseModel):
     """Base of the sections below: frozen, and an unknown field is an error."""
 
@@ -78,6 +82,8 @@ class StageSection(Section):
     schedule: Literal["constant", "linear", "cosine", "one_cycle"] = "constant"
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of the gradient over all parameters; 0: not clipped."""
+    precision: Precision | None = None
+    """Of this stage where it is not the loop's: convolutions of single channels, as in mn04, lose by bf16 on a CPU."""
 
 
 def _coding_kind(value: Any) -> str:
@@ -242,8 +248,7 @@ class LoopSection(Section):
     """What the loop needs beside the stage."""
 
     seed: int = 0
-    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
-    """`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
+    precision: Precision = "32-true"
     channels_last: bool = False
     log_every: int = Field(20, gt=0)
     validate_every: int = Field(500, gt=0)

@@ -14,10 +14,12 @@ Decisions:
 Shapes: B batch, L samples, F mel bands, T time steps, K spectral bins.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -132,11 +134,19 @@ def level_gain(waveform: Tensor, level_db: float) -> Tensor:
     return 10.0 ** (level_db / 20.0) / rms.clamp(min=LEAST_RMS)
 
 
+def fourier_waves(n_fft: int, length: int) -> Tensor:
+    """Cosines and sines (length, 2 K), K = n_fft // 2 + 1, float64: a product with them is the transform of a frame."""
+    samples = torch.arange(length, dtype=torch.float64)[:, None]
+    angles = samples * torch.arange(n_fft // 2 + 1) * (2.0 * math.pi / n_fft)
+    return torch.cat((angles.cos(), angles.sin()), 1)
+
+
 class LogMel(nn.Module):
     """Waveform (B, L) to log-mel (B, 1, F, T)."""
 
     window: Tensor
     filters: Tensor
+    waves: Tensor
 
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__()
@@ -148,6 +158,11 @@ class LogMel(nn.Module):
         self.register_buffer("window", window.float(), persistent=False)
         filters = torch.from_numpy(mel_filterbank(config))
         self.register_buffer("filters", filters, persistent=False)
+        # the constant of `log` lies far above single precision's rounding of a loud tone (1e-5 of the result)
+        self.by_product = config.compression == "log"
+        if self.by_product:
+            waves = fourier_waves(config.n_fft, config.window_length) * window[:, None]
+            self.register_buffer("waves", waves.float(), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform (B, L) float in [-1, 1] -> (B, 1, F, T), in single precision whatever the caller computes in.
@@ -161,24 +176,11 @@ class LogMel(nn.Module):
 
     def _log_mel(self, waveform: Tensor) -> Tensor:
         config = self.config
-        # In single precision the rounding of a loud tone's transform drowns the quiet bands beside it, and differs from
-        # one library to the next by 0.003 in the logarithm.
         precision = torch.float32 if waveform.device.type == "mps" else torch.float64
         waveform = waveform.to(precision)
         if config.level_db is not None:
             waveform = waveform * level_gain(waveform, config.level_db)
-        spectrum = torch.stft(
-            waveform,
-            n_fft=config.n_fft,
-            hop_length=config.hop_length,
-            win_length=config.window_length,
-            window=self.window.to(precision),
-            center=config.centre,
-            pad_mode=config.padding,
-            return_complex=True,
-        )
-        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-        energy = (real.square() + imaginary.square()).float()
+        energy = self._energy_by_product(waveform) if self.by_product else self._energy(waveform)
         mel = torch.matmul(self.filters, energy)
         if config.num_time_steps is not None:
             weights = averaging_matrix(mel.shape[-1], config.num_time_steps).to(mel)
@@ -188,3 +190,38 @@ class LogMel(nn.Module):
         else:
             log_mel = torch.log(mel + config.floor)
         return ((log_mel + config.offset) * config.scale)[:, None]
+
+    def _energy(self, waveform: Tensor) -> Tensor:
+        """Energies (B, K, T) by FFT, in the waveform's precision.
+
+        In single precision the rounding of a loud tone's transform drowns the quiet bands beside it, and differs from
+        one library to the next by 0.003 in the logarithm.
+        """
+        config = self.config
+        spectrum = torch.stft(
+            waveform,
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            win_length=config.window_length,
+            window=self.window.to(waveform),
+            center=config.centre,
+            pad_mode=config.padding,
+            return_complex=True,
+        )
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        return (real.square() + imaginary.square()).float()
+
+    def _energy_by_product(self, waveform: Tensor) -> Tensor:
+        """Energies (B, K, T) by one product in single precision, which takes ONNX Runtime a third of an FFT's time."""
+        config = self.config
+        waveform = waveform.float()
+        if config.centre:
+            side = config.n_fft // 2
+            waveform = F.pad(waveform, (side, side), mode=config.padding)
+        # an FFT's frames are longer than their windows, which stand in the middle
+        margin = (config.n_fft - config.window_length) // 2
+        last = waveform.shape[1] - (config.n_fft - config.window_length - margin)
+        waveform = waveform[:, margin:last]
+        frames = waveform.unfold(1, config.window_length, config.hop_length)
+        real, imaginary = torch.matmul(frames, self.waves).chunk(2, -1)
+        return (real.square() + imaginary.square()).transpose(1, 2)

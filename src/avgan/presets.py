@@ -167,73 +167,73 @@ def places() -> Recipe:
     )
 
 
-def pictures() -> Recipe:
-    """`transfer` with pictures one wants to look at: a sharp stage 1, taught by all photographs, and a sampler.
+def with_pictures(recipe: Recipe, *, small: bool = False) -> Recipe:
+    """The recipe with a sharp stage 1, taught by all photographs, and a sampler: pictures one wants to look at.
 
-    Cost: for a GPU, docs/results.md says what it took. Score: there too. With videos of one's own set data.images=auto.
+    `small` is for two CPU cores: half the widths, nothing computed at 128 px, fewer and smaller steps. What either
+    costs stands in docs/results.md.
     """
     photographs = DataSection(images="photographs")
-    base = transfer().with_data(images="photographs")
-    return base.model_copy(
-        update={
-            "preset": "pictures",
-            "vqvae": VQVAESection(
-                data=photographs,
-                network=ResidualConfig(),
-                num_steps=6_000,
-                batch_size=64,
-                learning_rate=5e-4,
-                betas=(0.5, 0.99),
-                schedule="one_cycle",
-                l1_weight=1.0,
-                # Measured in shares of the pictures' deviation, 0.27, as Eq. 1 is of their variance, a quarter of the
-                # perceptual term beside an absolute error in pixels is about 1, and a fiftieth of a verdict 0.08.
-                perceptual_weight=1.0,
-                patch_weight=0.08,
-                flip=True,
-                # later than this a code that is moved finds no time to become sharp
-                revive_until=0.6,
-                ema_decay=0.999,
-            ),
-            "sampler": SamplerSection(
-                data=photographs,
-                num_steps=9_000,
-                batch_size=256,
-                learning_rate=1e-3,
-                betas=(0.9, 0.99),
-                weight_decay=0.01,
-                schedule="one_cycle",
-                clip_norm=1.0,
-            ),
-            "loop": LoopSection(precision="auto", channels_last=True),
-        }
+    vqvae = VQVAESection(
+        data=photographs,
+        network=ResidualConfig(),
+        num_steps=6_000,
+        batch_size=64,
+        learning_rate=5e-4,
+        betas=(0.5, 0.99),
+        schedule="one_cycle",
+        l1_weight=1.0,
+        # Measured in shares of the pictures' deviation, 0.27, as Eq. 1 is of their variance, a quarter of the
+        # perceptual term beside an absolute error in pixels is about 1, and a fiftieth of a verdict 0.08.
+        perceptual_weight=1.0,
+        patch_weight=0.08,
+        flip=True,
+        # later than this a code that is moved finds no time to become sharp
+        revive_until=0.6,
+        ema_decay=0.999,
+        precision="auto",
     )
+    sampler = SamplerSection(
+        data=photographs,
+        num_steps=9_000,
+        batch_size=256,
+        learning_rate=1e-3,
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+        schedule="one_cycle",
+        clip_norm=1.0,
+        precision="auto",
+    )
+    if small:
+        vqvae = vqvae.model_copy(
+            update={
+                "network": ResidualConfig(widths=(32, 64, 96, 128), num_blocks=(0, 1, 2, 2)),
+                "perceptual": PerceptualConfig(widths=(16, 32, 64, 96, 128), num_steps=1_200),
+                "patch_critic": PatchCriticConfig(width=32),
+                "num_steps": 1_500,
+                "ema_decay": 0.995,
+            }
+        )
+        sampler = sampler.model_copy(
+            update={
+                "network": FlowConfig(width=192, depth=6),
+                "num_steps": 10_000,
+                "batch_size": 64,
+            }
+        )
+    return recipe.model_copy(update={"vqvae": vqvae, "sampler": sampler})
+
+
+def pictures() -> Recipe:
+    """`transfer` with pictures one wants to look at, for a GPU. With videos of one's own set data.images=auto."""
+    recipe = transfer().with_data(images="photographs").model_copy(update={"preset": "pictures"})
+    return with_pictures(recipe)
 
 
 def pictures_small() -> Recipe:
-    """`pictures` for two CPU cores: half the widths, no residual blocks at 128 px, fewer and smaller steps.
-
-    Cost: docs/results.md. Score: there too.
-    """
-    base = pictures()
-    vqvae = base.vqvae.model_copy(
-        update={
-            "network": ResidualConfig(widths=(32, 64, 96, 128), num_blocks=(0, 1, 2, 2)),
-            "perceptual": PerceptualConfig(widths=(16, 32, 64, 96, 128), num_steps=1_200),
-            "patch_critic": PatchCriticConfig(width=32),
-            "num_steps": 1_500,
-            "ema_decay": 0.995,
-        }
-    )
-    assert base.sampler is not None
-    sampler = base.sampler.model_copy(
-        update={
-            "network": FlowConfig(width=192, depth=6),
-            "num_steps": 10_000,
-            "batch_size": 64,
-        }
-    )
-    return base.model_copy(update={"preset": "pictures_small", "vqvae": vqvae, "sampler": sampler})
+    """`pictures` for two CPU cores."""
+    recipe = pictures().model_copy(update={"preset": "pictures_small"})
+    return with_pictures(recipe, small=True)
 
 
 def _augmented_joint(

@@ -9,8 +9,7 @@ import pytest
 import soundfile
 
 from avgan.archive.batch import FileNames, Outcome, PictureFolder, Sink, classify_all
-from avgan.archive.engines import Answer, Task
-from avgan.archive.engines.local import hear_in_turn
+from avgan.archive.engines import Classification, Options, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
@@ -61,8 +60,8 @@ def model(toy_bundle: Path) -> Model:
 def classify(
     model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]
 ) -> Outcome:
-    engine = partial(hear_in_turn, model, Task())
-    return classify_all(engine, recordings, sinks, complain=said.append)
+    engine = partial(classify_in_turn, model, Options())
+    return classify_all(engine, recordings, sinks, on_error=said.append)
 
 
 def test_windows_and_segments_come_in_order(
@@ -137,16 +136,16 @@ def test_what_was_finished_is_written_when_interrupted(model: Model, tone_wav: P
 
     closed = []
 
-    def engine(recordings: Sequence[Recording]) -> Generator[Answer, None, None]:
+    def engine(recordings: Sequence[Recording]) -> Generator[Classification, None, None]:
         try:
-            yield from hear_in_turn(model, Task(), recordings)
+            yield from classify_in_turn(model, Options(), recordings)
         finally:
             closed.append(True)
 
     diary = Diary()
     recordings = [Recording("a", tone_wav), Recording("b", tone_wav)]
     with pytest.raises(KeyboardInterrupt):
-        classify_all(engine, recordings, [diary, Interrupting()], complain=print)
+        classify_all(engine, recordings, [diary, Interrupting()], on_error=print)
     assert diary.entries[-3:] == ["end a", "begin b", "close"]
     assert closed
 

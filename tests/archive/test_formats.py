@@ -116,10 +116,7 @@ def test_a_row_for_each_recording(prediction: Prediction) -> None:
 
 
 def test_over_time_the_last_row_says_that_all_is_there(prediction: Prediction) -> None:
-    for unit, spans in (
-        ("segment", [(0, 4), (4, 7)]),
-        ("window", [(0, 4), (1, 5), (3, 7)]),
-    ):
+    for unit, spans in (("segment", [(0, 4), (4, 7)]), ("window", [(0, 4), (1, 5), (3, 7)])):
         rows = rows_of(written("jsonl", [prediction], unit))  # type: ignore[arg-type]
         assert [(row["start_s"], row["end_s"]) for row in rows] == spans
         assert [("duration_s" in row, "made_with" in row) for row in rows[:-1]] == [

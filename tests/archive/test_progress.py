@@ -2,8 +2,8 @@
 
 import pytest
 
-from avgan.archive import progress
-from avgan.archive.progress import Progress
+from avgan.archive import batch as progress
+from avgan.archive.batch import Progress
 from avgan.archive.sources import Recording
 from avgan.runtime import WindowPrediction
 
@@ -37,4 +37,4 @@ def test_how_far_a_long_recording_is(clock: list[float]) -> None:
         clock[0] += 0.01
     assert said[0] == "day.wav"
     assert said[-1].startswith("day.wav  59:5")
-    assert said[-1].endswith(" heard, 100 x real time")
+    assert said[-1].endswith(" done, 100 x real time")

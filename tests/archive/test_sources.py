@@ -18,7 +18,7 @@ from avgan.archive.sources import (
     paths_of,
     read_list,
     read_manifest,
-    told,
+    summary,
 )
 from avgan.audio import read_audio
 from avgan.errors import AudioError, DataError
@@ -51,7 +51,7 @@ def test_patterns_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert expand("*.bin") == ["odd.bin"]  # but what was asked for
     assert expand("[1].wav") == ["[1].wav"]  # a name before it is a pattern
     assert expand("none*.wav") == ["none*.wav"]  # which will be said to be missing
-    recordings, num_empty = find_all(["*", "none"], complain=print)
+    recordings, num_empty = find_all(["*", "none"], on_error=print)
     assert [recording.name for recording in recordings] == [
         "[1].wav", "a.wav", "b.wav", os.path.join("x", "c.flac"), os.path.join("x", "y", "d.wav"),
         "none",
@@ -62,7 +62,7 @@ def test_patterns_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_folders_without_recordings_are_told(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "empty").mkdir()
-    assert find_all([str(tmp_path / "empty"), "x.wav"], complain=said.append)[1] == 1
+    assert find_all([str(tmp_path / "empty"), "x.wav"], on_error=said.append)[1] == 1
     assert len(said) == 1
 
 
@@ -130,9 +130,9 @@ def test_what_is_passed_over_is_counted_by_reason(tmp_path: Path) -> None:
         ".txt": 2, ".jpg": 1, "empty": 1, "hidden": 2, "without an ending": 1, "links to nothing": 1,
         "no files": 1,
     }  # fmt: skip
-    assert told(counts).startswith("9 files passed over: 2 .txt, 2 hidden, ")
+    assert summary(counts).startswith("9 files passed over: 2 .txt, 2 hidden, ")
     counts.clear()
-    recordings, _ = find_all([str(tmp_path / "*")], complain=print, passed_over=counts)
+    recordings, _ = find_all([str(tmp_path / "*")], on_error=print, passed_over=counts)
     assert [Path(recording.name).name for recording in recordings] == ["a.wav"]
     assert counts[".txt"] == 2
 

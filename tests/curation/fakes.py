@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from clips import GOOD
 
-from avgan.curation.cutting import cut as cutting
+from avgan.curation import cut as cutting
 from avgan.curation.record import Cut, Measures, Video
-from avgan.curation.tools import Heard, Tools
+from avgan.curation.unit import SoundTags, Tools
 from avgan.errors import DataError
 
 
@@ -87,11 +87,11 @@ def measure(cut: Cut) -> Measures:
     return replace(GOOD, look=look, voice=voice, motion=motion)
 
 
-def see(pictures: Sequence[np.ndarray]) -> list[Any]:
+def tag_pictures(pictures: Sequence[np.ndarray]) -> list[Any]:
     return [(("road", round(float(picture.mean()) / 255, 4)),) for picture in pictures]
 
 
-def hear(sounds: Sequence[np.ndarray]) -> list[Heard]:
+def tag_sounds(sounds: Sequence[np.ndarray]) -> list[SoundTags]:
     return [((("Car", round(float(abs(sound).mean()), 4)),), 0.0, 0.0) for sound in sounds]
 
 
@@ -100,8 +100,8 @@ def open_tools() -> Tools:
         fetch=fetch,
         cut=cut,
         measure=measure,
-        see=see,
-        hear=hear,
+        tag_pictures=tag_pictures,
+        tag_sounds=tag_sounds,
         blur=lambda frame: frame,
         facts={"sees": {"name": "fake"}},
     )

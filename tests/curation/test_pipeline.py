@@ -16,14 +16,11 @@ from typing import Any
 import pytest
 from fakes import die, fail, fail_badly, film_of_text, open_impatient_tools, open_tools
 
-from avgan.curation.choosing.division import Division
-from avgan.curation.choosing.duplicates import Likeness
-from avgan.curation.choosing.select import Limits, Rules
-from avgan.curation.engines import Work, Worker
-from avgan.curation.engines.local import make_in_processes
+from avgan.curation.engines import Work, Worker, make_in_processes
 from avgan.curation.pipeline import Choice, Outcome, curate
 from avgan.curation.record import Video
-from avgan.curation.tools import Settings
+from avgan.curation.select import Division, Likeness, Limits, Rules
+from avgan.curation.unit import Settings
 from avgan.data.manifest import Manifest
 from avgan.errors import AvganError, DataError
 
@@ -259,10 +256,10 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from pathlib import Path
 from fakes import film_of_text, open_tools
-from avgan.curation.engines.local import make_in_processes
+from avgan.curation.engines import make_in_processes
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.record import Video
-from avgan.curation.tools import Settings
+from avgan.curation.unit import Settings
 
 if __name__ == "__main__":
     videos = [Video(id=path.stem, path=str(path), label="abc"[int(path.stem[4:]) % 3])

@@ -9,10 +9,10 @@ import pytest
 from planting import CLIP_S, DEFECTS, DISAGREEING, SKIP_S, planted
 from voices import needs_speech
 
-from avgan.curation.choosing.select import WRONG_LABEL, Labels, Rules
 from avgan.curation.engines import Work, Worker
 from avgan.curation.pipeline import Choice, curate
-from avgan.curation.tools import Settings, open_tools
+from avgan.curation.select import WRONG_LABEL, Labels, Rules
+from avgan.curation.unit import Settings, open_tools
 from avgan.data.manifest import Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from avgan.curation import progress
-from avgan.curation.progress import Progress
+from avgan.curation import pipeline as progress
+from avgan.curation.pipeline import Progress
 
 
 def test_rate_and_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

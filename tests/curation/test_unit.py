@@ -16,8 +16,7 @@ from fakes import film_of_text, open_tools
 from PIL import Image
 
 from avgan.curation.engines import PLAN, Work, Worker
-from avgan.curation.record import Video
-from avgan.curation.tables import load_clips, load_plan, load_unit, save_clips, save_plan
+from avgan.curation.record import Video, load_clips, load_plan, load_unit, save_clips, save_plan
 from avgan.curation.unit import (
     MAX_DEATHS,
     AttemptLog,
@@ -156,7 +155,7 @@ def test_what_killed_is_said(tmp_path: Path, videos: list[Video]) -> None:
     folder = make(tmp_path, videos)
     losses = json.loads((folder / "losses.json").read_text())
     assert losses[0]["video_id"] == "one"
-    assert losses[0]["detail"] == "whoever decodes it dies of it"
+    assert losses[0]["detail"] == "its decoder dies of it"
 
 
 def test_who_took_too_long_is_told_from_who_died(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import soundfile
 from clips import clip
 from PIL import Image
 
-from avgan.curation.choosing.select import Verdict
 from avgan.curation.record import Candidate, Loss
+from avgan.curation.select import Verdict
 
 RATE_HZ = 32_000
 SCENES = ("bus", "metro_station", "park")

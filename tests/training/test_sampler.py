@@ -44,7 +44,7 @@ def context_of(named: Path, run: RunConfig, data: Path) -> Context:
     assert path is not None
     checkpoint.load_weights(path, networks, new="")
     loaded = training_run.training_data.load(run.stage, data, seed=0)
-    return Context(run, networks, loaded, training_run.launch(run.loop))
+    return Context(run, networks, loaded, training_run.launch(run))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -31,7 +31,7 @@ def context(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Make:
 
     def make(kind: str, changes: dict[str, str] | None = None) -> Context:
         recipe = tiny_config(changes)
-        fabric = training_run.launch(recipe.loop)
+        fabric = training_run.launch(recipe.run(kind))
         loaded = training_data.load(getattr(recipe, kind), tiny_videos, seed=recipe.loop.seed)
         networks = AVGAN([recipe.run(each) for each in STAGES], len(loaded.labels))
         return Context(recipe.run(kind), networks, loaded, fabric)

@@ -193,7 +193,7 @@ def test_no_other_file_can_be_had(server, target: str) -> None:
 
 
 def test_every_file_of_the_page_has_a_type() -> None:
-    from avgan.web.pages import FOLDER, TYPES
+    from avgan.web.app import FOLDER, TYPES
 
     suffixes = {path.suffix for path in Path(FOLDER).rglob("*") if path.is_file()}
     assert suffixes - set(TYPES) <= {".txt", ".md"}

@@ -17,7 +17,7 @@ from avgan.audio import AudioStream
 from avgan.web import decoding
 from avgan.web.decoder import Caps
 from avgan.web.decoding import Decoder
-from avgan.web.refusal import RefusedError
+from avgan.web.settings import RefusedError
 
 RATE_HZ = 16_000
 CAPS = Caps(rate_hz=RATE_HZ, max_seconds=600, cpu_s=60, memory_bytes=256 * 2**20)
@@ -70,7 +70,7 @@ def sound_file(samples: np.ndarray, kind: str, rate_hz: int) -> bytes:
 
 def fork_of(decoder: Decoder) -> int:
     """The process that decodes the present recording."""
-    children = Path(f"/proc/{decoder._process.pid}/task/{decoder._process.pid}/children")
+    children = Path(f"/proc/{decoder.pid}/task/{decoder.pid}/children")
     while not (found := children.read_text().split()):
         time.sleep(0.01)
     return int(found[0])
@@ -197,7 +197,7 @@ def test_a_decoder_can_open_nothing_and_knows_no_secret(
     monkeypatch.setenv("AVGAN_TOKEN", "a secret of the service")
     decoder = make_decoder(CAPS)
     list(decoder.decode(hiss_wav))  # it has started
-    process = Path(f"/proc/{decoder._process.pid}")
+    process = Path(f"/proc/{decoder.pid}")
     limits = process.joinpath("limits").read_text()
     for name in ("Max open files", "Max file size", "Max core file size"):
         line = next(line for line in limits.splitlines() if line.startswith(name))

@@ -34,11 +34,7 @@ def test_the_answer_holds_group_sounds_and_shares(
     assert found["shares"] == pytest.approx(dict(expected.shares), abs=1e-6)
     assert [
         (part["scene"], part["within"], list(part["sounds"])) for part in found["segments"]
-    ] == [
-        ("road", [], ["traffic"]),
-        ("outdoor", ["road"], []),
-        ("beach", [], ["dog"]),
-    ]
+    ] == [("road", [], ["traffic"]), ("outdoor", ["road"], []), ("beach", [], ["dog"])]
     assert any("several scenes" in warning for warning in found["warnings"])
 
 

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 from starlette.requests import Request
 
-from avgan.web.refusal import RefusedError
+from avgan.web.decoding import DecoderPool
 from avgan.web.service import address_of
-from avgan.web.workers import Workers
+from avgan.web.settings import RefusedError
 
 
 class FakeDecoder:
@@ -31,7 +31,7 @@ class Jobs:
     """Jobs that wait until they are let go, and what was begun in which order."""
 
     def __init__(self, num_workers: int, max_waiting: int = 8) -> None:
-        self.workers = Workers([FakeDecoder() for _ in range(num_workers)], max_waiting)  # type: ignore[misc]
+        self.workers = DecoderPool([FakeDecoder() for _ in range(num_workers)], max_waiting)  # type: ignore[misc]
         self.begun: list[str] = []
         self._ends: dict[str, threading.Event] = {}
 
@@ -86,7 +86,7 @@ def test_clients_are_served_in_turns() -> None:
     play(scene, num_workers=1)
 
 
-def test_where_all_places_to_wait_are_taken_the_greediest_makes_room() -> None:
+def test_where_all_places_to_wait_are_taken_the_longest_queue_makes_room() -> None:
     async def scene(jobs: Jobs) -> None:
         tasks = {name: jobs.start(name) for name in ("a1", "a2", "a3", "a4")}
         await settle()

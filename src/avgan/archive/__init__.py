@@ -1,1 +1,1 @@
-"""Many recordings, or long ones: where they come from, who hears them, and how answers are written."""
+"""Many recordings, or long ones: where they come from, who classifies them, and how predictions are written."""

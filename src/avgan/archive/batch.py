@@ -1,30 +1,32 @@
-"""Many recordings: hear them, hand what is heard on while it is heard, say what failed and why.
+"""Many recordings: classify them, hand the windows on as they come, say what failed and why, and how far the work is.
 
 A recording that cannot be read is reported in one line and never stops the others; nor does a place where results
 cannot be written.
 """
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from avgan.archive.engines import Answer, Engine
+from avgan.archive.engines import Classification, Engine
 from avgan.archive.sources import Recording, Say
 from avgan.errors import AvganError
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment, segments
+from avgan.runtime.wording import clock
 
-PICTURE_SCALE = 2
+PICTURE_SCALE = 2  # 256 px, large enough for a list of files
 
 
 class Sink:
-    """Takes what is heard while it is heard, and keeps no more of it than it must.
+    """Takes windows, segments and predictions as they come, and keeps no more of them than it must.
 
     For each recording in turn comes `begin`; then each `window` and each `segment` in order of time, a segment as soon
-    as a window shows that it is over; then `end`, or `fail` where the recording could not be heard to its end.
+    as a window shows that it is over; then `end`, or `fail` where the recording could not be classified to its end.
     `close` comes once, also where the work was cut short, perhaps in the midst of a recording. All calls come from one
     thread.
 
@@ -44,7 +46,7 @@ class Sink:
         """The answer for all of it; `prediction.windows` is empty, they have been here."""
 
     def fail(self, reason: str) -> None:
-        """It could not be heard to its end, as `reason` says in one line."""
+        """It could not be classified to its end; `reason` is one line."""
 
     def close(self) -> None:
         """Nothing follows: write what must stand at the end."""
@@ -66,7 +68,7 @@ class PictureFolder(Sink):
 
 
 def save_pictures(prediction: Prediction, folder: Path, name: str, count: int) -> None:
-    """Write so many pictures of a recording: NAME.png, NAME (2).png, NAME (3).png ..."""
+    """Write `count` pictures of a recording: NAME.png, NAME (2).png, NAME (3).png ..."""
     for number in range(count):
         file = f"{name} ({number + 1}).png" if number else f"{name}.png"
         prediction.save_picture(folder / file, PICTURE_SCALE, number=number)
@@ -98,7 +100,7 @@ class FileNames:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why recordings could not be heard, counted; and how many sinks could not write."""
+    """Why recordings could not be classified, counted; and how many sinks could not write."""
 
     failed: Counter[str]
     num_lost_sinks: int
@@ -113,57 +115,77 @@ def classify_all(
     recordings: Sequence[Recording],
     sinks: Iterable[Sink],
     *,
-    complain: Say,
-    note: Say | None = None,
+    on_error: Say,
+    on_warning: Say | None = None,
 ) -> Outcome:
-    """Hear every recording and hand what is heard to every sink.
+    """Classify every recording and hand windows, segments and predictions to every sink.
 
-    `complain` is told what failed; `note`, or else `complain`, what is to be said about a recording all the same.
+    `on_error` is called with what failed; `on_warning`, or else `on_error`, with the warnings of a recording.
     """
     failed: Counter[str] = Counter()
-    sink = _Everyone(sinks, complain)
+    all_sinks = _Sinks(sinks, on_error)
     try:
-        with closing(engine(recordings)) as answers:
-            for recording, answer in zip(recordings, answers, strict=True):
-                sink.begin(recording)
+        with closing(engine(recordings)) as classifications:
+            for recording, classification in zip(recordings, classifications, strict=True):
+                all_sinks.call(Sink.begin, recording)
                 try:
-                    prediction = _hand_on(recording, answer, sink)
+                    prediction = _hand_on(recording, classification, all_sinks)
                 except _FailedError as error:
-                    complain(str(error))
+                    on_error(str(error))
                     failed[_in_short(str(error), recording.name)] += 1
-                    sink.fail(str(error))
+                    all_sinks.call(Sink.fail, str(error))
                     continue
                 for warning in prediction.warnings:
-                    (note or complain)(f"{recording.name}: note: {warning}")
-                sink.end(prediction)
+                    (on_warning or on_error)(f"{recording.name}: note: {warning}")
+                all_sinks.call(Sink.end, prediction)
     finally:  # also when interrupted: what was finished is written
-        sink.close()
-    return Outcome(failed, sink.num_lost)
+        all_sinks.call(Sink.close)
+    return Outcome(failed, all_sinks.num_lost)
+
+
+class _Sinks:
+    """Several sinks, those that fail left out."""
+
+    def __init__(self, sinks: Iterable[Sink], on_error: Say) -> None:
+        self._sinks = list(sinks)
+        self._on_error = on_error
+        self.num_lost = 0
+
+    def call(self, method: Callable[..., None], *arguments: object) -> None:
+        """Call this method of each."""
+        for sink in list(self._sinks):
+            try:
+                getattr(sink, method.__name__)(*arguments)
+            except AvganError as error:  # said once; the other sinks go on
+                self._on_error(str(error))
+                self.num_lost += 1
+                self._sinks.remove(sink)
 
 
 class _FailedError(Exception):
-    """A recording could not be heard, as is said in one line."""
+    """A recording could not be classified; the text is one line for the user."""
 
 
-def _hand_on(recording: Recording, answer: Answer, sink: Sink) -> Prediction:
-    def heard() -> Iterator[WindowPrediction]:
-        with _failing(recording):
-            yield from answer
-
-    def passed_on(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
-        for window in windows:
-            sink.window(window)
+def _hand_on(recording: Recording, classification: Classification, sinks: _Sinks) -> Prediction:
+    def windows() -> Iterator[WindowPrediction]:
+        coming = iter(classification)
+        while True:
+            with _failing(recording):
+                window = next(coming, None)
+            if window is None:
+                return
+            sinks.call(Sink.window, window)
             yield window
 
-    for segment in segments(passed_on(heard())):
-        sink.segment(segment)
+    for segment in segments(windows()):
+        sinks.call(Sink.segment, segment)
     with _failing(recording):
-        return answer.conclude()
+        return classification.conclude()
 
 
 @contextmanager
 def _failing(recording: Recording) -> Iterator[None]:
-    """Tell what goes wrong in hearing from what goes wrong in writing, which is not the recording's fault."""
+    """Raise _FailedError for what goes wrong with a recording, apart from what goes wrong in a sink."""
     try:
         yield
     except AvganError as error:
@@ -182,37 +204,48 @@ def _in_short(reason: str, name: str) -> str:
     return re.sub(r" \(.*\)", "", reason)
 
 
-class _Everyone(Sink):
-    """Several sinks as one, those that fail left out."""
+EVERY_S = 0.1  # faster than one can read, slow enough to cost nothing
+LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
 
-    def __init__(self, sinks: Iterable[Sink], complain: Say) -> None:
-        self._sinks = list(sinks)
-        self._complain = complain
-        self.num_lost = 0
+
+class Progress(Sink):
+    """Says a few times a second where the work is; an empty line at the end takes that away."""
+
+    def __init__(self, num_recordings: int, say: Say) -> None:
+        self._num_recordings = num_recordings
+        self._say = say
+        self._started_s = time.monotonic()
+        self._shown_s = float("-inf")
+        self._begun_s = 0.0
+        self._num_begun = 0
+        self._name = ""
 
     def begin(self, recording: Recording) -> None:
-        self._each(lambda sink: sink.begin(recording))
+        self._num_begun += 1
+        self._name = recording.name
+        self._begun_s = time.monotonic()
+        self._show(self._begun_s, 0.0)
 
     def window(self, window: WindowPrediction) -> None:
-        self._each(lambda sink: sink.window(window))
-
-    def segment(self, segment: Segment) -> None:
-        self._each(lambda sink: sink.segment(segment))
-
-    def end(self, prediction: Prediction) -> None:
-        self._each(lambda sink: sink.end(prediction))
-
-    def fail(self, reason: str) -> None:
-        self._each(lambda sink: sink.fail(reason))
+        self._show(time.monotonic(), window.end_s)
 
     def close(self) -> None:
-        self._each(lambda sink: sink.close())
+        self._say("")
 
-    def _each(self, call: Callable[[Sink], None]) -> None:
-        for sink in list(self._sinks):
-            try:
-                call(sink)
-            except AvganError as error:  # said once; the other sinks go on
-                self._complain(str(error))
-                self.num_lost += 1
-                self._sinks.remove(sink)
+    def _show(self, now_s: float, done_s: float) -> None:
+        if now_s - self._shown_s < EVERY_S:
+            return
+        self._shown_s = now_s
+        parts = []
+        num_done = self._num_begun - 1
+        if self._num_recordings > 1:
+            parts.append(f"{self._num_begun:,}/{self._num_recordings:,}")
+        if num_done:
+            rate = num_done / (now_s - self._started_s)
+            parts.append(f"{rate:.3g} a second")
+            parts.append(f"{clock(round((self._num_recordings - num_done) / rate))} left")
+        parts.append(self._name)
+        if now_s - self._begun_s > LONG_S:
+            speed = done_s / (now_s - self._begun_s)
+            parts.append(f"{clock(round(done_s))} done, {speed:.0f} x real time")
+        self._say("  ".join(parts))

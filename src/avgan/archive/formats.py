@@ -65,6 +65,7 @@ class RowWriter(Sink):
     def __init__(self, file: TextIO, layout: Layout) -> None:
         self._file = file
         self._layout = layout
+        self._made_with = {"made_with": layout.made_with} if layout.made_with else {}
         self._recording = Recording("", b"")
         self._held: Row | None = None  # the latest row of a timeline: it may be the last
 
@@ -84,7 +85,6 @@ class RowWriter(Sink):
             self._hold(segment)
 
     def end(self, prediction: Prediction) -> None:
-        made_with = {"made_with": self._layout.made_with} if self._layout.made_with else {}
         facts = prediction.to_dict()
         del facts["windows"]
         if self._layout.unit == "recording":
@@ -92,18 +92,17 @@ class RowWriter(Sink):
                 facts[key] = dict(list(facts[key].items())[: self._layout.top])
             if prediction.reason:  # of no answer nothing is sure; the guesses are in `scenes`
                 facts["probability"] = None
-            self.write(facts | made_with)
+            self.write(facts | self._made_with)
         else:
             assert self._held is not None, "a recording that ended has a window"
             known = ("duration_s", "rate_hz", "sha256", "warnings")
-            self.write(self._held | {key: facts[key] for key in known} | made_with)
+            self.write(self._held | {key: facts[key] for key in known} | self._made_with)
         self._file.flush()
 
     def fail(self, reason: str) -> None:
         if self._held is not None:
             self.write(self._held)
-        made_with = {"made_with": self._layout.made_with} if self._layout.made_with else {}
-        self.write({"path": self._recording.name, "error": reason} | made_with)
+        self.write({"path": self._recording.name, "error": reason} | self._made_with)
         self._file.flush()
 
     def _hold(self, span: WindowPrediction | Segment) -> None:
@@ -148,7 +147,7 @@ class JSONLinesWriter(RowWriter):
 
 
 class CSVWriter(RowWriter):
-    """Rows of the same columns, whatever they are about; `header=False` where a file is gone on with."""
+    """Rows of the same columns, whatever they are about; `header=False` where a file is resumed."""
 
     def __init__(self, file: TextIO, layout: Layout, *, header: bool = True) -> None:
         super().__init__(file, layout)
@@ -240,7 +239,7 @@ class TableWriter(Sink):
         )
 
     def _sounds(self, prediction: Prediction) -> tuple[str, str]:
-        """What was heard and how certain that is; of several words each has its own certainty, which is left out."""
+        """The sounds and how probable they are; several words have a probability each, which is left out."""
         if not prediction.sound:
             return "", ""
         if prediction.has_words:
@@ -352,7 +351,7 @@ def _answer(span: Prediction | WindowPrediction | Segment) -> tuple[str, str]:
 
 
 def _words(span: WindowPrediction | Segment, most: int | None = None) -> str:
-    """What was heard in it."""
+    """The sounds in it."""
     return ", ".join(list(span.sounds)[:most]) or span.sound or ""
 
 

@@ -1,4 +1,4 @@
-"""A file of rows that is gone on with: what it holds is not done again, and what was half written is cut off."""
+"""A file of rows that is resumed: what it holds is not done again, and what was half written is cut off."""
 
 import csv
 import io
@@ -14,14 +14,15 @@ from avgan.errors import AvganError
 from avgan.files import whole
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""Which endings have rows that can be told apart, and how those are written."""
+"""File endings whose rows can be read back, and the format of each."""
+Row = dict[str, Any]
 BEGINNINGS = {"csv": b"path,start_s,end_s,", "jsonl": b'{"path": "'}
 
 
 class Output:
     """The file, opened as new or to go on with it; `file` is where rows follow.
 
-    `done`: the recordings whose rows it holds whole. `num_failed`: how many of them could not be heard; with `retry`
+    `done`: the recordings whose rows it holds whole. `num_failed`: how many of them failed; with `retry`
     they are not done. Where a recording has rows later in the file, those of its failure are removed in the end.
 
     Raises AvganError where it holds anything else, or rows made with another version, model or settings.
@@ -69,9 +70,9 @@ class Output:
         """Write the file anew without rows of a failure that later rows of the same recording have made good."""
         with open(self.path, "rb") as content:
             try:
-                spans = sorted(self._failures(content)[1])
+                spans = sorted(self._superseded(content))
             except (csv.Error, LookupError, TypeError, RecursionError, AvganError):
-                return  # whoever reads the file next is told what is wrong with it
+                return  # the next reader of the file reports what is wrong with it
             if not spans:
                 return
             # Where there is no room for it, the later rows hold all the same.
@@ -86,28 +87,26 @@ class Output:
                     copy_bytes(content, new, start - at)
                     at = end
 
-    def _failures(
-        self, content: BinaryIO
-    ) -> tuple[dict[str, tuple[int, int]], list[tuple[int, int]]]:
-        """Where the rows stand of recordings that failed, by place; and of those that were heard, or failed, again."""
+    def _superseded(self, content: BinaryIO) -> list[tuple[int, int]]:
+        """Where the rows of failures stand whose recording has later rows."""
         failed: dict[str, tuple[int, int]] = {}
         superseded = []
-        end = 0
-        content.seek(0)
-        for at, row in self._rows(content):
-            if row is None:
-                end = at
-            elif row.get("made_with"):
-                place = os.path.abspath(row["path"])
-                if place in failed:
-                    superseded.append(failed.pop(place))
-                if row.get("error"):
-                    failed[place] = (end, at)
-                end = at
-        return failed, superseded
+        for start, end, row in self._recordings(content):
+            place = os.path.abspath(row.get("path", ""))
+            if row and place in failed:
+                superseded.append(failed.pop(place))
+            if row.get("error"):
+                failed[place] = (start, end)
+        return superseded
 
-    def _rows(self, content: BinaryIO) -> "Iterator[tuple[int, Row | None]]":
-        return (_csv_rows if self.format == "csv" else _json_rows)(content, self.path)
+    def _recordings(self, content: BinaryIO) -> Iterator[tuple[int, int, Row]]:
+        """Where the rows of each complete recording start and end, and the last row; the header has an empty one."""
+        content.seek(0)
+        start = 0
+        for end, row in (_csv_rows if self.format == "csv" else _json_rows)(content, self.path):
+            if row is None or row.get("made_with"):  # which stands in the last row of a recording
+                yield start, end, row or {}
+                start = end
 
     def _read(self, content: BinaryIO, made_with: str, retry: bool) -> int:
         """Note what is done; returns where the last recording that is complete ends."""
@@ -115,25 +114,23 @@ class Output:
         begins = content.read(len(expected))
         if not expected.startswith(begins):
             raise AvganError(f"{self.path}: holds something else than rows of avgan; {_ELSEWHERE}")
-        content.seek(0)
         failed: dict[str, str] = {}
         end = 0
-        for at, row in self._rows(content):
-            if row is None:  # the names of the columns
-                end = at
-            elif row.get("made_with"):  # stands in the last row of a recording
-                if row["made_with"] != made_with:
-                    raise AvganError(
-                        f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
-                        + _ELSEWHERE
-                    )
-                place = os.path.abspath(row["path"])
-                failed.pop(place, None)
-                if row.get("error"):
-                    failed[place] = row["path"]
-                self.done.add(row["path"])
-                self._places.add(place)
-                end = at
+        for _, stop, row in self._recordings(content):
+            end = stop
+            if not row:
+                continue
+            if row["made_with"] != made_with:
+                raise AvganError(
+                    f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
+                    + _ELSEWHERE
+                )
+            place = os.path.abspath(row["path"])
+            failed.pop(place, None)
+            if row.get("error"):
+                failed[place] = row["path"]
+            self.done.add(row["path"])
+            self._places.add(place)
         if retry:
             self.done -= set(failed.values())
             self._places -= set(failed)
@@ -142,9 +139,8 @@ class Output:
         return end
 
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20  # in memory at a time
 _ELSEWHERE = "name another file"
-Row = dict[str, Any]
 
 
 def _json_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row]]:
@@ -188,7 +184,7 @@ def _csv_rows(content: BinaryIO, path: Path) -> Iterator[tuple[int, Row | None]]
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
-    """Copy so many bytes, in pieces."""
+    """Copy `size` bytes, in pieces."""
     while size > 0 and (piece := source.read(min(size, PIECE_BYTES))):
         target.write(piece)
         size -= len(piece)

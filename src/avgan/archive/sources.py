@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from avgan.audio import AudioSource
 from avgan.errors import AudioError, AvganError, DataError
@@ -24,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is to be heard: its name in answers and messages, and where it is read from, once or again.
+    """What is classified: its name in answers and messages, and where it is read from, once or again.
 
     `track`: which of several sound tracks, from 1; None: the default one.
     """
@@ -40,7 +41,7 @@ class Recording:
 
 
 def find_all(
-    paths: Iterable[str], *, complain: Say, passed_over: Counter[str] | None = None
+    paths: Iterable[str], *, on_error: Say, passed_over: Counter[str] | None = None
 ) -> tuple[list[Recording], int]:
     """The recordings that paths, folders and patterns name, in their order; and how many folders hold none.
 
@@ -54,7 +55,7 @@ def find_all(
             try:
                 found = map(str, find_recordings(named, left_out))
             except AvganError as error:
-                complain(str(error))
+                on_error(str(error))
                 num_failed += 1
             else:
                 recordings.extend(Recording(name, name) for name in found)
@@ -64,7 +65,7 @@ def find_all(
 def find_recordings(path: str | Path, passed_over: Counter[str] | None = None) -> list[Path]:
     """The recordings and videos in a folder and those below it, by name; a file is itself.
 
-    Links are followed, a folder is entered once. What has the ending of no recording is looked into. `passed_over`
+    Links are followed, a folder is entered once. The first bytes decide on files with other endings. `passed_over`
     counts the rest by reason. Raises AudioError for a folder that holds none.
     """
     path = Path(path)
@@ -114,7 +115,7 @@ def _why_none(file: Path) -> str:
         if not stat.S_ISREG(status.st_mode):
             return "no files"  # pipes, sockets, devices
         if file.suffix.lower() in SUFFIXES:
-            return ""  # one that is empty is told by its name
+            return ""  # an empty one is reported by its name when it is read
         if not status.st_size:
             return "empty"
         if looks_like_sound(file):
@@ -126,7 +127,7 @@ def _why_none(file: Path) -> str:
     return file.suffix.lower() or "without an ending"
 
 
-def told(passed_over: Counter[str]) -> str:
+def summary(passed_over: Counter[str]) -> str:
     """One line about what was passed over: "62 files passed over: 52 .txt, 7 .jpg, 3 empty"."""
     total = passed_over.total()
     files = "file" if total == 1 else "files"
@@ -164,7 +165,7 @@ def read_manifest(path: Path) -> list[str]:
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else _json_rows(path, file)
+            rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else json_rows(path, file)
             return paths_of(path, rows)
     except (OSError, csv.Error) as error:
         raise DataError(f"{path}: not a manifest that can be read ({error})") from None
@@ -181,14 +182,15 @@ def paths_of(manifest: Path, rows: Iterable[dict[str, str | None]]) -> list[str]
     return list(names)
 
 
-def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, str | None]]:
+def json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects of JSON Lines; lines that are blank are left out. Raises DataError for anything else."""
     for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError):
-            row = number
-        if row is None:
+        if not line.strip():
             continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number} is no JSON object; write one a line")
         yield row

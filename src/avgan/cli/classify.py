@@ -21,7 +21,7 @@ from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
     from avgan.archive.batch import Outcome, Sink
-    from avgan.archive.engines import Engine, Task
+    from avgan.archive.engines import Engine, Options
     from avgan.archive.formats import Layout, Unit
     from avgan.archive.sources import Recording
     from avgan.runtime import Model
@@ -151,10 +151,10 @@ def summarise(
 
 def tell(passed_over: Counter[str]) -> None:
     """Say what in folders was not heard, and why, if there is any."""
-    from avgan.archive.sources import told
+    from avgan.archive.sources import summary
 
     if passed_over:
-        say(told(passed_over))
+        say(summary(passed_over))
 
 
 def check(paths: Sequence[str], wish: Wish) -> None:
@@ -198,11 +198,11 @@ def find(
         if path == STDIN:
             recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
         else:
-            found, num_empty = find_all([path], complain=say, passed_over=passed_over)
+            found, num_empty = find_all([path], on_error=say, passed_over=passed_over)
             recordings += found
             num_missing += num_empty
     if listed is not None:
-        found, num_empty = find_all(read_listed(listed), complain=say, passed_over=passed_over)
+        found, num_empty = find_all(read_listed(listed), on_error=say, passed_over=passed_over)
         recordings += found
         num_missing += num_empty
     return recordings, num_missing
@@ -242,9 +242,8 @@ def run(
 
     `names`: those of the whole archive, of which the recordings may be the rest.
     """
-    from avgan.archive.batch import FileNames, PictureFolder, classify_all
-    from avgan.archive.engines import Task
-    from avgan.archive.progress import Progress
+    from avgan.archive.batch import FileNames, PictureFolder, Progress, classify_all
+    from avgan.archive.engines import Options
 
     sinks = [Progress(len(recordings), show_progress), *writers]
     if wish.images is not None and wish.unit == "recording":
@@ -254,30 +253,30 @@ def run(
 
         sinks.append(Album(wish.images, FileNames(names), num_pictures=wish.pictures))
     if wish.report is not None:
-        from avgan.report import Report
+        from avgan.pages.report import Report
 
         sinks.append(Report(wish.report, model.card))
     checksum = wish.output is not None or wish.format in WITH_CHECKSUMS
-    engine = choose_engine(wish, model, Task(wish.hop, checksum), len(recordings))
+    engine = choose_engine(wish, model, Options(wish.hop, checksum), len(recordings))
     # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
     note = _nothing if wish.output is not None or wish.format in (None, "table") else say
     with terminable():
-        return classify_all(engine, recordings, sinks, complain=say, note=note)
+        return classify_all(engine, recordings, sinks, on_error=say, on_warning=note)
 
 
-def choose_engine(wish: Wish, model: "Model", task: "Task", num_recordings: int) -> "Engine":
+def choose_engine(wish: Wish, model: "Model", options: "Options", num_recordings: int) -> "Engine":
     """Who hears so many recordings."""
-    from avgan.archive.engines.local import hear_in_threads, hear_in_turn
+    from avgan.archive.engines import classify_in_threads, classify_in_turn, classify_on_cluster
     from avgan.runtime.network import num_cores
 
     if wish.engine == "ray":
         with extra("cluster"):
-            from avgan.archive.engines.ray import hear_on_cluster
-        return partial(hear_on_cluster, model, task, num_jobs=wish.jobs)
+            import ray  # noqa: F401 (is it installed?)
+        return partial(classify_on_cluster, model, options, num_jobs=wish.jobs)
     num_jobs = wish.jobs or num_cores()
     if num_jobs == 1 or num_recordings == 1:
-        return partial(hear_in_turn, model, task)
-    return partial(hear_in_threads, model, task, num_threads=min(num_jobs, num_recordings))
+        return partial(classify_in_turn, model, options)
+    return partial(classify_in_threads, model, options, num_threads=min(num_jobs, num_recordings))
 
 
 def resume(

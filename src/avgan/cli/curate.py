@@ -12,9 +12,9 @@ from cyclopts.validators import Number
 from avgan.cli.app import UsageError, app, extra, key_value, say, show_progress, terminable
 
 if TYPE_CHECKING:
-    from avgan.curation.choosing.division import Division
     from avgan.curation.pipeline import Choice, Outcome
-    from avgan.curation.tools import Settings, Tools
+    from avgan.curation.select import Division
+    from avgan.curation.unit import Settings, Tools
 
 NONE = "none"
 SMALL_SET = 10_000
@@ -92,8 +92,8 @@ def curate(*source: str, order: Order) -> int:
     if not source:
         raise UsageError("name a folder of videos, a pattern in quotes, or a list of addresses")
     with extra("curate"):
-        from avgan.curation.engines.named import engine_named
-        from avgan.curation.fetching.fetch import WORTH_ANOTHER_DAY
+        from avgan.curation.engines import engine_named
+        from avgan.curation.fetch import WORTH_ANOTHER_DAY
         from avgan.curation.pipeline import curate
         from avgan.curation.sources import find_all
 
@@ -117,7 +117,7 @@ def curate(*source: str, order: Order) -> int:
 
 def settings_of(order: Order) -> "Settings":
     """What the clips depend on."""
-    from avgan.curation.tools import Settings
+    from avgan.curation.unit import Settings
 
     if order.labels == "table-1" and NONE in (order.scenes, order.sounds):
         raise UsageError(
@@ -136,9 +136,8 @@ def settings_of(order: Order) -> "Settings":
 
 def choice_of(order: Order) -> "Choice":
     """Which clips are kept."""
-    from avgan.curation.choosing.duplicates import Likeness
-    from avgan.curation.choosing.select import DEFECTS, Limits, Rules
     from avgan.curation.pipeline import DUPLICATE, Choice
+    from avgan.curation.select import DEFECTS, Likeness, Limits, Rules
 
     known = (*DEFECTS, DUPLICATE)
     for defect in order.tolerate:
@@ -161,7 +160,7 @@ def choice_of(order: Order) -> "Choice":
 
 def division_of(order: Order) -> "Division":
     """How the clips are divided."""
-    from avgan.curation.choosing.division import SPLITS, Division
+    from avgan.curation.select import SPLITS, Division
 
     parts = order.shares.split(",")
     if len(parts) > len(SPLITS):
@@ -175,8 +174,8 @@ def division_of(order: Order) -> "Division":
 
 def opener(order: Order, settings: "Settings") -> "partial[Tools]":
     """Opens the tools of a worker, wherever it is."""
-    from avgan.curation.fetching.fetch import FetchSettings
-    from avgan.curation.tools import open_tools
+    from avgan.curation.fetch import FetchSettings
+    from avgan.curation.unit import open_tools
 
     fetching = FetchSettings(
         cookies=order.cookies.absolute() if order.cookies else None,
@@ -188,7 +187,7 @@ def opener(order: Order, settings: "Settings") -> "partial[Tools]":
 
 def tell(outcome: "Outcome", order: Order) -> int:
     """What became of the videos: the data set's folder on standard output, all else on standard error."""
-    from avgan.curation.cutting.cut import SKIPPED
+    from avgan.curation.cut import SKIPPED
 
     num_kept = sum(sum(labels.values()) for labels in outcome.kept.values())
     say(f"{outcome.num_clips:,} clips of {outcome.num_videos:,} videos")

@@ -1,4 +1,4 @@
-"""From videos to a data set, in steps that can be broken off anywhere and gone on with.
+"""From videos to a data set, in steps that can be interrupted anywhere and resumed.
 
     plan      which videos each unit of work is made of                      work/plan.parquet
     units     fetch, cut, measure, tag: an engine makes them, in any order   work/<number>/
@@ -12,6 +12,7 @@ selection may be changed and the same command given again: nothing is cut anew.
 import json
 import os
 import shutil
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,16 +21,57 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.choosing.division import Division, divide
-from avgan.curation.choosing.duplicates import Likeness, find_duplicates
-from avgan.curation.choosing.select import Rules, Verdict, select
 from avgan.curation.engines import FACTS, PLAN, Engine, Work
-from avgan.curation.progress import Progress
-from avgan.curation.record import Candidate, Loss, Video
-from avgan.curation.tables import load_clips, load_plan, save_plan
-from avgan.curation.tools import Settings, Tools
-from avgan.curation.unit import CLIPS, LOSSES, MEDIA, folder_of, is_done, read_report
+from avgan.curation.record import Candidate, Loss, Video, load_clips, load_plan, save_plan
+from avgan.curation.select import (
+    Division,
+    Likeness,
+    Rules,
+    Verdict,
+    divide,
+    find_duplicates,
+    select,
+)
+from avgan.curation.unit import (
+    CLIPS,
+    LOSSES,
+    MEDIA,
+    Settings,
+    Tools,
+    folder_of,
+    is_done,
+    read_report,
+)
 from avgan.errors import AvganError, DataError
+from avgan.runtime.wording import clock
+
+
+class Progress:
+    """Says where the work is whenever a unit is done; an empty line at the end takes that away."""
+
+    def __init__(self, num_videos: int, say: Callable[[str], None]) -> None:
+        self._num_videos = num_videos
+        self._say = say
+        self._started_s = time.monotonic()
+        self._num_done = 0
+        self._num_clips = 0
+        if num_videos:
+            say(f"0/{num_videos:,} videos")
+
+    def done(self, num_videos: int, num_clips: int) -> None:
+        """Count further videos and their clips."""
+        self._num_done += num_videos
+        self._num_clips += num_clips
+        spent_s = max(time.monotonic() - self._started_s, 1e-9)
+        left_s = spent_s / self._num_done * (self._num_videos - self._num_done)
+        self._say(
+            f"{self._num_done:,}/{self._num_videos:,} videos  {self._num_clips:,} clips, "
+            f"{self._num_clips / spent_s:.3g} a second  {clock(round(left_s))} left"
+        )
+
+    def close(self) -> None:
+        self._say("")
+
 
 WORK = "work"
 VIDEOS_PER_UNIT = 8
@@ -61,7 +103,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """What all units came to."""
+    """The clips and losses of all units."""
 
     clips: list[Candidate]
     losses: list[Loss]
@@ -73,7 +115,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the videos."""
+    """The data set in numbers."""
 
     num_videos: int
     kept: Mapping[str, Counter[str]]
@@ -108,11 +150,10 @@ def curate(
     `open_tools` is called by each worker. `retry`: reasons for which videos that were lost are tried again. `tidy`:
     when all is written, remove the media of the units; from then on neither choice nor videos may change.
 
-    Raises:
-        DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
+    Raises DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
     """
-    from avgan.curation.writing import tidy as tidying
-    from avgan.curation.writing.write import write
+    from avgan.curation.write import tidy as remove_media
+    from avgan.curation.write import write
 
     work = out.absolute() / WORK
     work.mkdir(parents=True, exist_ok=True)
@@ -124,10 +165,11 @@ def curate(
         _clear(work)  # of workers that died
         found = collect(work, units)
         verdicts = decide(found.clips, choice)
-        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": _facts(work)}
+        taggers = json.loads((work / FACTS).read_text(encoding="utf-8"))
+        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": taggers}
         write(verdicts, found.losses, out, media=found.media, made=made, title=title)
         if tidy:
-            tidying.tidy(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
+            remove_media(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
     return _outcome(units, verdicts, found)
 
 
@@ -163,7 +205,8 @@ def plan(
         for id, video in sorted(given.items())
         if id in again or id not in known or _moved(known[id], video) != video
     ]
-    if new and any(_is_tidied(work, number) for number in range(len(units))):
+    done = [number for number in range(len(units)) if is_done(work, number)]
+    if new and not all((folder_of(work, number) / MEDIA).is_file() for number in done):
         raise DataError(
             f"{work.parent}: nothing can be added: the media of its clips are gone, as --tidy leaves them; "
             f"name another folder for what is new, such as {new[0].id}"
@@ -202,13 +245,13 @@ def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
         related = [
             (kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()
         ]
-        verdicts = [_repeats(verdict, repeated) for verdict in verdicts]
+        verdicts = [
+            replace(one, reason=DUPLICATE, detail=f"as {repeated[one.candidate.id]}")
+            if one.candidate.id in repeated
+            else one
+            for one in verdicts
+        ]
     return divide(verdicts, choice.division, related)
-
-
-def _repeats(verdict: Verdict, repeated: Mapping[str, str]) -> Verdict:
-    first = repeated.get(verdict.candidate.id)
-    return replace(verdict, reason=DUPLICATE, detail=f"as {first}") if first else verdict
 
 
 def _make(
@@ -223,10 +266,6 @@ def _make(
         progress.close()
     if missing := [number for number in numbers if not is_done(work.folder, number)]:
         raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
-
-
-def _is_tidied(work: Path, number: int) -> bool:
-    return is_done(work, number) and not (folder_of(work, number) / MEDIA).is_file()
 
 
 def _located(video: Video) -> Video:
@@ -262,12 +301,6 @@ def _losses(folder: Path) -> Iterator[Loss]:
         yield from (Loss(**row) for row in rows)
     except (OSError, ValueError, TypeError):
         raise DataError(f"{folder}: is damaged; delete it and run again") from None
-
-
-def _facts(work: Path) -> dict[str, Any]:
-    """Of the taggers that made the units."""
-    facts: dict[str, Any] = json.loads((work / FACTS).read_text(encoding="utf-8"))
-    return facts
 
 
 def _clear(work: Path) -> None:
@@ -308,7 +341,7 @@ def _outcome(
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """Two at a time would take each other's half-made units for leavings."""
+    """Two runs at a time would remove each other's half-made units."""
     try:
         import fcntl
     except ImportError:  # Windows keeps no such locks

@@ -1,14 +1,22 @@
-"""What is known of a video and of each clip that is cut from it, on its way from a source to the data set.
+"""What is known of a video and of each clip cut from it, on its way from a source to the data set; and as Parquet.
 
 Shapes: L samples, C = 2 channels, H W pixels.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from sys import intern
+from typing import Any
 
 import numpy as np
 
+from avgan.errors import DataError
+from avgan.files import write_whole
+
 SOUND_RATE_HZ = 32_000
-"""Of the two-channel sound that is kept (Sec. 4); models hear it mono at 16 kHz."""
+"""Of the two-channel sound that is kept (Sec. 4); models take it mono at 16 kHz."""
 FRAME_WIDTH_PX = 640
 """Of the frame that is kept; models see its central square at 128 px."""
 
@@ -29,7 +37,7 @@ class Video:
     address: str = ""
     """Where it came from, or is to be fetched from."""
     label: str = ""
-    """The scene that its source says it shows; empty where nobody says."""
+    """The scene that its source states; empty where it states none."""
     start_s: float = 0.0
     end_s: float | None = None
     """The stretch that is of interest; None: to the end. Where it is named, there is no intro to skip."""
@@ -53,7 +61,7 @@ class Cut:
     """Each (H, W, 3) uint8 RGB, upright, at most FRAME_WIDTH_PX wide. The first is the clip's picture."""
     frame_times_s: tuple[float, ...] = ()
     """Of the frames, within the video."""
-    glimpses: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    thumbnails: tuple[np.ndarray, ...] = field(default=(), repr=False)
     """Small pictures (h, w) uint8 of luminance, spread evenly over the clip: what moves in it."""
 
 
@@ -76,7 +84,7 @@ class Measures:
     clipped: float
     """Share of samples on a plateau at full scale."""
     look: str
-    """Perceptual hash of the picture: 16 hexadecimal digits, of which alike pictures share most bits."""
+    """Perceptual hash of the picture: 16 hexadecimal digits, most of them equal for similar pictures."""
     voice: str
     """Perceptual hash of the sound, likewise, 64 hexadecimal digits."""
 
@@ -103,17 +111,22 @@ class Candidate:
     """Of the JPEG file."""
     measures: Measures
     scenes: Tags = ()
-    """What a tagger of pictures sees, its first five."""
+    """The first five of a tagger of pictures."""
     sounds: Tags = ()
-    """What a tagger of sounds hears, its first five."""
+    """The first five of a tagger of sounds."""
     music: float = 0.0
     speech: float = 0.0
     """Weight of music and of speech in the sound, in [0, 1], whether among the first five or not."""
 
+    @property
+    def source(self) -> str:
+        """What the clip belongs to: its source, or else its video."""
+        return self.source_id or self.video_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A video, or a stretch of one, of which nothing came: what and why."""
+    """A video, or a stretch of one, that gave no clip: what and why."""
 
     video_id: str
     stage: str
@@ -123,4 +136,115 @@ class Loss:
     detail: str = ""
     """One line."""
     address: str = ""
-    """Of the video, for whoever looks for it."""
+    """Of the video, for people."""
+
+
+UNIT = "unit"
+"""Column of a plan: the number of the unit that a video is in."""
+ROWS_PER_GROUP = 10_000
+"""Of a plan: what a worker reads to find the few videos of its unit."""
+
+REPEATED = ("video_id", "source_id", "label", "address", "licence", "place")
+"""Columns of clips with the same text in many rows: kept once, all clips are in memory together."""
+
+
+def save_plan(path: Path, units: Iterable[Iterable[Video]], settings: str) -> Path:
+    """Write which videos each unit is made of, and `settings`: what else its clips depend on."""
+    rows = [{UNIT: number, **asdict(video)} for number, unit in enumerate(units) for video in unit]
+    return _save(path, rows, _plan_schema().with_metadata({"avgan.settings": settings}))
+
+
+def load_plan(path: Path) -> tuple[list[list[Video]], str]:
+    """The videos of each unit, and the settings. Raises DataError where that is not in the file."""
+    table = _load(path, _plan_schema())
+    units: list[list[Video]] = []
+    for row in table.to_pylist():
+        number = row.pop(UNIT)
+        units.extend([] for _ in range(number + 1 - len(units)))
+        units[number].append(Video(**row))
+    return units, (table.schema.metadata or {}).get(b"avgan.settings", b"").decode()
+
+
+def load_unit(path: Path, number: int) -> list[Video]:
+    """The videos of one unit of a plan; the rest of the file is not read."""
+    rows = _load(path, _plan_schema(), filters=[(UNIT, "=", number)]).to_pylist()
+    return [Video(**{name: value for name, value in row.items() if name != UNIT}) for row in rows]
+
+
+def save_clips(path: Path, clips: Iterable[Candidate]) -> Path:
+    """Write clips with their measures and tags."""
+    return _save(path, [asdict(clip) for clip in clips], _clip_schema())
+
+
+def load_clips(path: Path) -> list[Candidate]:
+    """Read what `save_clips` wrote. Raises DataError where the file is anything else."""
+    return [_clip_of_row(row) for row in _load(path, _clip_schema()).to_pylist()]
+
+
+def _clip_of_row(row: dict[str, Any]) -> Candidate:
+    for kind in ("scenes", "sounds"):
+        row[kind] = tuple((intern(tag["name"]), tag["weight"]) for tag in row[kind])
+    for name in REPEATED:
+        row[name] = intern(row[name])
+    return Candidate(**{**row, "measures": Measures(**row["measures"])})
+
+
+@cache
+def _plan_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([(UNIT, pa.int64()), *_columns(Video, {})])
+
+
+@cache
+def _clip_schema() -> Any:
+    import pyarrow as pa
+
+    tags = pa.list_(pa.struct([("name", pa.string()), ("weight", pa.float64())]))
+    measures = pa.struct(_columns(Measures, {}))
+    return pa.schema(_columns(Candidate, {"measures": measures, "scenes": tags, "sounds": tags}))
+
+
+def _columns(record: type, kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """A column for each field: text or a number, unless `kinds` says otherwise."""
+    import pyarrow as pa
+
+    columns = []
+    for column in fields(record):
+        number = pa.float64() if "float" in str(column.type) else pa.string()
+        columns.append((column.name, kinds.get(column.name, number)))
+    return columns
+
+
+def _save(path: Path, rows: list[dict[str, Any]], schema: Any) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    table = pa.Table.from_pylist([_plain(row) for row in rows], schema=schema)
+    pq.write_table(table, buffer, row_group_size=ROWS_PER_GROUP)
+    return write_whole(path, buffer.getvalue().to_pybytes())
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Tags as the pairs that the schema asks for."""
+    tags: dict[str, Any] = {
+        kind: [{"name": name, "weight": weight} for name, weight in row[kind]]
+        for kind in ("scenes", "sounds")
+        if kind in row
+    }
+    return {**row, **tags}
+
+
+def _load(path: Path, schema: Any, filters: Any = None) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, filters=filters)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read ({reason}); delete it and run again") from None
+    if not table.schema.equals(schema):
+        raise DataError(f"{path}: was made by another version; delete its folder and run again")
+    return table

@@ -1,12 +1,15 @@
-"""A unit of work: a few videos -> their clips, measured and tagged, with their media in one tar.
+"""A unit of work: a few videos -> their clips, measured and tagged, with their media in one tar; and the tools for it.
 
     work/<number>/media.tar      <clip>.flac (32 kHz, stereo, 16 bit), <clip>.jpg, and <clip>.1.jpg ... of more frames
                   clips.parquet  a Candidate for each
                   losses.json    what gave nothing, and why
                   done.json      counts and seconds; written last
 
-It is made in a folder beside, which takes its name when all is in it: a unit is whole or it is not there. Whoever makes
-it again, on whichever machine, makes the same clips, media and losses.
+It is made in a folder beside, which takes its name when all is in it: a unit is whole or it is not there. Made
+again, on any machine, it has the same clips, media and losses. A worker opens its tools once and keeps them: a
+tagger's weights take seconds to read.
+
+Shapes: B clips of a batch, L samples, H W pixels.
 """
 
 import faulthandler
@@ -18,32 +21,178 @@ import tarfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 from PIL import Image
 
-from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures, Video
-from avgan.curation.tables import save_clips
-from avgan.curation.tools import Tools
-from avgan.errors import AvganError
+from avgan.curation.record import (
+    SOUND_RATE_HZ,
+    Candidate,
+    Cut,
+    Loss,
+    Measures,
+    Tags,
+    Video,
+    save_clips,
+)
+from avgan.errors import AvganError, DataError
 from avgan.files import to_disk, write_whole
+
+if TYPE_CHECKING:
+    from avgan.curation.fetch import FetchSettings
+    from avgan.curation.taggers import Tagger
+
+Fetch = Callable[[Video, Path], Video]
+"""A video as it is known once it is on a disk, with the path of its file. What is downloaded goes to the folder."""
+SoundTags = tuple[Tags, float, float]
+"""The first sounds of a clip; the weight of music and of speech in it."""
+PATIENCE_S = 120.0
+"""Some 25 times what a core needs for 10 s of H.264 in 4K."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What is done to a video and its clips."""
+
+    fetch: Fetch
+    cut: Callable[[Video], Iterable[Cut]]
+    """Of a video on a disk."""
+    measure: Callable[[Cut], Measures]
+    tag_pictures: Callable[[Sequence[np.ndarray]], list[Tags]]
+    """B pictures (H, W, 3)."""
+    tag_sounds: Callable[[Sequence[np.ndarray]], list[SoundTags]]
+    """B sounds (L, 2)."""
+    blur: Callable[[np.ndarray], np.ndarray]
+    """A frame as it may be shown."""
+    patience_s: float = PATIENCE_S
+    """How long `cut` may take for its next clip; of a video that takes longer time and again nothing is kept."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """For the data card: names, licences and hashes of the taggers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the clips of a data set depend on, beside their videos."""
+
+    clip_s: float = 10.0
+    """10 for DCASE, 5 for ESC-50, 1 (Sec. 4)."""
+    skip_s: float = 5.0
+    """Of each video, "which usually includes an intro" (Sec. 4)."""
+    num_frames: int = 1
+    crop_bars: bool = False
+    blur: tuple[str, ...] = ()
+    """faces, plates"""
+    sees: str = ""
+    """A tagger of pictures as `taggers.open_tagger` takes it; empty: none."""
+    hears: str = ""
+    """A tagger of sounds."""
+    patience_s: float = PATIENCE_S
+    """How long a video may take for its next clip."""
+
+    def stated(self) -> dict[str, Any]:
+        """As JSON, without what is a machine's, its places and its speed: what units must have in common."""
+        names = {kind: getattr(self, kind).partition("=")[0] for kind in ("sees", "hears")}
+        files = {kind: Path(name).name for kind, name in names.items()}
+        stated = {**asdict(self), "blur": sorted(self.blur), **files}
+        del stated["patience_s"]
+        return stated
+
+
+def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | None" = None) -> Tools:
+    """The tools that the settings ask for. `weights`: the folder of taggers' weights.
+
+    Raises DataError where a tagger's weights are not there.
+    """
+    from avgan.curation.cut import cut
+    from avgan.curation.fetch import fetch, known_of
+    from avgan.curation.measures import measure
+    from avgan.curation.taggers import open_tagger
+
+    of_pictures = open_tagger(settings.sees, weights) if settings.sees else None
+    of_sounds = open_tagger(settings.hears, weights) if settings.hears else None
+    for tagger, what in ((of_pictures, False), (of_sounds, True)):
+        if tagger is not None and tagger.takes_sounds != what:
+            raise DataError(
+                f"{tagger.name}: is a tagger of {'pictures' if what else 'sounds'}; name another one"
+            )
+
+    def fetch_video(video: Video, folder: Path) -> Video:
+        return known_of(video, fetch(video, folder, settings=fetching))
+
+    def cut_video(video: Video) -> Iterable[Cut]:
+        return cut(
+            video.path,
+            clip_s=settings.clip_s,
+            skip_s=settings.skip_s if video.end_s is None else 0.0,  # a named stretch has no intro
+            num_frames=settings.num_frames,
+            start_s=video.start_s,
+            end_s=video.end_s,
+            sound_path=video.sound_path or None,
+            crop_bars=settings.crop_bars,
+        )
+
+    facts = {
+        kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
+        for kind, tagger in (("sees", of_pictures), ("hears", of_sounds))
+        if tagger is not None
+    }
+    return Tools(
+        fetch=fetch_video,
+        cut=cut_video,
+        measure=measure,
+        tag_pictures=partial(_tag_pictures, of_pictures),
+        tag_sounds=partial(_tag_sounds, of_sounds),
+        blur=partial(_blur, settings.blur),
+        patience_s=settings.patience_s,
+        facts=facts,
+    )
+
+
+def _tag_pictures(tagger: "Tagger | None", pictures: Sequence[np.ndarray]) -> list[Tags]:
+    from avgan.curation.taggers import first_tags
+
+    if tagger is None or not pictures:
+        return [() for _ in pictures]
+    return [first_tags(tagger.labels, weights) for weights in tagger.tag(pictures)]
+
+
+def _tag_sounds(tagger: "Tagger | None", sounds: Sequence[np.ndarray]) -> list[SoundTags]:
+    from avgan.curation.taggers import first_tags, music_and_speech
+
+    if tagger is None or not sounds:
+        return [((), 0.0, 0.0) for _ in sounds]
+    return [
+        (first_tags(tagger.labels, weights), *music_and_speech(tagger.labels, weights))
+        for weights in tagger.tag(sounds)
+    ]
+
+
+def _blur(what: Sequence[str], frame: np.ndarray) -> np.ndarray:
+    if not what:
+        return frame
+    from avgan.curation.privacy import blur
+
+    blurred: np.ndarray = blur(frame, what)
+    return blurred
+
 
 MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
 CLIPS_PER_BATCH = 16
 """Clips that are tagged at a time: of 10 s, 2.5 MB each."""
-JPEG_QUALITY = 90
-MAX_DEATHS = 3
+JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
+MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a unit: numbers for whoever waits."""
+    """The numbers of a unit that was made."""
 
     number: int
     num_clips: int = 0
@@ -67,11 +216,11 @@ def read_report(work: Path, number: int) -> Report:
 
 
 class AttemptLog:
-    """Which video of a unit is being tried, on disk: whoever dies of it cannot tell.
+    """Which video of a unit is being tried, on disk: a process that dies of it leaves no other trace.
 
-    A decoder in C may crash, take more memory than there is, or never come back. A video of which MAX_DEATHS workers of
-    one run died is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
-    Deaths in another run do not count: then all was killed, by whoever wanted the machine.
+    A decoder in C may crash, take more memory than there is, or never come back. A video that MAX_DEATHS workers of
+    one run died of is left out. One death is no proof, not even by the clock: a disk stalls, a machine is suspended.
+    Deaths in another run do not count: then the whole run was killed.
     """
 
     def __init__(self, work: Path, number: int, run: str) -> None:
@@ -125,22 +274,22 @@ class AttemptLog:
 def make_unit(
     number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog
 ) -> Report:
-    """Make a unit, unless it is done. `log` is told of each video before it is tried, and knows those not to try."""
+    """Make a unit, unless it is done. `log` notes each video before it is tried, and knows those not to try."""
     if is_done(work, number):
         return read_report(work, number)
     folder = work / f".{number:06}.{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        maker = _Maker(folder, work / "fetched", tools, log)
+        writer = _UnitWriter(folder, work / "fetched", tools, log)
         for video in videos:
             if log.may_try(video.id):
-                maker.take(video)
+                writer.add_video(video)
             elif log.has_hung(video.id):
-                maker.lose(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
+                writer.add_loss(video, "cut", "too slow", f"no clip within {tools.patience_s:g} s")
             else:
-                maker.lose(video, "cut", "damaged", "whoever decodes it dies of it")
-        report = maker.finish(number)
-        with suppress(OSError):  # somebody else was faster: theirs is the same
+                writer.add_loss(video, "cut", "damaged", "its decoder dies of it")
+        report = writer.finish(number)
+        with suppress(OSError):  # another worker was faster: its unit is the same
             folder.rename(folder_of(work, number))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,8 +299,8 @@ def make_unit(
     return report
 
 
-class _Maker:
-    """A unit while it is made."""
+class _UnitWriter:
+    """A unit on its way to the disk."""
 
     def __init__(self, folder: Path, fetched: Path, tools: Tools, log: AttemptLog) -> None:
         self._folder = folder
@@ -164,10 +313,10 @@ class _Maker:
         self._seconds: dict[str, float] = defaultdict(float)
         self.losses: list[Loss] = []
 
-    def take(self, video: Video) -> None:
+    def add_video(self, video: Video) -> None:
         """Fetch a video, and keep of it what can be had."""
         num_losses, num_before = len(self.losses), len(self._clips)
-        with self._lost_at("acquire", video), self._timed("acquire"):
+        with self._noting_loss("acquire", video), self._timed("acquire"):
             video = self._tools.fetch(video, self._fetched / video.id)
         if len(self.losses) > num_losses:
             return
@@ -176,7 +325,7 @@ class _Maker:
         while True:
             cut = None
             limited = self._log.limited(self._tools.patience_s)
-            with self._lost_at("cut", video), self._timed("cut"), limited:
+            with self._noting_loss("cut", video), self._timed("cut"), limited:
                 cut = next(cuts, None)
             if cut is None:
                 break
@@ -186,10 +335,10 @@ class _Maker:
                 self._flush()
         self._flush()
         if len(self._clips) == num_before and len(self.losses) == num_losses:
-            self.lose(video, "cut", "too short", "no whole clip after what is skipped")
+            self.add_loss(video, "cut", "too short", "no whole clip after what is skipped")
 
     @contextmanager
-    def _lost_at(self, stage: str, video: Video) -> Iterator[None]:
+    def _noting_loss(self, stage: str, video: Video) -> Iterator[None]:
         """Note what is wrong with a video. What is wrong with this machine, such as a full disk, goes on."""
         try:
             yield
@@ -198,26 +347,24 @@ class _Maker:
             if not reason:
                 raise
         except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
-            reason, detail = (
-                "damaged",
-                f"{type(error).__name__}: {error}",
-            )  # one of millions stops nothing
+            # One of millions stops nothing.
+            reason, detail = "damaged", f"{type(error).__name__}: {error}"
         else:
             return
         for path in (video.path, video.sound_path):
-            if path:  # where a file lies on this machine is nobody's business
+            if path:  # paths of this machine stay private
                 detail = detail.replace(path, Path(path).name)
-        self.lose(video, stage, reason, detail)
+        self.add_loss(video, stage, reason, detail)
 
     def _flush(self) -> None:
         """Tag the clips that wait, and write them."""
         cuts = [cut for _, cut, _ in self._waiting]
         with self._timed("see"):
-            seen = self._tools.see([cut.frames[0] for cut in cuts])
+            scene_tags = self._tools.tag_pictures([cut.frames[0] for cut in cuts])
         with self._timed("hear"):
-            heard = self._tools.hear([cut.sound for cut in cuts])
+            sound_tags = self._tools.tag_sounds([cut.sound for cut in cuts])
         for (video, cut, measures), scenes, (sounds, music, speech) in zip(
-            self._waiting, seen, heard, strict=True
+            self._waiting, scene_tags, sound_tags, strict=True
         ):
             with self._timed("encode"):
                 id = f"{video.id}-{round(cut.start_s * 1000)}"
@@ -264,12 +411,12 @@ class _Maker:
         return Report(number, len(self._clips), len(self.losses), seconds)
 
     def _add(self, name: str, content: bytes) -> None:
-        info = tarfile.TarInfo(name)  # of nobody, of no time: the same bytes everywhere
+        info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
         info.size = len(content)
         self._tar.addfile(info, io.BytesIO(content))
 
-    def lose(self, video: Video, stage: str, reason: str, detail: str) -> None:
-        """Note that nothing, or nothing more, comes of a video."""
+    def add_loss(self, video: Video, stage: str, reason: str, detail: str) -> None:
+        """Note that a video gives no clip, or none further."""
         self.losses.append(
             Loss(
                 video_id=video.id,

@@ -31,9 +31,8 @@ from avgan.evaluation.comparison.clips import Sounds
 from avgan.evaluation.comparison.compare import run_all, task_of
 from avgan.evaluation.comparison.methods import Entry, Task, stored_answers
 from avgan.evaluation.comparison.outcome import Outcome
-from avgan.evaluation.page import Answered, write_page
+from avgan.evaluation.page import Answered, write_page, write_picture_page
 from avgan.evaluation.pictures.imagined import draw_chosen
-from avgan.evaluation.pictures.page import write_picture_page
 from avgan.evaluation.pictures.protocol import evaluate_pictures
 from avgan.evaluation.protocols import PROTOCOLS, Fold, Protocol, read_protocol
 from avgan.evaluation.protocols.held_out import WATCHED

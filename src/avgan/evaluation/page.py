@@ -1,54 +1,50 @@
-"""An evaluation as one HTML page for people: how much is right, what is confused, and how that sounds and looks.
-
-The page holds everything itself, recordings and pictures included, and asks no server for anything.
+"""An evaluation as one page for people: how much is right, what is confused, and how that sounds and looks.
 
 Shapes: M clips, N labels.
 """
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.loading import read_excerpt
 from avgan.data.manifest import Clip
 from avgan.errors import AudioError
-from avgan.evaluation.confusions import Confusion, worst_confusions
-from avgan.evaluation.matrix import matrix_svg
-from avgan.evaluation.parts import (
-    THIN,
-    assemble,
-    group_row,
-    points,
-    share_row,
-    shares_table,
-    sheet_section,
-    whole_percent,
-)
 from avgan.evaluation.report import choices
 from avgan.files import write_whole
-from avgan.report import data_uri, jpeg_uri, mp3
+from avgan.images import FORMATS
+from avgan.pages import jpeg_uri, mp3_uri, render
 from avgan.runtime.drawing import enlarged, plain
 
-HEARD_S = 6.0
+EXCERPT_S = 6.0
 PICTURE_PX = 144
-NUM_WEAKEST = 3
+SHEET_PX = 1400
+NUM_CLIPS = 40
+"""Shown with their sound: 40 stay below 5 MB."""
+PER_PAIR = 4
 
 GROUPS = {
-    "seen": "by whether the city was heard in training",
+    "seen": "by whether training had recordings of the city",
     "city": "by city",
     "fold": "by fold",
-    "picture": "what a judge of pictures, taught with real ones, sees rightly",
+    "picture": "what a judge of pictures, taught with real ones, names rightly",
 }
-"""How the groups of a report are headed, in this order."""
+"""Headings of the groups of a report, in this order."""
+EXHIBITS = {
+    "photographs": "photographs",
+    "reconstructed": "photographs through the codes",
+    "imagined": "imagined",
+    "shuffled": "imagined for another recording",
+}
 
 Picture = np.ndarray | None
 Draw = Callable[[Sequence[int]], Sequence[Picture]]
-"""Numbers of clips -> what is imagined for each, (H, W, 3) uint8, or None where nobody knows any more."""
+"""Numbers of clips -> what is imagined for each, (H, W, 3) uint8, or None where the run is gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +59,23 @@ class Answered:
     """(M, N)"""
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """A label that was taken for another."""
+
+    truth: int
+    answer: int
+    count: int
+    """How many clips of `truth` were answered so."""
+    num_of_truth: int
+    clips: tuple[int, ...]
+    """Numbers of those to show, the surest first."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.truth, self.answer
+
+
 def write_page(
     report: Mapping[str, Any],
     answered: Answered,
@@ -72,206 +85,168 @@ def write_page(
     sheet: Path | None = None,
 ) -> Path:
     """Write report.html into `out`; `sheet` is a contact sheet of imagined pictures. Returns the path."""
-    confusions = worst_confusions(
-        answered.targets,
-        answered.probabilities,
-        [clip.source_id for clip in answered.clips],
-    )
-    shown = [clip for confusion in confusions for clip in confusion.clips]
+    sources = [clip.source_id for clip in answered.clips]
+    pairs = worst_confusions(answered.targets, answered.probabilities, sources)
+    shown = [clip for pair in pairs for clip in pair.clips]
     pictures = dict(zip(shown, draw(shown), strict=True)) if draw else {}
     labels = [plain(label) for label in report["labels"]]
-    counts = np.asarray(report["confusion"])
-    sections = [
-        shares_section(report),
-        confusions_section(confusions, answered, labels, pictures),
-        classes_section(counts, labels, confusions),
-        matrix_section(counts, labels, confusions),
-        sheet_section(sheet),
-    ]
-    return write_whole(out / "report.html", whole_page(report, confusions, sections))
-
-
-def whole_page(
-    report: Mapping[str, Any], confusions: Sequence[Confusion], sections: Sequence[str]
-) -> str:
-    """The page around its sections."""
-    low, high = report["interval_95"]
-    data = ", ".join(f"{name} {key[:12]}" for name, key in report["data"].items())
-    what = f"{report['preset']} ({report['classifier']}), {report['protocol']}"
-    return assemble(
-        title=f"{points(report['accuracy'])} right: {what}",
-        heading=f"{points(report['accuracy'])} right<small>between {100 * low:.1f} and "
-        f"{points(high)} with 95{THIN}% certainty; blind guessing would reach "
-        f"{whole_percent(1 / len(report['labels']))}</small>",
-        lead=f"<b>{html.escape(what)}</b>, seed {report['seed']}: {report['num_clips']:,} recordings of "
-        f"{len(report['labels'])} classes that were not trained on. {weakest(report, confusions)} "
-        + html.escape(choices(report)),
-        sections=sections,
-        note="The pictures are imagined, not photographed. Intervals are bootstrapped over sources "
-        "(original files or places), whose clips are right or wrong together. The recordings belong "
-        "to their authors: pass this page on only where their licences allow. "
-        + html.escape(f"avgan {report['avgan']}, data: {data}"),
+    page = render(
+        "evaluation.html",
+        report=report,
+        labels=labels,
+        choices=choices(report),
+        groups=groups_of(report),
+        pairs=pairs,
+        clips={number: _clip(answered, number, pictures.get(number)) for number in shown},
+        num_mistakes=int((answered.probabilities.argmax(1) != answered.targets).sum()),
+        has_pictures=bool(pictures),
+        classes=classes_of(np.asarray(report["confusion"]), labels),
+        sheet=embedded(sheet),
     )
+    return write_whole(out / "report.html", page)
 
 
-def weakest(report: Mapping[str, Any], confusions: Sequence[Confusion]) -> str:
-    """In a sentence: the classes found least often, and the pair confused most often."""
-    counts = np.asarray(report["confusion"])
-    labels = [html.escape(plain(label)) for label in report["labels"]]
-    recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
-    order = [row for row in np.argsort(recall, kind="stable") if counts[row].sum()]
-    named = ", ".join(
-        f"<b>{labels[row]}</b> {whole_percent(recall[row])}" for row in order[:NUM_WEAKEST]
-    )
-    if not confusions:
-        return "Nothing was confused."
-    worst = confusions[0]
-    return (
-        f"Found least often: {named}. Confused most often: <b>{labels[worst.truth]}</b>, taken for "
-        f"<b>{labels[worst.answer]}</b> {worst.count} times in {worst.num_of_truth}."
-    )
+def worst_confusions(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    sources: Sequence[str],
+    *,
+    num_clips: int = NUM_CLIPS,
+    per_pair: int = PER_PAIR,
+) -> list[Confusion]:
+    """The pairs confused most often, until `num_clips` clips are shown.
+
+    targets (M,), probabilities (M, N). Of equally frequent pairs the one answered more surely comes first. A source
+    gives a pair a second clip only where there is no other.
+    """
+    answers, sure = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(answers != targets)
+    clips_of: dict[tuple[int, int], list[int]] = {}
+    for clip in wrong[np.argsort(-sure[wrong], kind="stable")].tolist():
+        clips_of.setdefault((int(targets[clip]), int(answers[clip])), []).append(clip)
+    order = sorted(clips_of.items(), key=lambda pair: (-len(pair[1]), -float(sure[pair[1]].mean())))
+    found: list[Confusion] = []
+    for pair, clips in order:
+        room = num_clips - sum(len(each.clips) for each in found)
+        if room <= 0:
+            break
+        chosen = _of_different_sources(clips, sources)[: min(per_pair, room)]
+        num_of_truth = int((targets == pair[0]).sum())
+        found.append(Confusion(*pair, len(clips), num_of_truth, tuple(chosen)))
+    return found
 
 
-def shares_section(report: Mapping[str, Any]) -> str:
-    """How much is right in all and in each part, with intervals."""
-    whole = {"accuracy": report["accuracy"], "interval_95": report["interval_95"]}
-    rows = [share_row("all", whole | {"num_clips": report["num_clips"]})]
-    if "scene_accuracy" in report:
-        places = {
-            "accuracy": report["scene_accuracy"],
-            "interval_95": report["scene_interval_95"],
-        }
-        rows.append(share_row("its place", places | {"num_clips": report["num_clips"]}))
-    for key, title in GROUPS.items():
-        if group := report.get("groups", {}).get(key):
-            rows.append(group_row(title))
-            rows += [share_row(plain(name), part) for name, part in group.items()]
-    return f"""<section><h2>How much is right</h2>
-<p>The line across the end of a bar is the range in which the true share lies with 95{THIN}% certainty.</p>
-{shares_table(rows)}</section>"""
+def _of_different_sources(clips: list[int], sources: Sequence[str]) -> list[int]:
+    """The same clips, the first of every source before any second one."""
+    seen: dict[str, int] = {}
+    rank = []
+    for clip in clips:
+        rank.append(seen.get(sources[clip], 0))
+        seen[sources[clip]] = rank[-1] + 1
+    return [clips[place] for place in np.argsort(rank, kind="stable")]
 
 
-def confusions_section(
-    confusions: Sequence[Confusion],
-    answered: Answered,
-    labels: Sequence[str],
-    pictures: Mapping[int, Picture],
-) -> str:
-    """The pairs confused most often, with recordings to hear and the pictures that were imagined for them."""
-    if not confusions:
-        return ""
-    articles = "".join(
-        _pair_article(confusion, answered, labels, pictures) for confusion in confusions
-    )
-    total = int((answered.probabilities.argmax(1) != answered.targets).sum())
-    shown = sum(len(confusion.clips) for confusion in confusions)
-    beside = " Beside each is the picture that was imagined for it." if pictures else ""
-    return f"""<section><h2>What is taken for what</h2>
-<p>The most frequent confusions first: {shown} of {total:,} mistakes, the surest ones of each pair.{beside}</p>
-<div class="pairs">{articles}</div></section>"""
+def groups_of(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Shares of right answers: of all, by place where labels are sounds, and of each group."""
+    places = {
+        "accuracy": report.get("scene_accuracy"),
+        "interval_95": report.get("scene_interval_95"),
+        "num_clips": report["num_clips"],
+    }
+    whole = {"all": report} | ({"its place": places} if "scene_accuracy" in report else {})
+    groups = report.get("groups", {})
+    return [("", whole), *((title, groups.get(key, {})) for key, title in GROUPS.items())]
 
 
-def _pair_article(
-    confusion: Confusion,
-    answered: Answered,
-    labels: Sequence[str],
-    pictures: Mapping[int, Picture],
-) -> str:
-    truth, answer = (html.escape(labels[which]) for which in (confusion.truth, confusion.answer))
-    items = "".join(
-        _clip_item(
-            answered.clips[number],
-            answered.root,
-            picture=pictures.get(number),
-            answer=f"{answer} {whole_percent(answered.probabilities[number, confusion.answer])}",
-            truth=f"{truth} {whole_percent(answered.probabilities[number, confusion.truth])}",
-        )
-        for number in confusion.clips
-    )
-    return (
-        f'<article id="pair-{confusion.truth}-{confusion.answer}"><h3><b>{truth}</b> taken for '
-        f"<b>{answer}</b> <span>{confusion.count} of {confusion.num_of_truth}</span></h3>"
-        f"<ul>{items}</ul></article>"
-    )
-
-
-def _clip_item(clip: Clip, root: Path, *, picture: Picture, answer: str, truth: str) -> str:
-    shown = '<span class="none"></span>'
-    if picture is not None:
-        uri = jpeg_uri(enlarged(picture, PICTURE_PX))
-        shown = f'<img src="{uri}" width="72" height="72" alt="The picture imagined for it">'
-    name = html.escape(clip.id)
-    if clip.address.startswith("https://"):
-        name = f'<a href="{html.escape(clip.address)}" rel="noreferrer">{name}</a>'
-    whole, short = html.escape(clip.licence), html.escape(clip.licence.split(":")[0])
-    return (
-        f"<li>{shown}<p><b>{answer}</b><br>{truth}</p>"
-        f'<p>{name} <span title="{whole}">{short}</span></p>{_player(clip, root)}</li>'
-    )
-
-
-def _player(clip: Clip, root: Path) -> str:
-    """The beginning of a clip; nothing where it cannot be read."""
-    length_s = HEARD_S if clip.end_s is None else min(HEARD_S, clip.end_s - clip.start_s)
-    try:
-        waveform = read_excerpt(
-            root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ
-        )
-    except AudioError:
-        return ""
-    sound = data_uri(mp3(waveform), "audio/mpeg")
-    label = html.escape(clip.id)
-    return f'<audio controls preload="metadata" src="{sound}" aria-label="{label}"></audio>'
-
-
-def classes_section(
-    counts: np.ndarray, labels: Sequence[str], confusions: Sequence[Confusion]
-) -> str:
-    """Recall, precision and the most frequent mistake of each class, to be sorted by any of them."""
+def classes_of(counts: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Recall, precision and the most frequent mistake of each class with clips or answers, by recall."""
     recall = counts.diagonal() / np.maximum(counts.sum(1), 1)
     precision = counts.diagonal() / np.maximum(counts.sum(0), 1)
-    heard = {(confusion.truth, confusion.answer) for confusion in confusions}
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(labels[row])}</th>'
-        f'<td class="clips">{counts[row].sum()}</td>'
-        f'<td class="meter" data-value="{recall[row]:.4f}">{_bar(recall[row])}</td>'
-        f'<td class="precision" data-value="{precision[row]:.4f}">{whole_percent(precision[row])}</td>'
-        f"{_mistake_cell(counts, int(row), labels, heard)}</tr>"
+    mistakes = counts - np.diag(counts.diagonal())
+    return [
+        {
+            "number": int(row),
+            "name": labels[row],
+            "num_clips": int(counts[row].sum()),
+            "recall": float(recall[row]),
+            "precision": float(precision[row]),
+            "taken_for": int(mistakes[row].argmax()),
+            "num_taken": int(mistakes[row].max()),
+        }
         for row in np.argsort(recall, kind="stable")
+    ]
+
+
+def _clip(answered: Answered, number: int, picture: Picture) -> dict[str, Any]:
+    """A clip with its beginning as sound, empty where it cannot be read, and its picture."""
+    clip = answered.clips[number]
+    length_s = EXCERPT_S if clip.end_s is None else min(EXCERPT_S, clip.end_s - clip.start_s)
+    path = answered.root / clip.audio_path
+    try:
+        sound = mp3_uri(
+            read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ)
+        )
+    except AudioError:
+        sound = ""
+    return {
+        "row": clip,
+        "probabilities": answered.probabilities[number].tolist(),
+        "sound": sound,
+        "picture": "" if picture is None else jpeg_uri(enlarged(picture, PICTURE_PX)),
+    }
+
+
+def embedded(path: Path | None) -> dict[str, Any] | None:
+    """A large picture with its size; None where the file is missing."""
+    if path is None or not path.is_file():
+        return None
+    with Image.open(path, formats=FORMATS) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((SHEET_PX, 4 * SHEET_PX))
+    return {"uri": jpeg_uri(small), "width": small.width, "height": small.height}
+
+
+def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
+    """Write report.html of imagined pictures into `out`, with the figure and the contact sheet that lie there."""
+    num = report["num_pictures"]
+
+    def part(value: float, interval: Any = None) -> dict[str, Any]:
+        return {"accuracy": value, "interval_95": interval, "num_clips": num}
+
+    order = [*EXHIBITS, *report["exhibits"]]  # another method's exhibit comes last
+    rows = [
+        (EXHIBITS.get(kind, exhibit["name"]), exhibit)
+        for kind, exhibit in sorted(
+            report["exhibits"].items(), key=lambda item: order.index(item[0])
+        )
+    ]
+    groups = []
+    if report["exhibits"]["imagined"]["agreement"] is not None:
+        seen = {name: part(each["agreement"], each["agreement_interval_95"]) for name, each in rows}
+        num_scenes = report["eye"]["num_scenes"]
+        groups.append((f"the scene classifier names the right one of {num_scenes} scenes", seen))
+    judged = {
+        "photographs": part(report["judge_accuracy_on_photographs"]),
+        "imagined": part(report["agreement"], report["agreement_interval_95"]),
+        EXHIBITS["shuffled"]: part(report["shuffled"]),
+    }
+    groups.append((f"a judge of code maps names the right one of {report['num_scenes']}", judged))
+    for k, at in report["retrieval"]["at"].items():
+        nearest = (
+            "the nearest photograph is" if k == "1" else f"the {k} nearest photographs hold one"
+        )
+        found = {
+            "imagined": part(at["share"], at["interval_95"]),
+            EXHIBITS["shuffled"]: part(at["shuffled"], at["shuffled_interval_95"]),
+            "by chance": part(at["chance"]),
+        }
+        groups.append((f"{nearest} of the right scene", found))
+    page = render(
+        "pictures.html",
+        report=report,
+        groups=groups,
+        rows=rows,
+        figure=embedded(out / "figure8.png"),
+        sheet=embedded(out / "contact_sheet.jpg"),
     )
-    return f"""<section><h2>Class by class</h2>
-<p>Recall: how many of its recordings are found. Precision: how many of those so named are it.</p>
-<div class="card scroll"><table class="classes sortable"><thead><tr>
-<th scope="col"><button>class</button></th><th scope="col" class="clips"><button>clips</button></th>
-<th scope="col" aria-sort="ascending"><button>recall</button></th>
-<th scope="col" class="precision"><button>precision</button></th>
-<th scope="col"><button>most often taken for</button></th></tr></thead><tbody>{rows}</tbody></table></div></section>"""
-
-
-def _mistake_cell(
-    counts: np.ndarray, row: int, labels: Sequence[str], heard: set[tuple[int, int]]
-) -> str:
-    others = counts[row].copy()
-    others[row] = 0
-    if not others.any():
-        return '<td data-value="0"></td>'
-    worst = int(others.argmax())
-    name = html.escape(labels[worst])
-    if (row, worst) in heard:
-        name = f'<a href="#pair-{row}-{worst}">{name}</a>'
-    return f'<td data-value="{others[worst]}">{name} ({others[worst]})</td>'
-
-
-def _bar(share: float) -> str:
-    return f'<span class="bar" style="--share:{100 * share:.1f}%"></span>{whole_percent(share)}'
-
-
-def matrix_section(
-    counts: np.ndarray, labels: Sequence[str], confusions: Sequence[Confusion]
-) -> str:
-    """The whole confusion matrix."""
-    linked = {(confusion.truth, confusion.answer) for confusion in confusions}
-    return f"""<section><h2>All confusions</h2>
-<p>A row is what was recorded, a column what was answered; the stronger the colour, the larger the share of the row.
-A coloured cell that can be heard above leads there.</p>
-<div class="card scroll">{matrix_svg(counts, labels, linked=linked)}</div></section>"""
+    return write_whole(out / "report.html", page)

@@ -1,1 +1,1 @@
-"""Sound that is heard while it is made."""
+"""Sound that is classified while it is recorded."""

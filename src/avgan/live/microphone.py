@@ -12,9 +12,7 @@ import numpy as np
 from avgan.errors import AudioError, AvganError
 from avgan.live.stream import LiveSource
 
-MAX_CHANNELS = (
-    2  # of an interface with many inputs most are not plugged in, and would thin the mean
-)
+MAX_CHANNELS = 2  # most inputs of a large interface are not plugged in, and would thin the mean
 PATIENCE_S = 10.0
 
 
@@ -70,7 +68,7 @@ def find_device(wanted: str | None) -> Device:
 def microphone(
     wanted: str | None = None, *, rate_hz: float | None = None, num_channels: int | None = None
 ) -> Iterator[LiveSource]:
-    """Sound from an input (see `find_device`) as long as the context lasts, at its own rate unless told otherwise.
+    """Sound from an input (see `find_device`) as long as the context lasts, at its own rate unless another is given.
 
     The iteration over it raises AudioError where the device goes away. Raises AudioError where it cannot be opened.
     """

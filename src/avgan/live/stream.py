@@ -1,4 +1,4 @@
-"""Sound that is still being made: from who captures it to who hears it, in bounded memory.
+"""Sound that is still being recorded: from its source to the model, in bounded memory.
 
     source = LiveSource(48_000, name="the microphone")
     # on any thread, as sound comes:     source.put(samples)  ...  source.close()
@@ -29,11 +29,11 @@ from avgan.runtime.prediction import WindowPrediction, rounded
 if TYPE_CHECKING:
     from avgan.runtime.model import Model
 
-MAX_WAITING_S = 4.0
+MAX_WAITING_S = 4.0  # older sound is no longer live; a pause of the machine fits in
 PIECE_S = 0.25  # the most that is put, and so lost, at once
 METER_FALL_DB_PER_S = 20.0
-READ_BYTES = 1 << 16
-MAGIC_BYTES = 4
+READ_BYTES = 1 << 16  # what a pipe holds
+MAGIC_BYTES = 4  # of the longest mark below
 _MAGIC = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file",
           b"ID3": "an MP3 file", b"FORM": "an AIFF file", b"\x1aE\xdf\xa3": "a WebM file"}  # fmt: skip
 TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end
@@ -66,7 +66,7 @@ class LiveWindow:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Samples (L, C) that wait to be heard, when they arrived, and what was lost before them."""
+    """Samples (L, C) that wait to be classified, when they arrived, and what was lost before them."""
 
     samples: np.ndarray
     arrived_s: float
@@ -93,7 +93,7 @@ class LiveSource:
         self.name = name
         self.rate_hz = rate_hz
         self.num_dropped = 0
-        """Blocks that were dropped unheard."""
+        """Blocks that were dropped."""
         self.num_lost = 0
         """Times that sound was lost before it came here."""
         self.peak = 0.0
@@ -113,28 +113,28 @@ class LiveSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each reason to distrust the answers, of what has been heard so far."""
+        """One sentence for each reason to distrust the answers, of what was processed so far."""
         return self._stream.warnings if self._stream else ()
 
     @property
     def duration_s(self) -> float:
-        """How much sound has come, heard or not."""
+        """How much sound has come, processed or not."""
         return self._num_put / self.rate_hz
 
     @property
     def waiting_s(self) -> float:
-        """How much sound waits to be heard."""
+        """How much sound waits to be processed."""
         return self._num_waiting / self.rate_hz
 
     @property
     def dropped_s(self) -> float:
-        """How much sound was dropped unheard."""
+        """How much sound was dropped."""
         return self._num_missing / self.rate_hz
 
     def put(self, samples: np.ndarray, *, after_loss: bool = False) -> bool:
         """Add samples (L, C) float32, which are kept, not copied; returns whether anybody still listens.
 
-        `after_loss`: whoever captured them knows that others before them are missing. From any thread, but one.
+        `after_loss`: samples before these are missing. From any one thread.
         """
         size = max(1, round(PIECE_S * self.rate_hz))
         for start in range(0, len(samples), size):
@@ -204,25 +204,25 @@ class LiveSource:
             piece = self._waiting.popleft()
             self._num_waiting -= len(piece.samples)
             self._changed.notify_all()
-        self._clock.heard(piece)
+        self._clock.add(piece)
         return piece.samples, self.rate_hz
 
 
 class _Clock:
-    """Turns times of what was heard into times of what was made, gaps counted in; remembers arrivals."""
+    """Turns times of processed sound into times of recorded sound, with the gaps; remembers arrivals."""
 
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz = rate_hz
-        self._num_heard = 0
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=1024)  # heard until, arrived at
-        self._gaps: deque[tuple[int, int, int]] = deque()  # heard before, number, missing samples
+        self._num_taken = 0
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=1024)  # taken until, arrived at
+        self._gaps: deque[tuple[int, int, int]] = deque()  # taken before, number, missing samples
         self._num_missing = 0  # in gaps before those
 
-    def heard(self, piece: _Piece) -> None:
+    def add(self, piece: _Piece) -> None:
         if piece.num_gaps:
-            self._gaps.append((self._num_heard, piece.num_gaps, piece.num_missing))
-        self._num_heard += len(piece.samples)
-        self._arrivals.append((self._num_heard, piece.arrived_s))
+            self._gaps.append((self._num_taken, piece.num_gaps, piece.num_missing))
+        self._num_taken += len(piece.samples)
+        self._arrivals.append((self._num_taken, piece.arrived_s))
 
     def answer(self, window: WindowPrediction, scenes: Mapping[str, float]) -> LiveWindow:
         """A window's answer, given now. Windows must come in the order of their starts."""

@@ -1,7 +1,7 @@
 """What the decoders of sound have in common: containers, codecs, files as C reads them, frames -> samples.
 
 libsndfile reads what it is fastest at; FFmpeg (PyAV) reads the rest, held to containers and codecs of sound. Both are
-written in C and have their defects: whoever decodes for strangers does it in a process of its own (`avgan.web`).
+written in C and have their defects: recordings of strangers are decoded in a process of their own (`avgan.web`).
 
 Shapes: L samples, C channels.
 """
@@ -19,7 +19,7 @@ BLOCK_VALUES = 4 * BLOCK_SAMPLES  # with many channels a block is shorter: it is
 SILENT_PEAK = 2.0**-23
 """The last step of 24 bits: below it nothing was recorded."""
 QUIET_PEAK = 2 * 2.0**-15
-"""The last two steps of 16 bits, where dither lies: what never rises above holds no sound that could be told."""
+"""The last two steps of 16 bits, where dither lies: what never rises above holds no sound to classify."""
 MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 
@@ -64,7 +64,7 @@ It has twice as many, most of them of old games, which few people look for defec
 is refused.
 """
 
-# A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 needs not be told, and knows no such option.
+# A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 does so by itself, and knows no such option.
 LENIENT: dict[str, Any] = (
     {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
@@ -80,9 +80,7 @@ def to_float(samples: np.ndarray) -> np.ndarray:
     """float32 in [-1, 1] from integers at full scale; floats keep their values."""
     kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
     if kind == "f":
-        with np.errstate(
-            over="ignore"
-        ):  # beyond float32 becomes infinite, which is dealt with later
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is handled later
             return samples.astype(np.float32, copy=False)
     half = 2.0 ** (bits - 1)
     offset = half if kind == "u" else 0.0
@@ -97,7 +95,7 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(reason).split()).rstrip(".") or type(error).__name__
 
 
-class Calm:
+class SeekSafeFile:
     """A file for decoders in C, which may seek to where no file goes: an error raised there they print, or drop."""
 
     def __init__(self, file: BinaryIO) -> None:

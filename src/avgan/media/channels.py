@@ -1,14 +1,14 @@
 """The channels of a recording -> one, by what they are and by what is in them.
 
-A mono or stereo recording gives the mean of its channels. Departures from it, each told in a note:
+A mono or stereo recording gives the mean of its channels. Departures from it, each with a note:
 
 - Where the layout is known and has more than two channels, the centre counts in full, the front pair by its mean, all
   others by their mean and 3 dB less (ITU-R BS.775), LFE not at all, unless it is all there is.
 - A channel that holds no sound beside the others is left out: a mean with it would be quieter, not truer.
-- A channel of reversed polarity is turned round: a mean with it would cancel what both have heard.
+- A channel of reversed polarity is turned round: a mean with it would cancel what both recorded.
 
-The last two are decided by votes over what was heard so far, and only where the block at hand agrees, so that a moment
-of sound on one side leaves a stereo recording as it is. The first seconds are held until there are votes enough.
+The last two are decided by votes over the audible sound so far, and only where the block at hand agrees: a moment of
+sound on one side leaves a stereo recording as it is. The first seconds are held until there are votes enough.
 
 Shapes: L samples, C channels.
 """
@@ -23,13 +23,11 @@ from avgan.media import Block
 
 LOOK_S = 5.0  # of sound before the first vote counts: as long as a window, and as the shortest recordings
 HELD_VALUES = 1 << 21  # 8 MB, 22 s of stereo at 48 kHz: what is held at most for it
-MEMORY_S = 60.0  # after about 90 s without a cable a channel that was heard for long counts as dead
-MOST = 0.75  # of the time that was heard, for a vote to win
+MEMORY_S = 60.0  # after about 90 s without a cable a channel that had sound for long counts as dead
+MOST = 0.75  # of the audible time, for a vote to win
 DEAD_SHARE = 1e-3  # 30 dB below the loudest: what it adds is hiss, and real microphones side by side differ less
 SILENT_POWER = 1e-9  # -90 dB of full scale: the noise of a 16 bit input where nothing is plugged in
-REVERSED = (
-    -0.8
-)  # correlation: microphones apart from each other come nowhere near, for anything but one tone
+REVERSED = -0.8  # correlation: microphones apart come nowhere near, for anything but one tone
 FADE_SAMPLES = 512  # from one choice to the next, without a click
 BEHIND = 0.7071  # 3 dB less, for what is not in front
 
@@ -67,7 +65,7 @@ class _Facts:
 
 @lru_cache(maxsize=16)
 def _looked_at(num_samples: int) -> np.ndarray:
-    """The places in a block from which its facts are told: one in eight, uneven, so that no tone falls between them."""
+    """The places in a block that its facts are computed from: one in eight, uneven, so that no tone is missed."""
     numbers = np.arange(-(-num_samples // 8), dtype=np.uint64)
     # Fibonacci hashing (Knuth): as uneven as chance, without a generator, whose modules are loaded late.
     uneven = (numbers * np.uint64(0x9E37_79B9_7F4A_7C15)) >> np.uint64(61)
@@ -96,7 +94,7 @@ class Mixer:
         live = set(range(self._num_channels)) - self._left_out
         if self._left_out and live and len(live) < len(self._left_out):
             found.append(
-                f"{_channels(live, self._num_channels)}: heard alone, for no other holds sound"
+                f"{_channels(live, self._num_channels)}: used alone, for no other holds sound"
             )
         elif self._left_out:
             found.append(
@@ -126,13 +124,13 @@ class Mixer:
             yield from stretch.finish()
 
     def note(self, out: np.ndarray, turned: np.ndarray) -> None:
-        """Take down which channels (C,) were left out and turned round."""
+        """Note which channels (C,) were left out and inverted."""
         self._num_channels = len(out)
         self._left_out.update(np.flatnonzero(out).tolist())
         self._turned.update(np.flatnonzero(turned).tolist())
 
     def note_layout(self, layout: tuple[str, ...]) -> None:
-        """Take down that channels were mixed by their places."""
+        """Note that channels were mixed by their layout."""
         self._layouts[layout] = None
 
 
@@ -193,7 +191,7 @@ class _Stretch:
         return mono
 
     def _chosen(self, facts: _Facts) -> np.ndarray:
-        """The weights (C,) by what was heard so far and what this block shows."""
+        """The weights (C,) by the audible sound so far and by this block."""
         needed_s = MOST * self._heard_s
         out = facts.dead & (self._dead_s >= needed_s)
         turned = facts.reversed & (self._reversed_s >= needed_s)
@@ -236,7 +234,7 @@ def weighted(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _of_layout(layout: tuple[str, ...], live: np.ndarray) -> np.ndarray:
     """The weights (C,) of channels by their places; dead ones weigh nothing."""
     names = np.array(layout)
-    if names[0].startswith("AMBI"):  # the first hears all around, the others tell directions
+    if names[0].startswith("AMBI"):  # the first is omnidirectional, the others are directions
         return (names == "AMBI0").astype(np.float64)
     groups = [np.isin(names, list(group)) & live for group in ({"FC"}, _FRONT, _AROUND)]
     if not any(group.any() for group in groups):

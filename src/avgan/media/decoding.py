@@ -1,4 +1,4 @@
-"""The bytes of a file that nobody vouches for -> blocks of samples, or one line that says why not.
+"""What a caller hands over -> an open file -> blocks of samples; or one line that says why not.
 
 Which decoder reads what: libsndfile mono and stereo of WAV, AIFF, AU, FLAC and Ogg; FFmpeg all else, for it knows
 time stamps, tracks, what each channel is, and WAV files whose header says too little.
@@ -6,11 +6,14 @@ time stamps, tracks, what each channel is, and WAV files whose header says too l
 Shapes: L samples, C channels.
 """
 
+import io
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,19 +25,96 @@ from avgan.media import (
     BLOCK_VALUES,
     DAMAGED,
     Block,
-    Calm,
+    SeekSafeFile,
     Slice,
-    avi,
     first_line,
     note_once,
+    to_float,
 )
-from avgan.media.structure import REST_BYTES, Part, next_start, part_at
+from avgan.media.structure import REST_BYTES, Part, avi_late_s, next_start, part_at
 from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
 
+_FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
+
+
+def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
+    """Open a source as a seekable binary file; one that cannot seek (a pipe) is read into memory."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        file: BinaryIO = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        if Path(source).is_dir():
+            raise AudioError(f"{name}: is a folder; name a sound file in it")
+        try:
+            file = open(source, "rb")  # noqa: SIM115 (closed by `decode`)
+        except FileNotFoundError:
+            raise AudioError(f"{name}: no such file; check the path") from None
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
+    else:
+        # The caller's file stays open, and is read from where it stands.
+        content = source.read() if hasattr(source, "read") else None
+        if not isinstance(content, bytes):
+            raise AudioError(
+                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
+                "binary mode, or an array"
+            )
+        if not content and _was_read(source):
+            raise AudioError(
+                f"{name}: was read to its end before, nothing is left; rewind it with seek(0)"
+            )
+        file = io.BytesIO(content)
+    if not file.seekable():
+        with file:
+            file = io.BytesIO(file.read())
+    if file.seek(0, os.SEEK_END) == 0:
+        file.close()
+        raise AudioError(f"{name}: the file is empty; record or copy it again")
+    return file
+
+
+def _was_read(source: BinaryIO) -> bool:
+    """Whether a file object stands behind something that it holds."""
+    try:
+        return source.seekable() and source.tell() > 0
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
+    """Blocks (L, C) of an array (L,), (L, C) or (C, L); channels are the smaller axis."""
+    if np.ma.is_masked(samples):
+        raise AudioError("an array with masked samples: fill them first, such as with .filled(0)")
+    samples = np.asarray(samples)
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
+        raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
+    if samples.ndim not in (1, 2):
+        raise AudioError(
+            f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
+        )
+    dtype = samples.dtype.newbyteorder("=")
+    if dtype.kind != "f" and dtype not in _FULL_SCALE_TYPES:
+        raise AudioError(
+            f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
+        )
+    if not samples.size:
+        raise AudioError(f"an array of shape {samples.shape}: holds no sound (0 samples)")
+    largest = max(int(samples.max()), -int(samples.min())) if dtype == np.int32 else 0
+    if 0 < largest <= 1 << 15:
+        raise AudioError(
+            "an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16"
+        )
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    elif samples.shape[0] < samples.shape[1]:
+        samples = samples.T
+    starts = range(0, len(samples), BLOCK_SAMPLES)
+    return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
+
+
 UNFINISHED = (
-    "its header does not say how long it is, or says too little: heard to the end of the file"
+    "its header does not say how long it is, or says too little: read to the end of the file"
 )
-UNREAD_SHARE = 0.02  # of a file that nobody reads: more than tags
+UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 
 # First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
@@ -44,7 +124,7 @@ _SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is heard of a file, in seconds on its own clock."""
+    """The part of a file that is wanted, in seconds on its own clock."""
 
     start_s: float
     length_s: float
@@ -118,9 +198,9 @@ def _parts(file: BinaryIO, job: _Job) -> Iterator[Block]:
     while start is not None:
         part = part_at(file, start)
         whole = start == 0 and part.stop == file.seek(0, os.SEEK_END)
-        if job.start_s and start == 0 and (not whole or part.says_less or part.is_streamed):
+        if job.start_s and start == 0 and (not whole or part.understates or part.is_streamed):
             return
-        source: Any = Calm(file) if whole else Slice(file, part.start, part.stop)
+        source: Any = SeekSafeFile(file) if whole else Slice(file, part.start, part.stop)
         try:
             end = yield from _decode_part(source, part, replace(job, part=number))
         except AudioError:
@@ -137,15 +217,19 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
     """Decode with the first decoder that can; returns how far it has read."""
     source.seek(0)
     by_both = source.read(4) in _SOUNDFILE_MAGIC
-    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.says_less
+    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.understates
     # Of more channels than two it matters which is which, and FFmpeg says it.
-    decoders = [_decode_plain] * plain + [_decode_with_av] + [_decode_with_soundfile] * by_both
+    decoders = (
+        [partial(_decode_with_soundfile, most_channels=2)] * plain
+        + [_decode_with_av]
+        + [_decode_with_soundfile] * by_both
+    )
     reason = ""
     for decoder in decoders:
         num_blocks = 0
         try:
             source.seek(0)
-            for block in decoder(source, replace(job, ignore_length=part.says_less)):
+            for block in decoder(source, replace(job, ignore_length=part.understates)):
                 num_blocks += 1
                 yield block._replace(part=job.part) if job.part else block
         except DECODE_ERRORS as error:
@@ -163,7 +247,7 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
             )
     if part.is_cut:
         note_once(job.notes, DAMAGED)
-    if part.says_less or part.is_streamed:
+    if part.understates or part.is_streamed:
         note_once(job.notes, UNFINISHED)
     end: int = source.tell() if decoder is not _decode_with_av else part.stop - part.start
     return end
@@ -175,21 +259,16 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
     if part.stop < size:
         return part.stop
     left = size - part.start - end
-    if part.says_less or part.is_known:
+    if part.understates or part.is_known:
         return None
     found = next_start(file, part, end)
     if found is not None:
         return found
     if left > max(UNREAD_SHARE * size, REST_BYTES):
         note_once(
-            notes, f"{left / size:.0%} of the file lie behind the end that it states: not heard"
+            notes, f"{left / size:.0%} of the file lie behind the end that it states: not read"
         )
     return None
-
-
-def _decode_plain(file: Any, job: _Job) -> Iterator[Block]:
-    """Mono and stereo by libsndfile, which is the fastest."""
-    return _decode_with_soundfile(file, job, most_channels=2)
 
 
 def _decode_with_soundfile(
@@ -217,7 +296,7 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
         number = choose_track(file, container, job.name, job.notes, job.track)
         late_s = 0.0
         if container.format.name == "avi":
-            late_s = avi.late_s(file, container.streams.audio[number].index)
+            late_s = avi_late_s(file, container.streams.audio[number].index)
         blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
         for key, group in itertools.groupby(blocks, _kind):
             rate_hz, _, layout, is_hole = key

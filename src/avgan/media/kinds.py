@@ -1,4 +1,4 @@
-"""Which files hold sound, by their ending, and by their first bytes where the ending does not tell."""
+"""Which files hold sound, by their ending, and by their first bytes where the ending says nothing."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ogx", ".qt", ".rmvb", ".vob", ".webm", ".wmv", ".wtv",
 })  # fmt: skip
 SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
-"""Not .ts, .raw, .dat and the like, which may be anything: their first bytes tell."""
+"""Not .ts, .raw, .dat and the like, which may be anything: their first bytes decide."""
 
 _MAGICS = (
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"TTA1", b"TTA2", b"MAC ", b"tBaK", b"Creative Voice File",
@@ -21,20 +21,9 @@ _MAGICS = (
     b"DSD ", b"NIST_1A", b"nut/multimedia container\0", b"\x0bw", b"\x7f\xfe\x80\x01", b"\x00\x00\x01\xba",
     b"\x06\x0e+4\x02\x05\x01\x01\r\x01\x02",
 )  # fmt: skip
-_STILL_BRANDS = (
-    b"heic",
-    b"heix",
-    b"heim",
-    b"hevc",
-    b"mif1",
-    b"msf1",
-    b"avif",
-    b"avis",
-    b"jxl ",
-    b"crx ",
-)
+_STILL_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"jxl ", b"crx ")  # fmt: skip
 """Kinds of MP4 that are pictures."""
-HEAD_BYTES = 8_192
+HEAD_BYTES = 8_192  # three frames of MP3 at its highest rate, five packets of MPEG-TS
 _MP3_KBPS = {
     # MPEG version 1 or not, layer -> kilobits a second by the index in a frame's header
     (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -95,9 +84,8 @@ def _frame_bytes(head: bytes) -> int:
     rate_index, bits_index = head[2] >> 2 & 3, head[2] >> 4
     if version == 1 or layer not in (2, 3) or rate_index == 3 or not 0 < bits_index < 15:
         return 0
-    rate_hz = (44_100, 48_000, 32_000)[rate_index] >> (
-        0 if version == 3 else 1 if version == 2 else 2
-    )
+    halvings = {3: 0, 2: 1}.get(version, 2)
+    rate_hz = (44_100, 48_000, 32_000)[rate_index] >> halvings
     kbps = _MP3_KBPS[version == 3, layer][bits_index]
     slots = 72 if layer == 3 and version != 3 else 144
     return slots * kbps * 1_000 // rate_hz + (head[2] >> 1 & 1)

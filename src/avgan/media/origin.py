@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 HEAD_BYTES = 1 << 16  # comments of FLAC, Ogg and MP3 stand at the beginning
 MOST_CHUNKS = 1_000
-MOST_CHUNK_BYTES = 1 << 20
+MOST_CHUNK_BYTES = 1 << 20  # comments have kilobytes
 
 _NAMED = re.compile(
     r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)[ T_-]?(\d\d)([-_.:h]?)(\d\d)[-_.:m]?(\d\d)(Z?)(?!\d)"
@@ -41,7 +41,7 @@ def made_at(source: object) -> datetime | None:
             with open(source, "rb") as file:
                 return recorded_at(file, os.fspath(source))
     except (OSError, ValueError):
-        pass  # who cannot read it says so where it is heard
+        pass  # reported where it is decoded
     return None
 
 

@@ -13,20 +13,14 @@ STREAMED = 0x7FFF_0000
 """A size from here on is what programs write that do not know it yet: 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF."""
 REST_BYTES = 4_096
 """What lies behind the stated end and is shorter is a tag or padding, not sound."""
-SEARCH_BYTES = 1 << 20
+SEARCH_BYTES = 1 << 20  # read at a time
 LOOK_BYTES = 4_096  # for what is near, or damage would be read again and again
 BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
-FLAC_MAGICS = (
-    b"fLaC\0\0\0\x22",
-    b"fLaC\x80\0\0\x22",
-)  # with the first block, which no chance makes
+FLAC_MAGICS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")  # with the first block: not by chance
 MAGICS = (*FLAC_MAGICS, b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
-WAVPACK_INITIAL, WAVPACK_FINAL = (
-    1 << 11,
-    1 << 12,
-)  # of the blocks that hold the channels of the same samples
+WAVPACK_INITIAL, WAVPACK_FINAL = 1 << 11, 1 << 12  # of blocks with channels of the same samples
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Part:
     stop: int
     is_cut: bool = False
     """Whether it ends before the end that it states."""
-    says_less: bool = False
+    understates: bool = False
     """Whether its header states an end where sound goes on (WAV)."""
     is_streamed: bool = False
     """Whether its header was written before its length was known (WAV)."""
@@ -135,7 +129,7 @@ def _caf_end(file: BinaryIO, start: int, size: int) -> int:
 def _wav(file: BinaryIO, start: int, size: int) -> Part:
     """A WAV file, by its chunks. What follows the sound is chunks, another file, padding, or more sound."""
     order = ">" if _read(file, start, 4) == b"RIFX" else "<"
-    if _read(file, start + 8, 4) != b"WAVE":  # AVI, of which FFmpeg knows more
+    if _read(file, start + 8, 4) != b"WAVE":  # AVI, which FFmpeg knows better
         end = start + 8 + int.from_bytes(_read(file, start + 4, 4), "little")
         return Part(start, size, is_cut=size < end < start + STREAMED, is_known=True)
     large = 0
@@ -145,7 +139,7 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
         if name == b"ds64":
             large = struct.unpack("<Q", _read(file, at + 16, 8).ljust(8, b"\0"))[0]
         if name == b"data":
-            # 0 as well is the size of a file that nobody closed.
+            # 0 as well is the size of a file that was never closed.
             unknown = length >= STREAMED or length == 0
             stated = large or length if length == 0xFFFF_FFFF else length
             return _wav_data(file, start, at + 8, stated, size, unknown=unknown and not large)
@@ -163,13 +157,13 @@ def _wav_data(
     if end >= size:
         return Part(start, size, is_known=True)
     if length == 0:
-        return Part(start, size, says_less=True, is_streamed=True)
+        return Part(start, size, understates=True, is_streamed=True)
     following = _read(file, end, 12)
     if following[:4] in (b"RIFF", b"RF64", b"RIFX") and following[8:] == b"WAVE":
         return Part(start, end)
     if _are_chunks(file, end, size) or size - end < REST_BYTES or _is_padding(file, end, size):
         return Part(start, size, is_known=True)
-    return Part(start, size, says_less=True)
+    return Part(start, size, understates=True)
 
 
 def _are_chunks(file: BinaryIO, at: int, size: int) -> bool:
@@ -262,7 +256,7 @@ def _matroska_end(file: BinaryIO, start: int, size: int) -> int:
             return size
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        if length == (1 << 7 * width) - 1:  # a stream, whose length nobody knew
+        if length == (1 << 7 * width) - 1:  # a stream of unknown length
             return size
         at += 4 + width + length
     return at if at > size or _read(file, at, 4) == b"\x1aE\xdf\xa3" else size
@@ -290,7 +284,7 @@ def _mp3_end(file: BinaryIO, start: int) -> int:
 
 def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
     """A WavPack file, by its blocks; one that counts from 0 again is the beginning of another file."""
-    at, heard = start, 0
+    at, end_sample = start, 0
     while len(head := _read(file, at, 32)) == 32:
         if head[:4] != b"wvpk":  # tags, which may lie between two files
             found = _next(file, b"wvpk", at, size)
@@ -302,9 +296,97 @@ def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
         if length < 24:  # of the rest of the header
             return Part(start, size)
         first += head[10] << 32
-        if heard and num_samples and first == 0 and flags & WAVPACK_INITIAL:
+        if end_sample and num_samples and first == 0 and flags & WAVPACK_INITIAL:
             return Part(start, at)
         # Of more channels than two there are several blocks of the same samples.
-        heard = max(heard, first + num_samples if flags & WAVPACK_FINAL else 0)
+        end_sample = max(end_sample, first + num_samples if flags & WAVPACK_FINAL else 0)
         at += 8 + length
     return Part(start, size, is_cut=at > size)
+
+
+MOST_HEADER_BYTES = 1 << 20  # headers have kilobytes
+MOST_LISTS, MOST_TRACKS = 1_000, 100  # far more than any file has: an end for damaged ones
+MOST_CHUNKS = 100_000  # before the sound: half an hour of pictures and of empty chunks
+LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
+HEADER_BYTES = 48  # of a track, as far as it is read here
+
+
+@dataclass(frozen=True)
+class _Track:
+    """What a header says of a track."""
+
+    is_sound: bool
+    step_s: float
+    """How long a unit lasts: a picture, a sample, or a frame of a codec."""
+    unit_bytes: int
+    """0: each chunk is a unit, whatever its length."""
+
+
+def avi_late_s(file: BinaryIO, index: int) -> float:
+    """How long after the beginning of an AVI the first sound of the track of that number comes; 0 where it does not.
+
+    The file stands afterwards where it stood before.
+    """
+    at = file.tell()
+    try:
+        tracks, first_chunk = _headers(file)
+        if index >= len(tracks) or not tracks[index].is_sound:
+            return 0.0
+        return _late_s(_chunks(file, first_chunk), tracks, index)
+    except (struct.error, ValueError, ZeroDivisionError):
+        return 0.0
+    finally:
+        file.seek(at)
+
+
+def _late_s(chunks: Iterator[tuple[int, bytes, int]], tracks: list[_Track], index: int) -> float:
+    sound = tracks[index]
+    pictures_s = 0.0
+    for number, kind, length in chunks:
+        if number == index and length:
+            lasts_s = sound.step_s * (length // sound.unit_bytes if sound.unit_bytes else 1)
+            behind_s = pictures_s - lasts_s  # a chunk may follow the pictures that it belongs to
+            # Where all pictures come before all sound, their places tell nothing.
+            is_woven = any(kind in (b"dc", b"db") for _, kind, _ in chunks)
+            return behind_s if behind_s >= LEAST_LATE_S and is_woven else 0.0
+        if kind in (b"dc", b"db") and number < len(tracks):
+            pictures_s += tracks[number].step_s
+    return 0.0
+
+
+def _headers(file: BinaryIO) -> tuple[list[_Track], int]:
+    """The tracks, and where the first chunk of the content stands. Raises ValueError where there is none."""
+    tracks: list[_Track] = []
+    at = 12
+    for _ in range(MOST_LISTS):
+        head = _read(file, at, 12)
+        if len(head) < 12:
+            break
+        length = struct.unpack("<I", head[4:8])[0]
+        if head[:4] == b"LIST" and head[8:] == b"hdrl":
+            content = _read(file, at, min(length + 8, MOST_HEADER_BYTES))
+            place = -1
+            while (place := content.find(b"strh", place + 1)) >= 0 and len(tracks) < MOST_TRACKS:
+                header = content[place + 8 : place + 8 + HEADER_BYTES]
+                scale, rate = struct.unpack("<II", header[20:28])
+                unit_bytes = struct.unpack("<I", header[44:48])[0]
+                tracks.append(_Track(header[:4] == b"auds", scale / rate, unit_bytes))
+        if head[:4] == b"LIST" and head[8:] == b"movi":
+            return tracks, at + 12
+        at += 8 + length + length % 2
+    raise ValueError("no content")
+
+
+def _chunks(file: BinaryIO, at: int) -> Iterator[tuple[int, bytes, int]]:
+    """Track, kind (wb: sound, dc and db: pictures) and length of each chunk, one after the other."""
+    for _ in range(MOST_CHUNKS):
+        head = _read(file, at, 8)
+        if len(head) < 8:
+            return
+        name, length = head[:4], struct.unpack("<I", head[4:])[0]
+        if name in (b"LIST", b"RIFF"):  # groups of chunks, and further parts of a large file
+            at += 12
+            continue
+        if name[:2].isdigit():
+            yield int(name[:2]), name[2:], length
+        at += 8 + length + length % 2

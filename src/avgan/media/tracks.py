@@ -1,4 +1,4 @@
-"""The sound tracks of a file, through FFmpeg: which one is heard, and its samples on the file's own clock.
+"""The sound tracks of a file, through FFmpeg: which one is used, and its samples on the file's own clock.
 
 Where time stamps leave a hole, silence is given; where they jump back, nothing is dropped and the clock goes on.
 
@@ -33,36 +33,16 @@ from avgan.media import (
 
 GAP_S = 0.05  # containers round time stamps to a millisecond or so; more is a gap, or an overlap
 RESET_S = 1.0  # a jump back beyond what buffers of a recorder explain: another clock follows
-MOST_SILENCE_S = (
-    86_400.0  # of a day: beyond it the time stamps are wrong, and filling would never end
-)
+MOST_SILENCE_S = 86_400.0  # a day: beyond it the time stamps are wrong, and filling would never end
 LATEST_START_S = 600.0  # a file that begins later on its own clock is a piece of a longer stream
-TOLD_S = 0.2  # of holes; less is a frame or two, which moves no answer
-TOLD_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
+NOTED_S = 0.2  # of holes; less is a frame or two, which moves no answer
+NOTED_LEAD_S = 1.0  # before the first sample, where cameras and encoders often leave something
 
 PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 JUMPS = "its time stamps jump: from there on times count on by the sound"
 
-STATES_LENGTH = {
-    "mov",
-    "matroska",
-    "flv",
-    "avi",
-    "asf",
-    "mxf",
-    "tta",
-    "wv",
-    "ape",
-    "tak",
-    "voc",
-    "caf",
-}
-CHECKED_CODECS = {
-    "flac",
-    "tak",
-    "tta",
-    "wavpack",
-}  # of no loss: where the checksum is wrong there is noise
+STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}  # fmt: skip
+CHECKED_CODECS = {"flac", "tak", "tta", "wavpack"}  # of no loss: a wrong checksum means noise
 LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
 
 # What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
@@ -98,7 +78,7 @@ def track_kinds(path: str | os.PathLike[str]) -> set[str]:
 
 
 def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted: int | None) -> int:
-    """Which of the sound tracks is heard, counted from 0; where there are several, a note says which.
+    """Which of the sound tracks is used, counted from 0; where there are several, a note says which.
 
     Raises AudioError where there is none, or not the one that is wanted.
     """
@@ -123,7 +103,7 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
     elif tracks[best].disposition & av.stream.Disposition.default:
         why = f"number {best + 1}, which is the default one"
     others = ", ".join(str(number + 1) for number in range(len(tracks)) if number != best)
-    note_once(notes, f"{len(tracks)} sound tracks: heard {why}; --track takes another ({others})")
+    note_once(notes, f"{len(tracks)} sound tracks: used {why}; --track takes another ({others})")
     return best
 
 
@@ -155,13 +135,11 @@ def track_blocks(
     """
     stream = container.streams.audio[number]
     codec = stream.codec_context
-    if (
-        codec is None or codec.name not in SOUND_CODECS
-    ):  # of the list given to FFmpeg PyAV takes no notice
+    if codec is None or codec.name not in SOUND_CODECS:  # PyAV ignores the list given to FFmpeg
         name = codec.name if codec is not None else "no name"
         raise ValueError(f"its sound is in a format that is not read: {name}")
     for other in container.streams:
-        if other is not stream and hasattr(av.stream, "Discard"):  # PyAV before 15 has it not
+        if other is not stream:
             other.discard = av.stream.Discard.all
     if codec.name in CHECKED_CODECS:
         codec.options = {"err_detect": "crccheck+explode"}
@@ -185,7 +163,7 @@ def track_blocks(
             silence = np.zeros((num_silent, samples.shape[1]), np.float32)
             yield Block(silence, rate_hz, layout, is_hole=True)
         yield Block(samples, rate_hz, layout)
-    clock.tell()
+    clock.note_silence()
     if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
         note_once(notes, DAMAGED)
 
@@ -269,15 +247,15 @@ class _Clock:
                 missing -= BLOCK_SAMPLES
         self.at_s += num_samples / rate_hz
 
-    def tell(self) -> None:
+    def note_silence(self) -> None:
         """Note the silence, at the end."""
-        if self._lead_s >= TOLD_LEAD_S:
+        if self._lead_s >= NOTED_LEAD_S:
             note_once(
                 self._notes,
                 f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
             )
         holes_s = self._silent_s - self._lead_s
-        if holes_s >= TOLD_S:
+        if holes_s >= NOTED_S:
             note_once(
                 self._notes,
                 f"its sound has holes of {holes_s:.1f} s in all, the first after {self._first_s:.1f} s: "

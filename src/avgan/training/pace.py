@@ -62,7 +62,6 @@ def measure(
     recipe: Recipe, kinds: tuple[str, ...], *, data: Path, sounds: Manifest | None
 ) -> tuple[float, dict[str, float]]:
     """Seconds that all preparations take, and those of all steps of each of these stages."""
-    fabric = launch(recipe.loop)
     loaded = {
         kind: training_data.load(
             getattr(recipe, kind),
@@ -74,12 +73,14 @@ def measure(
         for kind in kinds
     }
     num_labels = max((len(part.labels) for part in loaded.values()), default=0)
-    networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], num_labels).to(fabric.device)
+    networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], num_labels)
     if recipe.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fixed_s, stages_s = 0.0, {}
     for kind, whole in loaded.items():
         part, factor = excerpt(whole)
+        fabric = launch(recipe.run(kind))
+        networks.to(fabric.device)
         stage = STAGE_TYPES[kind](Context(recipe.run(kind), networks, part, fabric))
         began = time.monotonic()
         stage.prepare()

@@ -24,7 +24,6 @@ from avgan.checkpoint import Checkpoint, Origin
 from avgan.config import (
     ClassifierSection,
     ImaginationSection,
-    LoopSection,
     RunConfig,
     StageSection,
     VQVAESection,
@@ -90,7 +89,7 @@ def train_run(
         check_same_run(text, out)
         if checkpoint.read(own).finished:
             return out
-    fabric = launch(config.loop)
+    fabric = launch(config)
     loaded = load_data(lineage, data, sounds)
     if distributed.is_first() and own is None:
         write_whole(out / "config.json", text)
@@ -275,7 +274,7 @@ def restore(
     return None
 
 
-def launch(loop: LoopSection) -> Fabric:
+def launch(config: RunConfig) -> Fabric:
     """Fabric for this process: one device, or the place torchrun gives it in a group."""
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     # it announces precision and devices, which config.json and the user know
@@ -285,7 +284,7 @@ def launch(loop: LoopSection) -> Fabric:
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy="ddp" if num_processes > 1 else "auto",
-        precision=precision(loop),
+        precision=precision(config),
     )
     fabric.launch()
     # decayed averages and moments fade into denormal numbers, which CPUs compute 100 times slower:
@@ -294,10 +293,11 @@ def launch(loop: LoopSection) -> Fabric:
     return fabric
 
 
-def precision(loop: LoopSection) -> Literal["32-true", "bf16-mixed"]:
+def precision(config: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     """The precision that a run is computed in on this machine."""
-    if loop.precision != "auto":
-        return loop.precision
+    asked = config.stage.precision or config.loop.precision
+    if asked != "auto":
+        return asked
     # without such units bf16 on a CPU is slower than single precision
     on_cpu = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     has_units = torch.cuda.is_available() or on_cpu()

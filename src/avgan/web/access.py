@@ -1,4 +1,4 @@
-"""Who may come in: the name that was asked for, the page that asks, the token; and what browsers are told."""
+"""Who may come in: the host name asked for, the page that asks, the token; and the headers for browsers."""
 
 import hashlib
 import hmac
@@ -10,8 +10,7 @@ from starlette.websockets import WebSocket
 
 from avgan.web.live import NO_ACCESS, refuse
 from avgan.web.metrics import Metrics
-from avgan.web.refusal import RefusedError
-from avgan.web.settings import Settings
+from avgan.web.settings import RefusedError, Settings
 
 COOKIE = "avgan"
 GUARDED = ("/api/", "/metrics")
@@ -36,7 +35,7 @@ def cookie_value(token: str) -> str:
 
 
 class Guard:
-    """Lets in who may come in, and adds the headers that keep browsers strict."""
+    """Checks host, origin and token, and adds the headers that keep browsers strict."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app = app
@@ -61,7 +60,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send_strict)
         elif scope["type"] == "websocket" and refusal.status == 401:
-            # Said inside the connection: a page is not told why one was not made.
+            # Sent inside the connection: browsers do not show a page why none was made.
             websocket = WebSocket(scope, receive, send)
             await websocket.accept()
             await refuse(websocket, NO_ACCESS, str(refusal))
@@ -102,7 +101,7 @@ def refusal_response(refusal: RefusedError) -> JSONResponse:
 
 
 def _equal(said: str, known: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    """Whether two secrets are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(said.encode(), known.encode())
 
 

@@ -14,7 +14,7 @@ from avgan.runtime.explanation import Explanation
 from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
 
-NUM_LIVE_SCENES = 5
+NUM_LIVE_SCENES = 5  # what the page has room for
 Picture = Annotated[str, Field(description="A PNG in base64")]
 
 
@@ -43,13 +43,13 @@ class Part(_Answer):
     group: str
     within: list[str] = Field(description="The likely scenes, where a group is answered")
     sound: str | None
-    sounds: dict[str, float] = Field(description="Words for what is heard, at most five")
+    sounds: dict[str, float] = Field(description="Words for the sounds in it, at most five")
     probability: float
     reason: str = Field(description="Why the scene is `unknown`, else empty")
 
 
 class Why(_Answer):
-    """Why a window was answered as it was."""
+    """Why a window has its prediction."""
 
     start_s: float
     end_s: float
@@ -59,7 +59,7 @@ class Why(_Answer):
     saliency: list[list[float]] = Field(description="From -1 to 1, by band and time step")
     bands_hz: list[float]
     times_s: list[float]
-    neighbours: list[dict[str, Any]] = Field(description="Training clips that look alike")
+    neighbours: list[dict[str, Any]] = Field(description="Similar training clips")
 
 
 class Answer(_Answer):
@@ -84,9 +84,9 @@ class Answer(_Answer):
     scenes: dict[str, float] = Field(description="Probabilities, from the highest")
     groups: dict[str, float]
     sounds: dict[str, float] = Field(
-        description="With `has_words` how much was heard of each, over all of the time; else probabilities of labels"
+        description="With `has_words` the share of each over all of the time; else probabilities of labels"
     )
-    has_words: bool = Field(description="Whether `sounds` are words heard beside the scene")
+    has_words: bool = Field(description="Whether `sounds` are words beside the scene")
     shares: dict[str, float] = Field(description="Share of the time of each answer")
     segments: list[Part] = Field(description="Scenes over time")
     windows: list[Part] = Field(description="Empty where not asked for")
@@ -142,7 +142,7 @@ def segment_to_dict(segment: Segment) -> dict[str, Any]:
 
 
 def live_answer(answer: LiveWindow, picture: np.ndarray, num_dropped: int) -> bytes:
-    """What a live connection is told about a window, as JSON."""
+    """The message about a window to a live connection, as JSON."""
     return to_json(
         window_to_dict(answer.window)
         | answer.rankings(NUM_LIVE_SCENES)

@@ -1,4 +1,4 @@
-"""The routes under /api, and those for whoever runs the service."""
+"""The routes under /api, and those for operators."""
 
 from typing import Annotated, Any
 
@@ -41,7 +41,7 @@ _PROBLEMS = {
     401: "The access token is missing or wrong",
     403: "Asked by a page of another origin",
     408: "The recording came too slowly",
-    413: "Too large, too long, or too dear to decode",
+    413: "Too large, too long, or too expensive to decode",
     421: "Asked for under a name that is not the service's",
     422: "An option that is not one, or out of range",
     429: "Busy; Retry-After says when to try again",
@@ -58,7 +58,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 ENTRY = (401, 403, 421)
-DRAWN: dict[int | str, dict[str, Any]] = {
+PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {PNG: {}}, "description": "The imagined place"}
 }
 WORK = problems(400, *ENTRY, 408, 413, 422, 429, 503, 504)
@@ -84,7 +84,7 @@ class ClassifyOptions(_Options):
         description="Seconds from one window to the next; without it, windows lie side by side",
     )
     windows: bool = Field(False, description="Answer for each window, too")
-    picture: bool = Field(False, description="Draw the place, too")
+    picture: bool = Field(False, description="Decode a picture of the place, too")
     another: Another = 0
     why: bool = Field(False, description="Explain the surest window, too")
 
@@ -111,7 +111,7 @@ def routes(service: Service) -> APIRouter:
         """Say which scene a recording is, as a whole and over time."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            prediction = service.hear(decoder, received, options.hop)
+            prediction = service.classify(decoder, received, options.hop)
             why = service.explain(decoder, received, surest(prediction)) if options.why else None
             picture = prediction.another(options.another) if options.picture else None
             return answers.answer(prediction, windows=options.windows, picture=picture, why=why)
@@ -119,13 +119,13 @@ def routes(service: Service) -> APIRouter:
         return Response(await service.work(request, job), media_type=JSON)
 
     @router.post(
-        "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | DRAWN
+        "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | PICTURE
     )
     async def imagine(request: Request, options: Annotated[ImagineOptions, Query()]) -> Response:
-        """Draw the place where a recording was made."""
+        """Decode a picture of the place where a recording was made."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            picture = service.hear(decoder, received).another(options.another)
+            picture = service.classify(decoder, received).another(options.another)
             return png_bytes(picture, scale=options.scale)
 
         return Response(await service.work(request, job), media_type=PNG)
@@ -134,12 +134,12 @@ def routes(service: Service) -> APIRouter:
         "/api/explain", response_model=answers.Why, openapi_extra=RECORDING, responses=WORK
     )
     async def explain(request: Request, options: Annotated[ExplainOptions, Query()]) -> Response:
-        """Say why a recording was answered as it was: what made the answer, what it looks like."""
+        """Explain the prediction for a recording: what in the sound made it, and similar training clips."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
             start_s = options.start
             if start_s is None:
-                start_s = surest(service.hear(decoder, received))
+                start_s = surest(service.classify(decoder, received))
             return answers.to_json(service.explain(decoder, received, start_s).to_dict())
 
         return Response(await service.work(request, job), media_type=JSON)
@@ -161,7 +161,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def operating_routes(service: Service) -> APIRouter:
-    """The routes for whoever runs the service."""
+    """The routes for operators."""
     router = APIRouter()
 
     @router.get("/healthz", response_model=answers.Health, responses=problems(421))

@@ -1,8 +1,10 @@
-"""The application: routes, errors as one line of JSON, and what stands before them."""
+"""The application: routes, the files of the page, errors as one line of JSON, and what stands before them."""
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from avgan import __version__
@@ -17,9 +20,47 @@ from avgan.web.access import Guard, refusal_response
 from avgan.web.api import operating_routes, routes
 from avgan.web.live import live_routes
 from avgan.web.metrics import Metered
-from avgan.web.pages import page_routes
-from avgan.web.refusal import RefusedError, one_line
 from avgan.web.service import Service
+from avgan.web.settings import RefusedError, one_line
+
+FOLDER = Path(__file__).parent / "page"
+INDEX = "index.html"
+# By our own table: what a machine takes a suffix for is its owner's affair.
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+
+
+def page_routes() -> list[Route]:
+    """A route for each file of the page, and `/` for its start: no other address leads to a file."""
+    paths = {path.relative_to(FOLDER).as_posix(): path for path in sorted(FOLDER.rglob("*"))}
+    files = {name: path for name, path in paths.items() if path.suffix in TYPES}
+    if INDEX in files:
+        files[""] = files[INDEX]
+    return [Route(f"/{name}", _endpoint(path), methods=["GET"]) for name, path in files.items()]
+
+
+def _endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    """Gives one file; a browser that has it gets only 304."""
+
+    async def give(request: Request) -> Response:
+        content = path.read_bytes()
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=TYPES[path.suffix], headers=headers)
+
+    return give
+
 
 DESCRIPTION = """Hears a place and pictures it.
 
@@ -27,7 +68,7 @@ Live sound: `WebSocket /api/live?rate=48000&format=s16&hop=1` takes binary messa
 little-endian) and answers each window with a JSON message: start_s, end_s, scene, sound, probability, reason, scenes
 (the five most probable), picture (PNG in base64), latency_s, gap_s, num_dropped. The text `end` asks for what is left.
 """
-CLIENT_LEFT = 499  # as nginx calls it: for the statistics, since nobody reads it
+CLIENT_LEFT = 499  # as nginx calls it: for the statistics, no client reads it
 
 
 def make_app(service: Service) -> ASGIApp:

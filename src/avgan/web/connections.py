@@ -31,7 +31,7 @@ CLOSE_S = 5
 """How long a WebSocket may leave a goodbye unanswered."""
 MAX_UNSENT_BYTES = 8 << 20
 """More than any answer: who sends pings and reads no pongs."""
-SWEEP_S = 1.0
+SWEEP_S = 1.0  # a fifth of the shortest limit above
 
 Protocol = H11Protocol | WebSocketsSansIOProtocol
 
@@ -43,7 +43,6 @@ class Line:
     transport: asyncio.Transport
     protocol: Protocol
     address: str
-    opened_s: float = field(default_factory=time.monotonic)
     idle_s: float = field(default_factory=time.monotonic)
     """Since when it asks nothing, or says goodbye."""
     unsent: int = 0
@@ -52,7 +51,7 @@ class Line:
     unsent_s: float | None = None
     """Since when something waits to go out."""
 
-    def look(self, now_s: float) -> bool:
+    def update(self, now_s: float) -> bool:
         """Note what goes out; whether the connection is to be let go."""
         unsent = self.transport.get_write_buffer_size()
         if not unsent:
@@ -123,7 +122,7 @@ class Connections:
         """Let go of connections over which nothing goes out, and do so again in a while."""
         now_s = time.monotonic()
         for line in list(self._lines.values()):
-            if line.look(now_s):
+            if line.update(now_s):
                 self._let_go(line)
         asyncio.get_running_loop().call_later(SWEEP_S, self.sweep)
 

@@ -1,10 +1,10 @@
 """The process that decodes what is not trusted: a file's bytes in, its sound at the model's rate out.
 
-It talks over one socket, its descriptor 0, and can open no other: no file, no address. Each recording is decoded in a
+It talks over one socket and can open no other: no file, no address (`avgan.workers`). Each recording is decoded in a
 fork of its own, so that the limits on time and memory start anew, and nothing of it stays behind for the next.
 
-In: the number of bytes, how many seconds are wanted, then the bytes. Out, in frames (one byte that says what it is,
-the length, the content): ready; blocks of float32 samples; at the end what was noticed, or an error.
+In: the number of bytes, how many seconds are wanted, then the bytes. Out, in frames: ready; blocks of float32 samples;
+at the end what was noticed, or an error.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ import soundfile
 
 from avgan.audio import AudioStream
 from avgan.errors import AudioError
+from avgan.workers import send_frame
 
 READY, BLOCK, END, NOT_SOUND, TOO_LONG, NO_MEMORY = b"R", b"B", b"E", b"N", b"L", b"M"
-FRAME = struct.Struct("!cI")
 ORDER = struct.Struct("!Qd")
 CRASHED = 128
 """The exit status says that a recording ended its fork: this, plus the signal's number."""
@@ -47,12 +47,16 @@ class Caps:
     """Beside what the process has when it starts."""
 
 
-def main(caps: Caps) -> int:
-    """Decode one recording after another; ends when the service closes the socket, or a recording ends a fork."""
-    with socket.socket(fileno=0) as line, line.makefile("rb") as file:
+def decode_in_process(line: socket.socket, argument: str) -> int:
+    """Decode one recording after another, within the caps in `argument`, as JSON.
+
+    Ends when the service closes the socket, or a recording ends a fork.
+    """
+    caps = Caps(**json.loads(argument))
+    with line.makefile("rb") as file:
         _warm_up(caps)
         _give_up_rights(caps)
-        _send(line, READY)
+        send_frame(line, READY)
         # Unbuffered, so that what follows the length is left for the fork.
         while len(order := line.recv(ORDER.size, socket.MSG_WAITALL)) == ORDER.size:
             num_bytes, wanted_s = ORDER.unpack(order)
@@ -60,7 +64,7 @@ def main(caps: Caps) -> int:
             if not fork:
                 _decode_and_exit(line, file, num_bytes, wanted_s, caps)
             _, status = os.waitpid(fork, 0)
-            if status:  # what it was about to say may be cut off: this socket is of no more use
+            if status:  # what it was about to say may be cut off: this socket is useless now
                 return CRASHED + os.WTERMSIG(status)
     return 0
 
@@ -75,10 +79,10 @@ def _decode_and_exit(
         try:
             _decode(line, file.read(num_bytes), wanted_s, caps)
         except AudioError as error:
-            _send(line, NOT_SOUND, str(error).encode())
+            send_frame(line, NOT_SOUND, str(error).encode())
         status = 0
     except MemoryError:
-        _send(line, NO_MEMORY)
+        send_frame(line, NO_MEMORY)
     finally:
         os._exit(status)
 
@@ -87,14 +91,13 @@ def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) ->
     stream = AudioStream(content, target_rate_hz=caps.rate_hz)
     num_wanted = wanted_s * caps.rate_hz
     for block in stream:
-        if (
-            time.process_time() > caps.cpu_s
-        ):  # the kernel counts by ticks, and who often waits is never seen at work
+        # The kernel counts by ticks, and misses a process that often waits.
+        if time.process_time() > caps.cpu_s:
             signal.raise_signal(signal.SIGXCPU)
         if stream.level.duration_s > caps.max_seconds:
-            _send(line, TOO_LONG)
+            send_frame(line, TOO_LONG)
             return
-        _send(line, BLOCK, block.astype(np.float32, copy=False).tobytes())
+        send_frame(line, BLOCK, block.astype(np.float32, copy=False).tobytes())
         num_wanted -= len(block)
         if num_wanted <= 0:
             break
@@ -104,12 +107,7 @@ def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) ->
         "warnings": stream.warnings,
         "recorded_at": began and began.isoformat(),
     }
-    _send(line, END, json.dumps(noticed).encode())
-
-
-def _send(line: socket.socket, kind: bytes, content: bytes = b"") -> None:
-    line.sendall(FRAME.pack(kind, len(content)))
-    line.sendall(content)
+    send_frame(line, END, json.dumps(noticed).encode())
 
 
 def _warm_up(caps: Caps) -> None:
@@ -131,7 +129,3 @@ def _give_up_rights(caps: Caps) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # those that are open stay so
-
-
-if __name__ == "__main__":
-    sys.exit(main(Caps(**json.loads(sys.argv[1]))))

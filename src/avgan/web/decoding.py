@@ -1,33 +1,38 @@
-"""The service's side of decoding: a process that is fed recordings, watched, and replaced where it had to be killed.
+"""The service's side of decoding: a pool of processes that are fed recordings, watched, and replaced where they die.
+
+Clients are served in turns, by their address: a client that sends many recordings keeps no other waiting.
 
 Shapes: L samples.
 """
 
+import asyncio
 import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from avgan.audio import AudioStream, Level
 from avgan.web import decoder
-from avgan.web.decoder import FRAME, ORDER, Caps
-from avgan.web.refusal import RefusedError
+from avgan.web.decoder import ORDER, Caps
+from avgan.web.settings import RefusedError
+from avgan.workers import WorkerProcess
 
-START_S = 60
+START_S = 60  # a start takes a second, on an overrun machine twenty
 STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
 SLACK_S = 60
 """How much longer than allowed the sound may be when a block is the last straw."""
-MAX_FRAME_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,20 @@ _NOTICED = TypeAdapter(_Noticed)
 class Decoder:
     """A process that decodes one recording after another; see `avgan.web.decoder`.
 
-    `on_kill` is told in a word why, each time that the process had to be killed or died.
+    `on_kill` is called with a word that says why, each time that the process had to be killed or died.
     """
 
     def __init__(self, caps: Caps, on_kill: Callable[[str], None] = lambda reason: None) -> None:
         self._caps = caps
         self._on_kill = on_kill
-        self._start()
+        target = f"{decoder.__name__}:{decoder.decode_in_process.__name__}"
+        self._worker = WorkerProcess(target, json.dumps(asdict(caps)), confined=True)
+        self._ready = self._speaking = self._given_up = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._worker.process.pid
 
     def decode(self, content: bytes | bytearray, wanted_s: float = float("inf")) -> "DecodedStream":
         """The sound of a recording, or its first seconds, decoded while one iterates over it.
@@ -63,42 +75,19 @@ class Decoder:
     def kill(self) -> None:
         """Give the recording up that is being decoded, from another thread: its iteration raises RefusedError."""
         self._given_up = True
-        self._end_process()
+        self._worker.kill()
 
     def close(self) -> None:
         """End the process and what belongs to it."""
-        self._end_process()
-        self._process.wait()
-        self._line.close()
-
-    def _end_process(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _start(self) -> None:
-        self._line, theirs = socket.socketpair()
-        # Its environment is enough to find the same modules, and holds no secret.
-        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", decoder.__name__, json.dumps(asdict(self._caps))],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-        self._ready = self._speaking = self._given_up = False
+        self._worker.close()
 
     def _make_ready(self) -> None:
-        """Have a process that waits for a recording, in place of one that has died or was not heard to the end."""
-        if self._speaking or self._process.poll() is not None:
+        """Have a process that waits for a recording, in place of one that has died or was not read to the end."""
+        if self._speaking or self._worker.process.poll() is not None:
             self._replace()
         try:
             if not self._ready:
-                self._line.settimeout(START_S)
-                self._receive()
+                self._worker.receive(START_S)
                 self._ready = True
         except (OSError, EOFError):
             self._replace()
@@ -109,15 +98,16 @@ class Decoder:
     def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
         """What the process says about a recording. Raises RefusedError where it dies over it."""
         self._make_ready()
-        self._line.settimeout(STALL_S)
+        line = self._worker.line
+        line.settimeout(STALL_S)
         self._speaking = True
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._line.sendall(ORDER.pack(len(content), wanted_s))
-                self._line.sendall(content)
+                line.sendall(ORDER.pack(len(content), wanted_s))
+                line.sendall(content)
             kind = decoder.BLOCK
             while kind == decoder.BLOCK:
-                kind, payload = self._receive()
+                kind, payload = self._worker.receive(STALL_S)
                 # Short of memory it may not even have listened to the end.
                 self._speaking = kind in {decoder.BLOCK, decoder.NO_MEMORY}
                 yield kind, payload
@@ -126,43 +116,27 @@ class Decoder:
             self._replace()
             raise refusal from None
 
-    def _receive(self) -> tuple[bytes, bytes]:
-        """The next frame. Raises OSError or EOFError where there is none."""
-        kind, num_bytes = FRAME.unpack(self._receive_exactly(FRAME.size))
-        if num_bytes > MAX_FRAME_BYTES:
-            raise EOFError
-        return kind, self._receive_exactly(num_bytes)
-
-    def _receive_exactly(self, num_bytes: int) -> bytes:
-        content = bytearray(num_bytes)
-        view = memoryview(content)
-        while view:
-            num_received = self._line.recv_into(view)
-            if not num_received:
-                raise EOFError
-            view = view[num_received:]
-        return bytes(content)
-
     def _lost(self, stalled: bool) -> RefusedError:
         """Why the process was lost, as the answer to the one whose recording it was."""
         if not stalled:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STALL_S)
-        died_of = (self._process.returncode or 0) - decoder.CRASHED
+                self._worker.process.wait(STALL_S)
+        died_of = (self._worker.process.returncode or 0) - decoder.CRASHED
         if self._given_up:
             reason, refusal = "given_up", RefusedError(503, "stopped", "the service is stopping")
         elif stalled or died_of == signal.SIGXCPU:
-            reason, refusal = "time", too_dear("time")
+            reason, refusal = "time", too_expensive("time")
         elif died_of == signal.SIGKILL:  # by the system, when memory is short
-            reason, refusal = "memory", too_dear("memory")
+            reason, refusal = "memory", too_expensive("memory")
         else:
             reason, refusal = "crash", crashed()
         self._on_kill(reason)
         return refusal
 
     def _replace(self) -> None:
-        self.close()
-        self._start()
+        self._worker.close()
+        self._worker.start()
+        self._ready = self._speaking = self._given_up = False
 
 
 class DecodedStream(AudioStream):
@@ -210,10 +184,10 @@ class DecodedStream(AudioStream):
             most = f"{self._caps.max_seconds:g} s"
             line = f"the recording is longer than {most}, the most that is taken here; cut it"
             return RefusedError(413, "too_long", line)
-        return too_dear("memory")
+        return too_expensive("memory")
 
 
-def too_dear(what: str) -> RefusedError:
+def too_expensive(what: str) -> RefusedError:
     """The refusal of a recording that costs more time or memory than it may."""
     line = f"the recording takes more {what} to decode than it is given here; convert it to WAV or FLAC, or cut it"
     return RefusedError(413, f"decoding_{what}", line)
@@ -223,3 +197,145 @@ def crashed() -> RefusedError:
     """The refusal of a recording that ended the decoder."""
     line = "the recording made the decoder crash; convert it to WAV or FLAC and try again"
     return RefusedError(400, "decoder_crash", line)
+
+
+T = TypeVar("T")
+Waiting = asyncio.Future[Decoder]
+
+RECENT_S = 60.0
+"""For so long after others have asked, one worker is kept from a client that holds all the rest."""
+
+
+class DecoderPool:
+    """Runs a job for each decoder at a time; `max_waiting` more may wait."""
+
+    def __init__(self, decoders: list[Decoder], max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._decoders = decoders
+        self._idle = list(decoders)
+        self._waiting: dict[str, deque[Waiting]] = {}
+        """By client; the first is served next, then goes to the end."""
+        self._held: Counter[str] = Counter()
+        """Client -> workers that work for it."""
+        self._asked_s: dict[str, float] = {}
+        self._threads = ThreadPoolExecutor(len(decoders), thread_name_prefix="decode")
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def num_busy(self) -> int:
+        return len(self._decoders) - len(self._idle)
+
+    def check_room(self, client: str = "") -> None:
+        """Raise RefusedError where the queue is full, and no other client has more in it than this one."""
+        self._note(client)
+        if self._may_start(client) or self.num_waiting < self._max_waiting:
+            return
+        if self._longest_queue(client) is None:
+            raise _busy()
+
+    async def run(self, job: Callable[[Decoder], T], client: str = "") -> T:
+        """Run a job of a client in a thread, with a decoder that is its own until it returns.
+
+        Raises RefusedError where it may not wait, or has to make room for a client with fewer that wait. When this is
+        cancelled the decoder is killed, which ends the job soon.
+        """
+        decoder = await self._turn(client)
+        try:
+            working = asyncio.get_running_loop().run_in_executor(self._threads, job, decoder)
+            try:
+                return await asyncio.shield(working)
+            except asyncio.CancelledError:
+                decoder.kill()
+                with suppress(Exception):
+                    await working
+                raise
+        finally:
+            self._give_back(decoder, client)
+
+    async def _turn(self, client: str) -> Decoder:
+        """Wait for a decoder."""
+        self.check_room(client)
+        if self.num_waiting >= self._max_waiting and not self._may_start(client):
+            longest_queue = self._longest_queue(client)
+            assert longest_queue is not None  # or `check_room` had raised
+            if not (latest := longest_queue.pop()).done():
+                latest.set_exception(_busy())
+        turn: Waiting = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append(turn)
+        self._serve()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_back(turn.result(), client)
+            elif turn in self._waiting.get(client, ()):
+                self._waiting[client].remove(turn)
+                if not self._waiting[client]:
+                    del self._waiting[client]
+            raise
+
+    def _serve(self) -> None:
+        """Give idle decoders to waiting clients."""
+        while True:
+            client = next(
+                (one for one, turns in self._waiting.items() if turns and self._may_start(one)),
+                None,
+            )
+            if client is None:
+                break
+            turns = self._waiting.pop(client)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[client] = turns
+            if not turn.done():
+                self._held[client] += 1
+                turn.set_result(self._idle.pop())
+
+    def _give_back(self, decoder: Decoder, client: str) -> None:
+        self._idle.append(decoder)
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+        self._serve()
+
+    def _may_start(self, client: str) -> bool:
+        """Whether there is a worker for a client now."""
+        if not self._idle:
+            return False
+        is_last = len(self._idle) == 1 and self._held[client] == len(self._decoders) - 1 > 0
+        return not (is_last and self._others_ask(client))
+
+    def _others_ask(self, client: str) -> bool:
+        """Whether another client has asked lately."""
+        return any(one != client for one in self._asked_s)
+
+    def _note(self, client: str) -> None:
+        """Note that a client asks, and forget clients that have not for RECENT_S."""
+        now_s = time.monotonic()
+        self._asked_s.pop(client, None)
+        self._asked_s[client] = now_s
+        while now_s - self._asked_s[first := next(iter(self._asked_s))] > RECENT_S:
+            del self._asked_s[first]
+
+    def _longest_queue(self, client: str) -> deque[Waiting] | None:
+        """What waits of the client of whom most does, where that is more than of this one with one more."""
+        most = max(self._waiting.values(), key=len, default=None)
+        if most is None or len(most) <= len(self._waiting.get(client, ())) + 1:
+            return None
+        return most
+
+    def close(self) -> None:
+        """End all jobs and processes."""
+        for each in self._decoders:
+            each.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for each in self._decoders:
+            each.close()
+
+
+def _busy() -> RefusedError:
+    line = "the service is busy; try again in a moment"
+    return RefusedError(429, "queue_full", line, retry_after_s=1)

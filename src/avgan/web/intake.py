@@ -11,17 +11,17 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from avgan.web.refusal import RefusedError
+from avgan.web.settings import RefusedError
 
 FIELD = "file"
 LONGEST_NAME = 255
 """Of a file, on every system that is in use."""
 ENVELOPE_BYTES = 2**16
 """What a form may hold beside the recording."""
-MAX_PARTS = 20
+MAX_PARTS = 20  # a form for one file has a few
 STALL_S, STALL_BYTES = 20, 20_000
 """So much must come in so long: a tenth of what the slowest telephones send."""
-RECEIVE_S = 600
+RECEIVE_S = 600  # 100 MB at the speed of a slow line, 170 kB/s
 SLOW_BYTES_S = 64 << 10
 """A recording that comes more slowly than this, in bytes a second, may have to make room for others."""
 LONG_S = 30
@@ -172,7 +172,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 class _Form:
-    """A form of which one field is the recording; what is not is read over.
+    """A form with the recording in one field; other fields are skipped.
 
     Starlette's own reading of forms puts large files on disk.
     """

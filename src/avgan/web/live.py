@@ -12,9 +12,8 @@ from avgan.audio import MAX_RATE_HZ, MIN_RATE_HZ
 from avgan.errors import AudioError
 from avgan.live.stream import PCM, LiveSource, SampleFormat, listen_live
 from avgan.web import answers
-from avgan.web.places import Place
-from avgan.web.refusal import one_line
-from avgan.web.service import Service
+from avgan.web.service import LiveSlot, Service
+from avgan.web.settings import one_line
 
 INVALID, NO_ACCESS, TRY_LATER = 1007, 1008, 1013
 IDLE_S, IDLE_SHARE = 20, 0.1
@@ -49,48 +48,48 @@ def live_routes(service: Service) -> APIRouter:
         except ValidationError as error:
             await refuse(websocket, INVALID, one_line(error.errors()))
             return
-        place = service.live.take()
-        if place is None:
+        slot = service.live.take()
+        if slot is None:
             service.metrics.refuse("live_full")
             await refuse(websocket, TRY_LATER, "too many listen live; try again in a minute")
             return
         try:
-            await _listen(websocket, service, options, place)
+            await _listen(websocket, service, options, slot)
         finally:
-            service.live.leave(place)
+            service.live.leave(slot)
 
     return router
 
 
 async def _listen(
-    websocket: WebSocket, service: Service, options: LiveOptions, place: Place
+    websocket: WebSocket, service: Service, options: LiveOptions, slot: LiveSlot
 ) -> None:
     source = LiveSource(options.rate)
     loop = asyncio.get_running_loop()
 
     def say(content: bytes) -> None:
-        """From the thread that hears: where a client is slow to read, sound is dropped meanwhile."""
+        """From the thread that classifies: where a client is slow to read, sound is dropped meanwhile."""
         text = content.decode()
-        place.send(asyncio.run_coroutine_threadsafe(websocket.send_text(text), loop), SEND_S)
+        slot.send(asyncio.run_coroutine_threadsafe(websocket.send_text(text), loop), SEND_S)
 
-    def hear() -> None:
+    def classify() -> None:
         for answer in listen_live(service.model, source, hop_s=options.hop):
             codes = answer.window.codes
             assert codes is not None
             picture = service.model.network.draw(codes[None])[0]
             say(answers.live_answer(answer, picture, source.num_dropped))
 
-    hearing = loop.run_in_executor(service.live_threads, hear)
-    receiving = asyncio.create_task(_receive(websocket, source, _FORMATS[options.format], place))
-    place.end = receiving.cancel
+    classifying = loop.run_in_executor(service.live_threads, classify)
+    receiving = asyncio.create_task(_receive(websocket, source, _FORMATS[options.format], slot))
+    slot.end = receiving.cancel
     try:
-        await asyncio.wait({hearing, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({classifying, receiving}, return_when=asyncio.FIRST_COMPLETED)
         receiving.cancel()
         source.close()
         # It may have gone away, or not read what is said to it.
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
             async with asyncio.timeout(CONCLUDE_S):
-                await _conclude(websocket, hearing, receiving, source, place)
+                await _conclude(websocket, classifying, receiving, source, slot)
     finally:
         receiving.cancel()
         source.close()
@@ -98,7 +97,7 @@ async def _listen(
 
 
 async def _receive(
-    websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, place: Place
+    websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, slot: LiveSlot
 ) -> None:
     """Put in what comes until the client says that it has no more, or goes away, or falls silent."""
     pcm = PCM(1, sample_format)
@@ -112,25 +111,25 @@ async def _receive(
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message["code"])
             if message.get("text") == END:
-                place.is_complete = True
+                slot.is_complete = True
                 return
             samples = pcm.decode(message.get("bytes") or b"")
             source.put(samples)
             came_s = len(samples) / source.rate_hz
-            place.heard(came_s)
+            slot.add_sound(came_s)
             sound_s += came_s
 
 
 async def _conclude(
     websocket: WebSocket,
-    hearing: asyncio.Future[None],
+    classifying: asyncio.Future[None],
     receiving: asyncio.Task[None],
     source: LiveSource,
-    place: Place,
+    slot: LiveSlot,
 ) -> None:
     """Give the answers that are still to come, then say goodbye."""
     try:
-        await hearing
+        await classifying
         if receiving.done() and not receiving.cancelled():
             receiving.result()
     except AudioError as error:
@@ -138,7 +137,7 @@ async def _conclude(
     except TimeoutError:
         await refuse(websocket, TRY_LATER, _TOO_LONG)
     else:
-        if place.is_cut:  # it was needed for another
+        if slot.is_cut:  # it was needed for another
             await refuse(websocket, TRY_LATER, _TOO_LONG)
             return
         await websocket.send_json({"end": True, "num_dropped": source.num_dropped})

@@ -38,13 +38,13 @@ class Metrics:
             "avgan_refusals", "Requests refused, by reason", ["reason"], registry=registry
         )
         self.audio_seconds = Counter(
-            "avgan_audio_seconds", "Seconds of sound heard", registry=registry
+            "avgan_audio_seconds", "Seconds of sound classified", registry=registry
         )
         self.kills = Counter(
             "avgan_decoder_kills", "Decoders lost, by reason", ["reason"], registry=registry
         )
         self.live_dropped = Counter(
-            "avgan_live_dropped_blocks", "Blocks of live sound dropped unheard", registry=registry
+            "avgan_live_dropped_blocks", "Blocks of live sound dropped", registry=registry
         )
 
     def refuse(self, reason: str) -> None:

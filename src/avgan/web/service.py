@@ -1,12 +1,14 @@
-"""What a service is made of, and the jobs that it runs for recordings.
+"""What a service is made of, and the jobs that it runs for recordings; the slots for live sound.
 
-A job runs in a thread of `Workers`; sound comes to it from a decoder block by block.
+A job runs in a thread of the decoder pool; sound comes to it from a decoder block by block.
 """
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -18,13 +20,96 @@ from avgan.media.origin import in_name
 from avgan.runtime import Model, Prediction
 from avgan.runtime.explanation import Explanation
 from avgan.web.connections import Connections
-from avgan.web.decoding import Decoder
+from avgan.web.decoding import Decoder, DecoderPool
 from avgan.web.intake import Intake, Received
 from avgan.web.metrics import Metrics
-from avgan.web.places import LivePlaces
-from avgan.web.refusal import RefusedError
-from avgan.web.settings import Settings
-from avgan.web.workers import Workers
+from avgan.web.settings import RefusedError, Settings
+
+LOOK_S = 2.0  # shorter pauses of a network are common
+LEAST_SHARE = 0.5
+"""Of real time, that sound must come in; a microphone sends all of it."""
+
+
+class LiveSlot:
+    """A live connection's right to be served, with how much sound came and whether answers go out."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self.is_complete = False
+        """Whether all of its sound has come."""
+        self.end: Callable[[], object] = lambda: None
+        """What ends it, from the event loop."""
+        self._sending: Future[None] | None = None
+        self._sending_s = 0.0
+        self._since_s = time.monotonic()
+        self._sound_s = 0.0
+        self._share = 1.0
+
+    def add_sound(self, sound_s: float) -> None:
+        """So much sound came."""
+        self._sound_s += sound_s
+        now_s = time.monotonic()
+        if now_s - self._since_s >= LOOK_S:
+            self._share = self._sound_s / (now_s - self._since_s)
+            self._since_s, self._sound_s = now_s, 0.0
+
+    def send(self, sending: "Future[None]", within_s: float) -> None:
+        """Wait in a thread until an answer has gone out. Raises TimeoutError where it does not, or the slot is cut."""
+        self._sending, self._sending_s = sending, time.monotonic()
+        if self.is_cut:
+            sending.cancel()
+        try:
+            sending.result(within_s)
+        except (TimeoutError, CancelledError, asyncio.CancelledError):
+            sending.cancel()
+            raise TimeoutError from None
+        finally:
+            self._sending = None
+
+    def is_idle(self) -> bool:
+        """Whether nothing goes out, or less sound comes than a microphone sends."""
+        now_s = time.monotonic()
+        if self._sending is not None and now_s - self._sending_s >= LOOK_S:
+            return True
+        spent_s = now_s - self._since_s
+        share = self._sound_s / spent_s if spent_s >= LOOK_S else self._share
+        return share < LEAST_SHARE and not self.is_complete
+
+    def cut(self) -> None:
+        """End it."""
+        self.is_cut = True
+        if (sending := self._sending) is not None:
+            sending.cancel()
+        with suppress(RuntimeError):
+            self.end()
+
+
+class LiveSlots:
+    """At most `most` slots."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: set[LiveSlot] = set()
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def take(self) -> LiveSlot | None:
+        """A slot, perhaps that of an idle connection; None where all are in use."""
+        if len(self._taken) >= self._most:
+            idle = next((slot for slot in self._taken if slot.is_idle()), None)
+            if idle is None:
+                return None
+            self._taken.discard(idle)
+            idle.cut()
+        slot = LiveSlot()
+        self._taken.add(slot)
+        return slot
+
+    def leave(self, slot: LiveSlot) -> None:
+        """It is needed no more."""
+        self._taken.discard(slot)
+
 
 IPV6_BITS = 64  # what a provider gives to one customer
 T = TypeVar("T")
@@ -42,15 +127,18 @@ class Service:
         self.connections = Connections(settings.num_workers)
         self.intake = Intake(settings.max_bytes, settings.max_held_bytes)
         caps = settings.caps(model.card.sample_rate_hz)
-        self.workers = Workers(
-            [Decoder(caps, self._count_kill) for _ in range(settings.num_workers)],
+        self.workers = DecoderPool(
+            [
+                Decoder(caps, lambda reason: self.metrics.kills.labels(reason).inc())
+                for _ in range(settings.num_workers)
+            ],
             settings.max_waiting,
         )
         self.live_threads = ThreadPoolExecutor(settings.max_live, thread_name_prefix="live")
-        self.live = LivePlaces(settings.max_live)
+        self.live = LiveSlots(settings.max_live)
         gauge = self.metrics.gauge
         gauge("queue_length", "Recordings that wait for a worker", lambda: self.workers.num_waiting)
-        gauge("busy_workers", "Workers that decode and hear", lambda: self.workers.num_busy)
+        gauge("busy_workers", "Workers that decode and classify", lambda: self.workers.num_busy)
         gauge("live_connections", "Live connections", lambda: len(self.live))
         gauge("connections", "Connections that are open", lambda: len(self.connections))
         gauge("connections_let_go", "Connections ended to make room, or over which nothing went out",
@@ -88,7 +176,9 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def hear(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
+    def classify(
+        self, decoder: Decoder, received: Received, hop_s: float | None = None
+    ) -> Prediction:
         """Classify a recording. Raises RefusedError."""
         stream = decoder.decode(received.content)
         listening = self.model.listen(stream, hop_s=hop_s)
@@ -109,11 +199,8 @@ class Service:
         except AudioError as error:
             raise RefusedError(422, "start", str(error)) from None
         finally:
-            for _ in stream:  # a decoder that is not heard to the end is replaced
+            for _ in stream:  # a decoder that is not read to the end is replaced
                 pass
-
-    def _count_kill(self, reason: str) -> None:
-        self.metrics.kills.labels(reason).inc()
 
 
 def surest(prediction: Prediction) -> float:
@@ -124,7 +211,7 @@ def surest(prediction: Prediction) -> float:
 
 
 def address_of(request: Request) -> str:
-    """Who asks: an address, and of IPv6 the network, in which each has as many addresses as he likes."""
+    """The client: its address, and of IPv6 the network, since each has many addresses in it."""
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host)

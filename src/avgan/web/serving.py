@@ -21,12 +21,12 @@ from avgan.web.connections import ACCEPTED_AT_ONCE, HttpConnection, LiveConnecti
 from avgan.web.service import Service
 from avgan.web.settings import Settings
 
-MIN_TOKEN_LENGTH = 16
-MAX_MESSAGE_BYTES = 2**20
+MIN_TOKEN_LENGTH = 16  # 64 bits or more where the characters are random
+MAX_MESSAGE_BYTES = 2**20  # five seconds of live sound at 48 kHz in 32 bits
 HEAD_S = 10
 """How long a connection may ask nothing."""
 STOP_S = 25
-"""How long requests may go on after the service was told to stop."""
+"""How long requests may go on after the service was asked to stop."""
 BACKLOG = 1024
 """Connections that the system keeps until they are accepted."""
 LINES_A_MINUTE = 20
@@ -83,7 +83,7 @@ class _Sparing(logging.Filter):
 
 
 class _Server(uvicorn.Server):
-    """Ends well when it is told to end; uvicorn's own would end by the signal."""
+    """Ends well when it is asked to end; uvicorn's own would end by the signal."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)

@@ -10,8 +10,7 @@ from clips import clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan.curation.choosing.division import OVER_QUOTA, SPLITS, Division, divide
-from avgan.curation.choosing.select import Verdict
+from avgan.curation.select import OVER_QUOTA, SPLITS, Division, Verdict, divide
 from avgan.errors import ConfigError
 
 CLASSES = ("bus", "park", "tram")

@@ -8,8 +8,8 @@ from clips import clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan.curation.choosing.duplicates import Likeness, find_duplicates
 from avgan.curation.record import Candidate
+from avgan.curation.select import Likeness, find_duplicates
 from avgan.errors import ConfigError
 
 

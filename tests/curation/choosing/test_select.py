@@ -7,7 +7,7 @@ from clips import clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avgan.curation.choosing.select import (
+from avgan.curation.select import (
     DEFECTS,
     SCENE_OF_NAME,
     WRONG_LABEL,

@@ -13,8 +13,8 @@ from planting import ELSEWHERE, SCENES
 from voices import RATE_HZ, SENTENCES, VOICES, crowd, music, needs_speech, over, recordings, speech
 
 from avgan.audio import read_audio
-from avgan.curation.choosing.select import Limits, Rules, judge
 from avgan.curation.record import Candidate
+from avgan.curation.select import Limits, Rules, judge
 from avgan.curation.taggers import Tagger, first_tags, music_and_speech, open_tagger
 from avgan.scenes import TABLE_1
 

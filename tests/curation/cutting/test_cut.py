@@ -13,8 +13,7 @@ import soxr
 from films import counted, film, frame_times, hiss, read_count, read_ticks, tick_times
 
 from avgan.audio import read_audio
-from avgan.curation.cutting.cut import cut, picture_times
-from avgan.curation.cutting.tracks import CutError
+from avgan.curation.cut import CutError, cut, picture_times
 from avgan.curation.record import SOUND_RATE_HZ, Cut
 
 
@@ -123,7 +122,7 @@ def test_a_phone_held_otherwise_gives_upright_pictures(tmp_path: Path, degrees: 
     path = film(tmp_path / "a.mp4", seconds=3, fps=10, pictures=turned, size=size, rotation=degrees)
     (clip,), _ = all_clips(path, clip_s=3, skip_s=0)
     assert clip.frames[0].shape == (120, 160, 3)
-    assert clip.glimpses[0].shape == (120, 160)
+    assert clip.thumbnails[0].shape == (120, 160)
     assert read_count(clip.frames[0]) == 15
 
 
@@ -313,7 +312,7 @@ def test_a_cover_is_no_picture(tmp_path: Path) -> None:
     assert all(
         (a == b).all()
         for clip in clips
-        for a, b in zip(clip.glimpses, clip.glimpses[1:], strict=False)
+        for a, b in zip(clip.thumbnails, clip.thumbnails[1:], strict=False)
     )
 
 
@@ -334,7 +333,7 @@ def test_the_same_video_gives_the_same_clips(tmp_path: Path) -> None:
     once, again = (all_clips(path, clip_s=3, num_frames=2)[0] for _ in range(2))
     for one, other in zip(once, again, strict=True):
         assert one.sound.tobytes() == other.sound.tobytes()
-        for a, b in zip(one.frames + one.glimpses, other.frames + other.glimpses, strict=True):
+        for a, b in zip(one.frames + one.thumbnails, other.frames + other.thumbnails, strict=True):
             assert a.tobytes() == b.tobytes()
 
 

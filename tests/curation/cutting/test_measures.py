@@ -9,21 +9,29 @@ import pytest
 import soxr
 from films import drifting, film, hiss, hues
 
-from avgan.curation.cutting.bars import Bars, bar_share, find_bars
-from avgan.curation.cutting.cut import cut
-from avgan.curation.cutting.hashes import look_hash, num_different_bits, voice_hash
-from avgan.curation.cutting.measures import (
+from avgan.curation.cut import cut
+from avgan.curation.measures import (
+    Bars,
+    bar_share,
     clipped_share,
+    find_bars,
     level_db,
+    look_hash,
     luminance,
     measure,
     motion,
     silent_share,
+    voice_hash,
 )
 from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
 HARSH = {"preset": "veryfast", "crf": "36", "g": "12"}
 """A key frame twice a second, of bad quality: what makes a photograph flicker most."""
+
+
+def num_different_bits(one: str, other: str) -> int:
+    """In how many bits two hashes of one kind differ."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
 def measured(path: Path, **made: Any) -> Measures:
@@ -202,7 +210,7 @@ def test_noise_of_one_seed_is_like_itself_alone() -> None:
 
 
 def test_a_clip_of_frames_alone_is_measured_too() -> None:
-    """A Cut that was put together by hand has no glimpses."""
+    """A Cut that was put together by hand has no thumbnails."""
     frames = tuple(hues(seed, size=(64, 48)) for seed in range(3))
     sound = np.zeros((SOUND_RATE_HZ, 2), np.float32)
     numbers = measure(Cut(start_s=0, end_s=1, sound=sound, frames=frames))

@@ -7,8 +7,8 @@ import pytest
 from films import hues
 from PIL import Image, ImageDraw, ImageFont
 
-from avgan.curation.cutting import privacy
-from avgan.curation.cutting.privacy import blur, find
+from avgan.curation import privacy
+from avgan.curation.privacy import blur, find
 from avgan.errors import AvganError, ConfigError
 
 cv2 = pytest.importorskip("cv2", reason="needs the extra `curate`")

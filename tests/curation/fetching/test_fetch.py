@@ -14,11 +14,19 @@ import pytest
 from films import film
 from video_site import Page, Site, open_site
 
-from avgan.curation.fetching import fetch as fetching
-from avgan.curation.fetching.failures import FetchError, TryAgain, refused_with, told_by, wait_asked
-from avgan.curation.fetching.fetch import FetchSettings, fetch, files_of, known_of
-from avgan.curation.fetching.ytdlp import Access, Library, choose
+from avgan.curation import fetch as fetching
+from avgan.curation.fetch import FetchSettings, fetch, files_of, known_of
 from avgan.curation.record import Video
+from avgan.curation.ytdlp import (
+    Access,
+    FetchError,
+    Library,
+    TryAgain,
+    choose,
+    meaning_of,
+    refused_with,
+    wait_asked,
+)
 from avgan.errors import AvganError, DataError
 
 pytest.importorskip("yt_dlp", reason="fetching needs the extra `curate`")
@@ -198,7 +206,7 @@ def test_a_site_that_wants_an_account_is_no_fault_of_the_video(
     get: Fetch, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any) -> Path:
-        raise told_by("[youtube] x: Sign in to confirm you’re not a bot. Use --cookies")
+        raise meaning_of("[youtube] x: Sign in to confirm you’re not a bot. Use --cookies")
 
     monkeypatch.setattr(fetching, "_fetch_once", refuse)
     address = "https://www.youtube.com/watch?v=aqz-KE-bpKQ"
@@ -486,7 +494,7 @@ def test_what_cannot_be_fetched_has_its_reason(formats: list[dict[str, Any]], re
     ],
 )  # fmt: skip
 def test_what_sites_say_in_words_has_its_reason(said: str, reason: str) -> None:
-    problem = told_by(f"\x1b[0;31mERROR:\x1b[0m {said}")
+    problem = meaning_of(f"\x1b[0;31mERROR:\x1b[0m {said}")
     assert isinstance(problem, FetchError)
     assert problem.reason == reason
     assert "ERROR" not in problem.detail
@@ -495,7 +503,7 @@ def test_what_sites_say_in_words_has_its_reason(said: str, reason: str) -> None:
 
 def test_a_site_that_takes_us_for_a_robot_is_left_alone_for_a_while() -> None:
     for said in ("Sign in to confirm you’re not a bot", "has been rate-limited by YouTube"):
-        problem = told_by(said)
+        problem = meaning_of(said)
         assert isinstance(problem, TryAgain)
         assert problem.host
         assert problem.wait_s

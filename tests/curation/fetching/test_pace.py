@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avgan.curation.fetching.pace import hold, host_of, take_turn
+from avgan.curation.fetch import hold, host_of, take_turn
 from avgan.errors import AvganError
 
 

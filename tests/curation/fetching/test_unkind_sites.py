@@ -10,10 +10,10 @@ import pytest
 from films import film
 from video_site import Page, Site, open_site
 
-from avgan.curation.fetching import ytdlp
-from avgan.curation.fetching.failures import FetchError
-from avgan.curation.fetching.fetch import FetchSettings, fetch
+from avgan.curation import ytdlp
+from avgan.curation.fetch import FetchSettings, fetch
 from avgan.curation.record import Video
+from avgan.curation.ytdlp import FetchError
 
 pytest.importorskip("yt_dlp", reason="fetching needs the extra `curate`")
 

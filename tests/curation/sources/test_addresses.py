@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avgan.curation.record import Video
-from avgan.curation.sources import find_videos, youtube
+from avgan.curation.sources import find_videos
+from avgan.curation.sources.source import youtube_address, youtube_id_in
 from avgan.errors import DataError
 
 PAGE = "https://www.youtube.com/watch?v=aqz-KE-bpKQ"
@@ -47,13 +48,13 @@ def test_all_that_a_row_says_is_kept(tmp_path: Path) -> None:
 def test_what_others_call_it_is_understood(tmp_path: Path, name: str, text: str) -> None:
     (video,) = find_videos(write(tmp_path, text, name))
     assert (video.id, video.label) == ("aqz-KE-bpKQ", "bus")
-    assert youtube.id_in(video.address) == "aqz-KE-bpKQ"
+    assert youtube_id_in(video.address) == "aqz-KE-bpKQ"
 
 
 def test_a_text_has_one_address_a_line(tmp_path: Path) -> None:
     text = f"# mine\n{PAGE}\n\n  https://example.org/a#b.mp4 \naqz-KE-bpKR\n"
     found = {video.address for video in find_videos(write(tmp_path, text, "list.txt"))}
-    other = youtube.address_of("aqz-KE-bpKR")
+    other = youtube_address("aqz-KE-bpKR")
     assert found == {PAGE, "https://example.org/a#b.mp4", other}
     (single,) = find_videos(PAGE)
     assert single.id == "aqz-KE-bpKQ"
@@ -126,7 +127,7 @@ def test_any_bytes_give_videos_or_one_line(
     ],
 )  # fmt: skip
 def test_one_video_has_one_id_in_all_forms_of_its_address(address: str) -> None:
-    assert youtube.id_in(address) == "aqz-KE-bpKQ"
+    assert youtube_id_in(address) == "aqz-KE-bpKQ"
     assert find_videos(address)[0].id == "aqz-KE-bpKQ"
 
 
@@ -136,4 +137,4 @@ def test_one_video_has_one_id_in_all_forms_of_its_address(address: str) -> None:
      "https://www.youtube.com/@someone", "https://www.youtube.com/watch?v=short", "https://["],
 )  # fmt: skip
 def test_other_addresses_have_none(address: str) -> None:
-    assert youtube.id_in(address) == ""
+    assert youtube_id_in(address) == ""

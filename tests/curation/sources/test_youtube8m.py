@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from video_site import Page, Site, open_site
 
-from avgan.curation.fetching.failures import FetchError, TryAgain
 from avgan.curation.sources import find_videos, youtube8m
+from avgan.curation.ytdlp import FetchError, TryAgain
 from avgan.errors import DataError
 from avgan.scenes import TABLE_1
 

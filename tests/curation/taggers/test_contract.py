@@ -13,15 +13,14 @@ pytest.importorskip("torch")
 import published_files as files
 import torch
 
-from avgan.curation.taggers import TAGGERS, NetworkTagger, Tagger, first_tags, open_tagger
-from avgan.curation.taggers.cnn14 import cnn10, cnn14
-from avgan.curation.taggers.mn04 import mn04
+from avgan.curation.taggers import TAGGERS, Tagger, first_tags, open_tagger
+from avgan.curation.taggers.audioset import cnn10, cnn14, mn04
 from avgan.curation.taggers.onnx_file import onnx_file
 from avgan.curation.taggers.places365 import squeezenet, vgg16
 from avgan.errors import DataError
 from avgan.networks.trunks.mn04 import weights
 
-Opener = Callable[[Path], NetworkTagger]
+Opener = Callable[[Path], Tagger]
 
 OPENERS: dict[str, tuple[files.Maker, Opener]] = {
     "mn04": (files.make_nothing, mn04),
@@ -40,7 +39,7 @@ every_tagger = pytest.mark.parametrize("name", list(OPENERS))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, NetworkTagger]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Tagger]]:
     """Each tagger with its file of random weights."""
     found = {}
     for name, (make, opener) in OPENERS.items():
@@ -51,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Netw
 
 def batch_for(tagger: Tagger) -> list[np.ndarray]:
     """Of several lengths or sizes, more than fit into one block."""
-    if tagger.hears:
+    if tagger.takes_sounds:
         lengths = (1.0, 1.0, 0.05, 2.0, 1.0, 1.0, 2.0, 1.0)
         return [files.noise(length, 1 + seed % 2, seed) for seed, length in enumerate(lengths)]
     sizes = ((64, 48), (64, 48), (40, 80), (1, 1), (64, 48))
@@ -63,11 +62,11 @@ def test_every_tagger_is_tested_here() -> None:
 
 
 @every_tagger
-def test_it_says_what_it_is(name: str, made: dict[str, tuple[Path, NetworkTagger]]) -> None:
+def test_it_says_what_it_is(name: str, made: dict[str, tuple[Path, Tagger]]) -> None:
     path, tagger = made[name]
     assert isinstance(tagger, Tagger)
     assert tagger.name == ("birds" if name == "onnx" else name)
-    assert tagger.hears == (name not in {"vgg16-places365", "squeezenet-places365"})
+    assert tagger.takes_sounds == (name not in {"vgg16-places365", "squeezenet-places365"})
     assert len(tagger.labels) == len(set(tagger.labels)) == NUM_LABELS.get(name, 365)
     assert tagger.licence.endswith(".")
     assert "\n" not in tagger.licence
@@ -77,7 +76,7 @@ def test_it_says_what_it_is(name: str, made: dict[str, tuple[Path, NetworkTagger
 
 @every_tagger
 def test_an_answer_depends_on_its_own_input_alone(
-    name: str, made: dict[str, tuple[Path, NetworkTagger]]
+    name: str, made: dict[str, tuple[Path, Tagger]]
 ) -> None:
     tagger = made[name][1]
     batch = batch_for(tagger)
@@ -99,10 +98,10 @@ def test_an_answer_depends_on_its_own_input_alone(
 
 @every_tagger
 def test_nothing_to_hear_or_see_is_an_answer_too(
-    name: str, made: dict[str, tuple[Path, NetworkTagger]]
+    name: str, made: dict[str, tuple[Path, Tagger]]
 ) -> None:
     tagger = made[name][1]
-    if tagger.hears:
+    if tagger.takes_sounds:
         batch = [np.zeros((32_000, 2), np.float32), np.ones((500, 1), np.float32)]
     else:
         batch = [np.zeros((9, 9, 3), np.uint8), np.full((300, 2, 3), 255, np.uint8)]
@@ -110,9 +109,7 @@ def test_nothing_to_hear_or_see_is_an_answer_too(
 
 
 @every_tagger
-def test_it_leaves_torch_as_it_found_it(
-    name: str, made: dict[str, tuple[Path, NetworkTagger]]
-) -> None:
+def test_it_leaves_torch_as_it_found_it(name: str, made: dict[str, tuple[Path, Tagger]]) -> None:
     tagger = made[name][1]
     batch = batch_for(tagger)[:1]
     expected = tagger.tag(batch)
@@ -181,7 +178,6 @@ def test_the_heaviest_come_first_and_of_equals_the_first() -> None:
     weights = np.array([0.25, 0.5, 0.25, 0.123456, 0.0, 0.1], np.float32)
     expected = (("b", 0.5), ("a", 0.25), ("c", 0.25), ("d", 0.1235), ("f", 0.1))
     assert first_tags("abcdef", weights) == expected
-    assert first_tags("abcdef", weights, 2) == expected[:2]
     assert first_tags(["a"], np.array([1.0])) == (("a", 1.0),)
 
 

@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 
 import published_files as files
 
-from avgan.curation.taggers.caffe import read_caffe
-from avgan.curation.taggers.labels import read_labels, read_places
 from avgan.curation.taggers.onnx_file import onnx_file
+from avgan.curation.taggers.places365 import read_caffe
+from avgan.curation.taggers.tagger import read_labels, read_places
 from avgan.errors import DataError
 from avgan.weights import read_arrays
 
@@ -121,7 +121,7 @@ def test_pictures_are_given_as_the_settings_say(tmp_path: Path) -> None:
     path = files.save_onnx(tmp_path / "scenes.onnx", ["b", 3, 8, 16], 5)
     picture = np.full((30, 20, 3), (255, 0, 51), np.uint8)
     plain = onnx_file(path)
-    assert not plain.hears
+    assert not plain.takes_sounds
     np.testing.assert_allclose(plain.prepare(picture)[:, 0, 0], [1, 0, 0.2], atol=1e-6)
     assert plain.prepare(picture).shape == (3, 8, 16)
     (tmp_path / "scenes.json").write_text(

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from avgan.curation.taggers import cnn14, open_tagger, places365
-from avgan.curation.taggers.caffe import read_caffe
-from avgan.curation.taggers.published import Published, check_published
+from avgan.curation.taggers import audioset, open_tagger, places365
+from avgan.curation.taggers.places365 import read_caffe
+from avgan.curation.taggers.tagger import Published, check_published
 from avgan.errors import DataError
 from avgan.weights import read_arrays
 
@@ -63,7 +63,7 @@ def test_cnn_is_its_formulas(name: str, tmp_path: Path) -> None:
     arrays = files.cnn_arrays(widths, seed=3)
     path = files.save_checkpoint(arrays, tmp_path / "own.pth", prefix="module.")
     files.write_sounds(tmp_path / "class_labels_indices.csv", 527)
-    opener = cnn14.cnn14 if name == "cnn14" else cnn14.cnn10
+    opener = audioset.cnn14 if name == "cnn14" else audioset.cnn10
     sounds = [files.noise(2.0, seed=1), files.noise(1.3, seed=2) * np.float32(0.01)]
     weights = opener(path, widths=widths).tag(sounds)
     expected = torch.cat([plain_cnn(sound, as_tensors(arrays), len(widths)) for sound in sounds])
@@ -77,18 +77,18 @@ def test_a_checkpoint_of_another_network_or_rate_is_refused(tmp_path: Path) -> N
     arrays = files.cnn_arrays(widths)
     path = files.save_checkpoint(arrays, tmp_path / "own.pth")
     with pytest.raises(DataError, match=r"more than 4 blocks; it is not cnn10"):
-        cnn14.cnn10(path, widths=widths[:4])
+        audioset.cnn10(path, widths=widths[:4])
     with pytest.raises(DataError, match=r"'conv_block1.*has the shape \(2, 1, 3, 3\), not \(64, 1"):
-        cnn14.cnn14(path)
+        audioset.cnn14(path)
     arrays["logmel_extractor.melW"] = arrays["logmel_extractor.melW"][:257]
     files.save_checkpoint(arrays, path)
     with pytest.raises(DataError, match="other spectra than 32000 Hz"):
-        cnn14.cnn14(path, widths=widths)
+        audioset.cnn14(path, widths=widths)
     arrays = files.cnn_arrays(widths)
     arrays["fc1.bias"][1] = np.nan
     files.save_checkpoint(arrays, path)
     with pytest.raises(DataError, match=r"'fc1.bias' holds what is no number"):
-        cnn14.cnn14(path, widths=widths)
+        audioset.cnn14(path, widths=widths)
 
 
 def plain_vgg(picture: np.ndarray, w: Tensors) -> Tensor:
@@ -109,7 +109,7 @@ def plain_vgg(picture: np.ndarray, w: Tensors) -> Tensor:
     return (hidden @ w["fc8a.weight"].T + w["fc8a.bias"]).softmax(1)
 
 
-def open_vgg(path: Path) -> places365.NetworkTagger:
+def open_vgg(path: Path) -> places365.Tagger:
     files.write_places(path.parent / "categories_places365.txt")
     return places365.vgg16(path, widths=files.NARROW["vgg16"], num_dense=files.NUM_DENSE)
 
@@ -194,8 +194,8 @@ def test_caffe_files_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
 def test_the_published_sizes_are_the_authors() -> None:
     with torch.device("meta"):
         networks = {
-            "cnn14": (cnn14.AudioSetCNN(cnn14.CNN14_WIDTHS, 527), 80_753_615),
-            "cnn10": (cnn14.AudioSetCNN(cnn14.CNN10_WIDTHS, 527), 5_219_279),
+            "cnn14": (audioset.AudioSetCNN(audioset.CNN14_WIDTHS, 527), 80_753_615),
+            "cnn10": (audioset.AudioSetCNN(audioset.CNN10_WIDTHS, 527), 5_219_279),
             # 138,357,544 with the 1000 classes of ImageNet
             "vgg16": (places365.VGG16(places365.VGG16_WIDTHS, 4096, 365), 135_755_949),
         }
@@ -209,7 +209,7 @@ def test_the_published_name_needs_the_published_bytes(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="not the file published under this name; download it again"
     ):
-        cnn14.cnn14(files.write_sounds(tmp_path / "class_labels_indices.csv", 527).parent)
+        audioset.cnn14(files.write_sounds(tmp_path / "class_labels_indices.csv", 527).parent)
     known = Published(
         filename=path.name, address="", bytes=7, md5="8d1e9d9b2c1b8a8d0f3a4f0d7a1f2c3b"
     )

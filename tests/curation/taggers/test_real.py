@@ -13,8 +13,8 @@ import soxr
 from PIL import Image
 
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.taggers import NetworkTagger, first_tags, music_and_speech
-from avgan.curation.taggers.mn04 import mn04
+from avgan.curation.taggers import Tagger, first_tags, music_and_speech
+from avgan.curation.taggers.audioset import mn04
 from avgan.curation.taggers.places365 import squeezenet
 
 HEARD = {
@@ -33,12 +33,12 @@ HEARD = {
 
 
 @pytest.fixture(scope="module")
-def ears(data_root: Path) -> NetworkTagger:
+def ears(data_root: Path) -> Tagger:
     return mn04(data_root)
 
 
 @pytest.fixture(scope="module")
-def eyes(data_root: Path) -> NetworkTagger:
+def eyes(data_root: Path) -> Tagger:
     if not (data_root / "weights" / "squeezenet_places365.safetensors").is_file():
         pytest.skip("the SqueezeNet's weights are not in the data folder")
     return squeezenet(data_root)
@@ -57,7 +57,7 @@ def esc50(data_root: Path, label: str, num_clips: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("label", list(HEARD))
-def test_mn04_hears_what_there_is(label: str, ears: NetworkTagger, data_root: Path) -> None:
+def test_mn04_hears_what_there_is(label: str, ears: Tagger, data_root: Path) -> None:
     weights = ears.tag(esc50(data_root, label, 3))
     first = [{name for name, _ in first_tags(ears.labels, row)} for row in weights]
     assert sum(HEARD[label] <= names for names in first) >= 2
@@ -65,7 +65,7 @@ def test_mn04_hears_what_there_is(label: str, ears: NetworkTagger, data_root: Pa
     assert all(max(music_and_speech(ears.labels, row)) < 0.5 for row in weights)
 
 
-def test_mn04_on_sounds_whose_truth_is_a_formula(ears: NetworkTagger) -> None:
+def test_mn04_on_sounds_whose_truth_is_a_formula(ears: Tagger) -> None:
     times = np.arange(5 * SOUND_RATE_HZ) / SOUND_RATE_HZ
     chords = sum(
         np.sin(2 * np.pi * 220 * 2 ** (step / 12) * times) * np.exp(-4 * (times % 0.5))
@@ -112,7 +112,7 @@ def shares(weights: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(first[:, 0].mean()), float(first.any(1).mean())
 
 
-def test_the_squeezenet_sees_what_there_is(eyes: NetworkTagger, data_root: Path) -> None:
+def test_the_squeezenet_sees_what_there_is(eyes: Tagger, data_root: Path) -> None:
     pictures, truth = photographs(data_root, eyes.labels, 1)
     assert len(set(truth)) >= 40
     weights = eyes.tag(pictures)
@@ -128,9 +128,7 @@ def test_the_squeezenet_sees_what_there_is(eyes: NetworkTagger, data_root: Path)
 
 
 @pytest.mark.slow
-def test_the_squeezenet_is_as_good_as_these_weights_are(
-    eyes: NetworkTagger, data_root: Path
-) -> None:
+def test_the_squeezenet_is_as_good_as_these_weights_are(eyes: Tagger, data_root: Path) -> None:
     """29 % and 59 % among the 100 scenes of MiniPlaces are known of them; these are about 47 of the 100."""
     pictures, truth = photographs(data_root, eyes.labels, 8)
     scenes, place = np.unique(truth, return_inverse=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from units import Units, make_units
 
-from avgan.curation.writing.card import Making, facts
-from avgan.curation.writing.page import MAX_CLIPS, choose, duration, page
+from avgan.curation.card import facts
+from avgan.curation.page import MAX_CLIPS, choose, duration, page
 
 MADE = {"sources": ["films"], "rules": {"labels": "source"}}
 
@@ -31,7 +31,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, units: Units) -> Path:
 
 
 def made_page(units: Units, *, title: str = "Films") -> str:
-    known = facts(units.verdicts, units.losses, Making(MADE, title), list_hash="0" * 64)
+    known = facts(units.verdicts, units.losses, MADE, title, list_hash="0" * 64)
     return page(known, units.verdicts, units.media)
 
 
@@ -90,7 +90,7 @@ def test_what_sources_say_is_text_and_nothing_else(units: Units) -> None:
 
 
 def test_media_that_are_gone_leave_a_gap_and_no_page_is_endless(units: Units) -> None:
-    known = facts(units.verdicts, [], Making(), list_hash="")
+    known = facts(units.verdicts, [], {}, list_hash="")
     gone = {video: Path("nowhere") / "media.tar" for video in units.media}
     text = page(known, units.verdicts, gone)
     assert "<audio" not in text
@@ -100,7 +100,7 @@ def test_media_that_are_gone_leave_a_gap_and_no_page_is_endless(units: Units) ->
         replace(first, label=f"{n % 100:03}", candidate=replace(first.candidate, id=f"v-{n}"))
         for n in range(800)
     ]
-    text = page(facts(many, [], Making(), list_hash=""), many, {})
+    text = page(facts(many, [], {}, list_hash=""), many, {})
     assert text.count("<li><div") == 200 <= MAX_CLIPS
 
 

@@ -19,9 +19,9 @@ import pytest
 import soundfile
 from units import Units, make_units
 
+from avgan.curation import write as writing
 from avgan.curation.record import Loss
-from avgan.curation.writing import write as writing
-from avgan.curation.writing.write import pack, plan, write
+from avgan.curation.write import pack, plan, write
 from avgan.data import acquire
 from avgan.data.datasets import DATASETS, find
 from avgan.data.datasets.curated import LIST, canonical, hash_of, seal_of
@@ -203,7 +203,7 @@ def test_sigkill_at_any_moment(written: Path, units: Units, tmp_path: Path) -> N
     """A real process, killed without warning; whatever it leaves, either the list is missing or all is there."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\nfrom units import make_units\nfrom avgan.curation.writing.write import write\n"
+        "from pathlib import Path\nfrom units import make_units\nfrom avgan.curation.write import write\n"
         "units = make_units(Path(sys.argv[2]), clips_per_video=3)\nprint('go', flush=True)\n"
         "write(units.verdicts, units.losses, Path(sys.argv[3]), media=units.media,\n"
         f"      made={MADE!r}, title='Films', clips_per_shard=5)\n"

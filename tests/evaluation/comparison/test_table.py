@@ -152,8 +152,9 @@ def test_the_page_escapes_what_it_is_given_and_asks_nobody(report: dict[str, Any
     assert "Bad | &lt;b&gt;*" in text
     assert "no &lt;weights&gt;" in text
     assert "<b>" not in text
-    assert "http" not in text
-    assert "width:95.0%" in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "--share:95.0%" in text
     assert "$" not in text
 
 

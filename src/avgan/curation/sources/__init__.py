@@ -22,8 +22,7 @@ __all__ = ["SOURCES", "Source", "find_all", "find_videos"]
 def find_videos(named: str) -> list[Video]:
     """The videos of what a user names, by id, each id once. Opens no video and no connection.
 
-    Raises:
-        DataError: it is nothing that is known, holds no videos, or a list has a wrong row.
+    Raises DataError: it is nothing that is known, holds no videos, or a list has a wrong row.
     """
     for source in SOURCES.values():
         if source.matches(named):

@@ -9,16 +9,22 @@ Only the address is needed; names that public lists use for a column are known t
 
 import csv
 import glob
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from avgan.archive.sources import json_rows
 from avgan.curation.record import Video
-from avgan.curation.sources import youtube
-from avgan.curation.sources.source import Source, id_of, scene_of
+from avgan.curation.sources.source import (
+    YOUTUBE_ID,
+    Source,
+    id_of,
+    scene_of,
+    youtube_address,
+    youtube_id_in,
+)
 from avgan.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
@@ -78,10 +84,10 @@ def _rows(path: Path) -> Iterator[Row]:
     lines = text.splitlines()
     kind = path.suffix.lower()
     if kind == ".txt":
-        told = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
-        yield from ({"address": line.strip()} for line in told if line.strip())
+        lines_said = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
+        yield from ({"address": line.strip()} for line in lines_said if line.strip())
         return
-    found = _json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
+    found = json_rows(path, lines) if kind in (".jsonl", ".ndjson") else _csv_rows(path, lines)
     yield from map(_ours, found)
 
 
@@ -99,19 +105,6 @@ def _csv_rows(path: Path, lines: list[str]) -> Iterator[dict[str, object]]:
             f"{path}: its first line names no column 'address', 'id' or 'path'; add a header"
         )
     yield from ({str(key): value for key, value in row.items()} for row in rows)
-
-
-def _json_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: line {number} is no JSON object; write one a line")
-        yield row
 
 
 def _spelt(name: str) -> str:
@@ -157,23 +150,23 @@ def _video(row: Row, folder: Path) -> Video:
 def _whereabouts(row: Row, folder: Path) -> tuple[str, str, str]:
     """Id without the stretch, address, path. Raises ValueError."""
     address, name = row.get("address", ""), row.get("id", "")
-    if youtube.ID.fullmatch(address):
-        address = youtube.address_of(address)
+    if YOUTUBE_ID.fullmatch(address):
+        address = youtube_address(address)
     if not address and "path" in row:
         return id_of(name or row["path"]), "", str(folder / row["path"])
     if not address and not name:
         raise ValueError("names no address, no id and no path")
     if not address:
-        if not youtube.ID.fullmatch(name):
+        if not YOUTUBE_ID.fullmatch(name):
             raise ValueError(f"{name!r} is no id of YouTube's, which have 11 characters")
-        address = youtube.address_of(name)
+        address = youtube_address(name)
     try:
         parts = urlsplit(address)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{address!r} is no address; it begins with http:// or https://")
-    return youtube.id_in(address) or id_of(name or address), address, ""
+    return youtube_id_in(address) or id_of(name or address), address, ""
 
 
 def _seconds(text: str) -> float | None:

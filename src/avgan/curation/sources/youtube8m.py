@@ -17,10 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from avgan.curation.fetching.failures import FetchError, TryAgain, refused_with, wait_asked
 from avgan.curation.record import Video
-from avgan.curation.sources import youtube
-from avgan.curation.sources.source import Source, id_of
+from avgan.curation.sources.source import YOUTUBE_ID, Source, id_of, youtube_address
+from avgan.curation.ytdlp import FetchError, TryAgain, refused_with, wait_asked
 from avgan.download import USER_AGENT
 from avgan.errors import DataError
 from avgan.scenes import TABLE_1
@@ -29,8 +28,8 @@ INDEX = "https://storage.googleapis.com/data.yt8m.org/2/j/i"
 """Of data.yt8m.org, over https."""
 SUFFIXES = (".txt", ".js")
 VOCABULARY = "vocabulary.csv"
-TIMEOUT_S = 30.0
-MOST_BYTES = 4096
+TIMEOUT_S = 30.0  # as yt-dlp is given
+MOST_BYTES = 4096  # an entry has some 30
 
 _SHORT = re.compile(r"[A-Za-z0-9_-]{4}")
 _LIST = re.compile(r'\s*p\(\s*"([^"]*)"\s*,\s*(\[.*\])\s*\)\s*;?\s*', re.DOTALL)
@@ -78,7 +77,7 @@ def resolve(address: str) -> str:
         raise TryAgain("broken", f"the index of YouTube-8M does not answer ({reason})") from None
     entry = _ENTRY.fullmatch(content.decode("utf-8", "replace"))
     asked = _INDEXED.search(address)
-    if not (entry and asked and entry[1] == asked["short"] and youtube.ID.fullmatch(entry[2])):
+    if not (entry and asked and entry[1] == asked["short"] and YOUTUBE_ID.fullmatch(entry[2])):
         raise FetchError("gone", "the index of YouTube-8M holds no id for it")
     return entry[2]
 
@@ -126,7 +125,7 @@ def _begins_with_id(path: Path) -> bool:
             row = next(iter(_one_a_line(file)), [""])
     except (OSError, UnicodeDecodeError):
         return False
-    return bool(_SHORT.fullmatch(row[0]) or youtube.ID.fullmatch(row[0]))
+    return bool(_SHORT.fullmatch(row[0]) or YOUTUBE_ID.fullmatch(row[0]))
 
 
 def _find(named: str) -> list[Video]:
@@ -163,8 +162,8 @@ def _ids(path: Path) -> Iterator[tuple[str, str]]:
     for number, row in enumerate(rows, 1):
         listed, *rest = row
         is_short = _SHORT.fullmatch(listed) is not None
-        youtube_id = rest[0] if rest and youtube.ID.fullmatch(rest[0]) else ""
-        if not is_short and not youtube.ID.fullmatch(listed):
+        youtube_id = rest[0] if rest and YOUTUBE_ID.fullmatch(rest[0]) else ""
+        if not is_short and not YOUTUBE_ID.fullmatch(listed):
             raise DataError(
                 f"{path}: row {number}: {listed!r} is no id of 4 or 11 characters; correct the list"
             )
@@ -191,7 +190,7 @@ def _one_a_line(lines: Iterable[str]) -> Iterable[list[str]]:
 
 def _video(listed: str, youtube_id: str, scene: str) -> Video:
     if youtube_id:
-        return Video(id=youtube_id, address=youtube.address_of(youtube_id), label=scene)
+        return Video(id=youtube_id, address=youtube_address(youtube_id), label=scene)
     return Video(id=id_of(f"yt8m-{listed}"), address=address_of(listed), label=scene)
 
 

@@ -2,7 +2,7 @@
 
 What the network wants is read from its input where that is clear:
 
-    (b, L)         sounds, mono, 16 kHz; where L is fixed, a longer sound is heard in windows of that length
+    (b, L)         sounds, mono, 16 kHz; where L is fixed, a longer sound is cut into windows of that length
     (b, 3, H, W)   pictures, red, green, blue in 0 ... 1, the whole frame squeezed to H x W (224 where they are free)
 
 and otherwise said in a JSON file beside it, `<name>.json` for `<name>.onnx`, with any of the fields of `Settings`:
@@ -25,12 +25,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avgan.audio import read_audio, windows
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.taggers.labels import check_count, read_labels
-from avgan.curation.taggers.tagger import NetworkTagger
+from avgan.curation.taggers.tagger import Tagger, check_count, read_labels
 from avgan.errors import DataError
 from avgan.images import as_picture
 
-SEEN_PX = 224
+SEEN_PX = 224  # what networks for ImageNet take
 SLACK = 1e-3
 """By how much a weight may lie outside [0, 1] for rounding."""
 
@@ -59,27 +58,28 @@ class Settings(BaseModel):
     block: int = Field(8, ge=1, le=1024)
 
 
-def onnx_file(named: Path) -> NetworkTagger:
+def onnx_file(named: Path) -> Tagger:
     """The tagger of an ONNX file.
 
-    Raises:
-        DataError: file or labels are missing or damaged, or the input is neither sounds nor pictures.
+    Raises DataError: file or labels are missing or damaged, or the input is neither sounds nor pictures.
     """
     settings = _settings(named)
     list_path = _labels_of(named, settings)
     labels = read_labels(list_path)
     session, sha256 = _open(named)
-    takes = session.get_inputs()[0]
+    network_input = session.get_inputs()[0]
     output = _output(session, settings, named)
-    hears = _hears(session, named)
+    takes_sounds = _takes_sounds(session, named)
     shape = next(item.shape for item in session.get_outputs() if item.name == output)
     if shape and isinstance(shape[-1], int):  # else it is free, and found when it runs
         check_count(labels, shape[-1], list_path)
 
     def run(inputs: np.ndarray) -> np.ndarray:
-        flat = inputs.reshape(-1, *inputs.shape[2:]) if hears else inputs  # windows of all sounds
+        flat = (
+            inputs.reshape(-1, *inputs.shape[2:]) if takes_sounds else inputs
+        )  # windows of all sounds
         try:
-            (values,) = session.run([output], {takes.name: flat})
+            (values,) = session.run([output], {network_input.name: flat})
         except Exception as error:  # onnxruntime's own errors share no narrower base
             raise DataError(f"{named}: does not run ({_line(error)}); export it again") from None
         weights = _activate(np.asarray(values, np.float32), settings, named)
@@ -87,13 +87,13 @@ def onnx_file(named: Path) -> NetworkTagger:
         return weights.reshape(len(inputs), -1, len(labels)).mean(1)
 
     def prepare(item: np.ndarray) -> np.ndarray:
-        if hears:
-            return _windows_of(item, takes.shape[1], settings)
-        return _picture_of(item, takes.shape[2:], settings)
+        if takes_sounds:
+            return _windows_of(item, network_input.shape[1], settings)
+        return _picture_of(item, network_input.shape[2:], settings)
 
-    return NetworkTagger(
+    return Tagger(
         name=named.stem,
-        hears=hears,
+        takes_sounds=takes_sounds,
         labels=labels,
         licence=settings.licence,
         sha256=sha256,
@@ -153,7 +153,7 @@ def _open(named: Path) -> tuple[onnxruntime.InferenceSession, str]:
     return session, hashlib.sha256(content).hexdigest()
 
 
-def _hears(session: onnxruntime.InferenceSession, named: Path) -> bool:
+def _takes_sounds(session: onnxruntime.InferenceSession, named: Path) -> bool:
     inputs = session.get_inputs()
     if len(inputs) == 1 and inputs[0].type == "tensor(float)":
         shape = inputs[0].shape

@@ -12,7 +12,9 @@ Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all 
 Shapes: b pictures, H W pixels, N labels.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import mmap
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,120 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from avgan.curation.taggers.caffe import read_caffe
-from avgan.curation.taggers.labels import beside, check_count, read_places
-from avgan.curation.taggers.published import Published, check_published
-from avgan.curation.taggers.tagger import NetworkTagger, one_thread
+from avgan.curation.taggers.tagger import (
+    Published,
+    Tagger,
+    beside,
+    check_count,
+    check_published,
+    one_thread,
+    read_places,
+)
+from avgan.errors import DataError
 from avgan.images import as_picture
 from avgan.weights import fill, find_weights, read_arrays
+
+_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5
+_OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
+
+
+def read_caffe(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a .caffemodel as `<layer>.weight` and `<layer>.bias`, float32, read-only parts of the file.
+
+    Layers without weights are left out.
+
+    Raises DataError: it is no such file, or a damaged one.
+    """
+    try:
+        with path.open("rb") as file:
+            # mapped, not read: VGG16 has half a gigabyte, which the caller will hold once more
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        arrays = dict(_arrays(content))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a whole Caffe model ({error}); download it again") from None
+    if not arrays:
+        raise DataError(f"{path}: not a Caffe model with weights; download it again")
+    return arrays
+
+
+def _arrays(content: memoryview) -> Iterator[tuple[str, np.ndarray]]:
+    for number, message in _fields(content):
+        if number not in (100, 2) or not isinstance(message, memoryview):
+            continue
+        name_field, blob_field = (1, 7) if number == 100 else (4, 6)
+        name, blobs = "", []
+        for part, value in _fields(message):
+            if isinstance(value, memoryview) and part == name_field:
+                name = bytes(value).decode()
+            elif isinstance(value, memoryview) and part == blob_field:
+                blobs.append(_blob(value))
+        yield from zip((f"{name}.weight", f"{name}.bias"), blobs, strict=False)
+
+
+def _blob(message: memoryview) -> np.ndarray:
+    old: dict[int, int] = {}
+    shape: list[int] = []
+    data = np.empty(0, np.float32)
+    for number, value in _fields(message):
+        if isinstance(value, int) and number in _OLD_SHAPE:
+            old[number] = value
+        elif isinstance(value, memoryview) and number == 5:
+            data = np.frombuffer(value, "<f4")
+        elif isinstance(value, memoryview) and number == 7:
+            shape = [dim for _, part in _fields(value) for dim in _dimensions(part)]
+    shape = shape or [old.get(number, 1) for number in _OLD_SHAPE]
+    if math.prod(shape) != data.size:
+        raise ValueError(f"{data.size} numbers for the shape {shape}")
+    return data.reshape(shape)
+
+
+def _dimensions(part: memoryview | int) -> Iterator[int]:
+    """One number, or several packed into bytes."""
+    if isinstance(part, int):
+        yield part
+        return
+    position = 0
+    while position < len(part):
+        value, position = _varint(part, position)
+        yield value
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Numbers of the fields of a message with their values; those of fixed width are skipped."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, position = _varint(message, position)
+            yield number, value
+        elif kind == _BYTES:
+            length, position = _varint(message, position)
+            if position + length > len(message):
+                raise ValueError("it ends too early")
+            yield number, message[position : position + length]
+            position += length
+        elif kind in (_64_BIT, _32_BIT):
+            position += 8 if kind == _64_BIT else 4
+        else:
+            raise ValueError(f"a field of the unknown kind {kind}")
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and where it ends."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if position >= len(message):
+            raise ValueError("it ends too early")
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number of more than 64 bits")
+
 
 ADDRESS = "https://github.com/CSAILVision/places365"
 LABEL_FILE = "categories_places365.txt"
@@ -38,21 +148,21 @@ VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
 SQUEEZENET_FILE = "squeezenet_places365.safetensors"
 SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
 
-RESIZED_PX, SEEN_PX = 256, 224
+RESIZED_PX, SEEN_PX = 256, 224  # as published
 MEAN_BGR = (104.05, 112.51, 116.68)
 """Of Places365, in 0 ... 255."""
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Red, green, blue in 0 ... 1."""
 
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""In each of its five blocks, each of which ends in a maximum over 2 x 2."""
-VGG16_WIDTHS = (64, 128, 256, 512, 512)
+"""In each of its five blocks; a block ends in a maximum over 2 x 2."""
+VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
 VGG16_DENSE = ("fc6", "fc7", "fc8a")
-BLOCK = 8
+BLOCK = 8  # pictures in one pass: more are no faster on a core
 
 SLOPE = 0.55
 """Of the SqueezeNet's leaky ReLU."""
-SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)
+SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)  # as published
 POOLED_AFTER = (1, 3)
 """Numbers of the fire modules, from 0, that a maximum over 3 x 3 follows."""
 
@@ -155,13 +265,10 @@ def count(arrays: Mapping[str, Tensor], name: str) -> int:
     return arrays[name].numel() if name in arrays else 0
 
 
-def vgg16(
-    named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096
-) -> NetworkTagger:
+def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096) -> Tagger:
     """VGG16 from its file, or from a folder that holds the published one, with the 365 labels beside it.
 
-    Raises:
-        DataError: one of them is missing, damaged, or of another network.
+    Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(
         named,
@@ -186,11 +293,10 @@ def vgg16(
     return _tagger("vgg16-places365", network, path, (VGG16_LICENCE, sha256), prepare)
 
 
-def squeezenet(named: Path) -> NetworkTagger:
+def squeezenet(named: Path) -> Tagger:
     """The SqueezeNet from its file, or from a folder that holds it, with the 365 labels beside it.
 
-    Raises:
-        DataError: one of them is missing, damaged, or of another network.
+    Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(named, [SQUEEZENET_FILE], "get it where you got your other weights")
     arrays = read_arrays(path)
@@ -210,7 +316,7 @@ def _tagger(
     path: Path,
     facts: tuple[str, str],
     prepare: Callable[[np.ndarray], np.ndarray],
-) -> NetworkTagger:
+) -> Tagger:
     """`facts`: licence and sha256 of the weights at `path`."""
     list_path = beside(path, (LABEL_FILE,), ADDRESS)
     labels = read_places(list_path)
@@ -224,9 +330,9 @@ def _tagger(
         return weights
 
     licence, sha256 = facts
-    return NetworkTagger(
+    return Tagger(
         name=name,
-        hears=False,
+        takes_sounds=False,
         labels=labels,
         licence=licence,
         sha256=sha256,

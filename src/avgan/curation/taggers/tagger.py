@@ -1,16 +1,21 @@
-"""What a tagger is: sounds or pictures in, a weight for each of its labels out.
+"""What a tagger is: sounds or pictures in, a weight for each of its labels out; and the files that it is read from.
 
 Shapes: B sounds or pictures of a batch, N labels, L samples, C channels, H W pixels.
 """
 
+import csv
+import hashlib
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
 import numpy as np
 
 from avgan.curation.record import Tags
+from avgan.errors import DataError
 
 NUM_TAGS = 5
 """The paper looks at the first five (Sec. 4)."""
@@ -20,55 +25,23 @@ NUM_DIGITS = 4
 
 MUSIC = ("Music", "Singing", "Song", "Background music")
 """Without "Musical instrument", which church bells are too."""
-SPEECH = (
-    "Speech",
-    "Male speech, man speaking",
-    "Female speech, woman speaking",
-    "Conversation",
-    "Narration, monologue",
-)
-
-
-@runtime_checkable
-class Tagger(Protocol):
-    """Names what is heard in sounds, or seen in pictures."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def hears(self) -> bool:
-        """Whether it is for sounds; otherwise it is for pictures."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The N names, in the spelling of those who published them."""
-
-    @property
-    def licence(self) -> str:
-        """Of the weights, in one sentence."""
-
-    @property
-    def sha256(self) -> str:
-        """Of the file of weights, for the data card."""
-
-    def tag(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Weights (B, N) float32 in [0, 1].
-
-        `batch`: sounds (L, C) float32 at `record.SOUND_RATE_HZ`, or pictures (H, W, 3) uint8 RGB; lengths and sizes may
-        differ within a batch, and what else is in a batch does not matter for an answer.
-        """
+SPEECH = ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation",
+          "Narration, monologue")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NetworkTagger:
-    """A tagger made of two functions: one prepares a sound or a picture, one runs the network on a block of them."""
+class Tagger:
+    """Names what is in sounds, or in pictures: `prepare` makes an item an input, `run` is the network on a block."""
 
     name: str
-    hears: bool
+    takes_sounds: bool
+    """Otherwise it is for pictures."""
     labels: tuple[str, ...]
+    """The N names, in the spelling of those who published them."""
     licence: str
+    """Of the weights, in one sentence."""
     sha256: str
+    """Of the file of weights, for the data card."""
     prepare: Callable[[np.ndarray], np.ndarray]
     """A sound (L, C) or a picture (H, W, 3) -> the input of the network, float32."""
     run: Callable[[np.ndarray], np.ndarray]
@@ -77,7 +50,11 @@ class NetworkTagger:
     """How many inputs the network is given at once: more cost memory, and on a processor save no time."""
 
     def tag(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Weights (B, N) float32 in [0, 1], see `Tagger`."""
+        """Weights (B, N) float32 in [0, 1].
+
+        `batch`: sounds (L, C) float32 at `record.SOUND_RATE_HZ`, or pictures (H, W, 3) uint8 RGB; lengths and sizes may
+        differ within a batch, and what else is in a batch does not matter for an answer.
+        """
         inputs = [self.prepare(item) for item in batch]
         weights = np.zeros((len(inputs), len(self.labels)), np.float32)
         for places in _blocks_of_one_shape(inputs, self.block):
@@ -94,9 +71,9 @@ def _blocks_of_one_shape(inputs: Sequence[np.ndarray], size: int) -> Iterator[li
         yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
-def first_tags(labels: Sequence[str], weights: np.ndarray, num_tags: int = NUM_TAGS) -> Tags:
+def first_tags(labels: Sequence[str], weights: np.ndarray) -> Tags:
     """The heaviest of N labels with their weights (N,), rounded; of equal ones the first of the list."""
-    order = np.argsort(-weights, kind="stable")[:num_tags]
+    order = np.argsort(-weights, kind="stable")[:NUM_TAGS]
     return tuple((labels[place], round(float(weights[place]), NUM_DIGITS)) for place in order)
 
 
@@ -120,3 +97,119 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+MAX_BYTES = 4 << 20  # ten thousand times the longest name there is
+_PLACE = re.compile(r"(?:/[a-z]/)?(\S+)(?: \d+)?")  # `/a/airport_terminal 2`
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The labels of a file, in their order.
+
+    `.csv`: the column `display_name` (AudioSet), or else the last; `.json`: a list of names; else one a line.
+
+    Raises DataError: it cannot be read, or holds no labels, or one of them twice.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: too large for a list of labels; name another file")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise DataError(f"{path}: the list of labels cannot be read ({reason})") from None
+    readers = {".csv": _of_csv, ".json": _of_json}
+    reader = readers.get(path.suffix.lower())
+    lines = (line.strip() for line in text.splitlines())
+    labels = reader(text, path) if reader else [line for line in lines if line]
+    if not labels:
+        raise DataError(f"{path}: holds no labels; one a line is what is needed")
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: names {twice!r} twice; give each label a name of its own")
+    return tuple(labels)
+
+
+def read_places(path: Path) -> tuple[str, ...]:
+    """Labels of the list that Places365 publishes, without the letter before them and the number behind.
+
+    Raises DataError as `read_labels` does.
+    """
+    found = (_PLACE.fullmatch(line) for line in read_labels(path))
+    return tuple(match[1] for match in found if match)
+
+
+def beside(weights: Path, names: tuple[str, ...], address: str) -> Path:
+    """The first file of `names` in the folder of the weights. Raises DataError, which says where to get it."""
+    for name in names:
+        if (weights.parent / name).is_file():
+            return weights.parent / name
+    raise DataError(f"{weights.parent}: no {names[0]} beside the weights; get it from {address}")
+
+
+def check_count(labels: tuple[str, ...], num_outputs: int, path: Path) -> None:
+    """Raises DataError where a list of labels has not as many as a network has outputs."""
+    if len(labels) != num_outputs:
+        raise DataError(
+            f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list"
+        )
+
+
+def _of_csv(text: str, path: Path) -> list[str]:
+    try:
+        rows = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table that can be read ({error})") from None
+    if not rows:
+        return []
+    has_header = "display_name" in rows[0]
+    column = rows[0].index("display_name") if has_header else -1
+    try:
+        return [row[column].strip() for row in rows[has_header:] if row]
+    except IndexError:
+        raise DataError(f"{path}: a row is too short; the column display_name is needed") from None
+
+
+def _of_json(text: str, path: Path) -> list[str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: not JSON; a list of names is needed") from None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise DataError(f"{path}: not a list of names")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A file as its authors published it; what is known of it."""
+
+    filename: str
+    address: str
+    bytes: int | None = None
+    md5: str = ""
+
+
+def check_published(path: Path, known: tuple[Published, ...]) -> str:
+    """The sha256 of a file. One that bears a published name must hold the published bytes.
+
+    Raises DataError: it does not.
+    """
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            for published in known:
+                if path.name != published.filename:
+                    continue
+                file.seek(0)
+                is_whole = published.bytes in (None, path.stat().st_size)
+                if published.md5:
+                    digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+                    is_whole = is_whole and digest.hexdigest() == published.md5
+                if not is_whole:
+                    raise DataError(
+                        f"{path}: not the file published under this name; download it again from "
+                        f"{published.address}, or rename it where the weights are your own"
+                    )
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return sha256

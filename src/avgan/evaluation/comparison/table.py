@@ -1,11 +1,8 @@
 """The table of a comparison: a row a method, as JSON for programs, Markdown and one HTML page for people."""
 
-import html
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from avgan.evaluation.comparison.outcome import CHOSEN, Outcome
 from avgan.evaluation.comparison.plot import plot
 from avgan.evaluation.protocols import Protocol
 from avgan.files import whole, write_whole
+from avgan.pages import render
 
 HUMAN = "human"
 
@@ -339,45 +337,11 @@ def _in_cell(text: str) -> str:
 
 
 def page(report: dict[str, Any]) -> str:
-    """The same as one HTML page that asks no server for anything."""
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in headings(report))
-    body = "\n".join(page_row(row, report) for row in report["methods"])
-    told = "\n".join(
-        f"<details><summary>{html.escape(row['title'])} <code>{html.escape(row['name'])}</code></summary><ul>"
-        + "".join(f"<li>{html.escape(line)}</li>" for line in notes(row))
-        + "</ul></details>"
-        for row in report["methods"]
-    )
-    failed = "".join(
-        f"<li><code>{html.escape(name)}</code>: {html.escape(why)}</li>"
-        for name, why in report["failed"].items()
-    )
-    template = (
-        resources.files("avgan.evaluation.comparison").joinpath("compare.html").read_text("utf-8")
-    )
-    return Template(template).substitute(
-        title=html.escape(report["title"]),
-        heads=heads,
-        rows=body,
-        explanation="".join(f"<li>{html.escape(line)}</li>" for line in explanation(report)),
-        notes=told,
-        failed=f"<h2>Not in the table</h2><ul>{failed}</ul>" if failed else "",
-    )
-
-
-def page_row(row: Row, report: dict[str, Any]) -> str:
-    """One row, its accuracy drawn behind the number with the interval as a line."""
-    first, was, here, *rest = (html.escape(cell) for cell in cells(row, report))
-    drawn = ""
-    if row["accuracy"] is not None:
-        low, high = row["interval_95"]
-        drawn = (
-            f'<i class="bar" style="width:{100 * row["accuracy"]:.1f}%"></i>'
-            f'<i class="span" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
-        )
-    others = "".join(f"<td>{cell}</td>" for cell in rest)
-    kind = ' class="ours"' if row["name"].startswith("avgan") else ""
-    return (
-        f"<tr{kind}><th>{first}</th><td>{was}</td>"
-        f'<td class="here">{drawn}<span>{here}</span></td>{others}</tr>'
+    """The same as one page."""
+    return render(
+        "comparison.html",
+        report=report,
+        heads=headings(report),
+        methods=[(row, cells(row, report), notes(row)) for row in report["methods"]],
+        explanation=explanation(report),
     )

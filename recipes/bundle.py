@@ -1,0 +1,170 @@
+"""The bundles that come with avgan, from data to bundle.
+
+    python recipes/bundle.py places --data DATA --run runs/places --out src/avgan/bundles/places
+    python recipes/bundle.py esc50 --data DATA --run runs/esc50 --out src/avgan/bundles/esc50
+
+DATA holds the recordings and folders of photographs (`avgan data list` says where to get them).
+
+places   scenes of field recordings, from windows of 10 s. Nine tenths of the recordings are trained on; the calibration
+         is fitted on the rest, and the figures on the card are of them. `--without tut2017` leaves a folder out.
+esc50    ESC-50's fifty sounds, from windows of 5 s. Nine tenths of folds 1 to 4 are trained on, the calibration is
+         fitted on the rest; fold 5 is held out, and the figures on the card are of it.
+
+    RUN/model/              pictures (unless --parent names a run of them), imagination, classifier
+    RUN/flow/  gan/         what draws pictures of imagined features; `--sampler` chooses the kind, flow is shipped
+        sheet.jpg           ten labels, held-out recordings in order, first draws: none is chosen
+        pictures/           scores (avgan evaluate --protocol pictures)
+
+Without a GPU the networks of the pictures are small. Figures of protocols that RUN/model was scored on before (`avgan
+evaluate RUN/model --protocol places`) enter the card too. Run again, it goes on where it was stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avgan import checkpoint
+from avgan.config import SAMPLER, Recipe, override
+from avgan.evaluation.evaluate import evaluate
+from avgan.evaluation.honesty.calibration import calibrate
+from avgan.evaluation.pictures.protocol import imagine_held_out
+from avgan.export import export_bundle
+from avgan.images import grid
+from avgan.presets import preset, with_pictures
+from avgan.training.log import tell, to_uint8
+from avgan.training.recipe import train
+
+PRESETS = {"places": "places", "esc50": "transfer"}
+SETTINGS = {
+    "places": {},
+    "esc50": {"data.held_out_folds": '["5"]', "data.validation_fraction": "0.1"},
+}
+GAN = {
+    "sampler.network.kind": "gan",
+    # the rates at which generator and critic of a convolutional GAN keep step (Adam's first moment at rest)
+    "sampler.learning_rate": "3e-4",
+    "sampler.betas": "[0.0, 0.99]",
+    "sampler.weight_decay": "0",
+    "sampler.schedule": "linear",
+    "sampler.clip_norm": "0",
+}
+"""What a generator with noise is taught with, where the preset has a flow."""
+SMALL_GAN = {"sampler.network.widths": "[128, 96, 64]"}
+PROTOCOLS = ("places", "places_collections")
+NUM_LABELS, NUM_EACH = 10, 8
+"""Rows and columns of a sheet."""
+
+
+def main() -> None:
+    """Train, measure, export."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("bundle", choices=tuple(PRESETS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parent", type=Path, help="a run of pictures (stage vqvae) to begin from")
+    parser.add_argument("--without", action="append", default=[], help="a folder to leave out")
+    parser.add_argument("--sampler", choices=("flow", "gan"), default="flow")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], help="as for avgan train"
+    )
+    arguments = parser.parse_args()
+    data, small = arguments.data, not torch.cuda.is_available()
+    changes = dict(SETTINGS[arguments.bundle])
+    if arguments.without:
+        changes["data.held_out_folds"] = json.dumps(arguments.without)
+    if arguments.sampler == "gan":
+        changes |= GAN | (SMALL_GAN if small else {})
+    changes |= dict(text.split("=", 1) for text in arguments.settings)
+    recipe = with_pictures(preset(PRESETS[arguments.bundle]), small=small)
+    model = train(
+        without_sampler(recipe, changes),
+        data=data,
+        out=arguments.run / "model",
+        parent=arguments.parent,
+    )
+    out = arguments.run / arguments.sampler
+    run = train(override(recipe, changes), data=data, out=out, parent=model)
+    draw_sheet(run, data, run / "sheet.jpg")
+    figures = card_figures(arguments.bundle, model, run, data)
+    fitted = calibrate(run, data)
+    export_bundle(run, arguments.out, measured=figures, data=data, fitted=fitted)
+    tell(f"{arguments.out}: written; its pictures: {run / 'sheet.jpg'}")
+
+
+def without_sampler(recipe: Recipe, changes: dict[str, str]) -> Recipe:
+    """The recipe up to the classifier: what a sampler of either kind is taught on."""
+    own = {path: text for path, text in changes.items() if not path.startswith(f"{SAMPLER}.")}
+    return override(recipe.model_copy(update={SAMPLER: None}), own)
+
+
+def draw_sheet(run: Path, data: Path, path: Path) -> None:
+    """A row a label, the first ten in the order of the alphabet: its first held-out recordings, first draws."""
+    networks, described = checkpoint.load_finished(run)
+    gallery = imagine_held_out(networks, described, data)
+    recorded = [clip.label for clip in gallery.clips.clips]
+    labels = sorted(set(recorded))[:NUM_LABELS]
+    rows = []
+    for label in labels:
+        chosen = [index for index, name in enumerate(recorded) if name == label][:NUM_EACH]
+        with torch.inference_mode():
+            rows.append(to_uint8(networks.vqvae.draw(gallery.features[chosen])))
+    names = [label.replace("_", " ") for label in labels]
+    grid(rows, labels=names).convert("RGB").save(path, quality=90)
+
+
+def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, dict[str, Any]]:
+    """What the card says, each figure with its interval and how it came about."""
+    command = f"python recipes/bundle.py {bundle}"
+    labels = evaluate(model, protocol="holdout", data=data)
+    pictures = evaluate(run, protocol="pictures", data=data)
+    protocol = f"recordings never trained on ({pictures['held_out']}); seed {labels['seed']}"
+    seen = pictures["exhibits"]
+    figures = {
+        "label_accuracy": {
+            "value": labels["accuracy"],
+            "interval_95": labels["interval_95"],
+            "protocol": protocol,
+            "command": command,
+        },
+    }
+    if (
+        seen["imagined"]["agreement"] is not None
+    ):  # where the classifier of photographs knows all scenes
+        figures["picture_shows_scene"] = {
+            "value": seen["imagined"]["agreement"],
+            "interval_95": seen["imagined"]["agreement_interval_95"],
+            "protocol": (
+                f"{protocol}; a classifier of photographs finds the scene in the picture; in photographs "
+                f"{100 * seen['photographs']['agreement']:.1f} %, in pictures of other recordings "
+                f"{100 * seen['shuffled']['agreement']:.1f} %"
+            ),
+            "command": command,
+        }
+    for name in PROTOCOLS:
+        path = model / name / "report.json"
+        if path.is_file():
+            figures |= figures_of_folds(name, json.loads(path.read_text()))
+    return figures
+
+
+def figures_of_folds(name: str, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What five folds say: the ten scenes of DCASE, and their groups."""
+    return {
+        f"{name}: {what}": {
+            "value": share["accuracy"],
+            "interval_95": share["interval_95"],
+            "protocol": f"ten scenes of field recordings, five folds ({name}); seed {report['seed']}",
+            "command": f"avgan evaluate RUN --protocol {name}",
+        }
+        for what, share in report["groups"]["ten scenes"].items()
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Which clips are kept, and in which split they stand."""

@@ -1,1 +1,0 @@
-"""Videos behind addresses, brought here."""

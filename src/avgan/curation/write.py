@@ -1,0 +1,343 @@
+"""Verdicts and the units' tars -> the data set: shards, manifest, card, page, and last of all the frozen list.
+
+The clips of a split are put in an order that mixes sources and scenes, the same on every machine, and packed shard by
+shard. A shard takes its name when it is whole, then leaves a record; a run that was killed goes on with the first one
+that has none. The same verdicts give the same bytes, however often it was killed. The layout: `data.datasets.curated`.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import count, groupby, takewhile
+from pathlib import Path
+from typing import Any
+
+from avgan import __version__
+from avgan.curation.card import card_text, facts
+from avgan.curation.page import page
+from avgan.curation.record import Candidate, Loss
+from avgan.curation.select import Verdict
+from avgan.data.datasets.curated import (
+    CURATED,
+    FORMAT,
+    LIST,
+    MANIFEST,
+    SHARDS,
+    canonical,
+    hash_of,
+    key_of,
+    read_list,
+    seal_of,
+    sha256_of,
+)
+from avgan.data.manifest import Clip, Manifest
+from avgan.data.shards import names_in, read_member
+from avgan.errors import DataError
+from avgan.files import to_disk, whole, write_whole
+
+CLIPS_PER_SHARD = 1_000  # 10 s of sound and a picture: some 0.8 GB
+RECORDS = Path("work") / "written"
+
+Media = Mapping[str, Path]
+"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """A tar to be: its name and its clips in their order."""
+
+    name: str
+    verdicts: tuple[Verdict, ...] = field(repr=False)
+
+    def sha256(self) -> str:
+        """What its content follows from."""
+        return _digest([self.name, [_facts_of(verdict) for verdict in self.verdicts]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A tar that is there."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+    num_clips: int
+
+
+def write(
+    verdicts: Iterable[Verdict],
+    losses: Iterable[Loss],
+    out: Path,
+    *,
+    media: Media,
+    made: Mapping[str, Any],
+    title: str = "",
+    clips_per_shard: int = CLIPS_PER_SHARD,
+) -> Path:
+    """Write the data set into `out` and return it; nothing is done where the same one is there already.
+
+    `made`: how it was made, as JSON; neither times nor places on a machine, or two runs would differ.
+
+    Raises:
+        DataError: a kept clip has no split, no media, or other media than its checksums say. Where media were tidied
+            away, what is there stays as it is.
+    """
+    verdicts = sorted(verdicts, key=lambda verdict: verdict.candidate.id)
+    losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
+    shards = plan(verdicts, clips_per_shard)
+    made = {**made, "avgan": __version__}
+    task = _digest([
+        [shard.sha256() for shard in shards],
+        [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
+        [asdict(loss) for loss in losses],
+        {"made": made, "title": title},
+    ])  # fmt: skip
+    done = out / RECORDS / "done.json"
+    if (out / LIST).is_file() and _read_json(done).get("task") == task:
+        return out
+    if num_gone := sum(not path.is_file() for path in set(media.values())):
+        raise DataError(
+            f"{out}: cannot be written anew: the media of {num_gone} units are gone, as --tidy leaves them; "
+            "give the options of before, or name another folder"
+        )
+    (out / LIST).unlink(missing_ok=True)
+    _clear(out, shards)
+    packed = {shard: pack(shard, media, out) for shard in shards}
+    shard_of = {verdict.candidate.id: shard.name for shard in packed for verdict in shard.verdicts}
+    clips = tuple(clip_of(verdict, shard_of.get(verdict.candidate.id, "")) for verdict in verdicts)
+    Manifest(CURATED.name, out, clips).save(out / MANIFEST)
+    rows = [row_of(verdict) for verdict in verdicts if verdict.is_kept]
+    known = facts(verdicts, losses, made, title, list_hash=hash_of(rows))
+    texts = {
+        "losses.json": canonical([asdict(loss) for loss in losses]),
+        "card.json": canonical(known),
+        "card.md": card_text(known),
+        "index.html": page(known, verdicts, media),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    tree = {
+        "format": FORMAT,
+        "hash": hash_of(rows),
+        "clips": rows,
+        "shards": [asdict(tar) for tar in packed.values()],
+        "files": {name: sha256_of(out / name) for name in (MANIFEST, *texts)},
+    }
+    # Last: where the list is, everything is.
+    write_whole(out / LIST, canonical(tree | {"seal": seal_of(tree)}))
+    write_whole(done, canonical({"task": task}))
+    return out
+
+
+def plan(verdicts: Iterable[Verdict], clips_per_shard: int = CLIPS_PER_SHARD) -> list[Shard]:
+    """The shards of the kept clips, split by split, each in an order that mixes them."""
+    kept = sorted((verdict for verdict in verdicts if verdict.is_kept), key=_place)
+    shards = []
+    for split, its_verdicts in groupby(kept, key=lambda verdict: verdict.split):
+        if not split:
+            raise DataError("a clip that is kept stands in no split; divide the clips first")
+        clips = list(its_verdicts)
+        for number, start in enumerate(range(0, len(clips), clips_per_shard)):
+            part = tuple(clips[start : start + clips_per_shard])
+            shards.append(Shard(f"{split}-{number:05}.tar", part))
+    return shards
+
+
+def pack(shard: Shard, media: Media, out: Path) -> Packed:
+    """Write a shard unless it is there. Several may be packed at a time.
+
+    Raises DataError: a clip's media are missing or altered.
+    """
+    target, record = out / SHARDS / shard.name, _record_path(out, shard.name)
+    more = [_more_frames(verdict.candidate, media) for verdict in shard.verdicts]
+    task = _digest([shard.sha256(), more])
+    known = _read_json(record)
+    if known.get("plan") == task and target.is_file():
+        packed = Packed(**known["packed"])
+        if target.stat().st_size == packed.num_bytes:
+            return packed
+    record.unlink(missing_ok=True)
+    with whole(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+        for verdict, frames in zip(shard.verdicts, more, strict=True):
+            for name, content in _members(verdict, frames, media):
+                info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    packed = Packed(
+        name=shard.name,
+        sha256=sha256_of(target),
+        num_bytes=target.stat().st_size,
+        num_clips=len(shard.verdicts),
+    )
+    write_whole(record, canonical({"plan": task, "packed": asdict(packed)}))
+    return packed
+
+
+def row_of(verdict: Verdict) -> dict[str, Any]:
+    """What the frozen list says of a clip: enough to find it again and to know it."""
+    clip = verdict.candidate
+    return {
+        "id": clip.id,
+        "label": verdict.label,
+        "split": verdict.split,
+        "video": clip.video_id,
+        "source": clip.source,
+        "start_s": clip.start_s,
+        "end_s": clip.end_s,
+        "frame_s": clip.frame_s,
+        "address": clip.address,
+        "licence": clip.licence,
+        "place": clip.place,
+        "audio_sha256": clip.audio_sha256,
+        "image_sha256": clip.image_sha256,
+    }
+
+
+def clip_of(verdict: Verdict, shard: str = "") -> Clip:
+    """The manifest's row. A dropped clip has no files; its times are those within its video."""
+    clip = verdict.candidate
+    stem = f"{SHARDS}/{shard}/{key_of(clip.id)}"
+    reason = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
+    return Clip(
+        id=clip.id,
+        source_id=clip.source,
+        label=verdict.label,
+        labels=(*clip.scenes, *clip.sounds),
+        audio_path=f"{stem}.flac" if shard else "",
+        image_path=f"{stem}.jpg" if shard else "",
+        start_s=0.0 if shard else clip.start_s,
+        end_s=round(clip.end_s - clip.start_s, 6) if shard else clip.end_s,
+        fold=clip.place,
+        split=verdict.split if shard else "unused",
+        place=clip.place,
+        address=clip.address,
+        licence=clip.licence,
+        audio_sha256=clip.audio_sha256,
+        image_sha256=clip.image_sha256,
+        status="kept" if shard else "dropped",
+        reason="" if shard else reason,
+    )
+
+
+def _place(verdict: Verdict) -> tuple[str, str]:
+    """Where a clip stands: split by split, then as its hash falls."""
+    return verdict.split, hashlib.sha256(verdict.candidate.id.encode()).hexdigest()
+
+
+def _members(verdict: Verdict, frames: Sequence[str], media: Media) -> Iterator[tuple[str, bytes]]:
+    """The files of a clip in a shard, by name."""
+    clip = verdict.candidate
+    key = key_of(clip.id)
+    yield f"{key}.flac", _bytes_of(clip, "flac", clip.audio_sha256, media)
+    yield f"{key}.jpg", _bytes_of(clip, "jpg", clip.image_sha256, media)
+    for kind in frames:
+        yield f"{key}.{kind}", _bytes_of(clip, kind, "", media)
+    yield f"{key}.json", canonical(_facts_of(verdict)).encode()
+
+
+def _more_frames(clip: Candidate, media: Media) -> list[str]:
+    """What follows the id of a clip in the names of its further frames: 1.jpg, 2.jpg, ..."""
+    try:
+        there = names_in(_unit_of(clip, media))
+    except OSError:
+        return []  # said when its sound is missed
+    kinds = (f"{number}.jpg" for number in count(1))
+    return list(takewhile(lambda kind: f"{clip.id}.{kind}" in there, kinds))
+
+
+def _unit_of(clip: Candidate, media: Media) -> Path:
+    if clip.video_id not in media:
+        raise DataError(f"{clip.id}: its video {clip.video_id!r} is in no unit; run it again")
+    return media[clip.video_id]
+
+
+def _bytes_of(clip: Candidate, kind: str, sha256: str, media: Media) -> bytes:
+    """A file of a clip from its unit, as it was when it was measured; frames beyond the first have no checksum."""
+    unit = _unit_of(clip, media)
+    try:
+        content = read_member(unit, f"{clip.id}.{kind}").getvalue()
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"{unit}: {clip.id}.{kind} cannot be read ({reason}); delete the folder of this unit and run again"
+        ) from None
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(
+            f"{unit}: {clip.id}.{kind} was altered; delete the folder of this unit and run again"
+        )
+    return content
+
+
+def _facts_of(verdict: Verdict) -> dict[str, Any]:
+    """All that is known of a clip: what lies beside its media."""
+    clip = verdict.candidate
+    more = {
+        "scenes": [list(tag) for tag in clip.scenes],
+        "sounds": [list(tag) for tag in clip.sounds],
+        "music": clip.music,
+        "speech": clip.speech,
+        "source_label": clip.label,
+        "measures": asdict(clip.measures),
+    }
+    dropped = {} if verdict.is_kept else {"reason": verdict.reason, "detail": verdict.detail}
+    return row_of(verdict) | more | dropped
+
+
+def _clear(out: Path, shards: Sequence[Shard]) -> None:
+    """Remove what a killed run left half-written, and the shards of another plan with their records."""
+    names = {shard.name for shard in shards}
+    for folder in (out, out / SHARDS, out / RECORDS):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+    for path in (out / SHARDS).glob("*.tar"):
+        if path.name not in names:
+            path.unlink()
+            _record_path(out, path.name).unlink(missing_ok=True)
+
+
+def _record_path(out: Path, shard: str) -> Path:
+    return out / RECORDS / f"{shard}.json"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A record, or an empty one where there is none that can be read."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _digest(tree: Any) -> str:
+    return hashlib.sha256(canonical(tree).encode()).hexdigest()
+
+
+def tidy(out: Path, media: Iterable[Path]) -> None:
+    """Remove the tars of the units of a data set that is written, and whole to the byte.
+
+    Killed in the middle it leaves some, which the next one removes.
+
+    Raises DataError where a file of the data set is not as its list says; nothing is removed then.
+    """
+    there = [path for path in media if path.is_file()]
+    if not there:
+        return
+    tree = read_list(out)
+    if seal_of(tree) != tree.get("seal"):
+        raise DataError(
+            f"{out / LIST}: was altered, so no media were removed; delete it and run again"
+        )
+    shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
+    for name, sha256 in {**tree["files"], **shards}.items():
+        path = out / name
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise DataError(
+                f"{path}: is not as it was written, so no media were removed; delete it and {LIST}, and run again"
+            )
+        to_disk(path)
+    to_disk(out / LIST)
+    for path in there:
+        path.unlink()

@@ -1,1 +1,0 @@
-"""Clips that were kept -> shards, manifest, card and page."""
