@@ -9,7 +9,7 @@ from avgan.config import STAGES, Recipe, override, parse
 from avgan.errors import ConfigError
 from avgan.model import AVGAN
 from avgan.networks.trunks.conv8 import Conv8Config
-from avgan.presets import PRESETS, preset
+from avgan.presets import PRESETS, preset, with_pictures
 
 SHRUNK = {
     "imagination.generator.hidden": "16",
@@ -194,3 +194,11 @@ def test_another_kind_of_vqvae_brings_its_own_settings() -> None:
     assert changed.vqvae.network.widths == (8, 8, 8, 8)
     with pytest.raises(ConfigError, match=r"vqvae\.network\.width"):
         override(changed, {"vqvae.network.width": "8"})
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_sampler_learns_from_the_sounds_of_its_recipe(small: bool) -> None:
+    recipe = with_pictures(preset("places"), small=small)
+    assert recipe.sampler is not None
+    assert recipe.sampler.data == recipe.classifier.data
+    assert recipe.sampler.data.images == recipe.vqvae.data.images == "photographs"

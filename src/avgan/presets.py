@@ -194,7 +194,7 @@ def with_pictures(recipe: Recipe, *, small: bool = False) -> Recipe:
         precision="auto",
     )
     sampler = SamplerSection(
-        data=photographs,
+        data=recipe.classifier.data.model_copy(update={"images": photographs.images}),
         num_steps=9_000,
         batch_size=256,
         learning_rate=1e-3,

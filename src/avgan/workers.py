@@ -7,6 +7,7 @@ content. When this process dies, however it dies, its workers see their socket c
 import importlib
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -16,14 +17,13 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
 from avgan.errors import AvganError
 
 FRAME = struct.Struct("!cI")
 MAX_FRAME_BYTES = 64 * 2**20
-"""A block of sound has less than 1 MB: a length beyond this comes from a worker that was taken over."""
+"""A block of sound has a few MB at most: a length beyond this comes from a worker that was taken over."""
 
 MAX_BEGUN = 1024
 """Items begun and not yet handed out: as many short ones need not wait for a long one before them."""
@@ -146,7 +146,7 @@ def run_in_processes(
         for _ in range(min(num_processes, len(waiting))):
             hand_over(start(), waiting.popleft())
         while busy:
-            ready = connection.wait([process.line for process in busy])
+            ready, _, _ = select.select([process.line for process in busy], [], [])
             for process in [process for process in busy if process.line in ready]:
                 item = busy[process]
                 try:

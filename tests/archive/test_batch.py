@@ -1,4 +1,4 @@
-"""Many recordings: no bad one costs the others, and what is heard reaches every sink as it is heard."""
+"""Many recordings: no bad one costs the others, and each window reaches every sink as it comes."""
 
 from collections.abc import Generator, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ from avgan.runtime.timeline import Segment
 
 
 class Diary(Sink):
-    """Notes everything that it is told."""
+    """Notes every call."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []

@@ -35,10 +35,10 @@ class Refs:
     def get(self, arguments: tuple[Any, ...]) -> list[engine.RemoteClassification]:
         if any(recording.name == LETHAL for recording in arguments[3]):
             raise ray.exceptions.WorkerCrashedError
-        heard: list[engine.RemoteClassification] = pickle.loads(
+        classified: list[engine.RemoteClassification] = pickle.loads(
             pickle.dumps(engine._classify_group(*arguments))
         )
-        return heard
+        return classified
 
 
 @pytest.fixture(scope="module")

@@ -62,8 +62,8 @@ def written(
     writer = WRITERS[format](file, Layout(unit, top=2, made_with="us, it", widths=WIDTHS))
     for one in predictions:
         writer.begin(Recording(one.path, b""))
-        for heard in WINDOWS:
-            writer.window(heard)
+        for window in WINDOWS:
+            writer.window(window)
         for segment in segments(WINDOWS):
             writer.segment(segment)
         if fails:
@@ -131,8 +131,8 @@ def test_what_failed_has_a_row_with_the_reason(prediction: Prediction) -> None:
     error = f"{NAME}: gone; find it"
     rows = rows_of(written("jsonl", [prediction], fails=True))
     assert rows == [{"path": NAME, "error": error, "made_with": "us, it"}]
-    heard = rows_of(written("jsonl", [prediction], "segment", fails=True))
-    assert [row.get("scene") for row in heard] == ["coast", "unknown", None]
+    rows = rows_of(written("jsonl", [prediction], "segment", fails=True))
+    assert [row.get("scene") for row in rows] == ["coast", "unknown", None]
     cells = list(csv.DictReader(io.StringIO(written("csv", [prediction], "segment", fails=True))))
     assert [row["error"] for row in cells] == ["", "", error]
     assert written("audacity", [prediction], "segment", fails=True).count("\n") == 2
@@ -243,7 +243,7 @@ def test_a_long_timeline_ends_with_how_long_each_scene_lasts(prediction: Predict
 
 
 def places(prediction: Prediction) -> Prediction:
-    """The answer of a model that knows groups and hears sounds."""
+    """The answer of a model that knows groups and sounds."""
     return dataclasses.replace(
         prediction,
         scene="transport",
@@ -285,8 +285,8 @@ def of_places(format: str, prediction: Prediction, unit: Unit, num: int = 1) -> 
             * num
         )
     ]
-    for heard in windows:
-        writer.window(heard)
+    for window in windows:
+        writer.window(window)
     for segment in segments(windows):
         writer.segment(segment)
     writer.end(prediction)

@@ -2,8 +2,8 @@
 
 clips=3 noise=7        three clips of 0.1 s whose sound and picture follow from 7
 wait=0.05              each takes so many seconds
-die                    whoever decodes it dies
-    once=FILE              who decodes it first is killed, and leaves the file
+die                    the worker that decodes it dies
+    once=FILE              the first worker that decodes it is killed, and leaves the file
 loop                   it is never decoded, and nothing else of Python runs meanwhile
 cut=FILE               what the real cutter makes of that file
 damaged                after its clips it raises

@@ -10,12 +10,12 @@ def test_rate_and_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now_s[0])
     said: list[str] = []
-    told = Progress(1_200, said.append)
+    reporter = Progress(1_200, said.append)
     now_s[0] += 60.0
-    told.done(8, 120)
+    reporter.done(8, 120)
     now_s[0] += 60.0
-    told.done(392, 5_880)
-    told.close()
+    reporter.done(392, 5_880)
+    reporter.close()
     assert said == [
         "0/1,200 videos",
         "8/1,200 videos  120 clips, 2 a second  2:29:00 left",

@@ -1,4 +1,4 @@
-"""A unit: the same bytes whoever makes it, whole or absent, and nothing lost without a reason."""
+"""A unit: the same bytes from any worker, whole or absent, and nothing lost without a reason."""
 
 import hashlib
 import io

@@ -31,7 +31,7 @@ class Stream:
     def start(self) -> None:
         pass
 
-    def hears(self, samples: np.ndarray, *, overflow: bool = False) -> None:
+    def captures(self, samples: np.ndarray, *, overflow: bool = False) -> None:
         flags = types.SimpleNamespace(input_overflow=overflow)
         self.options["callback"](samples, len(samples), None, flags)
 
@@ -104,9 +104,9 @@ def test_sound_comes_through(sounddevice: Any) -> None:
         stream = Stream.opened
         options = {name: stream.options[name] for name in ("device", "samplerate", "channels")}
         assert options == {"device": 2, "samplerate": 44_100.0, "channels": 2}
-        stream.hears(buffer)
+        stream.captures(buffer)
         buffer[:] = 0  # PortAudio uses its buffer again
-        stream.hears(buffer, overflow=True)
+        stream.captures(buffer, overflow=True)
         samples, rate_hz = next(source)
         assert (samples.shape, rate_hz) == ((441, 2), 44_100.0)
         assert samples.max() == 0.5
@@ -127,7 +127,7 @@ def test_of_many_channels_two_are_heard(sounddevice: Any) -> None:
 
 def test_a_device_that_vanishes(sounddevice: Any) -> None:
     with microphone() as source:
-        Stream.opened.hears(np.zeros((441, 2), np.float32))
+        Stream.opened.captures(np.zeros((441, 2), np.float32))
         Stream.opened.options["finished_callback"]()
         next(source)
         with pytest.raises(AudioError, match="Desk Microphone: the microphone is gone"):

@@ -83,12 +83,12 @@ def test_a_source_that_waits_holds_no_more_than_it_may(rng: np.random.Generator)
     source = LiveSource(RATE_HZ, waits=True, max_waiting_s=0.5)
     samples = rng.normal(size=(20 * RATE_HZ, 2)).astype(np.float32)
     thread = feed(source, samples, 999)
-    heard = []
+    received = []
     for block, _ in source:
         assert source.waiting_s <= 0.5
-        heard.append(block)
+        received.append(block)
     thread.join()
-    np.testing.assert_array_equal(np.concatenate(heard), samples)
+    np.testing.assert_array_equal(np.concatenate(received), samples)
     assert (source.num_dropped, source.dropped_s) == (0, 0)
 
 
@@ -98,15 +98,15 @@ def test_a_source_that_cannot_wait_keeps_the_newest_and_counts_the_rest(size: in
     source = LiveSource(RATE_HZ)
     feed(source, samples, size).join()
     assert source.waiting_s == pytest.approx(MAX_WAITING_S, abs=0.25)
-    heard = np.concatenate([block for block, _ in source])
-    np.testing.assert_array_equal(heard, samples[-len(heard) :])
-    assert len(heard) <= MAX_WAITING_S * RATE_HZ
-    assert source.dropped_s == pytest.approx(20 - len(heard) / RATE_HZ)
+    received = np.concatenate([block for block, _ in source])
+    np.testing.assert_array_equal(received, samples[-len(received) :])
+    assert len(received) <= MAX_WAITING_S * RATE_HZ
+    assert source.dropped_s == pytest.approx(20 - len(received) / RATE_HZ)
     assert source.num_dropped >= (20 - MAX_WAITING_S) / 0.25
 
 
 class Slow:
-    """A network that does not answer before it is told to go on."""
+    """A network that does not answer before it may go on."""
 
     def __init__(self, model: Model) -> None:
         self._hear = model.network.hear
@@ -132,7 +132,7 @@ def test_what_a_slow_network_misses_is_a_gap(
     hiss = rng.uniform(-0.3, 0.3, (RATE_HZ // 10, 1)).astype(np.float32)
     for _ in range(10):
         source.put(hiss)
-    assert slow.has_stopped.wait(60)  # the first second is being heard
+    assert slow.has_stopped.wait(60)  # the first second is being embedded
     for _ in range(54):
         source.put(hiss)  # 5.4 s come, of which 2 s stay
     assert source.dropped_s == pytest.approx(3.4)

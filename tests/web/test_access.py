@@ -1,4 +1,4 @@
-"""Who is let in, and what browsers are told."""
+"""Who is let in, and the headers for browsers."""
 
 import re
 import socket

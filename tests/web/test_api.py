@@ -124,9 +124,9 @@ def test_pictures(client: httpx.Client, model: Model, hiss_wav: bytes) -> None:
     answer = client.post("/api/classify?picture=1", content=hiss_wav).json()
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["picture"]))))
     assert np.array_equal(picture, expected)
-    drawn = client.post("/api/imagine?scale=2", content=hiss_wav)
-    assert drawn.headers["content-type"] == "image/png"
-    larger = np.asarray(Image.open(io.BytesIO(drawn.content)))
+    answer = client.post("/api/imagine?scale=2", content=hiss_wav)
+    assert answer.headers["content-type"] == "image/png"
+    larger = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert larger.shape == (256, 256, 3)
     assert np.array_equal(larger[::2, ::2], expected)
 
@@ -142,9 +142,9 @@ def test_another_picture_of_the_same_place(
         first, same, other = (answer.pop("picture") for answer in answers)
         assert first == same != other
         assert answers[0] == answers[1] == answers[2]
-        drawn = client.post("/api/imagine?scale=1&another=1", content=hiss_wav).content
+        answer = client.post("/api/imagine?scale=1&another=1", content=hiss_wav).content
         assert np.array_equal(
-            np.asarray(Image.open(io.BytesIO(drawn))),
+            np.asarray(Image.open(io.BytesIO(answer))),
             np.asarray(Image.open(io.BytesIO(base64.b64decode(other)))),
         )
         assert client.get("/api/model").json()["noise_size"] == 4

@@ -139,12 +139,12 @@ def test_dripping_recordings_make_room(start, hiss_wav: bytes) -> None:
             time.sleep(0.1)
             with server.client() as client:
                 assert client.post("/api/classify", content=hiss_wav).status_code == 200
-        told = []
+        replies = []
         for line in lines:
             line.setblocking(False)
             with suppress(BlockingIOError):
-                told.append(line.recv(12))
-        assert b"HTTP/1.1 408" in told
+                replies.append(line.recv(12))
+        assert b"HTTP/1.1 408" in replies
     server.stop()
 
 

@@ -1,4 +1,4 @@
-"""No client can take more than its share, and each is told what it asked too much of."""
+"""No client can take more than its share, and each gets a line that says what is too much."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ MB = 2**20
 
 @contextmanager
 def held(server) -> Iterator[None]:
-    """Hold the decoders, so that whoever needs one waits."""
+    """Hold the decoders, so that a client that needs one waits."""
     decoders = server.decoders()
     for pid in decoders:
         os.kill(pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Live sound: an answer for each window, as soon as it was heard."""
+"""Live sound: an answer for each window, as soon as its last sample is there."""
 
 import base64
 import io
@@ -73,7 +73,7 @@ def test_answers_do_not_wait_for_the_end(server, rng: np.random.Generator) -> No
 
 
 def test_what_is_too_much_is_dropped_and_counted(server, rng: np.random.Generator) -> None:
-    """A minute sent at once is more than may wait: the rest is heard, the times tell what is missing."""
+    """A minute sent at once is more than may wait: the rest is classified, the times show what is missing."""
     with live(server, "rate=16000&format=s16&hop=1") as connection:
         for block in blocks(rng.uniform(-0.5, 0.5, 60 * 16_000), "s16", 32_000):
             connection.send(block)

@@ -20,6 +20,8 @@ from avgan.runtime.timeline import Segment, segments
 from avgan.runtime.wording import clock
 
 PICTURE_SCALE = 2  # 256 px, large enough for a list of files
+EVERY_S = 0.1  # faster than one can read, slow enough to cost nothing
+LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
 
 
 class Sink:
@@ -202,10 +204,6 @@ def _in_short(reason: str, name: str) -> str:
     """What is the same in the lines about many recordings: "not a sound file that can be decoded"."""
     reason = reason.removeprefix(f"{name}: ").partition(";")[0]
     return re.sub(r" \(.*\)", "", reason)
-
-
-EVERY_S = 0.1  # faster than one can read, slow enough to cost nothing
-LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
 
 
 class Progress(Sink):

@@ -164,13 +164,11 @@ class CSVWriter(RowWriter):
             lists[key] = "; ".join(
                 f"{name} {value:.3g}" for name, value in row.get(key, {}).items()
             )
-        cells = {key: to_cell(cell) if isinstance(cell, str) else cell
-                 for key, cell in (flat | row | lists).items()}  # fmt: skip
-        if self._file.isatty():
-            cells = {
-                key: printable(cell) if isinstance(cell, str) else cell
-                for key, cell in cells.items()
-            }
+        shown = printable if self._file.isatty() else str
+        cells = {
+            key: shown(to_cell(cell)) if isinstance(cell, str) else cell
+            for key, cell in (flat | row | lists).items()
+        }
         self._rows.writerow(cells)
 
 

@@ -31,13 +31,13 @@ from avgan.errors import AvganError
 from avgan.images import LAST_SHOWN_S, MAX_FRAME_PIXELS, PICTURE_CODECS
 from avgan.media import (
     BLOCK_SAMPLES,
-    CONTAINERS,
-    LENIENT,
     SeekSafeFile,
     channel_names,
     first_line,
     frame_samples,
+    open_container,
     packets,
+    read_only,
     sound_codecs,
 )
 from avgan.media.tracks import timed
@@ -47,6 +47,27 @@ Kind = Literal["picture", "sound"]
 BUFFER_BYTES = 1 << 18  # a second of 720p: FFmpeg's 32 kB would call Python eight times as often
 PREROLL_S = 2.0  # decoders carry state: enter so much early
 SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, which is as fast
+LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
+Timed = tuple[float, int, np.ndarray]
+"""When, at which rate, samples (L, 2)."""
+Placed = tuple[int, np.ndarray]
+"""Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
+# What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
+_MIX = {
+    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
+    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
+}  # fmt: skip
+SKIP_S = 5.0
+"""Of each video, which usually are an intro (Sec. 4)."""
+SKIPPED = ", for nothing is cut from its first"
+NUM_THUMBNAILS = 8  # one a second or so of 10 s: slow pans still move from one to the next
+THUMBNAIL_WIDTH_PX = 160  # 20 patches of 8 px, which motion is measured on
+MAX_MISSING_S = 0.1
+"""Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
+MAX_HOLE_S = 600.0
+"""After so much without sound the time stamps are wrong, and nothing more is to be expected."""
+MAX_LOST_S = 2.0
+"""How much earlier than it says a video may end without being called damaged."""
 
 
 class CutError(AvganError):
@@ -119,16 +140,11 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
     Raises CutError where the file cannot be opened or has no such track.
     """
     known = PICTURE_CODECS if kind == "picture" else sound_codecs()
-    options = {
-        "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": known,  # the other track is not looked at
-    }
     with ExitStack() as stack:
         try:
             source: Any = SeekSafeFile(stack.enter_context(path.open("rb")))
             container = stack.enter_context(
-                av.open(source, "r", container_options=options, buffer_size=BUFFER_BYTES, **LENIENT)
+                open_container(source, known, buffer_bytes=BUFFER_BYTES)
             )
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise CutError(path, "damaged", f"cannot be opened ({first_line(error)})") from None
@@ -157,24 +173,8 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
         codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all
+    read_only(container, stream)
     return stream
-
-
-LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
-
-Timed = tuple[float, int, np.ndarray]
-"""When, at which rate, samples (L, 2)."""
-Placed = tuple[int, np.ndarray]
-"""Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
-
-# What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
-_MIX = {
-    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
-    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
-}  # fmt: skip
 
 
 class Sounds:
@@ -263,11 +263,11 @@ def _resampled(frames: Iterator[Timed]) -> Iterator[Placed]:
     for time_s, rate_hz, samples in frames:
         if run is None or not run.continues(time_s, rate_hz):
             if run is not None:
-                yield from run.finish()
+                yield from run.give(last=True)
             run = Run(rate_hz, time_s)
         yield from run.add(samples)
     if run is not None:
-        yield from run.finish()
+        yield from run.give(last=True)
 
 
 def _forward(blocks: Iterator[Placed]) -> Iterator[Placed]:
@@ -290,12 +290,10 @@ class Run:
         self._place = round(begins_s * SOUND_RATE_HZ)
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
-        same = rate_hz == SOUND_RATE_HZ
-        self._stream = (
-            None
-            if same
-            else soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, dtype="float32", quality="HQ")
-        )
+        self._stream: Any = None
+        if rate_hz != SOUND_RATE_HZ:
+            options = {"dtype": "float32", "quality": "HQ"}
+            self._stream = soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, **options)
 
     def continues(self, time_s: float, rate_hz: int) -> bool:
         """Whether a frame belongs to the run."""
@@ -308,13 +306,10 @@ class Run:
         self._num_waiting += len(samples)
         self._waiting.append(samples)
         if self._num_waiting >= BLOCK_SAMPLES:
-            yield from self._give(last=False)
+            yield from self.give(last=False)
 
-    def finish(self) -> Iterator[Placed]:
-        """What is left."""
-        yield from self._give(last=True)
-
-    def _give(self, *, last: bool) -> Iterator[Placed]:
+    def give(self, *, last: bool) -> Iterator[Placed]:
+        """What waits, and at the `last` what the filter holds."""
         samples = np.concatenate([*self._waiting, np.empty((0, 2), np.float32)])
         self._waiting, self._num_waiting = [], 0
         if self._stream is not None:
@@ -322,19 +317,6 @@ class Run:
         if len(samples):
             place, self._place = self._place, self._place + len(samples)
             yield place, samples
-
-
-SKIP_S = 5.0
-"""Of each video, which usually are an intro (Sec. 4)."""
-SKIPPED = ", for nothing is cut from its first"
-NUM_THUMBNAILS = 8  # one a second or so of 10 s: slow pans still move from one to the next
-THUMBNAIL_WIDTH_PX = 160  # 20 patches of 8 px, which motion is measured on
-MAX_MISSING_S = 0.1
-"""Of a clip's sound that may be missing, and is silence then: tracks seldom end in the same moment."""
-MAX_HOLE_S = 600.0
-"""After so much without sound the time stamps are wrong, and nothing more is to be expected."""
-MAX_LOST_S = 2.0
-"""How much earlier than it says a video may end without being called damaged."""
 
 
 def cut(

@@ -21,7 +21,7 @@ import av
 
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube8m
-from avgan.curation.sources.source import is_youtube, youtube_address
+from avgan.curation.youtube import is_youtube, youtube_address
 from avgan.curation.ytdlp import WORTH_ANOTHER_DAY, Access, FetchError, Info, TryAgain, library
 from avgan.errors import AvganError
 from avgan.files import write_whole
@@ -34,6 +34,15 @@ _HELD = "held-until"
 Clock = Callable[[], float]
 """Seconds since 1970, alike on all machines that share the folder."""
 Sleep = Callable[[float], None]
+FORMAT = 1  # of the note beside a fetched file
+FIRST_WAIT_S = 2.0  # doubled with each attempt that brings nothing: half a minute for five
+LONGEST_WAIT_S = 3600.0  # more than an hour is for another run
+PROGRESS_BYTES = 1 << 20  # an attempt that brings less is no progress
+_OPEN = {
+    "protocol_whitelist": "none",  # whatever the file names, nothing else is opened
+    "format_whitelist": "aac,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav",
+}
+Say = Callable[[str], None]
 
 
 def host_of(address: str) -> str:
@@ -100,18 +109,6 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
             f"{place}: cannot be written ({error.strerror}); choose another place"
         ) from None
     return slot * length_s
-
-
-FORMAT = 1  # of the note beside a fetched file
-FIRST_WAIT_S = 2.0  # doubled with each attempt that brings nothing: half a minute for five
-LONGEST_WAIT_S = 3600.0  # more than an hour is for another run
-PROGRESS_BYTES = 1 << 20  # an attempt that brings less is no progress
-_OPEN = {
-    "protocol_whitelist": "none",  # whatever the file names, nothing else is opened
-    "format_whitelist": "aac,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav",
-}
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

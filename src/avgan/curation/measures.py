@@ -23,6 +23,23 @@ MAX_BRIGHT = 0.01  # share of a row that may be brighter: a codec smears the pic
 MIN_BALANCE = (
     0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
 )
+PICTURE_BITS = 64
+SOUND_BITS = 256
+SIDE_PX = 32  # four times the 8 x 8 coefficients that are kept
+NUM_STEPS = 17
+"""In time, and of bands: 16 differences of each."""
+LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0  # what a telephone keeps, too
+FFT_S = 0.064
+FLOOR = 1e-8  # -80 dB: noise of a codec in silence makes no bits
+SILENT_DB = -70.0
+"""Below it a tenth of a second is silent: microphones in a quiet room make about -60, a muted track less than -90."""
+FLOOR_DB = -120.0  # below the last step of 16 bits (-96) by far: digital silence has no logarithm
+FULL_SCALE = 0.9
+"""Of a plateau. A lossy codec and another rate leave ripples on what was cut off at 1, and less of it than there was:
+of 15 to 35 % of cut off samples 2 to 20 % are counted, of those of whole recordings at full scale 0.03 % at most."""
+TENTH = SOUND_RATE_HZ // 10
+PATCH_PX = 8  # a block of JPEG and MPEG, over which a codec keeps the mean
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 class Bars(NamedTuple):
@@ -77,17 +94,7 @@ def _pair(luma: np.ndarray) -> tuple[int, int]:
     return (first, last) if balanced else (0, 0)
 
 
-LOOK_BITS = 64
-VOICE_BITS = 256
-SIDE_PX = 32  # four times the 8 x 8 coefficients that are kept
-NUM_STEPS = 17
-"""In time, and of bands: 16 differences of each."""
-LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0  # what a telephone keeps, too
-FFT_S = 0.064
-FLOOR = 1e-8  # -80 dB: noise of a codec in silence makes no bits
-
-
-def look_hash(luma: np.ndarray) -> str:
+def picture_hash(luma: np.ndarray) -> str:
     """Of a picture (H, W) of luminance, 0 to 255: 16 hexadecimal digits."""
     small = Image.fromarray(luma.astype(np.float32)).resize(
         (SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None
@@ -98,7 +105,7 @@ def look_hash(luma: np.ndarray) -> str:
     return _hex(low > 0)
 
 
-def voice_hash(sound: np.ndarray, *, rate_hz: int) -> str:
+def sound_hash(sound: np.ndarray, *, rate_hz: int) -> str:
     """Of a sound (L,): 64 hexadecimal digits, all 0 for silence."""
     energies = np.log(_band_energies(sound, rate_hz) + FLOOR)
     edges = np.linspace(0, len(energies), NUM_STEPS + 2)
@@ -137,18 +144,6 @@ def _hex(bits: np.ndarray) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-SILENT_DB = -70.0
-"""Below it a tenth of a second is silent: microphones in a quiet room make about -60, a muted track less than -90."""
-FLOOR_DB = -120.0  # below the last step of 16 bits (-96) by far: digital silence has no logarithm
-FULL_SCALE = 0.9
-"""Of a plateau. A lossy codec and another rate leave ripples on what was cut off at 1, and less of it than there was:
-of 15 to 35 % of cut off samples 2 to 20 % are counted, of those of whole recordings at full scale 0.03 % at most."""
-TENTH = SOUND_RATE_HZ // 10
-PATCH_PX = 8  # a block of JPEG and MPEG, over which a codec keeps the mean
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-
-
 def measure(cut: Cut) -> Measures:
     """The measures of a clip; a few milliseconds for one of 10 s.
 
@@ -169,8 +164,8 @@ def measure(cut: Cut) -> Measures:
         level_db=level_db(cut.sound),
         silent=silent_share(cut.sound),
         clipped=clipped_share(cut.sound),
-        look=look_hash(seen),
-        voice=voice_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
+        look=picture_hash(seen),
+        voice=sound_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
     )
 
 

@@ -45,6 +45,14 @@ from avgan.curation.unit import (
 from avgan.errors import AvganError, DataError
 from avgan.runtime.wording import clock
 
+WORK = "work"
+VIDEOS_PER_UNIT = 8
+"""At most. More would lose more where a unit is broken off; fewer leave more files about."""
+UNITS_WANTED = 64
+"""At least, where there are as many videos: enough for all workers to have something to do."""
+DUPLICATE = "duplicate"
+Say = Callable[[str], None]
+
 
 class Progress:
     """Says where the work is whenever a unit is done; an empty line at the end takes that away."""
@@ -71,16 +79,6 @@ class Progress:
 
     def close(self) -> None:
         self._say("")
-
-
-WORK = "work"
-VIDEOS_PER_UNIT = 8
-"""At most. More would lose more where a unit is broken off; fewer leave more files about."""
-UNITS_WANTED = 64
-"""At least, where there are as many videos: enough for all workers to have something to do."""
-DUPLICATE = "duplicate"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,12 @@ FRAME_WIDTH_PX = 640
 
 Tags = tuple[tuple[str, float], ...]
 """Names with their weights in [0, 1], the heaviest first."""
+UNIT = "unit"
+"""Column of a plan: the number of the unit that a video is in."""
+ROWS_PER_GROUP = 10_000
+"""Of a plan: what a worker reads to find the few videos of its unit."""
+REPEATED = ("video_id", "source_id", "label", "address", "licence", "place")
+"""Columns of clips with the same text in many rows: kept once, all clips are in memory together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,15 +143,6 @@ class Loss:
     """One line."""
     address: str = ""
     """Of the video, for people."""
-
-
-UNIT = "unit"
-"""Column of a plan: the number of the unit that a video is in."""
-ROWS_PER_GROUP = 10_000
-"""Of a plan: what a worker reads to find the few videos of its unit."""
-
-REPEATED = ("video_id", "source_id", "label", "address", "licence", "place")
-"""Columns of clips with the same text in many rows: kept once, all clips are in memory together."""
 
 
 def save_plan(path: Path, units: Iterable[Iterable[Video]], settings: str) -> Path:

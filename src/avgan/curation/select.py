@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from avgan.curation.measures import LOOK_BITS, VOICE_BITS
+from avgan.curation.measures import PICTURE_BITS, SOUND_BITS
 from avgan.curation.record import Candidate, Tags
 from avgan.errors import ConfigError
 from avgan.scenes import TABLE_1, Table1Row
@@ -39,6 +39,11 @@ FIRST = 5
 """How many of a tagger's labels count (Sec. 4: "up-to five")."""
 
 Labels = Literal["source", "table_1"]
+WRONG_LABEL = "wrong label"
+SPLITS = ("train", "validation", "test")
+NEEDED = ("train", "test", "validation")
+"""The order in which a scene of few sources is given parts: without training there is nothing to test."""
+OVER_QUOTA = "quota"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,6 @@ DEFECTS: dict[str, Rule] = {
     "music": lambda clip, limits: _above(clip.music, limits.max_music, "music"),
     "speech": lambda clip, limits: _above(clip.speech, limits.max_speech, "speech"),
 }  # fmt: skip
-WRONG_LABEL = "wrong label"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,10 +232,10 @@ class Likeness:
     """Of the 256 of a sound. Measured: copies up to 40, cut 0.1 s later up to 64; unlike sounds from 90."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.look_bits < LOOK_BITS // 2 or not 0 <= self.voice_bits < VOICE_BITS:
+        if not 0 <= self.look_bits < PICTURE_BITS // 2 or not 0 <= self.voice_bits < SOUND_BITS:
             raise ConfigError(
-                f"likeness of {self.look_bits} and {self.voice_bits} bits: 0 to {LOOK_BITS // 2 - 1} bits "
-                f"of a picture and 0 to {VOICE_BITS - 1} of a sound may differ"
+                f"likeness of {self.look_bits} and {self.voice_bits} bits: 0 to {PICTURE_BITS // 2 - 1} bits "
+                f"of a picture and 0 to {SOUND_BITS - 1} of a sound may differ"
             )
 
 
@@ -264,7 +268,7 @@ class _Index:
     def __init__(self, likeness: Likeness) -> None:
         self._likeness = likeness
         num_bands = likeness.look_bits // 2 + 1
-        edges = [LOOK_BITS * band // num_bands for band in range(num_bands + 1)]
+        edges = [PICTURE_BITS * band // num_bands for band in range(num_bands + 1)]
         self._bands = [(low, high - low) for low, high in pairwise(edges)]
         self._buckets: dict[tuple[int, int], list[tuple[str, int, int]]] = defaultdict(list)
 
@@ -288,12 +292,6 @@ class _Index:
 
 def _band(look: int, low: int, width: int) -> int:
     return (look >> low) & ((1 << width) - 1)
-
-
-SPLITS = ("train", "validation", "test")
-NEEDED = ("train", "test", "validation")
-"""The order in which a scene of few sources is given parts: without training there is nothing to test."""
-OVER_QUOTA = "quota"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,6 @@ from avgan.files import to_disk, write_whole
 
 if TYPE_CHECKING:
     from avgan.curation.fetch import FetchSettings
-    from avgan.curation.taggers import Tagger
 
 Fetch = Callable[[Video, Path], Video]
 """A video as it is known once it is on a disk, with the path of its file. What is downloaded goes to the folder."""
@@ -55,6 +53,11 @@ SoundTags = tuple[Tags, float, float]
 """The first sounds of a clip; the weight of music and of speech in it."""
 PATIENCE_S = 120.0
 """Some 25 times what a core needs for 10 s of H.264 in 4K."""
+MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
+CLIPS_PER_BATCH = 16
+"""Clips that are tagged at a time: of 10 s, 2.5 MB each."""
+JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
+MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +116,16 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
     from avgan.curation.cut import cut
     from avgan.curation.fetch import fetch, known_of
     from avgan.curation.measures import measure
-    from avgan.curation.taggers import open_tagger
+    from avgan.curation.privacy import blur
+    from avgan.curation.taggers import Tagger, first_tags, music_and_speech, open_tagger
 
-    of_pictures = open_tagger(settings.sees, weights) if settings.sees else None
-    of_sounds = open_tagger(settings.hears, weights) if settings.hears else None
-    for tagger, what in ((of_pictures, False), (of_sounds, True)):
-        if tagger is not None and tagger.takes_sounds != what:
-            raise DataError(
-                f"{tagger.name}: is a tagger of {'pictures' if what else 'sounds'}; name another one"
-            )
+    taggers: dict[str, Tagger] = {}
+    for kind, named in (("sees", settings.sees), ("hears", settings.hears)):
+        if named:
+            taggers[kind] = tagger = open_tagger(named, weights)
+            if tagger.takes_sounds != (kind == "hears"):
+                other = "sounds" if tagger.takes_sounds else "pictures"
+                raise DataError(f"{tagger.name}: is a tagger of {other}; name another one")
 
     def fetch_video(video: Video, folder: Path) -> Video:
         return known_of(video, fetch(video, folder, settings=fetching))
@@ -138,56 +142,32 @@ def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | Non
             crop_bars=settings.crop_bars,
         )
 
-    facts = {
-        kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
-        for kind, tagger in (("sees", of_pictures), ("hears", of_sounds))
-        if tagger is not None
-    }
+    def tag_pictures(pictures: Sequence[np.ndarray]) -> list[Tags]:
+        if not pictures or (tagger := taggers.get("sees")) is None:
+            return [() for _ in pictures]
+        return [first_tags(tagger.labels, weights) for weights in tagger.tag(pictures)]
+
+    def tag_sounds(sounds: Sequence[np.ndarray]) -> list[SoundTags]:
+        if not sounds or (tagger := taggers.get("hears")) is None:
+            return [((), 0.0, 0.0) for _ in sounds]
+        return [
+            (first_tags(tagger.labels, weights), *music_and_speech(tagger.labels, weights))
+            for weights in tagger.tag(sounds)
+        ]
+
     return Tools(
         fetch=fetch_video,
         cut=cut_video,
         measure=measure,
-        tag_pictures=partial(_tag_pictures, of_pictures),
-        tag_sounds=partial(_tag_sounds, of_sounds),
-        blur=partial(_blur, settings.blur),
+        tag_pictures=tag_pictures,
+        tag_sounds=tag_sounds,
+        blur=lambda frame: blur(frame, settings.blur) if settings.blur else frame,
         patience_s=settings.patience_s,
-        facts=facts,
+        facts={
+            kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
+            for kind, tagger in taggers.items()
+        },
     )
-
-
-def _tag_pictures(tagger: "Tagger | None", pictures: Sequence[np.ndarray]) -> list[Tags]:
-    from avgan.curation.taggers import first_tags
-
-    if tagger is None or not pictures:
-        return [() for _ in pictures]
-    return [first_tags(tagger.labels, weights) for weights in tagger.tag(pictures)]
-
-
-def _tag_sounds(tagger: "Tagger | None", sounds: Sequence[np.ndarray]) -> list[SoundTags]:
-    from avgan.curation.taggers import first_tags, music_and_speech
-
-    if tagger is None or not sounds:
-        return [((), 0.0, 0.0) for _ in sounds]
-    return [
-        (first_tags(tagger.labels, weights), *music_and_speech(tagger.labels, weights))
-        for weights in tagger.tag(sounds)
-    ]
-
-
-def _blur(what: Sequence[str], frame: np.ndarray) -> np.ndarray:
-    if not what:
-        return frame
-    from avgan.curation.privacy import blur
-
-    blurred: np.ndarray = blur(frame, what)
-    return blurred
-
-
-MEDIA, CLIPS, LOSSES, DONE = "media.tar", "clips.parquet", "losses.json", "done.json"
-CLIPS_PER_BATCH = 16
-"""Clips that are tagged at a time: of 10 s, 2.5 MB each."""
-JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
-MAX_DEATHS = 3  # one death may be bad luck, three are the video
 
 
 @dataclass(frozen=True)

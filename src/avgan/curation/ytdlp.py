@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avgan.curation.sources.source import is_youtube
+from avgan.curation.youtube import is_youtube
 from avgan.errors import AvganError, DataError
 
 REASONS = {
@@ -48,6 +48,26 @@ _PHRASES: tuple[tuple[str, str], ...] = (
 _RATE_LIMITED = re.compile(r"rate.?limited|too many requests|try again later", re.IGNORECASE)
 _BOT_CHECK = re.compile(r"not a bot", re.IGNORECASE)
 _BOT_WAIT_S = 900.0
+TIMEOUT_S = 30.0  # for a server to answer; slow ones need seconds
+TRICKLE_S, LEAST_BYTES_S = 30.0, 2_000
+"""What comes more slowly for so long is let go: a video of a minute would take hours."""
+PIECE_BYTES = 8_192
+"""That are waited for at a time: of a trickle of 50 bytes a second, less than three minutes."""
+TICK_S = 1.0  # after which a read returns what came, for yt-dlp to note progress
+MAX_PAGES_BYTES = 256 << 20
+"""Of all pages and lists that are read to find a video; YouTube's are 10 MB."""
+RUNTIMES = ("deno", "node", "bun", "quickjs")
+"""Of JavaScript, that yt-dlp knows. It runs scripts of YouTube's; only deno shuts them in."""
+_NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
+"""What yt-dlp fetches itself. The rest it leaves to other programs."""
+_OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionError"})
+_BROKEN_OFF = re.compile(
+    r"Got error: |Did not get any data|more expected|fragment \d+ not found|timed out|new connection"
+)
+_DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT})
+_WRITING = re.compile(r"unable to (write data|open for writing)")
+Info = dict[str, Any]
+"""What yt-dlp knows of a video."""
 
 
 class FetchError(DataError):
@@ -123,30 +143,6 @@ def one_line(message: Any) -> str:
     text = re.split(r"\s*(?:; please report this issue|\(caused by )", text, maxsplit=1)[0]
     text = re.sub(r"^\s*ERROR:\s*", "", text)
     return " ".join(text.split())[:300].rstrip(".") or "no reason given"
-
-
-TIMEOUT_S = 30.0  # for a server to answer; slow ones need seconds
-TRICKLE_S, LEAST_BYTES_S = 30.0, 2_000
-"""What comes more slowly for so long is let go: a video of a minute would take hours."""
-PIECE_BYTES = 8_192
-"""That are waited for at a time: of a trickle of 50 bytes a second, less than three minutes."""
-TICK_S = 1.0  # after which a read returns what came, for yt-dlp to note progress
-MAX_PAGES_BYTES = 256 << 20
-"""Of all pages and lists that are read to find a video; YouTube's are 10 MB."""
-RUNTIMES = ("deno", "node", "bun", "quickjs")
-"""Of JavaScript, that yt-dlp knows. It runs scripts of YouTube's; only deno shuts them in."""
-_NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
-"""What yt-dlp fetches itself. The rest it leaves to other programs."""
-
-_OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionError"})
-_BROKEN_OFF = re.compile(
-    r"Got error: |Did not get any data|more expected|fragment \d+ not found|timed out|new connection"
-)
-_DISK = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT})
-_WRITING = re.compile(r"unable to (write data|open for writing)")
-
-Info = dict[str, Any]
-"""What yt-dlp knows of a video."""
 
 
 @dataclass(frozen=True, kw_only=True)

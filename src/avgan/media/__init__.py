@@ -152,6 +152,27 @@ def sound_codecs() -> str:
     return ",".join(sorted(SOUND_CODECS & set(av.codecs_available)))
 
 
+def open_container(
+    file: Any, codecs: str, *, buffer_bytes: int = 1 << 15, ignore_length: bool = False
+) -> av.container.InputContainer:
+    """Open a file with FFmpeg, held to known containers and to `codecs`; nothing else is opened, whatever it names."""
+    options = {
+        "protocol_whitelist": "none",
+        "format_whitelist": CONTAINERS,
+        "codec_whitelist": codecs,
+    }
+    if ignore_length:
+        options["ignore_length"] = "1"
+    return av.open(file, "r", container_options=options, buffer_size=buffer_bytes, **LENIENT)
+
+
+def read_only(container: av.container.InputContainer, stream: Any) -> None:
+    """Have FFmpeg pass over all tracks but one."""
+    for other in container.streams:
+        if other is not stream:
+            other.discard = av.stream.Discard.all
+
+
 def packets(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
     """The packets of one track, to the end of the file."""
     while True:

@@ -35,6 +35,14 @@ from avgan.media.structure import REST_BYTES, Part, avi_late_s, next_start, part
 from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
 
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
+UNFINISHED = (
+    "its header does not say how long it is, or says too little: read to the end of the file"
+)
+UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
+# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
+# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
+_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
 def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> BinaryIO:
@@ -109,17 +117,6 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
         samples = samples.T
     starts = range(0, len(samples), BLOCK_SAMPLES)
     return (Block(to_float(samples[i : i + BLOCK_SAMPLES]), float(rate_hz)) for i in starts)
-
-
-UNFINISHED = (
-    "its header does not say how long it is, or says too little: read to the end of the file"
-)
-UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
-
-# First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
-# (HTK, MPEG), complains about the rest on standard error itself, and takes the floats of a W64 for integers.
-_SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS")
 
 
 @dataclass(frozen=True)
@@ -298,16 +295,14 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
         if container.format.name == "avi":
             late_s = avi_late_s(file, container.streams.audio[number].index)
         blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
-        for key, group in itertools.groupby(blocks, _kind):
+        for key, group in itertools.groupby(
+            blocks, lambda b: (b.rate_hz, b.samples.shape[1], b.layout, b.is_hole)
+        ):
             rate_hz, _, layout, is_hole = key
             yield from (
                 Block(samples, rate_hz, layout, is_hole)
                 for samples in _joined(block[0] for block in group)
             )
-
-
-def _kind(block: Block) -> tuple[float, int, tuple[str, ...], bool]:
-    return block.rate_hz, block.samples.shape[1], block.layout, block.is_hole
 
 
 def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

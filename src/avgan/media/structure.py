@@ -21,6 +21,11 @@ MAGICS = (*FLAC_MAGICS, b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
 WAVPACK_INITIAL, WAVPACK_FINAL = 1 << 11, 1 << 12  # of blocks with channels of the same samples
+MOST_HEADER_BYTES = 1 << 20  # headers have kilobytes
+MOST_LISTS, MOST_TRACKS = 1_000, 100  # far more than any file has: an end for damaged ones
+MOST_CHUNKS = 100_000  # before the sound: half an hour of pictures and of empty chunks
+LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
+HEADER_BYTES = 48  # of a track, as far as it is read here
 
 
 @dataclass(frozen=True)
@@ -302,13 +307,6 @@ def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
         end_sample = max(end_sample, first + num_samples if flags & WAVPACK_FINAL else 0)
         at += 8 + length
     return Part(start, size, is_cut=at > size)
-
-
-MOST_HEADER_BYTES = 1 << 20  # headers have kilobytes
-MOST_LISTS, MOST_TRACKS = 1_000, 100  # far more than any file has: an end for damaged ones
-MOST_CHUNKS = 100_000  # before the sound: half an hour of pictures and of empty chunks
-LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
-HEADER_BYTES = 48  # of a track, as far as it is read here
 
 
 @dataclass(frozen=True)

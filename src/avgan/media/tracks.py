@@ -7,7 +7,6 @@ Shapes: L samples, C channels.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import av
@@ -17,9 +16,7 @@ import soundfile
 from avgan.errors import AudioError
 from avgan.media import (
     BLOCK_SAMPLES,
-    CONTAINERS,
     DAMAGED,
-    LENIENT,
     QUIET_PEAK,
     SOUND_CODECS,
     Block,
@@ -27,7 +24,9 @@ from avgan.media import (
     first_line,
     frame_samples,
     note_once,
+    open_container,
     packets,
+    read_only,
     sound_codecs,
 )
 
@@ -50,18 +49,9 @@ LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: enco
 DECODE_ERRORS = (soundfile.SoundFileError, av.error.FFmpegError, TypeError, ValueError)
 
 
-@contextmanager
-def open_sound(file: Any, *, ignore_length: bool = False) -> Iterator[Any]:
-    """Open a file with FFmpeg for its sound."""
-    options = {
-        "protocol_whitelist": "none",  # whatever a file names, no other file or address is opened
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": sound_codecs(),  # the pictures of a video are not looked at
-    }
-    if ignore_length:
-        options["ignore_length"] = "1"
-    with av.open(file, "r", container_options=options, **LENIENT) as container:
-        yield container
+def open_sound(file: Any, *, ignore_length: bool = False) -> av.container.InputContainer:
+    """Open a file with FFmpeg for its sound: the pictures of a video are not looked at."""
+    return open_container(file, sound_codecs(), ignore_length=ignore_length)
 
 
 def track_kinds(path: str | os.PathLike[str]) -> set[str]:
@@ -138,9 +128,7 @@ def track_blocks(
     if codec is None or codec.name not in SOUND_CODECS:  # PyAV ignores the list given to FFmpeg
         name = codec.name if codec is not None else "no name"
         raise ValueError(f"its sound is in a format that is not read: {name}")
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all
+    read_only(container, stream)
     if codec.name in CHECKED_CODECS:
         codec.options = {"err_detect": "crccheck+explode"}
     clock = _Clock(notes, start_s)

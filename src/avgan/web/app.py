@@ -37,6 +37,13 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
+DESCRIPTION = """Hears a place and pictures it.
+
+Live sound: `WebSocket /api/live?rate=48000&format=s16&hop=1` takes binary messages of mono samples (`s16` or `f32`,
+little-endian) and answers each window with a JSON message: start_s, end_s, scene, sound, probability, reason, scenes
+(the five most probable), picture (PNG in base64), latency_s, gap_s, num_dropped. The text `end` asks for what is left.
+"""
+CLIENT_LEFT = 499  # as nginx calls it: for the statistics, no client reads it
 
 
 def page_routes() -> list[Route]:
@@ -60,15 +67,6 @@ def _endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
         return Response(content, media_type=TYPES[path.suffix], headers=headers)
 
     return give
-
-
-DESCRIPTION = """Hears a place and pictures it.
-
-Live sound: `WebSocket /api/live?rate=48000&format=s16&hop=1` takes binary messages of mono samples (`s16` or `f32`,
-little-endian) and answers each window with a JSON message: start_s, end_s, scene, sound, probability, reason, scenes
-(the five most probable), picture (PNG in base64), latency_s, gap_s, num_dropped. The text `end` asks for what is left.
-"""
-CLIENT_LEFT = 499  # as nginx calls it: for the statistics, no client reads it
 
 
 def make_app(service: Service) -> ASGIApp:

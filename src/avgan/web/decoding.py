@@ -33,6 +33,9 @@ STALL_S = 30
 """How long nothing may come: a block takes milliseconds, on a machine that is not overrun."""
 SLACK_S = 60
 """How much longer than allowed the sound may be when a block is the last straw."""
+T = TypeVar("T")
+RECENT_S = 60.0
+"""For so long after others have asked, one worker is kept from a client that holds all the rest."""
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,7 @@ def crashed() -> RefusedError:
     return RefusedError(400, "decoder_crash", line)
 
 
-T = TypeVar("T")
 Waiting = asyncio.Future[Decoder]
-
-RECENT_S = 60.0
-"""For so long after others have asked, one worker is kept from a client that holds all the rest."""
 
 
 class DecoderPool:
@@ -306,11 +305,7 @@ class DecoderPool:
         if not self._idle:
             return False
         is_last = len(self._idle) == 1 and self._held[client] == len(self._decoders) - 1 > 0
-        return not (is_last and self._others_ask(client))
-
-    def _others_ask(self, client: str) -> bool:
-        """Whether another client has asked lately."""
-        return any(one != client for one in self._asked_s)
+        return not (is_last and any(other != client for other in self._asked_s))
 
     def _note(self, client: str) -> None:
         """Note that a client asks, and forget clients that have not for RECENT_S."""
@@ -321,7 +316,7 @@ class DecoderPool:
             del self._asked_s[first]
 
     def _longest_queue(self, client: str) -> deque[Waiting] | None:
-        """What waits of the client of whom most does, where that is more than of this one with one more."""
+        """The longest queue of a client, where it is longer than that of this one with one more."""
         most = max(self._waiting.values(), key=len, default=None)
         if most is None or len(most) <= len(self._waiting.get(client, ())) + 1:
             return None

@@ -28,6 +28,10 @@ from avgan.web.settings import RefusedError, Settings
 LOOK_S = 2.0  # shorter pauses of a network are common
 LEAST_SHARE = 0.5
 """Of real time, that sound must come in; a microphone sends all of it."""
+IPV6_BITS = 64  # what a provider gives to one customer
+T = TypeVar("T")
+Job = Callable[[Decoder, Received], T]
+"""What is done in a worker with its decoder and a recording."""
 
 
 class LiveSlot:
@@ -109,12 +113,6 @@ class LiveSlots:
     def leave(self, slot: LiveSlot) -> None:
         """It is needed no more."""
         self._taken.discard(slot)
-
-
-IPV6_BITS = 64  # what a provider gives to one customer
-T = TypeVar("T")
-Job = Callable[[Decoder, Received], T]
-"""What is done in a worker with its decoder and a recording."""
 
 
 class Service:

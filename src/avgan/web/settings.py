@@ -7,6 +7,9 @@ from typing import Any
 from avgan.errors import AvganError
 from avgan.web.decoder import Caps
 
+LONGEST_NAME = 100
+"""Of an option, in the message that it does not exist."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -74,10 +77,6 @@ class RefusedError(AvganError):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
-
-
-LONGEST_NAME = 100
-"""Of an option, in the message that it does not exist."""
 
 
 def one_line(errors: Sequence[Any]) -> str:

@@ -69,10 +69,10 @@ def test_table_1_asks_for_a_row_in_picture_and_sound(scene: str) -> None:
     for place in row.places365:
         for sound in row.audioset:
             seen = (("sky", 0.5), (place, 0.1))
-            heard = (("Silence", 0.5), (sound, 0.1))
-            assert judge(clip(label=scene, scenes=seen, sounds=heard), BY_TABLE).is_kept
-    seen, heard = ((row.places365[0], 0.9),), ((row.audioset[0], 0.9),)
-    blind = judge(clip(label=scene, scenes=(("sky", 0.9),), sounds=heard), BY_TABLE)
+            sound_tags = (("Silence", 0.5), (sound, 0.1))
+            assert judge(clip(label=scene, scenes=seen, sounds=sound_tags), BY_TABLE).is_kept
+    seen, sound_tags = ((row.places365[0], 0.9),), ((row.audioset[0], 0.9),)
+    blind = judge(clip(label=scene, scenes=(("sky", 0.9),), sounds=sound_tags), BY_TABLE)
     deaf = judge(clip(label=scene, scenes=seen, sounds=(("Silence", 0.9),)), BY_TABLE)
     assert (blind.reason, blind.detail) == (WRONG_LABEL, "the picture shows sky")
     assert (deaf.reason, deaf.detail) == (WRONG_LABEL, "the sound is Silence")
@@ -80,11 +80,11 @@ def test_table_1_asks_for_a_row_in_picture_and_sound(scene: str) -> None:
 
 def test_only_the_first_five_count() -> None:
     others = tuple((f"other {number}", 0.9) for number in range(5))
-    heard = (("Bus", 0.9),)
+    sound_tags = (("Bus", 0.9),)
     fifth = (*others[:4], ("bus_interior", 0.0))
     sixth = (*others, ("bus_interior", 0.8))
-    assert judge(clip(scenes=fifth, sounds=heard), BY_TABLE).is_kept
-    assert judge(clip(scenes=sixth, sounds=heard), BY_TABLE).reason == WRONG_LABEL
+    assert judge(clip(scenes=fifth, sounds=sound_tags), BY_TABLE).is_kept
+    assert judge(clip(scenes=sixth, sounds=sound_tags), BY_TABLE).reason == WRONG_LABEL
 
 
 def test_a_source_may_use_the_names_of_youtube_8m() -> None:
@@ -99,15 +99,15 @@ def test_a_source_may_use_the_names_of_youtube_8m() -> None:
 
 def test_taggers_may_spell_otherwise() -> None:
     seen = (("/s/subway_station/platform", 0.5),)
-    heard = (("Subway, metro, underground", 0.5),)
-    assert judge(clip(label="metro", scenes=seen, sounds=heard), BY_TABLE).is_kept
-    assert not judge(clip(label="park", scenes=seen, sounds=heard), BY_TABLE).is_kept
+    sound_tags = (("Subway, metro, underground", 0.5),)
+    assert judge(clip(label="metro", scenes=seen, sounds=sound_tags), BY_TABLE).is_kept
+    assert not judge(clip(label="park", scenes=seen, sounds=sound_tags), BY_TABLE).is_kept
 
 
 def test_without_a_label_the_row_that_fits_best_is_taken() -> None:
     seen = (("park", 0.6), ("road", 0.3))
-    heard = (("Engine", 0.5), ("Bird", 0.4))
-    assert judge(clip(label="", scenes=seen, sounds=heard), BY_TABLE).label == "park"
+    sound_tags = (("Engine", 0.5), ("Bird", 0.4))
+    assert judge(clip(label="", scenes=seen, sounds=sound_tags), BY_TABLE).label == "park"
     nothing = judge(clip(label="", scenes=seen, sounds=()), BY_TABLE)
     assert (nothing.reason, nothing.label) == (WRONG_LABEL, "")
     assert nothing.detail == "no row of Table 1 has park, road with not tagged"

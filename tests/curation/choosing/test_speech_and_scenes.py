@@ -145,8 +145,10 @@ def test_table_1_tells_photographs_of_other_scenes(data_root: Path) -> None:
     for shown, (scene, _) in SCENES.items():
         seen = [first_tags(eyes.labels, row) for row in eyes.tag(photographs(data_root, scene))]
         for label in SCENES:
-            heard = ((TABLE_1[label].audioset[0], 1.0),)
-            dropped = [is_dropped(clip(label=label, scenes=tags, sounds=heard)) for tags in seen]
+            sound_tags = ((TABLE_1[label].audioset[0], 1.0),)
+            dropped = [
+                is_dropped(clip(label=label, scenes=tags, sounds=sound_tags)) for tags in seen
+            ]
             if label == shown:
                 print(f"{label}: {sum(dropped)} of {len(dropped)} dropped")
                 right += dropped
@@ -165,10 +167,10 @@ def test_table_1_tells_recordings_of_elsewhere(ears: Tagger, data_root: Path) ->
         if not labels and row.label not in ELSEWHERE:
             continue
         sound = read_audio(row.path, target_rate_hz=RATE_HZ)
-        heard = first_tags(ears.labels, ears.tag([np.stack([sound, sound], 1)])[0])
+        sound_tags = first_tags(ears.labels, ears.tag([np.stack([sound, sound], 1)])[0])
         for label in labels or SCENES:
             seen = ((TABLE_1[label].places365[0], 1.0),)
-            dropped = is_dropped(clip(label=label, scenes=seen, sounds=heard))
+            dropped = is_dropped(clip(label=label, scenes=seen, sounds=sound_tags))
             (right if labels else wrong).append(dropped)
     print(f"{np.mean(wrong):.1%} of {len(wrong)} wrong, {np.mean(right):.1%} of {len(right)} right")
     assert np.mean(wrong) >= 0.5

@@ -66,11 +66,11 @@ def test_each_clip_has_its_very_frame_and_its_very_samples(
             assert time_s == pytest.approx(times[number], abs=0.001)  # Matroska rounds to 1 ms
         assert clip.sound.shape == (64_000, 2)
         assert clip.sound.dtype == np.float32
-        heard = read_ticks(clip.sound[:, 0], SOUND_RATE_HZ) + clip.start_s
+        found = read_ticks(clip.sound[:, 0], SOUND_RATE_HZ) + clip.start_s
         ticked = tick_times(13) + made.get("sound_starts_s", 0.0)
         ticked = ticked[(ticked > clip.start_s) & (ticked < clip.end_s)]
         # In samples: half of one for the grid, and what a lossy codec adds.
-        assert heard * SOUND_RATE_HZ == pytest.approx(ticked * SOUND_RATE_HZ, abs=tolerance)
+        assert found * SOUND_RATE_HZ == pytest.approx(ticked * SOUND_RATE_HZ, abs=tolerance)
 
 
 def test_clips_side_by_side_are_the_sound_without_a_seam(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_a_gap_in_the_sound_moves_nothing_and_costs_the_clips_it_touches(tmp_pat
     assert {0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12} <= set(starts)
     unhurt = {clip.start_s: clip for clip in all_clips(whole, clip_s=1, skip_s=0)[0]}
     for clip in clips[-4:]:
-        heard = read_ticks(clip.sound[:, 0], SOUND_RATE_HZ)
+        found = read_ticks(clip.sound[:, 0], SOUND_RATE_HZ)
         expected = read_ticks(unhurt[clip.start_s].sound[:, 0], SOUND_RATE_HZ)
         # In samples: the container's clock ticks at 90 kHz.
-        assert heard * SOUND_RATE_HZ == pytest.approx(expected * SOUND_RATE_HZ, abs=0.6)
+        assert found * SOUND_RATE_HZ == pytest.approx(expected * SOUND_RATE_HZ, abs=0.6)
 
 
 def test_time_stamps_that_jump_by_hours_cost_neither_hours_nor_what_came_before(

@@ -16,12 +16,12 @@ from avgan.curation.measures import (
     clipped_share,
     find_bars,
     level_db,
-    look_hash,
     luminance,
     measure,
     motion,
+    picture_hash,
     silent_share,
-    voice_hash,
+    sound_hash,
 )
 from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
@@ -182,16 +182,16 @@ def test_a_copy_is_told_by_its_hashes_and_others_are_not(tmp_path: Path) -> None
 
 def test_a_later_beginning_of_a_tenth_of_a_second_is_still_alike() -> None:
     sound = voiced(9, 11.0)
-    hashes = [voice_hash(sound[start : start + 441_000], rate_hz=44_100) for start in (0, 4_410)]
+    hashes = [sound_hash(sound[start : start + 441_000], rate_hz=44_100) for start in (0, 4_410)]
     assert num_different_bits(*hashes) <= 64
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 5.0, 10.0])
 def test_hashes_have_one_length_whatever_they_are_of(seconds: float) -> None:
     sound = voiced(2, 12.0)[: round(seconds * 44_100)]
-    assert len(voice_hash(sound, rate_hz=44_100)) == 64
+    assert len(sound_hash(sound, rate_hz=44_100)) == 64
     for shape in ((1, 1), (7, 300), (480, 640)):
-        look = look_hash(np.random.default_rng(0).uniform(0, 255, shape))
+        look = picture_hash(np.random.default_rng(0).uniform(0, 255, shape))
         assert len(look) == 16
         int(look, 16)
 
@@ -199,13 +199,13 @@ def test_hashes_have_one_length_whatever_they_are_of(seconds: float) -> None:
 def test_hashes_follow_the_picture_not_its_size() -> None:
     picture = luminance(hues(5, size=(640, 480)))
     small = luminance(hues(5, size=(160, 120)))
-    assert num_different_bits(look_hash(picture), look_hash(small)) <= 4
-    assert num_different_bits(look_hash(picture), look_hash(255 - picture)) == 64
+    assert num_different_bits(picture_hash(picture), picture_hash(small)) <= 4
+    assert num_different_bits(picture_hash(picture), picture_hash(255 - picture)) == 64
 
 
 def test_noise_of_one_seed_is_like_itself_alone() -> None:
     """Even where nothing but chance tells one noise from another."""
-    hashes = [voice_hash(hiss(10, 32_000, seed=seed), rate_hz=32_000) for seed in range(6)]
+    hashes = [sound_hash(hiss(10, 32_000, seed=seed), rate_hz=32_000) for seed in range(6)]
     assert all(90 <= num_different_bits(a, b) <= 166 for a, b in combinations(hashes, 2))
 
 
@@ -215,4 +215,4 @@ def test_a_clip_of_frames_alone_is_measured_too() -> None:
     sound = np.zeros((SOUND_RATE_HZ, 2), np.float32)
     numbers = measure(Cut(start_s=0, end_s=1, sound=sound, frames=frames))
     assert numbers.motion > 0.05
-    assert all(a != b for a, b in pairwise(look_hash(luminance(frame)) for frame in frames))
+    assert all(a != b for a, b in pairwise(picture_hash(luminance(frame)) for frame in frames))

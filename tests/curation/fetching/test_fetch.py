@@ -15,7 +15,7 @@ from films import film
 from video_site import Page, Site, open_site
 
 from avgan.curation import fetch as fetching
-from avgan.curation.fetch import FetchSettings, fetch, files_of, known_of
+from avgan.curation.fetch import FetchSettings, fetch, known_of
 from avgan.curation.record import Video
 from avgan.curation.ytdlp import (
     Access,
@@ -144,7 +144,6 @@ def test_picture_and_sound_may_come_apart(
     known = known_of(video, path)
     assert Path(known.path).read_bytes() == films["silent"]
     assert Path(known.sound_path).read_bytes() == films["sound"]
-    assert files_of(video, path) == (path, Path(known.sound_path))
     assert (known.label, known.licence, known.title) == ("park", "mine", "walk")
     assert "/tall.mp4" not in [path for path, _ in site.asked], "1080 lines are more than asked for"
 
@@ -156,7 +155,7 @@ def test_a_local_file_needs_no_fetching(tmp_path: Path) -> None:
         fetch(video, tmp_path / "out")
     path.write_bytes(b"")
     assert fetch(video, tmp_path / "out") == path
-    assert files_of(video, path) == (path, Path("walk.wav"))
+    assert known_of(video, path).sound_path == "walk.wav"
     assert not (tmp_path / "out").exists()
 
 

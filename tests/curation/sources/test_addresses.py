@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avgan.curation.record import Video
 from avgan.curation.sources import find_videos
-from avgan.curation.sources.source import youtube_address, youtube_id_in
+from avgan.curation.youtube import youtube_address, youtube_id_in
 from avgan.errors import DataError
 
 PAGE = "https://www.youtube.com/watch?v=aqz-KE-bpKQ"

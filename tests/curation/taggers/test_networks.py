@@ -52,9 +52,9 @@ def plain_cnn(sound: np.ndarray, w: Tensors, num_blocks: int) -> Tensor:
         if number < 6:
             hidden = F.avg_pool2d(hidden, 2)
     by_time = hidden.mean(3)
-    heard = by_time.max(2).values + by_time.mean(2)
-    heard = (heard @ w["fc1.weight"].T + w["fc1.bias"]).relu()
-    return torch.sigmoid(heard @ w["fc_audioset.weight"].T + w["fc_audioset.bias"])
+    hidden = by_time.max(2).values + by_time.mean(2)
+    hidden = (hidden @ w["fc1.weight"].T + w["fc1.bias"]).relu()
+    return torch.sigmoid(hidden @ w["fc_audioset.weight"].T + w["fc_audioset.bias"])
 
 
 @pytest.mark.parametrize("name", ["cnn14", "cnn10"])

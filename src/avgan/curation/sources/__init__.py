@@ -40,14 +40,12 @@ def find_all(named: Iterable[str]) -> list[Video]:
     videos: dict[str, Video] = {}
     for video in (video for name in named for video in find_videos(name)):
         number, own = 1, video
-        while own.id in videos and not _is_same(videos[own.id], own):
+        while own.id in videos and _place(videos[own.id]) != _place(own):
             number += 1
             own = replace(video, id=f"{video.id}-{number}")
         videos.setdefault(own.id, own)
     return [videos[key] for key in sorted(videos)]
 
 
-def _is_same(one: Video, other: Video) -> bool:
-    if one.path or other.path:
-        return Path(one.path).absolute() == Path(other.path).absolute()
-    return one.address == other.address
+def _place(video: Video) -> str | Path:
+    return Path(video.path).absolute() if video.path else video.address

@@ -17,14 +17,8 @@ from urllib.parse import urlsplit
 
 from avgan.archive.sources import json_rows
 from avgan.curation.record import Video
-from avgan.curation.sources.source import (
-    YOUTUBE_ID,
-    Source,
-    id_of,
-    scene_of,
-    youtube_address,
-    youtube_id_in,
-)
+from avgan.curation.sources.source import Source, id_of, scene_of
+from avgan.curation.youtube import YOUTUBE_ID, youtube_address, youtube_id_in
 from avgan.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")

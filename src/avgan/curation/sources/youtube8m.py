@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from avgan.curation.record import Video
-from avgan.curation.sources.source import YOUTUBE_ID, Source, id_of, youtube_address
+from avgan.curation.sources.source import Source, id_of
+from avgan.curation.youtube import YOUTUBE_ID, youtube_address
 from avgan.curation.ytdlp import FetchError, TryAgain, refused_with, wait_asked
 from avgan.download import USER_AGENT
 from avgan.errors import DataError

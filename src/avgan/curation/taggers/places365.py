@@ -38,6 +38,30 @@ from avgan.weights import fill, find_weights, read_arrays
 
 _VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5
 _OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
+ADDRESS = "https://github.com/CSAILVision/places365"
+LABEL_FILE = "categories_places365.txt"
+VGG16_FILE = Published(
+    filename="vgg16_places365.caffemodel",
+    address="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
+)
+VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
+SQUEEZENET_FILE = "squeezenet_places365.safetensors"
+SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
+RESIZED_PX, SEEN_PX = 256, 224  # as published
+MEAN_BGR = (104.05, 112.51, 116.68)
+"""Of Places365, in 0 ... 255."""
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Red, green, blue in 0 ... 1."""
+VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
+"""In each of its five blocks; a block ends in a maximum over 2 x 2."""
+VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
+VGG16_DENSE = ("fc6", "fc7", "fc8a")
+BLOCK = 8  # pictures in one pass: more are no faster on a core
+SLOPE = 0.55
+"""Of the SqueezeNet's leaky ReLU."""
+SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)  # as published
+POOLED_AFTER = (1, 3)
+"""Numbers of the fire modules, from 0, that a maximum over 3 x 3 follows."""
 
 
 def read_caffe(path: Path) -> dict[str, np.ndarray]:
@@ -136,35 +160,6 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
     raise ValueError("a number of more than 64 bits")
-
-
-ADDRESS = "https://github.com/CSAILVision/places365"
-LABEL_FILE = "categories_places365.txt"
-VGG16_FILE = Published(
-    filename="vgg16_places365.caffemodel",
-    address="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
-)
-VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
-SQUEEZENET_FILE = "squeezenet_places365.safetensors"
-SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
-
-RESIZED_PX, SEEN_PX = 256, 224  # as published
-MEAN_BGR = (104.05, 112.51, 116.68)
-"""Of Places365, in 0 ... 255."""
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Red, green, blue in 0 ... 1."""
-
-VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""In each of its five blocks; a block ends in a maximum over 2 x 2."""
-VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
-VGG16_DENSE = ("fc6", "fc7", "fc8a")
-BLOCK = 8  # pictures in one pass: more are no faster on a core
-
-SLOPE = 0.55
-"""Of the SqueezeNet's leaky ReLU."""
-SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)  # as published
-POOLED_AFTER = (1, 3)
-"""Numbers of the fire modules, from 0, that a maximum over 3 x 3 follows."""
 
 
 class VGG16(nn.Module):

@@ -27,6 +27,8 @@ MUSIC = ("Music", "Singing", "Song", "Background music")
 """Without "Musical instrument", which church bells are too."""
 SPEECH = ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation",
           "Narration, monologue")  # fmt: skip
+MAX_BYTES = 4 << 20  # ten thousand times the longest name there is
+_PLACE = re.compile(r"(?:/[a-z]/)?(\S+)(?: \d+)?")  # `/a/airport_terminal 2`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,10 +99,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-MAX_BYTES = 4 << 20  # ten thousand times the longest name there is
-_PLACE = re.compile(r"(?:/[a-z]/)?(\S+)(?: \d+)?")  # `/a/airport_terminal 2`
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
