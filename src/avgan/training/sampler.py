@@ -1,7 +1,7 @@
 """Stage 4: a sampler learns which maps of real features belong to imagined ones; all other networks are at rest.
 
 Recordings are imagined, and they and photographs turned into codes, once and beforehand; a step costs only the sampler.
-It is told the vectors of the imagined features' codes: a linear reader finds the label in them as often as in the
+It gets the vectors of the imagined features' codes: a linear reader finds the label in them as often as in the
 features (91.0 and 90.8 % of ESC-50's fold 5, of a run of minutes), and a picture can so be drawn whenever somebody asks
 from the codes that an answer keeps. How it is taught depends on its kind: FlowObjective, GANObjective.
 
@@ -62,9 +62,10 @@ class FlowObjective:
         # logistic-normal: the middle of the way is where the direction is hardest to tell (Esser et al. 2024)
         time = torch.sigmoid(stage.random_rows(torch.randn, count, step=step, purpose="time"))
         draws = stage.random_rows(torch.rand, count, step=step, purpose="drop")
-        heard = sampler.reader(sampler.told(batch.imagined), draws < sampler.config.drop_condition)
+        dropped = draws < sampler.config.drop_condition
+        condition = sampler.reader(sampler.standardized(batch.imagined), dropped)
         weight = time[:, None, None, None]
-        found = sampler.velocity((1.0 - weight) * noise + weight * real, time, heard)
+        found = sampler.velocity((1.0 - weight) * noise + weight * real, time, condition)
         return F.mse_loss(found.float(), real - noise)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -100,7 +101,7 @@ class GANObjective:
         drawn = self._draw(batch, step, "sampler")
         self.critic.requires_grad_(False)
         with torch.autocast(self.stage.context.device.type, enabled=False):
-            loss = F.softplus(-self.critic(drawn, self.sampler.told(batch.imagined))).mean()
+            loss = F.softplus(-self.critic(drawn, self.sampler.standardized(batch.imagined))).mean()
         self.critic.requires_grad_(True)
         norm = self.stage.descend("sampler", loss, (self.sampler,), step)
         return metrics | {"loss": loss.detach(), "gradient_norm": norm}
@@ -116,16 +117,16 @@ class GANObjective:
     def _teach_critic(self, batch: Drawn, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             drawn = self._draw(batch, step, "critic")
-        told = self.sampler.told(batch.imagined)
+        standardized = self.sampler.standardized(batch.imagined)
         due = self.config.r1_weight > 0 and step % self.config.r1_every == 0
         real = batch.real.detach().requires_grad_(due)
         with torch.autocast(self.stage.context.device.type, enabled=False):
-            real_score = self.critic(real, told)
-            right, wrong = real_score, self.critic(drawn, told)
+            real_score = self.critic(real, standardized)
+            right, wrong = real_score, self.critic(drawn, standardized)
             false = F.softplus(wrong).mean()
             if self.config.mismatch_weight:
                 share = self.config.mismatch_weight
-                false = (1.0 - share) * false + share * self._mismatched(batch, told)
+                false = (1.0 - share) * false + share * self._mismatched(batch, standardized)
             loss = F.softplus(-right).mean() + false
             slope = torch.zeros((), device=real.device)
             if due:
@@ -139,10 +140,10 @@ class GANObjective:
             "slope": slope.detach(),
         }
 
-    def _mismatched(self, batch: Drawn, told: Tensor) -> Tensor:
+    def _mismatched(self, batch: Drawn, standardized: Tensor) -> Tensor:
         """What real maps cost with the features of the row before, where that is of another scene."""
         other = (batch.scenes != batch.scenes.roll(1)).float()
-        score = self.critic(batch.real, told.roll(1, 0))
+        score = self.critic(batch.real, standardized.roll(1, 0))
         return (F.softplus(score) * other).sum() / other.sum().clamp(min=1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -209,7 +210,7 @@ class SamplerStage(Stage):
             real = self.vqvae.quantizer.decode(chosen)
             assert self.imagined is not None
             imagined = self.vqvae.quantizer.decode(self.imagined.flatten(0, 1))
-        self.sampler.settle(real, imagined)
+        self.sampler.set_statistics(real, imagined)
 
     @torch.no_grad()
     def _encode_all(self) -> Tensor:
