@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
-from avgan.cli.classify import Screen, Wish, run
+from avgan.cli.classify import Request, Screen, run
 from avgan.errors import printable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def demo(
     page = output / "report.html"
     layout = Layout(widths=table_widths(paths, heard.card))
     outcome = run(
-        Wish(images=output / "pictures", report=page),
+        Request(images=output / "pictures", report=page),
         heard,
         [Recording(path, path) for path in paths],
         [TableWriter(Screen.over(sys.stdout), layout)],
