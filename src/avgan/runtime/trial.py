@@ -33,7 +33,7 @@ from avgan.runtime.network import (
     WAVEFORM,
     Network,
 )
-from avgan.runtime.unknown import Doubt
+from avgan.runtime.unknown import Rejection
 
 CPU_S, CPU_S_PER_MB = 4, 0.4
 """The shipped model (9 MB) takes 0.6 s here: a machine ten times slower may try it, too."""
@@ -151,7 +151,7 @@ def _lower(kind: int, value: int) -> None:
 def _run(bundle: Bundle) -> None:
     """Run the network on silence, and see that every tensor is what it should be. Raises BundleError."""
     card = bundle.card
-    Doubt(bundle)
+    Rejection(bundle)
     network = Network(bundle, num_threads=1)
     inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
     named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
