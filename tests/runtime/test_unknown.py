@@ -26,8 +26,8 @@ from avgan.runtime.unknown import (
     STEADY,
     STRANGE,
     UNSURE,
-    Rejection,
     Known,
+    Rejection,
 )
 
 RATE_HZ = 16_000
