@@ -3,7 +3,7 @@
 Recordings are imagined, and they and photographs turned into codes, once and beforehand; a step costs only the sampler.
 It gets the vectors of the imagined features' codes: a linear reader finds the label in them as often as in the
 features (91.0 and 90.8 % of ESC-50's fold 5, of a run of minutes), and a picture can so be drawn whenever somebody asks
-from the codes that an answer keeps. How it is taught depends on its kind: FlowObjective, GANObjective.
+from the codes that an answer keeps. How it is trained depends on its kind: FlowObjective, GANObjective.
 
 Shapes: B batch, N recordings, V views, M pictures, D code dimension.
 """
@@ -23,8 +23,8 @@ from avgan.networks.samplers.gan import GANSampler, SamplerCritic
 from avgan.networks.vqvae import VectorQuantizer
 from avgan.training.stage import (
     Context,
-    Drawn,
     MovingAverage,
+    PairBatch,
     Stage,
     Validation,
     embed_all,
@@ -48,13 +48,13 @@ class FlowObjective:
         self.sampler = sampler
         stage.optimizers["sampler"] = stage.adam((sampler, stage.section.learning_rate))
 
-    def step(self, batch: Drawn, step: int) -> dict[str, Tensor]:
+    def step(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
         """One step on a batch."""
         loss = self.loss(batch, step)
         norm = self.stage.descend("sampler", loss, (self.sampler,), step)
         return {"loss": loss.detach(), "gradient_norm": norm}
 
-    def loss(self, batch: Drawn, step: int) -> Tensor:
+    def loss(self, batch: PairBatch, step: int) -> Tensor:
         """Mean square error of the direction, 2 before anything is learnt."""
         sampler, stage, count = self.sampler, self.stage, len(batch.real)
         real = (batch.real - sampler.real_mean) / sampler.real_spread
@@ -95,18 +95,20 @@ class GANObjective:
         stage.optimizers["sampler"] = stage.adam((sampler, rate))
         stage.optimizers["critic"] = stage.adam((self.critic, rate))
 
-    def step(self, batch: Drawn, step: int) -> dict[str, Tensor]:
+    def step(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
         """One step of both."""
-        metrics = self._teach_critic(batch, step)
-        drawn = self._draw(batch, step, "sampler")
+        metrics = self._train_critic(batch, step)
+        sampled = self._sample(batch, step, "sampler")
         self.critic.requires_grad_(False)
         with torch.autocast(self.stage.context.device.type, enabled=False):
-            loss = F.softplus(-self.critic(drawn, self.sampler.standardized(batch.imagined))).mean()
+            loss = F.softplus(
+                -self.critic(sampled, self.sampler.standardized(batch.imagined))
+            ).mean()
         self.critic.requires_grad_(True)
         norm = self.stage.descend("sampler", loss, (self.sampler,), step)
         return metrics | {"loss": loss.detach(), "gradient_norm": norm}
 
-    def _draw(self, batch: Drawn, step: int, purpose: str) -> Tensor:
+    def _sample(self, batch: PairBatch, step: int, purpose: str) -> Tensor:
         """Quantised maps (B, D, 16, 16); gradients pass straight through to the sampler."""
         count = len(batch.real)
         size = self.sampler.noise_size
@@ -114,15 +116,15 @@ class GANObjective:
         features = self.sampler(batch.imagined, noise).float()
         return cast(Tensor, self.quantizer(features).features)
 
-    def _teach_critic(self, batch: Drawn, step: int) -> dict[str, Tensor]:
+    def _train_critic(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
-            drawn = self._draw(batch, step, "critic")
+            sampled = self._sample(batch, step, "critic")
         standardized = self.sampler.standardized(batch.imagined)
         due = self.config.r1_weight > 0 and step % self.config.r1_every == 0
         real = batch.real.detach().requires_grad_(due)
         with torch.autocast(self.stage.context.device.type, enabled=False):
             real_score = self.critic(real, standardized)
-            right, wrong = real_score, self.critic(drawn, standardized)
+            right, wrong = real_score, self.critic(sampled, standardized)
             false = F.softplus(wrong).mean()
             if self.config.mismatch_weight:
                 share = self.config.mismatch_weight
@@ -140,7 +142,7 @@ class GANObjective:
             "slope": slope.detach(),
         }
 
-    def _mismatched(self, batch: Drawn, standardized: Tensor) -> Tensor:
+    def _mismatched(self, batch: PairBatch, standardized: Tensor) -> Tensor:
         """What real maps cost with the features of the row before, where that is of another scene."""
         other = (batch.scenes != batch.scenes.roll(1)).float()
         score = self.critic(batch.real, standardized.roll(1, 0))
@@ -187,7 +189,7 @@ class SamplerStage(Stage):
         return len(self.data.train)
 
     def prepare(self) -> None:
-        """Imagine all recordings; what is not taught is at rest."""
+        """Imagine all recordings; what is not trained is frozen."""
         for network in (self.vqvae, self.networks.generator):
             network.requires_grad_(False)
         views = self.section.num_views
@@ -228,18 +230,18 @@ class SamplerStage(Stage):
         self.update_averages()
         return metrics
 
-    def batch(self, step: int) -> Drawn:
+    def batch(self, step: int) -> PairBatch:
         """Imagined features of recordings, slightly changed, each with those of a picture of its scene."""
         assert self.imagined is not None
         assert self.codes is not None
         items, chosen, flipped = self.sample_pairs(self.pairing, step, flip=self.section.flip)
         size = self.section.batch_size
-        drawn = self.own(self.rng(step, "view").integers(self.section.num_views, size=size))
+        sampled = self.own(self.rng(step, "view").integers(self.section.num_views, size=size))
         rows, views, slots, sides, scenes = map(
             self.context.to_device,
             (
                 items,
-                drawn,
+                sampled,
                 np.searchsorted(self.used, chosen),
                 flipped.astype(np.int64),
                 self.scene_of_item[items],
@@ -253,7 +255,7 @@ class SamplerStage(Stage):
             imagined = (
                 imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
             )
-        return Drawn(imagined, real, scenes)
+        return PairBatch(imagined, real, scenes)
 
     def finish(self) -> None:
         super().finish()

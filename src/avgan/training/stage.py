@@ -303,7 +303,7 @@ class Stage(ABC):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PairBatch:
     """A batch of imagined features, each with the real features of a picture."""
 
     imagined: Tensor

@@ -72,7 +72,7 @@ class VQVAEStage(Stage):
         return len(self.data.images)
 
     def before_first_step(self) -> None:
-        """Measure delta_v on pictures spread over the training set, and teach the perceptual network."""
+        """Measure delta_v on pictures spread over the training set, and train the perceptual network."""
         count = min(len(self.data.images), 2_000)
         chosen = torch.linspace(0, len(self.data.images) - 1, count).long().numpy()
         levels = np.arange(256) / 255.0
@@ -104,14 +104,14 @@ class VQVAEStage(Stage):
         if self.perceptual is not None:
             parts["perceptual"] = self._difference(self.perceptual, image, reconstruction)
             loss = loss + self.section.perceptual_weight * parts["perceptual"]
-        if self._critic_speaks(step):
+        if self._critic_is_active(step):
             parts["verdict"] = self._verdict(reconstruction)
             loss = loss + self.section.patch_weight * parts["verdict"]
         norm = self.descend("vqvae", loss, (self.vqvae,), step)
-        if self._critic_speaks(step):
-            parts["patch_critic"] = self._teach_critic(image, reconstruction.detach(), step)
+        if self._critic_is_active(step):
+            parts["patch_critic"] = self._train_critic(image, reconstruction.detach(), step)
         self.update_averages()
-        self._tend_codebook(step, features, quantized.codes)
+        self._update_codebook(step, features, quantized.codes)
         used = perplexity(self.vqvae.quantizer.usage)
         return {"loss": loss, **parts, "gradient_norm": norm, "perplexity": used}
 
@@ -123,7 +123,7 @@ class VQVAEStage(Stage):
             wanted = network.levels(image)
         return losses.perceptual_loss(network.levels(reconstruction), wanted)
 
-    def _critic_speaks(self, step: int) -> bool:
+    def _critic_is_active(self, step: int) -> bool:
         """Whether the patch critic judges and learns in a step."""
         starts = int(self.section.patch_from * self.section.num_steps)
         return self.patch_critic is not None and step >= starts
@@ -136,7 +136,7 @@ class VQVAEStage(Stage):
         self.patch_critic.requires_grad_(True)
         return verdict
 
-    def _teach_critic(self, image: Tensor, reconstruction: Tensor, step: int) -> Tensor:
+    def _train_critic(self, image: Tensor, reconstruction: Tensor, step: int) -> Tensor:
         """One step of the patch critic on pictures and the reconstructions that it has just judged."""
         assert self.patch_critic is not None
         scores = (self.patch_critic(each).float() for each in (image, reconstruction))
@@ -155,7 +155,7 @@ class VQVAEStage(Stage):
             image = mirrored(image, self.context.to_device(self.own(draws < 0.5)))
         return image
 
-    def _tend_codebook(self, step: int, features: Tensor, codes: Tensor) -> None:
+    def _update_codebook(self, step: int, features: Tensor, codes: Tensor) -> None:
         """Count the use of the codes over all processes and revive the dead ones."""
         quantizer = self.vqvae.quantizer
         quantizer.track(distributed.sum_over_processes(quantizer.count(codes)))
@@ -190,7 +190,7 @@ class VQVAEStage(Stage):
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
-        """Error of held-out pictures, and some of them beside what is drawn of them."""
+        """Error of held-out pictures, and some of them beside their reconstructions."""
         self.vqvae.eval()
         with self.averaged():
             error, shown = self._reconstruct()
@@ -212,11 +212,11 @@ class VQVAEStage(Stage):
             stop = min(start + 32, len(self.data.validation_images))
             chosen = self.data.spread_validation_images(start, stop)
             image = self.context.images(self.data.validation_images, chosen)
-            drawn = self.vqvae(image)[0].float().clamp(0.0, 1.0)
-            squared += float((drawn - image).square().sum())
+            decoded = self.vqvae(image)[0].float().clamp(0.0, 1.0)
+            squared += float((decoded - image).square().sum())
             count += image.numel()
             if shown is None:
-                shown = torch.stack((image[:NUM_SHOWN], drawn[:NUM_SHOWN]))
+                shown = torch.stack((image[:NUM_SHOWN], decoded[:NUM_SHOWN]))
         return squared / count, shown
 
 
@@ -232,7 +232,7 @@ def named_scenes(data: TrainingData) -> tuple[str, ...]:
 
 
 def build_perceptual(section: VQVAESection, data: TrainingData, seed: int) -> PerceptualNetwork:
-    """The network before it is taught."""
+    """The network before it is trained."""
     num_scenes = len(named_scenes(data))
     return seeded(seed, "perceptual", lambda: PerceptualNetwork(section.perceptual, num_scenes))
 
