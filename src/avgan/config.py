@@ -150,9 +150,9 @@ class ImaginationSection(StageSection):
     mismatch_weight: float = Field(0.0, ge=0, le=1)
     """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
     typical: float = Field(1.0, gt=0, le=1)
-    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.looks`)."""
+    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.clusters`)."""
     num_looks: int = Field(0, ge=0)
-    """Looks a label has: like sounds keep to like pictures, instead of any picture of the scene; 0: any."""
+    """Clusters of pictures of a label: like sounds keep to like pictures, not to any of the scene; 0: to any."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
     flip: bool = False

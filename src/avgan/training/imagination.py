@@ -20,7 +20,7 @@ from avgan import losses
 from avgan.config import ImaginationSection
 from avgan.data.manifest import Clip
 from avgan.networks.vqvae import perplexity
-from avgan.training.looks import settle_looks
+from avgan.training.clusters import assign_clusters
 from avgan.training.stage import (
     Context,
     MovingAverage,
@@ -94,7 +94,7 @@ class ImaginationStage(Stage):
             views = self.section.num_views
             self.embeddings = embed_all(self.context, self.data.train, num_views=views)
             self.real_views = self._encode_all()
-            self._settle_looks()
+            self._assign_clusters()
 
     def prefetch(self, step: int) -> None:
         if self.cached and self.section.gamma_on == "features":
@@ -207,7 +207,7 @@ class ImaginationStage(Stage):
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
-        # a look is lost where its pictures are laid over their mirror images
+        # a cluster is lost where its pictures are laid over their mirror images
         flip = self.section.flip and not self.section.num_looks
         return self.sample_pairs(self.pairing, number, flip=flip)
 
@@ -263,8 +263,8 @@ class ImaginationStage(Stage):
             scene_of_slot[self.slot_of_image[choices]] = scene
         return self.real_views.cpu(), scene_of_slot
 
-    def _settle_looks(self) -> None:
-        """Leave each sound the typical pictures of its look (see `training.looks`)."""
+    def _assign_clusters(self) -> None:
+        """Leave each sound the typical pictures of its cluster (see `training.clusters`)."""
         if self.section.typical == 1.0 and not self.section.num_looks:
             return
         assert self.embeddings is not None
@@ -272,7 +272,7 @@ class ImaginationStage(Stage):
         labels = self.data.train.targets
         self.pairing = replace(
             self.pairing,
-            image_choices=settle_looks(
+            image_choices=assign_clusters(
                 self.data.pairing.image_choices,
                 features=features[:, 0],
                 slot_of_image=self.slot_of_image,
