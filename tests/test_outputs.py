@@ -75,11 +75,11 @@ def test_page_and_pictures(run: Run, walk: Path, toy_places: Path, tmp_path: Pat
     options = ("--hop", 1, "--model", toy_places, "--report", "page.html", "--images", "seen")
     run("classify", walk.name, *options)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert 'class="beside">hears ' in text
+    assert 'class="beside">with ' in text
     assert "outdoor: likely road" in text
-    assert "<caption>Heard</caption>" in text
+    assert "<caption>Sounds</caption>" in text
     assert "In all: road 4 s, outdoor 4 s, beach 4 s" in text
-    assert "Heard: traffic 4 s, dog 4 s" in text
+    assert "Sounds: traffic 4 s, dog 4 s" in text
     assert "04:30:08 · " in text
     assert "<td>04:30:04</td>" in text
     folder = tmp_path / "seen" / walk.stem
