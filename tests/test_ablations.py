@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from avgan.ablations import ABLATIONS
-from avgan.presets import preset
+from avgan.presets import ABLATIONS, preset
 
 
 def leaves(tree: dict, path: str = "") -> dict[str, object]:

@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 PATH_ORDER = [
     "errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-    "pictures", "pages", "demo", "features", "data", "weights", "networks", "losses", "config", "presets", "ablations",
+    "pictures", "pages", "demo", "features", "data", "weights", "networks", "losses", "config", "presets",
     "model", "checkpoint", "training", "calibration", "baselines", "evaluation", "curation", "neighbours", "cards",
     "export", "quantize", "recipes", "web", "cli", "__main__",
 ]  # fmt: skip

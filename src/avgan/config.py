@@ -150,9 +150,9 @@ class ImaginationSection(StageSection):
     mismatch_weight: float = Field(0.0, ge=0, le=1)
     """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
     typical: float = Field(1.0, gt=0, le=1)
-    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.looks`)."""
+    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.clusters`)."""
     num_looks: int = Field(0, ge=0)
-    """Looks a label has: like sounds keep to like pictures, instead of any picture of the scene; 0: any."""
+    """Clusters of pictures of a label: like sounds keep to like pictures, not to any of the scene; 0: to any."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
     flip: bool = False
@@ -190,7 +190,7 @@ class ClassifierSection(StageSection):
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
     teacher_c: float = Field(0.0, ge=0)
     """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
-    labels themselves: for few recordings, of which a deep head learns each by heart (`training.teacher`); 0: labels."""
+    labels themselves: for few recordings, which a deep head overfits (`training.classifier`); 0: labels."""
     noise: float = Field(0.0, ge=0)
     """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)

@@ -27,7 +27,7 @@ from avgan.networks.critic import Critic
 from avgan.networks.generator import Generator
 from avgan.networks.samplers import Sampler
 from avgan.networks.vqvae import VQVAE
-from avgan.runtime.noise import noise_of
+from avgan.runtime.arrays import noise_of
 
 
 @dataclass(frozen=True)

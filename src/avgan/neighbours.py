@@ -9,7 +9,7 @@ import numpy as np
 
 from avgan.audio import fit
 from avgan.checkpoint import Checkpoint
-from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.runtime.bundle import Bundle

@@ -10,8 +10,7 @@ import soundfile
 
 from avgan.data.datasets import find
 from avgan.data.datasets.folder import read_folder
-from avgan.data.excerpt import read_excerpt
-from avgan.data.loading import ImageStore, RowCache, WaveformStore
+from avgan.data.loading import ImageStore, RowCache, WaveformStore, read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AudioError, ImageError
 

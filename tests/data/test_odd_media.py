@@ -11,8 +11,7 @@ import soundfile
 
 from avgan.audio import AudioStream, extent
 from avgan.data.datasets.folder import read_folder
-from avgan.data.excerpt import read_excerpt
-from avgan.data.loading import ImageStore, WaveformStore
+from avgan.data.loading import ImageStore, WaveformStore, read_excerpt
 from avgan.errors import DataError
 from avgan.images import read_frame, shown
 

@@ -14,8 +14,7 @@ import pytest
 
 from avgan.data import shards
 from avgan.data.acquire import check_media
-from avgan.data.excerpt import read_excerpt
-from avgan.data.loading import ImageStore, WaveformStore
+from avgan.data.loading import ImageStore, WaveformStore, read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AudioError, DataError, ImageError
 

@@ -49,20 +49,20 @@ def test_features_and_noise_determine_the_map(sampler: Sampler) -> None:
     assert not torch.allclose(sampler(imagined.roll(1, 0), noise), drawn)
 
 
-def test_a_sampler_settles_on_what_it_will_see(sampler: Sampler) -> None:
+def test_statistics_are_those_of_the_features(sampler: Sampler) -> None:
     torch.manual_seed(0)
     real = 0.5 + 0.1 * torch.randn(50, CODE_DIM, 16, 16)
     imagined = 0.3 * torch.randn(1, CODE_DIM, 16, 16) + 0.2 * torch.randn(60, CODE_DIM, 16, 16)
-    sampler.settle(real, imagined)
+    sampler.set_statistics(real, imagined)
     torch.testing.assert_close(
         sampler.real_mean.flatten(), torch.full((4,), 0.5), atol=0.01, rtol=0
     )
     torch.testing.assert_close(
         sampler.real_spread.flatten(), torch.full((4,), 0.1), atol=0.01, rtol=0
     )
-    told = sampler.told(imagined)
-    assert told.mean(0).abs().max() < 1e-5
-    assert float(told.std()) == pytest.approx(1.0, abs=0.02)
+    standardized = sampler.standardized(imagined)
+    assert standardized.mean(0).abs().max() < 1e-5
+    assert float(standardized.std()) == pytest.approx(1.0, abs=0.02)
 
 
 def test_patches_keep_their_places() -> None:
@@ -82,7 +82,7 @@ def test_a_flow_that_knows_the_direction_arrives() -> None:
     start = noise.view_as(goal)
     sampler.real_mean.fill_(0.2)
     sampler.real_spread.fill_(0.5)
-    sampler.velocity = lambda maps, time, heard: (goal - start).repeat(len(maps) // 3, 1, 1, 1)  # type: ignore[method-assign]
+    sampler.velocity = lambda maps, time, condition: (goal - start).repeat(len(maps) // 3, 1, 1, 1)  # type: ignore[method-assign]
     torch.testing.assert_close(sampler(imagined, noise), 0.5 * goal + 0.2)
 
 
@@ -93,24 +93,26 @@ def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
         for guidance in (1.0, 3.0)
     }
     imagined, noise = inputs(samplers[1.0])
-    told, guided = (samplers[guidance](imagined, noise) for guidance in (1.0, 3.0))
-    untold_of = samplers[1.0]
-    assert isinstance(untold_of, FlowSampler)
-    heard = untold_of.reader.unheard(untold_of.reader(imagined))
+    conditional, guided = (samplers[guidance](imagined, noise) for guidance in (1.0, 3.0))
+    unguided = samplers[1.0]
+    assert isinstance(unguided, FlowSampler)
+    empty = unguided.reader.empty(unguided.reader(imagined))
     maps = noise.view_as(imagined)
-    untold = maps + untold_of.velocity(maps, torch.zeros(3), heard)
-    torch.testing.assert_close(guided, untold + 3.0 * (told - untold), atol=1e-5, rtol=1e-4)
+    unconditional = maps + unguided.velocity(maps, torch.zeros(3), empty)
+    torch.testing.assert_close(
+        guided, unconditional + 3.0 * (conditional - unconditional), atol=1e-5, rtol=1e-4
+    )
 
 
-def test_what_is_dropped_is_not_heard() -> None:
+def test_a_dropped_row_has_the_empty_condition() -> None:
     reader = awake(CONFIGS["flow"].build(CODE_DIM)).reader
     assert isinstance(reader, nn.Module)
     imagined = torch.rand(2, CODE_DIM, 16, 16)
     dropped = reader(imagined, torch.tensor([True, False]))
-    nothing, heard = reader.unheard(dropped), reader(imagined)
-    assert torch.equal(dropped.vector[0], nothing.vector[0])
-    assert torch.equal(dropped.tokens[0], nothing.tokens[0])
-    assert torch.equal(dropped.vector[1], heard.vector[1])
+    empty, full = reader.empty(dropped), reader(imagined)
+    assert torch.equal(dropped.vector[0], empty.vector[0])
+    assert torch.equal(dropped.tokens[0], empty.tokens[0])
+    assert torch.equal(dropped.vector[1], full.vector[1])
 
 
 def test_the_critic_hears_and_sees_how_alike_a_batch_is() -> None:
@@ -118,9 +120,9 @@ def test_the_critic_hears_and_sees_how_alike_a_batch_is() -> None:
     config = CONFIGS["gan"]
     assert isinstance(config, GANConfig)
     critic = SamplerCritic(config, CODE_DIM).eval()
-    maps, told = torch.randn(4, CODE_DIM, 16, 16), torch.randn(4, CODE_DIM, 16, 16)
-    scores = critic(maps, told)
+    maps, features = torch.randn(4, CODE_DIM, 16, 16), torch.randn(4, CODE_DIM, 16, 16)
+    scores = critic(maps, features)
     assert scores.shape == (4,)
-    assert not torch.allclose(critic(maps, told.roll(1, 0)), scores)
-    alike = critic(maps[:1].expand(4, -1, -1, -1), told[:1].expand(4, -1, -1, -1))
+    assert not torch.allclose(critic(maps, features.roll(1, 0)), scores)
+    alike = critic(maps[:1].expand(4, -1, -1, -1), features[:1].expand(4, -1, -1, -1))
     assert not torch.allclose(alike[0], scores[0])

@@ -23,8 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from avgan.errors import BundleError
 from avgan.runtime import library, load
 from avgan.runtime.bundle import open_bundle
-from avgan.runtime.graph import cut
-from avgan.runtime.soundness import check_graph
+from avgan.runtime.graph import check_graph, cut
 
 Change = Callable[[onnx.ModelProto], Any]
 

@@ -21,8 +21,7 @@ import pytest
 
 from avgan.errors import AvganError, BundleError, DataError
 from avgan.runtime import library, load
-from avgan.runtime.bundle import find_bundle, installed
-from avgan.runtime.home import home
+from avgan.runtime.bundle import find_bundle, home, installed
 
 
 @pytest.fixture(autouse=True)

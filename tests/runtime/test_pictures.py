@@ -7,8 +7,8 @@ import pytest
 
 from avgan.pictures.strip import paint_pictures
 from avgan.runtime import load
+from avgan.runtime.arrays import noise_of
 from avgan.runtime.model import Model
-from avgan.runtime.noise import noise_of
 
 RATE_HZ = 16_000
 

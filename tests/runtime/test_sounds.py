@@ -5,8 +5,7 @@ import pytest
 
 from avgan.networks.trunks.mn04 import tag_names
 from avgan.runtime.bundle import Tags
-from avgan.runtime.sounds import MOST_WORDS, Listener
-from avgan.runtime.vocabulary import UNTOLD, vocabulary, word_for
+from avgan.runtime.sounds import MOST_WORDS, UNTOLD, Listener, vocabulary, word_for
 
 
 def hear(thresholds: float | tuple[float, ...] = 0.5, **tags: float) -> dict[str, float]:

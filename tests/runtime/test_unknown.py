@@ -26,8 +26,8 @@ from avgan.runtime.unknown import (
     STEADY,
     STRANGE,
     UNSURE,
-    Doubt,
     Known,
+    Rejection,
 )
 
 RATE_HZ = 16_000
@@ -152,7 +152,7 @@ def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -
         least_probability=0.4,
         largest_distance=0.2,
     )
-    doubt = Doubt(load(path).bundle)
+    rejection = Rejection(load(path).bundle)
     sure, unsure = np.array([0.9, 0.1, 0, 0]), np.array([0.3, 0.3, 0.2, 0.2])
     near, far = directions[1] * 7, np.ones(10)
     windows = [
@@ -164,8 +164,8 @@ def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -
     ]
     chances = np.array([sure, sure, sure, unsure, unsure])
     expected = ["", STEADY, STRANGE, UNSURE, STEADY]
-    assert doubt.reasons(windows, chances) == expected
-    assert [doubt.reason(*pair) for pair in zip(windows, chances, strict=True)] == expected
+    assert rejection.reasons(windows, chances) == expected
+    assert [rejection.reason(*pair) for pair in zip(windows, chances, strict=True)] == expected
 
 
 def test_a_steady_recording_is_refused_where_the_threshold_is_known(

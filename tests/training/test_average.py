@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from avgan.training.average import MovingAverage
+from avgan.training.stage import MovingAverage
 
 
 def values(network: nn.Module) -> dict[str, torch.Tensor]:

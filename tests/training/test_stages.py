@@ -18,10 +18,9 @@ from avgan.training import data as training_data
 from avgan.training import run as training_run
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage, one_a_scene
-from avgan.training.perception import scenes_of
 from avgan.training.recipe import train
 from avgan.training.stage import Context
-from avgan.training.vqvae import VQVAEStage
+from avgan.training.vqvae import VQVAEStage, named_scenes
 
 Make = Callable[..., Context]
 
@@ -151,7 +150,7 @@ def test_the_perceptual_network_learns_the_scenes(context: Make, sharp: dict[str
     stage.before_first_step()
     assert stage.perceptual is not None
     image = made.images(made.data.images, np.arange(len(made.data.images)))
-    scenes = scenes_of(made.data)
+    scenes = named_scenes(made.data)
     wanted = [scenes.index(scene) for scene in made.data.image_scenes]
     right = stage.perceptual(image).argmax(1) == torch.tensor(wanted)
     assert float(right.float().mean()) > 0.9

@@ -31,7 +31,7 @@ WITH_CHECKSUMS = {"json", "jsonl", "ndjson", "csv"}
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Request:
     """What is wanted of recordings, and how."""
 
     listed: Annotated[str | None, Parameter(name="--list")] = None
@@ -76,7 +76,7 @@ class Wish:
 
 
 @app.command
-def classify(*path: str, wish: Wish = Wish()) -> int:
+def classify(*path: str, request: Request = Request()) -> int:
     """Say which scene each recording is, or which scenes it has over time.
 
     Parameters
@@ -84,36 +84,36 @@ def classify(*path: str, wish: Wish = Wish()) -> int:
     path
         Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard input.
     """
-    check(path, wish)
+    check(path, request)
     from avgan.archive.formats import WRITERS, Layout, table_widths
     from avgan.runtime import load
 
     passed_over: Counter[str] = Counter()
-    recordings, num_missing = find(path, wish.listed, passed_over)
-    recordings = [replace(recording, track=wish.track) for recording in recordings]
+    recordings, num_missing = find(path, request.listed, passed_over)
+    recordings = [replace(recording, track=request.track) for recording in recordings]
     # Either recordings are heard side by side, or parts of the only one.
-    num_threads = wish.jobs if len(recordings) == 1 else 1
-    model = load(wish.model, num_threads=num_threads, seed=wish.seed)
-    check_pictures(wish, model)
-    format = wish.format or "table"
-    if wish.output is not None:
-        layout = Layout(wish.unit, wish.top, made_with(model, wish))
+    num_threads = request.jobs if len(recordings) == 1 else 1
+    model = load(request.model, num_threads=num_threads, seed=request.seed)
+    check_pictures(request, model)
+    format = request.format or "table"
+    if request.output is not None:
+        layout = Layout(request.unit, request.top, made_with(model, request))
         try:
-            status, counts = resume(wish, model, recordings, layout, num_missing)
+            status, counts = resume(request, model, recordings, layout, num_missing)
         finally:
             tell(passed_over)
-        summarise(wish.summary, counts, passed_over, num_missing)
+        summarise(request.summary, counts, passed_over, num_missing)
         return status
     if format == "audacity" and len(recordings) > 1:
         raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
     widths = table_widths((recording.name for recording in recordings), model.card)
-    layout = Layout(wish.unit, wish.top, made_with(model, wish), widths)
-    outcome = run(wish, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
+    layout = Layout(request.unit, request.top, made_with(model, request), widths)
+    outcome = run(request, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
     if outcome.failed and len(recordings) > 1:
         say(summary(outcome.failed, len(recordings)))
     tell(passed_over)
     counts = Counts(num_found=len(recordings), num_done=0, failed=outcome.failed)
-    summarise(wish.summary, counts, passed_over, num_missing)
+    summarise(request.summary, counts, passed_over, num_missing)
     return 0 if outcome.is_good and not num_missing else 1
 
 
@@ -132,7 +132,7 @@ class Counts:
 def summarise(
     path: Path | None, counts: Counts, passed_over: Counter[str], num_missing: int
 ) -> None:
-    """Write what a program wants to know of a run, where that is wished. Raises AvganError."""
+    """Write what a program wants to know of a run, where one is asked for. Raises AvganError."""
     if path is None:
         return
     from avgan.files import write_whole
@@ -157,30 +157,30 @@ def tell(passed_over: Counter[str]) -> None:
         say(summary(passed_over))
 
 
-def check(paths: Sequence[str], wish: Wish) -> None:
+def check(paths: Sequence[str], request: Request) -> None:
     """Refuse what does not go together, before anything heavy is loaded."""
-    if not paths and wish.listed is None:
+    if not paths and request.listed is None:
         raise UsageError("name a recording, a folder of recordings, or - for standard input")
-    if STDIN in paths and wish.listed == STDIN:
+    if STDIN in paths and request.listed == STDIN:
         raise UsageError("standard input can be a recording or a list, not both")
-    if wish.pictures > 1 and wish.images is None:
+    if request.pictures > 1 and request.images is None:
         raise UsageError("--pictures needs a folder to write them to: --images DIR")
-    if wish.output is None:
-        if wish.retry:
+    if request.output is None:
+        if request.retry:
             raise UsageError("--retry goes on with a file: name it with --output")
         return
     from avgan.archive.output import FORMATS
 
-    written = FORMATS.get(wish.output.suffix.lower())
+    written = FORMATS.get(request.output.suffix.lower())
     if written is None:
-        raise UsageError(f"--output {wish.output}: name a .csv or a .jsonl file")
-    if wish.format not in (None, written) and (wish.format, written) != ("ndjson", "jsonl"):
-        raise UsageError(f"--output {wish.output} is written as {written}: leave --format out")
+        raise UsageError(f"--output {request.output}: name a .csv or a .jsonl file")
+    if request.format not in (None, written) and (request.format, written) != ("ndjson", "jsonl"):
+        raise UsageError(f"--output {request.output} is written as {written}: leave --format out")
 
 
-def check_pictures(wish: Wish, model: "Model") -> None:
+def check_pictures(request: Request, model: "Model") -> None:
     """Refuse to draw several pictures with a model that knows one of each sound."""
-    if model.card.noise_size is None and (wish.pictures > 1 or wish.seed is not None):
+    if model.card.noise_size is None and (request.pictures > 1 or request.seed is not None):
         raise UsageError(
             f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out"
         )
@@ -231,7 +231,7 @@ def read_listed(name: str) -> list[str]:
 
 
 def run(
-    wish: Wish,
+    request: Request,
     model: "Model",
     recordings: Sequence["Recording"],
     writers: Sequence["Sink"],
@@ -246,41 +246,43 @@ def run(
     from avgan.archive.engines import Options
 
     sinks = [Progress(len(recordings), show_progress), *writers]
-    if wish.images is not None and wish.unit == "recording":
-        sinks.append(PictureFolder(wish.images, FileNames(names), num_pictures=wish.pictures))
-    elif wish.images is not None:
+    if request.images is not None and request.unit == "recording":
+        sinks.append(PictureFolder(request.images, FileNames(names), num_pictures=request.pictures))
+    elif request.images is not None:
         from avgan.pictures.album import Album
 
-        sinks.append(Album(wish.images, FileNames(names), num_pictures=wish.pictures))
-    if wish.report is not None:
+        sinks.append(Album(request.images, FileNames(names), num_pictures=request.pictures))
+    if request.report is not None:
         from avgan.pages.report import Report
 
-        sinks.append(Report(wish.report, model.card))
-    checksum = wish.output is not None or wish.format in WITH_CHECKSUMS
-    engine = choose_engine(wish, model, Options(wish.hop, checksum), len(recordings))
+        sinks.append(Report(request.report, model.card))
+    checksum = request.output is not None or request.format in WITH_CHECKSUMS
+    engine = choose_engine(request, model, Options(request.hop, checksum), len(recordings))
     # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
-    note = _nothing if wish.output is not None or wish.format in (None, "table") else say
+    note = _nothing if request.output is not None or request.format in (None, "table") else say
     with terminable():
         return classify_all(engine, recordings, sinks, on_error=say, on_warning=note)
 
 
-def choose_engine(wish: Wish, model: "Model", options: "Options", num_recordings: int) -> "Engine":
+def choose_engine(
+    request: Request, model: "Model", options: "Options", num_recordings: int
+) -> "Engine":
     """Who hears so many recordings."""
     from avgan.archive.engines import classify_in_threads, classify_in_turn, classify_on_cluster
     from avgan.runtime.network import num_cores
 
-    if wish.engine == "ray":
+    if request.engine == "ray":
         with extra("cluster"):
             import ray  # noqa: F401 (is it installed?)
-        return partial(classify_on_cluster, model, options, num_jobs=wish.jobs)
-    num_jobs = wish.jobs or num_cores()
+        return partial(classify_on_cluster, model, options, num_jobs=request.jobs)
+    num_jobs = request.jobs or num_cores()
     if num_jobs == 1 or num_recordings == 1:
         return partial(classify_in_turn, model, options)
     return partial(classify_in_threads, model, options, num_threads=min(num_jobs, num_recordings))
 
 
 def resume(
-    wish: Wish,
+    request: Request,
     model: "Model",
     recordings: Sequence["Recording"],
     layout: "Layout",
@@ -290,10 +292,10 @@ def resume(
     from avgan.archive.formats import CSVWriter, JSONLinesWriter
     from avgan.archive.output import Output
 
-    assert wish.output is not None
+    assert request.output is not None
     with (
-        full_disk_is_said(wish.output),
-        Output(wish.output, layout.made_with, retry=wish.retry) as output,
+        full_disk_is_said(request.output),
+        Output(request.output, layout.made_with, retry=request.retry) as output,
     ):
         # A file is the same by another path to it; a link beside it is a recording of its own.
         unique = {os.path.abspath(recording.name): recording for recording in recordings}
@@ -303,19 +305,19 @@ def resume(
             if recording.name == STDIN or not output.has(recording.name)
         ]
         if output.done:
-            say(f"{wish.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
+            say(f"{request.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
         writer: Sink
         if output.format == "csv":
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
         names = [recording.name for recording in unique.values()]
-        outcome = run(wish, model, left, [writer], names=names)
+        outcome = run(request, model, left, [writer], names=names)
     if outcome.failed:
         say(summary(outcome.failed, len(left)))
     if output.num_failed:
         say(f"{output.num_failed:,} failed in earlier runs; --retry tries them again")
-    say(f"wrote {wish.output}")
+    say(f"wrote {request.output}")
     is_good = outcome.is_good and not num_missing and not output.num_failed
     counts = Counts(len(unique), len(unique) - len(left), outcome.failed, output.num_failed)
     return 0 if is_good else 1, counts
@@ -335,15 +337,15 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
         ) from None
 
 
-def made_with(model: "Model", wish: Wish) -> str:
+def made_with(model: "Model", request: Request) -> str:
     """What rows depend on, in a line that each recording's last row carries."""
     card = model.card
     checksum = next(iter(card.sha256.values()), "")[:12]
-    hop = "" if wish.hop is None else f", hop {wish.hop:g} s"
-    track = "" if wish.track is None else f", track {wish.track}"
+    hop = "" if request.hop is None else f", hop {request.hop:g} s"
+    track = "" if request.track is None else f", track {request.track}"
     return (
-        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {wish.unit}{hop}{track}, "
-        f"top {wish.top}"
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {request.unit}{hop}{track}, "
+        f"top {request.top}"
     )
 
 

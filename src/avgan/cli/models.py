@@ -37,7 +37,7 @@ def list_models(*, as_json: Annotated[bool, Parameter(name="--json", negative=()
     from avgan.runtime.bundle import installed
     from avgan.runtime.library import added
 
-    found = [*installed(), *added(complain=say)]
+    found = [*installed(), *added(on_error=say)]
     write_cards(sys.stdout, found, as_json=as_json)
     if not found:
         say("no model is installed; any bundle can be named with --model")

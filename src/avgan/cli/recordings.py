@@ -1,15 +1,19 @@
-"""Recordings: imagine, demo."""
+"""Recordings: imagine, demo, explain."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan.cli.app import STDIN, Bundle, app, say
-from avgan.cli.classify import Screen, Wish, run
+from avgan.cli.classify import Request, Screen, run
 from avgan.errors import printable
+
+if TYPE_CHECKING:
+    from avgan.runtime.explanation import Explanation
 
 
 @app.command
@@ -79,10 +83,75 @@ def demo(
     page = output / "report.html"
     layout = Layout(widths=table_widths(paths, heard.card))
     outcome = run(
-        Wish(images=output / "pictures", report=page),
+        Request(images=output / "pictures", report=page),
         heard,
         [Recording(path, path) for path in paths],
         [TableWriter(Screen.over(sys.stdout), layout)],
     )
     say(f"wrote {page}; open it in a browser")
     return 0 if outcome.is_good else 1
+
+
+@app.command
+def explain(
+    path: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    start: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+    format: Literal["text", "json"] = "text",
+    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    model: Bundle = None,
+) -> None:
+    """Say why a recording was answered as it was: what in the sound made the answer, what it looks like.
+
+    Parameters
+    ----------
+    path
+        Recording or video, or - for standard input.
+    output
+        A PNG file for the spectrogram, with what made the answer drawn over it.
+    start
+        Where the part of a long recording begins that is explained, in seconds; the surest unless given.
+    format
+        A few lines, or everything as JSON.
+    track
+        Which sound track of a video is heard, from 1: the default one, unless given.
+    model
+        Model bundle, or the name of an installed one.
+    """
+    from avgan.runtime import load
+
+    explained = load(model).explain(
+        sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track
+    )
+    if output is not None:
+        explained.save_picture(output)
+    if format == "json":
+        print(json.dumps(explained.to_dict() | {"path": path}))
+    else:
+        print("\n".join(map(printable, lines(path, explained))))
+        for warning in explained.warnings:
+            say(f"{path}: note: {warning}")
+
+
+def lines(name: str, explained: "Explanation") -> list[str]:
+    """An explanation in a few lines."""
+    from avgan.runtime.wording import clock, percent
+
+    sure = percent(explained.probability)
+    scene = f"{explained.scene}: " if explained.scene else ""
+    answer = f"{scene}{explained.label} {sure}"
+    if explained.reason:
+        answer = f"unknown ({explained.reason}); best guess {explained.label} {sure}"
+    found = [
+        f"{name} {clock(explained.start_s)}-{clock(explained.end_s)}  {answer}",
+        f"  strongest   {explained.words}",
+    ]
+    if explained.stretch is not None:
+        found[1] += f"; without it {percent(explained.stretch.probability_without)}"
+    for index, each in enumerate(explained.neighbours):
+        title = "looks like" if index == 0 else ""
+        place = f", {each.scene}" if each.scene else ""
+        found.append(f"  {title:<10}  {each.id}  {each.label}{place}")
+    return found

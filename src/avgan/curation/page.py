@@ -15,7 +15,7 @@ from avgan.audio import SAMPLE_RATE_HZ
 from avgan.curation.card import balance, in_words
 from avgan.curation.record import Candidate, Tags
 from avgan.curation.select import Verdict
-from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import read_excerpt
 from avgan.data.shards import open_media
 from avgan.errors import AvganError
 from avgan.pages import jpeg_uri, mp3_uri, render, whole_percent

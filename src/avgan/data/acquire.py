@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.datasets import Remote, declaration, locate
-from avgan.data.excerpt import read_excerpt
-from avgan.data.loading import picture_of
+from avgan.data.loading import picture_of, read_excerpt
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import find_shard, open_media
 from avgan.download import download, verify

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
-from avgan.data.excerpt import read_excerpt
+from avgan.data.loading import read_excerpt
 from avgan.data.manifest import Clip
 from avgan.errors import AudioError
 from avgan.evaluation.report import choices, classes_of

@@ -1,6 +1,6 @@
 """The network that says how alike two pictures look: a classifier of scenes, compared level by level.
 
-It is taught the scenes of the same photographs that stage 1 learns from (`training.perception`) and thrown away with
+It is taught the scenes of the same photographs that stage 1 learns from (`training.vqvae`) and thrown away with
 the stage: nothing pretrained enters, and the judges of `evaluation.pictures` are other networks.
 
 Shapes: B batch, H W pixels, S scenes.

@@ -1,4 +1,7 @@
-"""Arrays from the files of a bundle: no more is made of a file than it holds, and nothing in it runs."""
+"""Arrays from the files of a bundle, of which no more is made than they hold and nothing runs; and noise from a seed.
+
+Shapes: Z noise.
+"""
 
 import io
 import math
@@ -49,3 +52,8 @@ def _load(content: bytes) -> np.ndarray:
     file.seek(0)
     array: np.ndarray = np.load(file, allow_pickle=False)
     return array
+
+
+def noise_of(seed: int, size: int) -> np.ndarray:
+    """Standard normal numbers (Z,) float32 of a seed, which is at least 0."""
+    return np.random.default_rng(seed).standard_normal(size, dtype=np.float32)

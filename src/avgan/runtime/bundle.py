@@ -6,6 +6,9 @@ when they are asked for.
 
 import hashlib
 import math
+import os
+import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +27,6 @@ from pydantic import (
 
 from avgan.audio import MIN_RATE_HZ
 from avgan.errors import BundleError, ConfigError
-from avgan.runtime.home import model_folder
 from avgan.runtime.package import CARD_FILE, open_package
 
 FORMAT = 3
@@ -44,6 +46,9 @@ MAX_NOISE = 1 << 16
 MAX_SCALE = 1e6
 """Of whatever is fitted, counted or measured: far beyond all that was seen, far below what overflows."""
 
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What an added model may be called; its folder has the same name."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -325,3 +330,36 @@ def find_bundle(path: str | Path | None = None) -> Bundle:
     if not found:
         raise BundleError(f"{path}: no such bundle; `avgan models` lists those installed")
     return next((bundle for bundle in found if bundle.card.name == DEFAULT), found[0])
+
+
+def home() -> Path:
+    """The folder for what a user adds: `$AVGAN_HOME`, or what the system keeps for a program's data.
+
+    Raises BundleError for a user without a home.
+    """
+    try:
+        return _home()
+    except RuntimeError:  # neither $HOME nor an entry among the system's users
+        raise BundleError(
+            "this user has no home folder; set AVGAN_HOME to the folder for added models"
+        ) from None
+
+
+def _home() -> Path:
+    named = os.environ.get("AVGAN_HOME")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Application Support"
+    else:
+        base = os.environ.get("XDG_DATA_HOME", "")
+        if not Path(base).is_absolute():  # as the convention has it: otherwise to be ignored
+            base = "~/.local/share"
+    return Path(base).expanduser() / "avgan"
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder of an added model of that name, there or not; None where none can be called so."""
+    return home() / "models" / name if NAME.fullmatch(name) else None

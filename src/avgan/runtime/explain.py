@@ -24,7 +24,7 @@ from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
 from avgan.runtime.prediction import UNKNOWN, Prediction
 from avgan.runtime.tree import Tree
-from avgan.runtime.unknown import Doubt
+from avgan.runtime.unknown import Rejection
 
 STRONG = 0.5
 """Share of the largest saliency above which a point makes the strongest stretch larger."""
@@ -234,11 +234,11 @@ class Explainer:
     """Explains the answers of a network. May be used from several threads at once."""
 
     def __init__(
-        self, network: Network, card: Card, doubt: Doubt, neighbours: Neighbours | None
+        self, network: Network, card: Card, rejection: Rejection, neighbours: Neighbours | None
     ) -> None:
         self._network = network
         self._card = card
-        self._doubt = doubt
+        self._rejection = rejection
         self._neighbours = neighbours
         self._tree = Tree(card)
         self._occlusion = Occlusion(network, card)
@@ -258,7 +258,7 @@ class Explainer:
         answered = self._network.answer(heard)
         labels, codes = answered.probabilities[0], answered.codes[0]
         window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
-        reason = self._doubt.reason(window, labels)
+        reason = self._rejection.reason(window, labels)
         question = _Question.about(labels, card)
         scene = self._tree.say(labels).name if card.names_scenes else ""
         known = self._neighbours

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from avgan.download import Remote, download
 from avgan.errors import AvganError, BundleError, DataError
-from avgan.runtime.bundle import Bundle, installed, open_bundle
-from avgan.runtime.home import NAME, home, model_folder
+from avgan.runtime.bundle import NAME, Bundle, home, installed, model_folder, open_bundle
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.package import CARD_FILE, MAX_BYTES, MAX_FILES, checksum, open_package
 from avgan.runtime.trial import try_bundle
@@ -26,19 +25,19 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 Say = Callable[[str], None]
 
 
-def added(complain: Say) -> list[Bundle]:
-    """The bundles that were added, by name; one that cannot be read is complained of in a line."""
+def added(on_error: Say) -> list[Bundle]:
+    """The bundles that were added, by name; one that cannot be read is one line to `on_error`."""
     found: list[Bundle] = []
     try:
         folders = sorted((home() / "models").glob("*"))
     except BundleError as error:
-        complain(str(error))
+        on_error(str(error))
         return found
     for folder in folders:
         try:
             found.append(open_bundle(folder))
         except BundleError as error:
-            complain(f"{error}; avgan models remove {folder.name}")
+            on_error(f"{error}; avgan models remove {folder.name}")
     return found
 
 
@@ -101,7 +100,7 @@ def _add(path: Path, sha256: str, name: str, say: Say) -> Bundle:
 def _alone() -> Iterator[None]:
     """One at a time, since two would write one download; what an earlier one that was killed left behind is removed.
 
-    Raises BundleError where another is at work. A home that cannot be written is complained of later.
+    Raises BundleError where another is at work. A home that cannot be written is an error later.
     """
     with ExitStack() as held:
         with suppress(OSError, ImportError):  # Windows keeps no such locks

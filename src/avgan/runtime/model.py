@@ -22,7 +22,7 @@ from avgan.runtime.sounds import Listener
 from avgan.runtime.tally import Tally, ranked
 from avgan.runtime.tree import Tree
 from avgan.runtime.trial import try_foreign
-from avgan.runtime.unknown import Doubt
+from avgan.runtime.unknown import Rejection
 
 BATCH_ANSWERS = 32
 
@@ -53,7 +53,7 @@ class Model:
         self.tree = Tree(self.card)
         self.scenes = self.tree.scenes
         self.network = Network(bundle, num_threads)
-        self.doubt = Doubt(bundle)
+        self.rejection = Rejection(bundle)
         self.listener = Listener(self.card.tags) if self.card.tags else None
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.network, self.card, self.doubt, self.neighbours)
+        return Explainer(self.network, self.card, self.rejection, self.neighbours)
 
     def _stream(
         self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None
@@ -162,7 +162,7 @@ class Listening:
         )
         while group := list(islice(heard, 1 if self._live else BATCH_ANSWERS)):
             labels, codes, tags = model.network.answer(np.stack([window.heard for window in group]))
-            reasons = model.doubt.reasons(group, labels, self.stream.level)
+            reasons = model.rejection.reasons(group, labels, self.stream.level)
             words: list[dict[str, float] | None] = [None] * len(group)
             if model.listener is not None and tags is not None:
                 words = [*model.listener.hear(tags)]

@@ -17,10 +17,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from avgan.errors import BundleError
+from avgan.runtime.arrays import noise_of
 from avgan.runtime.bundle import MODEL_FILE, Bundle
-from avgan.runtime.graph import cut
-from avgan.runtime.noise import noise_of
-from avgan.runtime.soundness import check_graph
+from avgan.runtime.graph import check_graph, cut
 
 WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
     "waveform",

@@ -18,9 +18,8 @@ from typing import NoReturn
 import numpy as np
 
 from avgan.errors import BundleError
-from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
+from avgan.runtime.bundle import MODEL_FILE, Bundle, home, open_bundle
 from avgan.runtime.hearing import BATCH_STRETCHES, num_in_batch
-from avgan.runtime.home import home
 from avgan.runtime.network import (
     CODES,
     FEATURES,
@@ -34,7 +33,7 @@ from avgan.runtime.network import (
     WAVEFORM,
     Network,
 )
-from avgan.runtime.unknown import Doubt
+from avgan.runtime.unknown import Rejection
 
 CPU_S, CPU_S_PER_MB = 4, 0.4
 """The shipped model (9 MB) takes 0.6 s here: a machine ten times slower may try it, too."""
@@ -152,7 +151,7 @@ def _lower(kind: int, value: int) -> None:
 def _run(bundle: Bundle) -> None:
     """Run the network on silence, and see that every tensor is what it should be. Raises BundleError."""
     card = bundle.card
-    Doubt(bundle)
+    Rejection(bundle)
     network = Network(bundle, num_threads=1)
     inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
     named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)

@@ -92,7 +92,7 @@ class Known:
         return np.sqrt(np.maximum(rest, 0))
 
 
-class Doubt:
+class Rejection:
     """Says of each window whether the model should answer it, by what the bundle was calibrated with."""
 
     def __init__(self, bundle: Bundle) -> None:

@@ -8,7 +8,6 @@ Shapes: B batch, C embedding, D code dimension.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -21,11 +20,15 @@ from avgan import losses
 from avgan.config import ImaginationSection
 from avgan.data.manifest import Clip
 from avgan.networks.vqvae import perplexity
-from avgan.training.average import MovingAverage
-from avgan.training.embedding import embed_all
-from avgan.training.looks import settle_looks
-from avgan.training.pairs import draw_pairs
-from avgan.training.stage import Context, Stage, Validation, mirrored
+from avgan.training.clusters import assign_clusters
+from avgan.training.stage import (
+    Context,
+    MovingAverage,
+    Stage,
+    Validation,
+    embed_all,
+    mirrored,
+)
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""
@@ -91,7 +94,7 @@ class ImaginationStage(Stage):
             views = self.section.num_views
             self.embeddings = embed_all(self.context, self.data.train, num_views=views)
             self.real_views = self._encode_all()
-            self._settle_looks()
+            self._assign_clusters()
 
     def prefetch(self, step: int) -> None:
         if self.cached and self.section.gamma_on == "features":
@@ -119,8 +122,7 @@ class ImaginationStage(Stage):
                 due = (step * len(critic_turns) + turn) % self.section.penalty_every == 0
                 metrics |= self.critic_step(number, step, penalised=due)
         metrics |= self.generator_step(generator_turn, step)
-        for average in self.averages.values():
-            average.update()
+        self.update_averages()
         return metrics
 
     def critic_step(self, number: int, step: int, *, penalised: bool) -> dict[str, Tensor]:
@@ -205,9 +207,9 @@ class ImaginationStage(Stage):
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
-        # a look is lost where its pictures are laid over their mirror images
+        # a cluster is lost where its pictures are laid over their mirror images
         flip = self.section.flip and not self.section.num_looks
-        return draw_pairs(self, self.pairing, number, flip=flip)
+        return self.sample_pairs(self.pairing, number, flip=flip)
 
     def pairs(self, number: int) -> Pairs:
         """Batch `number` of the stage: sounds, each with a picture it may be shown with."""
@@ -261,8 +263,8 @@ class ImaginationStage(Stage):
             scene_of_slot[self.slot_of_image[choices]] = scene
         return self.real_views.cpu(), scene_of_slot
 
-    def _settle_looks(self) -> None:
-        """Leave each sound the typical pictures of its look (see `training.looks`)."""
+    def _assign_clusters(self) -> None:
+        """Leave each sound the typical pictures of its cluster (see `training.clusters`)."""
         if self.section.typical == 1.0 and not self.section.num_looks:
             return
         assert self.embeddings is not None
@@ -270,7 +272,7 @@ class ImaginationStage(Stage):
         labels = self.data.train.targets
         self.pairing = replace(
             self.pairing,
-            image_choices=settle_looks(
+            image_choices=assign_clusters(
                 self.data.pairing.image_choices,
                 features=features[:, 0],
                 slot_of_image=self.slot_of_image,
@@ -290,9 +292,7 @@ class ImaginationStage(Stage):
         scenes = self.scene_numbers(recordings.clips)
         shown = one_a_scene(scenes, NUM_SHOWN)
         self.generator.eval()
-        with ExitStack() as worn:
-            for average in self.averages.values():
-                worn.enter_context(average.applied())
+        with self.averaged():
             waveform = self.context.waveforms(recordings.waveforms, shown)
             features = self.generator(self.networks.log_mel(waveform))
             imagined = self.vqvae.draw(features).float()

@@ -36,7 +36,7 @@ from avgan.files import write_whole
 from avgan.model import AVGAN
 from avgan.networks.trunks import TrunkConfig
 from avgan.training import data as training_data
-from avgan.training import distributed, perception
+from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
 from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
@@ -44,7 +44,7 @@ from avgan.training.log import RunLog, tell, tell_once
 from avgan.training.loop import run_stage
 from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Context, Stage
-from avgan.training.vqvae import VQVAEStage
+from avgan.training.vqvae import VQVAEStage, named_scenes
 
 STAGE_TYPES: dict[str, type[Stage]] = {
     "vqvae": VQVAEStage,
@@ -228,7 +228,7 @@ def check_pairing(stage: StageSection, loaded: TrainingData) -> None:
     DataError where stage 1 is to learn scenes, and the pictures name none.
     """
     if isinstance(stage, VQVAESection) and stage.perceptual_weight:
-        perception.scenes_of(loaded)
+        named_scenes(loaded)
     chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_looks)
     if chooses and loaded.pairing.kind == "synchronous":
         raise ConfigError(

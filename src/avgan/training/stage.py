@@ -4,7 +4,8 @@ A stage owns what it trains and says what one step does; the loop owns time, dis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 
 from avgan.config import RunConfig, StageSection
 from avgan.data.loading import INT16_PEAK, ImageStore, WaveformStore
+from avgan.data.pairing import Pairing
 from avgan.model import AVGAN
 from avgan.training import distributed
-from avgan.training.average import MovingAverage
-from avgan.training.data import TrainingData
+from avgan.training.data import Recordings, TrainingData
 from avgan.training.schedule import generator_of, indices_at, rate_factor, share_of_process
 
+EMBED_BATCH = 32
+"""Recordings embedded at once: more take memory and are no faster."""
 RESIDENT_SHARE = 0.5
 """Of an accelerator's free memory, for data that stays there: the rest is for networks and activations."""
 BLOCK = 256
@@ -88,6 +91,63 @@ class Context:
         return rows
 
 
+class MovingAverage:
+    """Averages weights as avg = sum of decayed weights / sum of decays, so that the start has no share in it.
+
+    Buffers, such as running statistics, are taken as they are: they are averages already.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = network
+        self.decay = decay
+        self.num_updates = 0
+        self.sums = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        self.num_updates += 1
+        for name, value in self.network.named_parameters():
+            self.sums[name].lerp_(value, 1.0 - self.decay)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The average by parameter name; the weights themselves before the first update."""
+        if self.num_updates == 0:
+            return {name: value.detach().clone() for name, value in self.network.named_parameters()}
+        correction = 1.0 - self.decay**self.num_updates
+        return {name: value / correction for name, value in self.sums.items()}
+
+    @torch.no_grad()
+    def copy_to_network(self) -> None:
+        """Replace the network's weights by their average."""
+        averaged = self.weights()
+        for name, value in self.network.named_parameters():
+            value.copy_(averaged[name])
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The network has its averaged weights inside."""
+        current = {name: value.detach().clone() for name, value in self.network.named_parameters()}
+        self.copy_to_network()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in self.network.named_parameters():
+                    value.copy_(current[name])
+
+    def state_dict(self) -> dict[str, object]:
+        return {"num_updates": self.num_updates, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        num_updates, sums = state["num_updates"], state["sums"]
+        assert isinstance(num_updates, int)
+        assert isinstance(sums, dict)
+        self.num_updates = num_updates
+        for name, value in self.sums.items():
+            value.copy_(sums[name])
+
+
 def mirrored(image: Tensor, which: Tensor) -> Tensor:
     """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
     return torch.where(which[:, None, None, None], image.flip(3), image)
@@ -149,6 +209,19 @@ class Stage(ABC):
         for average in self.averages.values():
             average.copy_to_network()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The networks have their averaged weights inside."""
+        with ExitStack() as applied:
+            for average in self.averages.values():
+                applied.enter_context(average.applied())
+            yield
+
+    def update_averages(self) -> None:
+        """Add the weights of this step to the averages."""
+        for average in self.averages.values():
+            average.update()
+
     def indices(self, step: int) -> np.ndarray:
         """Items of this process in the batch of a step."""
         return self.own(
@@ -160,6 +233,15 @@ class Stage(ABC):
                 stage=self.name,
             )
         )
+
+    def sample_pairs(
+        self, pairing: Pairing, number: int, *, flip: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
+        items = self.indices(number)
+        rng, size = self.rng(number, "pair"), self.section.batch_size
+        shares, sides = self.own(rng.random(size)), self.own(rng.random(size))
+        return items, pairing.pick(items, shares), sides < (0.5 if flip else 0.0)
 
     def rng(self, step: int, purpose: str) -> np.random.Generator:
         """Randomness of a step, the same in all processes: draw for the whole batch, then take `own` rows."""
@@ -218,3 +300,52 @@ class Stage(ABC):
             optimizer.load_state_dict(state["optimizers"][name])
         for name, average in self.averages.items():
             average.load_state_dict(state["averages"][name])
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A batch of imagined features, each with the real features of a picture."""
+
+    imagined: Tensor
+    """(B, D, 16, 16)"""
+    real: Tensor
+    """(B, D, 16, 16) quantised."""
+    scenes: Tensor
+    """(B,) scene number of each sound."""
+
+
+@torch.no_grad()
+def embed_all(context: Context, recordings: Recordings, *, num_views: int) -> Tensor:
+    """Views of each recording as the trunk embeds them, (N, V, C) on the training device.
+
+    View 0 is as recorded, the others are shifted.
+    """
+    networks = context.networks
+    networks.eval()
+    size = networks.generator.embedding_size
+    embeddings = torch.empty(len(recordings), num_views, size, device=context.device)
+    for view in range(num_views):
+        for start in range(0, len(recordings), EMBED_BATCH):
+            rows = np.arange(start, min(start + EMBED_BATCH, len(recordings)))
+            waveform = context.waveforms(recordings.waveforms, rows)
+            if view:
+                waveform = rolled(
+                    waveform, shifts(rows, view, waveform.shape[1], context.config.loop.seed)
+                )
+            with context.fabric.autocast():
+                log_mel = networks.log_mel(waveform)
+                block = networks.generator.embed(log_mel).float()
+            embeddings[start : start + len(rows), view] = block
+    networks.train()
+    return embeddings
+
+
+def shifts(rows: np.ndarray, view: int, length: int, seed: int) -> np.ndarray:
+    """By how many samples each recording is shifted in a view, (B,)."""
+    return np.array([generator_of(seed, "view", view, int(row)).integers(length) for row in rows])
+
+
+def rolled(waveform: Tensor, amounts: np.ndarray) -> Tensor:
+    """waveform (B, L), each row rolled by its own amount (B,)."""
+    rows = zip(waveform, amounts.tolist(), strict=True)
+    return torch.stack([wave.roll(amount) for wave, amount in rows])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avgan.curation.record import Video
 from avgan.curation.sources.source import Source
-from avgan.data.datasets.tau_av_2021 import TAU_AV_2021
+from avgan.data.datasets.tau import TAU_AV_2021
 
 
 def _matches(named: str) -> bool:

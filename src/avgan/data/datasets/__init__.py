@@ -10,11 +10,9 @@ from avgan.data.datasets.curated import CURATED
 from avgan.data.datasets.declaration import Dataset, Remote
 from avgan.data.datasets.esc50 import ESC50
 from avgan.data.datasets.folder import FOLDER, read_folder
-from avgan.data.datasets.miniplaces import MINIPLACES
-from avgan.data.datasets.photographs import PHOTOGRAPHS
+from avgan.data.datasets.miniplaces import MINIPLACES, PHOTOGRAPHS
 from avgan.data.datasets.places import PLACES
-from avgan.data.datasets.tau2019 import TAU2019
-from avgan.data.datasets.tau_av_2021 import TAU_AV_2021
+from avgan.data.datasets.tau import TAU2019, TAU_AV_2021
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 

@@ -107,3 +107,11 @@ def read_table(
                 f"{', '.join(columns)}"
             )
     return rows
+
+
+def header_of(table: Path, *, delimiter: str = ",") -> list[str]:
+    """The names in the first line of a table; none where there is no such file."""
+    if not table.is_file():
+        return []
+    with table.open(encoding="utf-8-sig") as file:
+        return file.readline().strip().split(delimiter)

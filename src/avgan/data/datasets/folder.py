@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from avgan.data.datasets.declaration import Dataset
-from avgan.data.excerpt import KNOWN_FILES, extent_of
+from avgan.data.loading import KNOWN_FILES, extent_of
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import AudioError, DataError, ImageError
 from avgan.images import LAST_SHOWN_S, read_image, shown

@@ -1,12 +1,14 @@
-"""MiniPlaces: photographs of 100 scenes, a part of Places2; the pictures that avgan learns from.
+"""Photographs of scenes, the pictures that avgan learns from: MiniPlaces (100 scenes of Places2), alone or with others.
 
-Layout: index.csv with the columns path, scene, split (train or val), and the pictures it names.
-Each photograph is a source of its own.
+Layout: index.csv with the columns path, scene, split (train or val), and the pictures it names. Each photograph is a
+source of its own. `photographs` is all folders beside each other that have such an index, scenes that several have
+pooled: what is added to MiniPlaces stays apart from it on the disk and in its licence.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, read_table
+from avgan.data.datasets.declaration import Dataset, header_of, read_table
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 
@@ -19,11 +21,7 @@ BY_HAND = (
 
 
 def _matches(root: Path) -> bool:
-    index = root / _INDEX
-    if not index.is_file():
-        return False
-    with index.open(encoding="utf-8-sig") as file:
-        return file.readline().strip().split(",")[:3] == ["path", "scene", "split"]
+    return header_of(root / _INDEX)[:3] == ["path", "scene", "split"]
 
 
 def _read(root: Path) -> Manifest:
@@ -73,6 +71,45 @@ checksum that we know of, so none is declared.
     matches=_matches,
     read=_read,
     verify=_verify,
+    has_sounds=False,
+    has_pictures=True,
+)
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders below `root` with an index of photographs, in an order that is always the same."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and MINIPLACES.matches(path))
+
+
+def _read_pooled(root: Path) -> Manifest:
+    folders = _folders(root)
+    if not folders:
+        raise DataError(f"{root}: no folder of photographs here; {BY_HAND}")
+    clips = []
+    for folder in folders:
+        for clip in MINIPLACES.read(folder).clips:
+            path = f"{folder.name}/{clip.image_path}"
+            clips.append(replace(clip, id=path, source_id=path, image_path=path))
+    return Manifest(PHOTOGRAPHS.name, root, tuple(clips))
+
+
+PHOTOGRAPHS = Dataset(
+    name="photographs",
+    title="MiniPlaces and further photographs of scenes",
+    story="""\
+All folders beside each other that hold photographs of scenes with an index of paths, scenes and splits, as MiniPlaces
+does: more scenes and more pictures of a scene than MiniPlaces alone. Where a folder comes from and under which terms is
+for whoever puts it there to know; those of MiniPlaces hold for all of them unless theirs are stricter.
+""",
+    citation=MINIPLACES.citation,
+    licence=MINIPLACES.licence,
+    address=MINIPLACES.address,
+    by_hand=BY_HAND,
+    matches=lambda root: bool(_folders(root)),
+    read=_read_pooled,
+    verify=MINIPLACES.verify,
     has_sounds=False,
     has_pictures=True,
 )

@@ -13,7 +13,7 @@ only doubts ("ride or platform not stated", 130 clips) count in full: with half 
 
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, read_table
+from avgan.data.datasets.declaration import Dataset, header_of, read_table
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.scenes import PLACES_SCENE, SCENES
@@ -29,11 +29,7 @@ _BY_HAND = f"write {_INDEX} ({','.join(_COLUMNS)}) beside the recordings"
 
 
 def _has_index(folder: Path) -> bool:
-    index = folder / _INDEX
-    if not index.is_file():
-        return False
-    with index.open(encoding="utf-8-sig") as file:
-        return set(_COLUMNS) <= set(file.readline().strip().split(","))
+    return set(_COLUMNS) <= set(header_of(folder / _INDEX))
 
 
 def _folders(root: Path) -> list[Path]:

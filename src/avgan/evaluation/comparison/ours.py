@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from avgan import checkpoint
-from avgan.ablations import ABLATIONS
 from avgan.baselines import fitting
 from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.config import DataSection, Recipe, parse
@@ -27,7 +26,7 @@ from avgan.data.splits import check_leakage
 from avgan.errors import DataError
 from avgan.evaluation.protocols import Protocol
 from avgan.model import AVGAN
-from avgan.presets import preset
+from avgan.presets import ABLATIONS, preset
 from avgan.training.pace import shortened
 from avgan.training.recipe import train
 from avgan.training.run import train_run

@@ -20,7 +20,7 @@ from avgan.networks.samplers.sampler import (
     GRID,
     NUM_PATCHES,
     PATCH,
-    Heard,
+    Condition,
     Reader,
     Sampler,
     SamplerConfig,
@@ -115,39 +115,41 @@ class FlowSampler(Sampler):
     def noise_size(self) -> int:
         return self.code_dim * GRID * GRID
 
-    def velocity(self, maps: Tensor, time: Tensor, heard: Heard) -> Tensor:
+    def velocity(self, maps: Tensor, time: Tensor, condition: Condition) -> Tensor:
         """Direction (B, D, 16, 16) in which maps at a time (B,) or (1,) have to move, at mean 0 and variance 1."""
-        condition = self.time(waves(time).to(maps.dtype)) + heard.vector
-        tokens = self.patches(to_patches(maps)) + self.places + heard.tokens
+        modulation = self.time(waves(time).to(maps.dtype)) + condition.vector
+        tokens = self.patches(to_patches(maps)) + self.places + condition.tokens
         for block in self.blocks:
-            tokens = block(tokens, condition)
-        shift, scale = self.last_modulation(F.silu(condition))[:, None].chunk(2, 2)
+            tokens = block(tokens, modulation)
+        shift, scale = self.last_modulation(F.silu(modulation))[:, None].chunk(2, 2)
         return from_patches(self.direction(modulated(tokens, shift, scale)), self.code_dim)
 
     def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
-        heard = self.reader(self.told(imagined))
+        condition = self.reader(self.standardized(imagined))
         if self.config.guidance != 1.0:
-            unheard = self.reader.unheard(heard)
-            heard = Heard(
-                torch.cat((heard.vector, unheard.vector)), torch.cat((heard.tokens, unheard.tokens))
+            empty = self.reader.empty(condition)
+            condition = Condition(
+                torch.cat((condition.vector, empty.vector)),
+                torch.cat((condition.tokens, empty.tokens)),
             )
         maps = noise.reshape(-1, self.code_dim, GRID, GRID)
         for step in range(self.config.num_steps):
             maps = (
                 maps
-                + self._guided(maps, step / self.config.num_steps, heard) / self.config.num_steps
+                + self._guided(maps, step / self.config.num_steps, condition)
+                / self.config.num_steps
             )
         return maps * self.real_spread + self.real_mean
 
-    def _guided(self, maps: Tensor, time: float, heard: Heard) -> Tensor:
+    def _guided(self, maps: Tensor, time: float, condition: Condition) -> Tensor:
         """The direction with what the condition adds to it taken `guidance` times."""
         guidance = self.config.guidance
         both = maps if guidance == 1.0 else torch.cat((maps, maps))
-        found = self.velocity(both, torch.tensor([time], device=maps.device), heard)
+        found = self.velocity(both, torch.tensor([time], device=maps.device), condition)
         if guidance == 1.0:
             return found
-        told, untold = found.unflatten(0, (2, -1)).unbind(0)
-        return untold + guidance * (told - untold)
+        conditional, unconditional = found.unflatten(0, (2, -1)).unbind(0)
+        return unconditional + guidance * (conditional - unconditional)
 
 
 def waves(time: Tensor) -> Tensor:

@@ -86,8 +86,8 @@ class GANSampler(Sampler):
         return self.config.num_noise
 
     def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
-        heard = self.reader(self.told(imagined))
-        style = self.style(torch.cat((heard.vector, noise.to(heard.vector.dtype)), 1))
+        condition = self.reader(self.standardized(imagined))
+        style = self.style(torch.cat((condition.vector, noise.to(condition.vector.dtype)), 1))
         hidden = self.start(style).reshape(-1, self.config.widths[0], SMALLEST, SMALLEST)
         for index, block in enumerate(self.blocks):
             if index and index % 2 == 0:
@@ -125,13 +125,13 @@ class SamplerCritic(nn.Module):
             nn.Linear(config.condition_width, small),
         )
 
-    def forward(self, maps: Tensor, told: Tensor) -> Tensor:
-        """`told`: imagined features as the sampler reads them."""
+    def forward(self, maps: Tensor, standardized: Tensor) -> Tensor:
+        """`standardized`: imagined features as the sampler reads them."""
         hidden = self.body(maps)
         # how much the maps of the batch differ, the same number at every place of every map
         spread = hidden.var(0, unbiased=False).add(1e-8).sqrt().mean()
         seen = self.end(torch.cat((hidden, spread.expand_as(hidden[:, :1])), 1))
-        sound = F.normalize(self.reader(told.flatten(1)), dim=1)
+        sound = F.normalize(self.reader(standardized.flatten(1)), dim=1)
         score: Tensor = self.score(seen).squeeze(1) + (sound * seen).sum(1)
         return score
 

@@ -39,8 +39,8 @@ class SamplerConfig(BaseModel, ABC):
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a sampler is told of the imagined features."""
+class Condition:
+    """What a sampler reads from the imagined features."""
 
     vector: Tensor
     """(B, C) of the whole map."""
@@ -49,10 +49,10 @@ class Heard:
 
 
 class Reader(nn.Module):
-    """imagined features (B, D, 16, 16) -> Heard.
+    """imagined features (B, D, 16, 16) -> Condition.
 
     The vector is a dense layer's over the whole map, as the label is read too: what the generator's dense head writes
-    at a place has nothing to do with its neighbours. Rows of `dropped` (B,) are told nothing.
+    at a place has nothing to do with its neighbours. Rows of `dropped` (B,) have the empty condition.
     """
 
     def __init__(self, config: SamplerConfig, code_dim: int, width: int) -> None:
@@ -66,18 +66,18 @@ class Reader(nn.Module):
         self.patches = nn.Linear(code_dim * PATCH * PATCH, width)
         self.nothing = nn.Parameter(torch.zeros(width))
 
-    def forward(self, imagined: Tensor, dropped: Tensor | None = None) -> Heard:
+    def forward(self, imagined: Tensor, dropped: Tensor | None = None) -> Condition:
         vector = self.dense(imagined.flatten(1))
         tokens = self.patches(to_patches(imagined))
         if dropped is not None:
-            told = (~dropped).to(vector.dtype)
-            vector = told[:, None] * vector + (1.0 - told)[:, None] * self.nothing
-            tokens = told[:, None, None] * tokens
-        return Heard(vector, tokens)
+            given = (~dropped).to(vector.dtype)
+            vector = given[:, None] * vector + (1.0 - given)[:, None] * self.nothing
+            tokens = given[:, None, None] * tokens
+        return Condition(vector, tokens)
 
-    def unheard(self, heard: Heard) -> Heard:
-        """What is told of nothing, in the shape of `heard`."""
-        return Heard(0.0 * heard.vector + self.nothing, 0.0 * heard.tokens)
+    def empty(self, condition: Condition) -> Condition:
+        """The condition of dropped rows, in the shape of `condition`."""
+        return Condition(0.0 * condition.vector + self.nothing, 0.0 * condition.tokens)
 
 
 class Sampler(nn.Module, ABC):
@@ -108,11 +108,11 @@ class Sampler(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
-        """Draw a map of each row."""
+        """Sample a map for each row."""
 
     @torch.no_grad()
-    def settle(self, real: Tensor, imagined: Tensor) -> None:
-        """Set the buffers to what real (M, D, 16, 16) and imagined features (N, D, 16, 16) are like."""
+    def set_statistics(self, real: Tensor, imagined: Tensor) -> None:
+        """Set the buffers from real (M, D, 16, 16) and imagined features (N, D, 16, 16)."""
         self.real_mean.copy_(real.mean((0, 2, 3))[:, None, None])
         self.real_spread.copy_(real.std((0, 2, 3)).clamp(min=1e-4)[:, None, None])
         self.imagined_mean.copy_(imagined.mean(0))
@@ -120,8 +120,8 @@ class Sampler(nn.Module, ABC):
             (imagined - imagined.mean(0)).square().mean().sqrt().clamp(min=1e-4)
         )
 
-    def told(self, imagined: Tensor) -> Tensor:
-        """Imagined features (B, D, 16, 16) as they are read: their distance from the mean, in spreads."""
+    def standardized(self, imagined: Tensor) -> Tensor:
+        """Imagined features (B, D, 16, 16) less their mean, divided by their spread, as the reader gets them."""
         return (imagined - self.imagined_mean) / self.imagined_spread
 
 

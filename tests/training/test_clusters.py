@@ -1,4 +1,4 @@
-"""Looks: typical pictures are found, like sounds keep to like pictures, and nobody is left without one."""
+"""Clusters: typical pictures are found, like sounds keep to like pictures, and nobody is left without one."""
 
 from dataclasses import dataclass, replace
 
@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan.training.looks import (
+from avgan.training.clusters import (
     NUM_PICTURES,
+    assign_clusters,
     group_pictures,
     group_sounds,
-    settle_looks,
     typicality,
 )
 
@@ -22,7 +22,7 @@ NUM_HEARD = 5
 
 @dataclass(frozen=True)
 class World:
-    """Pictures and recordings with planted scenes and looks, in the form `settle_looks` takes."""
+    """Pictures and recordings with planted scenes and clusters, in the form `assign_clusters` takes."""
 
     features: torch.Tensor
     """(M, 2, 16, 16), by slot."""
@@ -35,9 +35,9 @@ class World:
     """The planted group of each recording within its label."""
     image_choices: tuple[np.ndarray, ...]
 
-    def settle(self, *, typical: float = 1.0, num_looks: int = 0, seed: int = 0) -> list[set[int]]:
+    def assign(self, *, typical: float = 1.0, num_looks: int = 0, seed: int = 0) -> list[set[int]]:
         """The pictures of each recording."""
-        settled = settle_looks(
+        assigned = assign_clusters(
             self.image_choices,
             features=self.features,
             slot_of_image=self.slot_of_image,
@@ -48,9 +48,9 @@ class World:
             num_looks=num_looks,
             seed=seed,
         )
-        for choices in settled:
+        for choices in assigned:
             assert len(set(choices.tolist())) == len(choices) > 0
-        return [set(choices.tolist()) for choices in settled]
+        return [set(choices.tolist()) for choices in assigned]
 
 
 def make_world(
@@ -114,7 +114,7 @@ def test_typical_pictures_are_those_that_look_like_their_scene(seed: int) -> Non
     world = replace(world, features=maps + strays * torch.from_numpy(drifting)[:, None, None, None])
     own_mean = middle[world.scene_of_slot]
     distance = (world.features - own_mean).flatten(1).norm(dim=1).numpy()
-    for choices, all_choices in zip(world.settle(typical=0.2), world.image_choices, strict=True):
+    for choices, all_choices in zip(world.assign(typical=0.2), world.image_choices, strict=True):
         slots = world.slot_of_image[list(choices)]
         assert len(slots) == 8  # a fifth of 40
         assert not drifting[slots].any()
@@ -123,13 +123,13 @@ def test_typical_pictures_are_those_that_look_like_their_scene(seed: int) -> Non
 
 @given(seed=st.integers(0, 10_000), typical=st.floats(0.01, 1.0))
 @settings(max_examples=10)
-def test_without_looks_all_recordings_of_a_scene_share_its_typical_pictures(
+def test_without_clusters_all_recordings_of_a_scene_share_its_typical_pictures(
     seed: int, typical: float
 ) -> None:
     world = make_world(seed)
-    settled = world.settle(typical=typical)
+    assigned = world.assign(typical=typical)
     of_scene: dict[int, set[int]] = {}
-    for choices, before in zip(settled, world.image_choices, strict=True):
+    for choices, before in zip(assigned, world.image_choices, strict=True):
         scene = int(world.scene_of_slot[world.slot_of_image[before[0]]])
         assert choices == of_scene.setdefault(scene, choices)
         assert len(choices) == max(1, round(typical * len(before)))
@@ -138,7 +138,7 @@ def test_without_looks_all_recordings_of_a_scene_share_its_typical_pictures(
 
 def test_a_smaller_share_is_part_of_a_larger_one_and_all_is_all() -> None:
     world = make_world(3)
-    few, many, everything = (world.settle(typical=share) for share in (0.1, 0.5, 1.0))
+    few, many, everything = (world.assign(typical=share) for share in (0.1, 0.5, 1.0))
     assert all(one < other for one, other in zip(few, many, strict=True))
     assert everything == [set(choices.tolist()) for choices in world.image_choices]
 
@@ -171,13 +171,13 @@ def test_everybody_keeps_pictures_of_the_own_scene_and_labels_do_not_share_them(
     world = make_world(
         seed, num_pictures=num_pictures, num_sounds=num_sounds, labels_of_scene=(1, 3, 1)
     )
-    settled = world.settle(typical=typical, num_looks=num_looks)
-    typical_ones = world.settle(typical=typical)
-    for choices, allowed in zip(settled, typical_ones, strict=True):
+    assigned = world.assign(typical=typical, num_looks=num_looks)
+    typical_ones = world.assign(typical=typical)
+    for choices, allowed in zip(assigned, typical_ones, strict=True):
         assert choices <= allowed
         assert len(choices) <= NUM_PICTURES
     of_label = {
-        int(label): set().union(*(settled[row] for row in np.flatnonzero(world.labels == label)))
+        int(label): set().union(*(assigned[row] for row in np.flatnonzero(world.labels == label)))
         for label in np.unique(world.labels)
     }
     for one, own in of_label.items():
@@ -190,9 +190,9 @@ def test_everybody_keeps_pictures_of_the_own_scene_and_labels_do_not_share_them(
 @settings(max_examples=10)
 def test_like_sounds_share_a_look_and_unlike_ones_do_not(seed: int) -> None:
     world = make_world(seed)
-    settled = world.settle(typical=0.5, num_looks=2)
-    for one, its_choices in enumerate(settled):
-        for other, other_choices in enumerate(settled):
+    assigned = world.assign(typical=0.5, num_looks=2)
+    for one, its_choices in enumerate(assigned):
+        for other, other_choices in enumerate(assigned):
             if world.labels[one] != world.labels[other]:
                 continue
             if world.group_of_sound[one] == world.group_of_sound[other]:
@@ -203,16 +203,16 @@ def test_like_sounds_share_a_look_and_unlike_ones_do_not(seed: int) -> None:
                 assert its_choices.isdisjoint(other_choices)
 
 
-def test_looks_repeat_with_the_seed_and_leave_global_randomness_alone() -> None:
+def test_clusters_repeat_with_the_seed_and_leave_global_randomness_alone() -> None:
     world = make_world(5)
     np.random.seed(3)
     expected = np.random.rand(2)
     np.random.seed(3)
-    settled = world.settle(typical=0.5, num_looks=2, seed=1)
+    assigned = world.assign(typical=0.5, num_looks=2, seed=1)
     assert (np.random.rand(2) == expected).all()
-    assert settled == world.settle(typical=0.5, num_looks=2, seed=1)
-    others = [world.settle(typical=0.5, num_looks=2, seed=seed) for seed in range(2, 6)]
-    assert any(other != settled for other in others)
+    assert assigned == world.assign(typical=0.5, num_looks=2, seed=1)
+    others = [world.assign(typical=0.5, num_looks=2, seed=seed) for seed in range(2, 6)]
+    assert any(other != assigned for other in others)
 
 
 def test_a_look_is_the_most_typical_picture_left_and_those_most_like_it() -> None:

@@ -4,8 +4,8 @@ Paired by label, a sound may be shown with any of hundreds of photographs of its
 what a generator learns from them is their mean, which is fog. Two remedies, both of the data and none of the networks:
 
 - only the most typical pictures of a scene are shown: those whose layout and colour alone tell the scene;
-- the typical pictures are grouped into looks, the recordings of a label into as many groups, and each group keeps to
-  one look. A picture is as arbitrary as before, but no longer a different one each time.
+- the typical pictures are grouped into clusters, the recordings of a label into as many groups, and each group keeps to
+  one cluster of pictures. A picture is as arbitrary as before, but no longer a different one each time.
 
 Shapes: M pictures, N recordings, C embedding, D code dimension, S scenes.
 """
@@ -20,12 +20,12 @@ from torch import Tensor
 GRID = 4
 """Typicality is measured on maps averaged to GRID x GRID: layout and colour, no detail."""
 NUM_PICTURES = 3
-"""Pictures of a look, where there are enough: those nearest to the middle of the group."""
+"""Pictures of a cluster, where there are enough: those nearest to the middle of the group."""
 SMALLEST_SPREAD = 1e-6
 """Numbers that spread less over all pictures are the same everywhere and tell no scene."""
 
 
-def settle_looks(
+def assign_clusters(
     image_choices: Sequence[np.ndarray],
     *,
     features: Tensor,
@@ -49,7 +49,7 @@ def settle_looks(
         int(label): int(scene_of_slot[slot_of_image[choices[0]]])
         for label, choices in zip(labels, image_choices, strict=True)
     }
-    settled: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(labels)
+    assigned: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(labels)
     for scene in sorted(set(scene_of_label.values())):
         sharing = [
             label for label, its_scene in sorted(scene_of_label.items()) if its_scene == scene
@@ -68,8 +68,8 @@ def settle_looks(
             for row, group in zip(
                 rows, group_sounds(embeddings[rows], len(own), seed), strict=True
             ):
-                settled[row] = np.sort(choices[own[group]])
-    return tuple(settled)
+                assigned[row] = np.sort(choices[own[group]])
+    return tuple(assigned)
 
 
 def group_pictures(points: np.ndarray, num_groups: int) -> list[np.ndarray]:
