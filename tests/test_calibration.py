@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from scipy.stats import binom
 
 from avgan.calibration import (
-    Heard,
+    Embedded,
     calibrate,
     calibration_error,
     expected_error,
@@ -160,15 +160,15 @@ def test_sets_cover_as_often_as_they_promise(rng: np.random.Generator, coverage:
     assert held <= binom.ppf(0.9999, trials, coverage + 1 / (num + 1))
 
 
-def recordings(rng: np.random.Generator, num: int, offset: float = 0.0) -> Heard:
+def recordings(rng: np.random.Generator, num: int, offset: float = 0.0) -> Embedded:
     """Clips around the mean of one of a few labels, which differ along a few directions."""
     world = np.random.default_rng(1)
     means, directions = world.random((NUM_LABELS, 1_024)), world.standard_normal((8, 1_024))
     targets = np.arange(num) % NUM_LABELS
-    heard = means[targets] + 0.3 * rng.standard_normal((num, 8)) @ directions
-    heard += 0.05 * rng.standard_normal((num, 1_024)) + offset * world.standard_normal(1_024)
-    return Heard(
-        np.hstack((heard, rng.random((num, 16)))).astype(np.float32),
+    embedding = means[targets] + 0.3 * rng.standard_normal((num, 8)) @ directions
+    embedding += 0.05 * rng.standard_normal((num, 1_024)) + offset * world.standard_normal(1_024)
+    return Embedded(
+        np.hstack((embedding, rng.random((num, 16)))).astype(np.float32),
         np.zeros((num, NUM_LABELS)),
         np.ones(num),
         targets,
@@ -180,7 +180,9 @@ def test_the_distance_is_small_for_what_was_known_and_grows_outside(
     rng: np.random.Generator,
 ) -> None:
     known = fit_known(recordings(rng, 600))
-    far = [known.distance(recordings(rng, 60, offset).heard).mean() for offset in (0, 0.3, 1, 3)]
+    far = [
+        known.distance(recordings(rng, 60, offset).embedding).mean() for offset in (0, 0.3, 1, 3)
+    ]
     assert far == sorted(far)
     assert far[0] < 0.1
     assert far[3] > 0.5
@@ -190,7 +192,7 @@ def test_the_distance_does_not_hear_loudness(rng: np.random.Generator) -> None:
     train = recordings(rng, 300)
     known = fit_known(train)
     np.testing.assert_allclose(
-        known.distance(5 * train.heard), known.distance(train.heard), rtol=1e-3
+        known.distance(5 * train.embedding), known.distance(train.embedding), rtol=1e-3
     )
 
 
@@ -200,17 +202,17 @@ def test_the_distance_is_what_principal_components_leave(rng: np.random.Generato
 
     train = recordings(rng, 600)
     known = fit_known(train)
-    vectors = train.heard[:, :1_024].astype(np.float64)
+    vectors = train.embedding[:, :1_024].astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     components = PCA(len(known.directions), svd_solver="full").fit(vectors)
     left = vectors - components.inverse_transform(components.transform(vectors))
     expected = np.linalg.norm(left, axis=1)
-    np.testing.assert_allclose(known.distance(train.heard), expected, atol=2e-3)
+    np.testing.assert_allclose(known.distance(train.embedding), expected, atol=2e-3)
 
 
 def test_few_clips_are_enough_to_be_finite(rng: np.random.Generator) -> None:
     known = fit_known(recordings(rng, NUM_LABELS))
-    distances = known.distance(recordings(rng, 30).heard)
+    distances = known.distance(recordings(rng, 30).embedding)
     assert np.isfinite(distances).all()
     assert len(known.pack()) < 420_000
 

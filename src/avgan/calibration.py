@@ -8,7 +8,7 @@ Thresholds are order statistics in which each source counts once, however many c
 source that could as well have been one of those kept aside, the chance to be refused, or not to be covered, is at most
 the share asked for, whatever the distribution and however few they are (hierarchical conformal prediction, Lee 2023).
 
-Shapes: M clips, C numbers that were heard, N labels, S scenes, R directions.
+Shapes: M clips, C size of an embedding, N labels, S scenes, R directions.
 """
 
 import math
@@ -49,10 +49,10 @@ CLIPS_FOR_DIRECTION = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """What a run's networks make of recordings."""
+class Embedded:
+    """Recordings as the networks of a run embed and classify them."""
 
-    heard: np.ndarray
+    embedding: np.ndarray
     """(M, C)"""
     logits: np.ndarray
     """(M, N)"""
@@ -66,7 +66,7 @@ class Heard:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a bundle needs to doubt: numbers for its card, and what the run knows for a file of its own."""
+    """The calibration of a bundle, for its card, and what its run knows, for a file of its own."""
 
     calibration: Calibration
     known: Known
@@ -91,9 +91,9 @@ def calibrate(run: Path, data: Path) -> Fitted:
     if not aside.clips or not train.clips:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
     check_leakage(train, aside)
-    taught = hear(networks, described, train)
+    taught = embed(networks, described, train)
     known = fit_known(taught)
-    return Fitted(fit(hear(networks, described, aside), known, described, taught), known)
+    return Fitted(fit(embed(networks, described, aside), known, described, taught), known)
 
 
 def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
@@ -104,8 +104,8 @@ def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
 
 
 @torch.inference_mode()
-def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
-    """What the networks make of all clips of a manifest, whose labels they must know."""
+def embed(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Embedded:
+    """Embeddings and logits of all clips of a manifest, whose labels the networks must know."""
     front_end = described.front_end
     store = WaveformStore(
         sounds,
@@ -113,16 +113,16 @@ def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
         window_s=described.window_s,
         cache_bytes=0,
     )
-    heard, logits, changes = [], [], []
+    embeddings, logits, changes = [], [], []
     for start in range(0, len(sounds), BATCH):
         waveforms = store.get(np.arange(start, min(start + BATCH, len(sounds))))
         vectors = networks.generator.embed(networks.log_mel(torch.from_numpy(waveforms)))
-        heard.append(vectors.numpy())
+        embeddings.append(vectors.numpy())
         logits.append(networks.imagine(vectors).logits.double().numpy())
         changes += [change_db(band_levels(row, front_end.sample_rate_hz)) for row in waveforms]
     number = {label: index for index, label in enumerate(described.labels)}
-    return Heard(
-        np.concatenate(heard),
+    return Embedded(
+        np.concatenate(embeddings),
         np.concatenate(logits),
         np.array(changes),
         np.array([number[clip.label] for clip in sounds.clips]),
@@ -130,7 +130,7 @@ def hear(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Heard:
     )
 
 
-def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Calibration:
+def fit(aside: Embedded, known: Known, described: Checkpoint, taught: Embedded) -> Calibration:
     """Everything that is fitted on the clips kept aside.
 
     How much a sound changes no network was taught, so that the training clips tell of it as well.
@@ -151,7 +151,7 @@ def fit(aside: Heard, known: Known, described: Checkpoint, taught: Heard) -> Cal
     changes = np.concatenate((aside.change_db, taught.change_db))
     steady = threshold(changes, np.concatenate((sources, taught.sources)), SHARES[STEADY])
     shares = shares_of(len(set(sources.tolist())))
-    strange = -threshold(-known.distance(aside.heard), sources, shares[STRANGE])
+    strange = -threshold(-known.distance(aside.embedding), sources, shares[STRANGE])
     unsure = threshold(after.max(1), sources, SHARES[UNSURE])
     unsure_of_group = 0.0
     if groups := groups_of(described.labels):
@@ -320,9 +320,9 @@ def expected_error(surest: np.ndarray, correct: np.ndarray, num_bins: int = NUM_
     return float(np.abs(gaps).sum() / len(surest))
 
 
-def fit_known(train: Heard) -> Known:
-    """What was heard in training: the mean and the principal directions (see `Known`)."""
-    vectors = to_unit(train.heard[:, :-NUM_BANDS].astype(np.float64))
+def fit_known(train: Embedded) -> Known:
+    """The embeddings of training clips: the mean and the principal directions (see `Known`)."""
+    vectors = to_unit(train.embedding[:, :-NUM_BANDS].astype(np.float64))
     mean = vectors.mean(0)
     _, _, directions = np.linalg.svd(vectors - mean, full_matrices=False)
     num = min(NUM_DIRECTIONS, len(vectors) // CLIPS_FOR_DIRECTION)
