@@ -21,7 +21,7 @@ from avgan.calibration import calibrate
 from avgan.checkpoint import runs_of
 from avgan.config import override
 from avgan.data.datasets import locate
-from avgan.evaluation.calibration.rejections import measure
+from avgan.evaluation.rejections import measure
 from avgan.export import export_bundle
 from avgan.files import write_whole
 from avgan.presets import preset

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avgan.audio import SILENT_PEAK, Level
-from avgan.evaluation.calibration.outliers import KINDS, Dice, clip_badly, cut_short, loudest, make
+from avgan.evaluation.outliers import KINDS, Dice, clip_badly, cut_short, loudest, make
 
 RATE_HZ = 16_000
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.evaluation.calibration.outliers import KINDS
-from avgan.evaluation.calibration.rejections import (
+from avgan.evaluation.outliers import KINDS
+from avgan.evaluation.rejections import (
     CLIPPED,
     CUT_SHORT,
     IN_DOMAIN,

@@ -22,7 +22,7 @@ from avgan.config import DataSection, Recipe, parse
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
-from avgan.evaluation.calibration import outliers
+from avgan.evaluation import outliers
 from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols.held_out import held_out_folds
 from avgan.files import write_whole
