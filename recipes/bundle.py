@@ -12,7 +12,7 @@ esc50    ESC-50's fifty sounds, from windows of 5 s. Nine tenths of folds 1 to 4
 
     RUN/model/              pictures (unless --parent names a run of them), imagination, classifier
     RUN/flow/  gan/         what draws pictures of imagined features; `--sampler` chooses the kind, flow is shipped
-        sheet.jpg           ten labels, held-out recordings in order, first draws: none is chosen
+        sheet.jpg           ten labels: pictures of held-out recordings, in order, and the control: others' pictures
         pictures/           scores (avgan evaluate --protocol pictures)
 
 Without a GPU the networks of the pictures are small. Figures of protocols that RUN/model was scored on before (`avgan
@@ -30,11 +30,10 @@ from avgan import checkpoint
 from avgan.calibration import calibrate
 from avgan.config import SAMPLER, Recipe, override
 from avgan.evaluation.evaluate import evaluate
-from avgan.evaluation.pictures.protocol import imagine_held_out
+from avgan.evaluation.pictures.protocol import contact_sheet, imagine_held_out
 from avgan.export import export_bundle
-from avgan.images import grid
 from avgan.presets import preset, with_pictures
-from avgan.training.log import tell, to_uint8
+from avgan.training.log import tell
 from avgan.training.recipe import train
 
 PRESETS = {"places": "places", "esc50": "transfer"}
@@ -54,8 +53,8 @@ GAN = {
 """What a generator with noise is taught with, where the preset has a flow."""
 SMALL_GAN = {"sampler.network.widths": "[128, 96, 64]"}
 PROTOCOLS = ("places", "places_collections")
-NUM_LABELS, NUM_EACH = 10, 8
-"""Rows and columns of a sheet."""
+NUM_LABELS = 10
+"""Rows of a sheet."""
 
 
 def main() -> None:
@@ -90,7 +89,7 @@ def main() -> None:
     )
     out = arguments.run / arguments.sampler
     run = train(override(recipe, changes), data=data, out=out, parent=model)
-    draw_sheet(run, data, run / "sheet.jpg")
+    save_sheet(run, data, run / "sheet.jpg")
     figures = card_figures(arguments.bundle, model, run, data)
     fitted = calibrate(run, data)
     export_bundle(run, arguments.out, measured=figures, data=data, fitted=fitted)
@@ -103,19 +102,12 @@ def without_sampler(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     return override(recipe.model_copy(update={SAMPLER: None}), own)
 
 
-def draw_sheet(run: Path, data: Path, path: Path) -> None:
-    """A row a label, the first ten in the order of the alphabet: its first held-out recordings, first draws."""
+def save_sheet(run: Path, data: Path, path: Path) -> None:
+    """A row a label, the first ten in the order of the alphabet, and the control: first draws, none is chosen."""
     networks, described = checkpoint.load_finished(run)
     gallery = imagine_held_out(networks, described, data)
-    recorded = [clip.label for clip in gallery.clips.clips]
-    labels = sorted(set(recorded))[:NUM_LABELS]
-    rows = []
-    for label in labels:
-        chosen = [index for index, name in enumerate(recorded) if name == label][:NUM_EACH]
-        with torch.inference_mode():
-            rows.append(to_uint8(networks.vqvae.draw(gallery.features[chosen])))
-    names = [label.replace("_", " ") for label in labels]
-    grid(rows, labels=names).convert("RGB").save(path, quality=90)
+    labels = sorted({clip.label for clip in gallery.clips.clips})
+    contact_sheet(networks, gallery, path, labels=tuple(labels[:NUM_LABELS]))
 
 
 def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, dict[str, Any]]:
@@ -124,6 +116,8 @@ def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, d
     labels = evaluate(model, protocol="holdout", data=data)
     pictures = evaluate(run, protocol="pictures", data=data)
     protocol = f"recordings never trained on ({pictures['held_out']}); seed {labels['seed']}"
+    if bundle == "places":
+        protocol += "; the calibration was fitted on them"
     seen = pictures["exhibits"]
     figures = {
         "label_accuracy": {

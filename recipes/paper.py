@@ -40,7 +40,7 @@ RATE_HZ = 32_000
 SIZE_PX = 128
 CLIP_S = 10
 STEPS = ("vqvae.num_steps=1500", "imagination.num_steps=500", "classifier.num_steps=2500")
-"""What two cores do in about two hours; the curve of more is in docs/results.md."""
+"""For two cores. Run to the end with three steps each alone so far: no figure is known."""
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def held_out(fold: str) -> str:
 def chain(
     run: Path, preset: str, data: Path, videos: Path, settings: list[str], *more: object
 ) -> None:
-    """Train a recipe of the paper, and measure it on what its classifier has not heard."""
+    """Train a recipe of the paper, and measure it on recordings that its classifier was not trained on."""
     changes = [part for setting in settings for part in ("--set", setting)]
     if preset == "paper_dcase":
         changes += ["--set", "classifier.data.sounds=places"]
@@ -126,7 +126,7 @@ def film(recordings: Manifest, clips: list[Clip], photographs: list[Path], path:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(sum(path.stem.encode()))
+    rng = np.random.default_rng(sum(path.stem.encode()))
     unfinished = path.with_suffix(".part")
     with av.open(str(unfinished), "w", format="mp4") as container:
         picture = container.add_stream("mpeg4", rate=1, width=SIZE_PX, height=SIZE_PX)
@@ -134,7 +134,7 @@ def film(recordings: Manifest, clips: list[Clip], photographs: list[Path], path:
         picture.bit_rate = 1_000_000
         sound = container.add_stream("aac", RATE_HZ, layout="mono")
         for number, clip in enumerate(clips):
-            image = read_image(photographs[draw.integers(len(photographs))], size_px=SIZE_PX)
+            image = read_image(photographs[rng.integers(len(photographs))], size_px=SIZE_PX)
             image = np.ascontiguousarray(image.transpose(1, 2, 0))
             for second in range(CLIP_S):
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")

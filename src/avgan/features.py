@@ -212,7 +212,7 @@ class LogMel(nn.Module):
         return (real.square() + imaginary.square()).float()
 
     def _energy_by_product(self, waveform: Tensor) -> Tensor:
-        """Energies (B, K, T) by one product in single precision, which takes ONNX Runtime a third of an FFT's time."""
+        """Energies (B, K, T) by one product in single precision, which takes ONNX Runtime half of an FFT's time."""
         config = self.config
         waveform = waveform.float()
         if config.centre:
