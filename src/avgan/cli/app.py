@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return int(status or 0)
     except (CycloptsError, UsageError) as error:
-        say(" ".join(str(error).split()).rstrip(".") + "; `avgan --help` shows the usage")
+        text = " ".join(str(error).split())
+        said = text if text.endswith("...") else text.removesuffix(".")
+        say(f"{said}; `avgan --help` shows the usage")
         return 2
     except AvganError as error:
         say(str(error))
