@@ -51,9 +51,11 @@ import numpy as np, onnxruntime, soundfile, soxr
 samples, rate_hz = soundfile.read(sys.argv[1], dtype="float32", always_2d=True)
 waveform = soxr.resample(samples.mean(1), rate_hz, 16_000)
 session = onnxruntime.InferenceSession(sys.argv[2], providers=["CPUExecutionProvider"])
+noise = {one.name: np.zeros((1, one.shape[1]), np.float32) for one in session.get_inputs()[1:]}
 window, hop = round(float(sys.argv[3]) * 16_000), round(float(sys.argv[4]) * 16_000)
 for start in range(0, len(waveform) - window + 1, hop):
-    print(session.run(["probabilities"], {"waveform": waveform[None, start : start + window]})[0].argmax())
+    feed = {"waveform": waveform[None, start : start + window], **noise}
+    print(session.run(["probabilities"], feed)[0].argmax())
 """
 """What one would write without this project."""
 
