@@ -21,9 +21,7 @@ ROUNDS = 40
 
 def main() -> None:
     """Time both bundles and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs=2)
     bundles = [open_bundle(path) for path in parser.parse_args().bundles]
     networks = [Network(bundle, num_threads=1) for bundle in bundles]

@@ -45,9 +45,7 @@ def data_root() -> Path:
     """The folder with the real data sets; skips the test, saying why, where there is none."""
     root = find_data_root()
     if root is None:
-        pytest.skip(
-            "real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/"
-        )
+        pytest.skip("real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/")
     return root
 
 
@@ -78,9 +76,7 @@ def rng() -> np.random.Generator:
 def make_tone() -> Callable[..., np.ndarray]:
     """A function that makes a sine: `(L,)` float32 at half of full scale."""
 
-    def tone(
-        *, frequency_hz: float = 440.0, duration_s: float = 1.0, rate_hz: int = 16_000
-    ) -> np.ndarray:
+    def tone(*, frequency_hz: float = 440.0, duration_s: float = 1.0, rate_hz: int = 16_000) -> np.ndarray:
         times = np.arange(round(duration_s * rate_hz)) / rate_hz
         return (0.5 * np.sin(2 * np.pi * frequency_hz * times)).astype(np.float32)
 
@@ -193,12 +189,7 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fixed_length": False,
         "patch": {"num_samples": 4_000, "num_averaged": 2},
         "measured": {
-            "accuracy": {
-                "value": 0.75,
-                "interval_95": [0.7, 0.8],
-                "protocol": "none",
-                "command": "avgan evaluate",
-            }
+            "accuracy": {"value": 0.75, "interval_95": [0.7, 0.8], "protocol": "none", "command": "avgan evaluate"}
         },
         "data": [{"name": "nothing", "licence": "none needed", "address": ""}],
         "licences": {"code": "Apache-2.0", "weights": "Apache-2.0"},
@@ -304,15 +295,11 @@ def toy_sounds(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def run(toy_bundle: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m avgan` in an empty folder; `model=True` appends the toy bundle."""
 
-    def run_command(
-        *arguments: object, model: bool = False, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[str]:
+    def run_command(*arguments: object, model: bool = False, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "avgan", *map(str, arguments)]
         if model:
             command += ["--model", str(toy_bundle)]
-        result = subprocess.run(
-            command, input=stdin, capture_output=True, cwd=tmp_path, timeout=120
-        )
+        result = subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path, timeout=120)
         out, err = result.stdout.decode(), result.stderr.decode()
         assert "Traceback" not in err
         return subprocess.CompletedProcess(command, result.returncode, out, err)
@@ -563,9 +550,7 @@ def tiny_sampled(tiny_config: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
-) -> Path:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]) -> Path:
     """The finished runs of `tiny_config` on `tiny_videos`. Read them, do not change them."""
     from avgan.training.recipe import train
 
@@ -579,15 +564,11 @@ def with_origin() -> Callable[..., Any]:
 
     from avgan.checkpoint import Checkpoint
 
-    def changed(
-        described: Checkpoint, *, data: Mapping[str, Any] = {}, **fields: Any
-    ) -> Checkpoint:
+    def changed(described: Checkpoint, *, data: Mapping[str, Any] = {}, **fields: Any) -> Checkpoint:
         config = described.config
         section = config.stage.data.model_copy(update=dict(data))
         stage = config.stage.model_copy(update={"data": section})
-        origin = replace(
-            described.origin, config=config.model_copy(update={"stage": stage}), **fields
-        )
+        origin = replace(described.origin, config=config.model_copy(update={"stage": stage}), **fields)
         return replace(described, lineage=(*described.lineage[:-1], origin))
 
     return changed

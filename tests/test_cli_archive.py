@@ -24,10 +24,7 @@ Avgan = Callable[..., tuple[int, str, list[str]]]
 
 @pytest.fixture
 def avgan(
-    toy_bundle: Path,
-    archive: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    toy_bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Avgan:
     """Run a command in this process, in the archive; returns status, output and lines of standard error."""
     monkeypatch.chdir(archive)
@@ -104,9 +101,7 @@ def test_the_bytes_do_not_depend_on_the_jobs(avgan: Avgan, archive: Path, more: 
     assert alone.count("\n") == sum(json.dumps(name) in line for line in found[0][1].splitlines())
 
 
-def test_the_shipped_bundle_gives_the_same_bytes_too(
-    data_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_shipped_bundle_gives_the_same_bytes_too(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from avgan.runtime.bundle import installed
 
     if not installed():
@@ -217,9 +212,7 @@ def test_a_process_that_is_ended_is_gone_on_with(
         assert process.wait(60) == status
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()
-    assert lines == (
-        ["avgan: terminated; what was finished before is kept"] if status == 143 else []
-    )
+    assert lines == (["avgan: terminated; what was finished before is kept"] if status == 143 else [])
     (tmp_path / "2.flac").write_bytes((tmp_path / "1.flac").read_bytes())  # what is left is short
     _, _, lines = avgan("classify", *wanted)
     assert lines[0] == "avgan: rows.csv: holds 2 recordings, 1 are left"
@@ -239,18 +232,12 @@ def test_a_full_disk_is_one_line(toy_bundle: Path, archive: Path, avgan: Avgan) 
 
     command = [sys.executable, "-B", "-m", "avgan", "classify", ".", "-o", "rows.jsonl"]
     result = subprocess.run(
-        [*command, "--model", str(toy_bundle)],
-        cwd=archive,
-        preexec_fn=limited,
-        capture_output=True,
-        text=True,
+        [*command, "--model", str(toy_bundle)], cwd=archive, preexec_fn=limited, capture_output=True, text=True
     )
     assert result.returncode == 1
     (line,) = [line for line in result.stderr.splitlines() if "bad.wav" not in line]
     assert line.startswith("avgan: rows.jsonl: cannot be written (File too large); make room")
-    assert (
-        archive / "rows.jsonl"
-    ).stat().st_size == limit  # and in it half a row, which is cut off
+    assert (archive / "rows.jsonl").stat().st_size == limit  # and in it half a row, which is cut off
     assert avgan("classify", ".", "-o", "rows.jsonl")[2][0].endswith(" are left")
     assert avgan("classify", ".", "-o", "whole.jsonl")[0] == 1
     assert (archive / "rows.jsonl").read_bytes() == (archive / "whole.jsonl").read_bytes()
@@ -299,6 +286,9 @@ def test_a_summary_counts_what_a_folder_held_by_reason(
         run(*arguments, model=True)
         again = json.loads((tmp_path / "s.json").read_text())
         assert again == expected | {
-            "done_before": 4, "heard": 0, "failed": {}, "failed_before": 1,
+            "done_before": 4,
+            "heard": 0,
+            "failed": {},
+            "failed_before": 1,
             "passed_over": expected["passed_over"],
-        }  # fmt: skip
+        }

@@ -99,16 +99,13 @@ def rows(out: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("rate_hz", "num_channels", "encoding"),
-    [(8_000, 1, "f32le"), (44_100, 2, "s16le"), (96_000, 8, "s16le")],
+    ("rate_hz", "num_channels", "encoding"), [(8_000, 1, "f32le"), (44_100, 2, "s16le"), (96_000, 8, "s16le")]
 )
 def test_a_pipe_of_odd_chunks_loses_nothing(
     listen: Callable[..., subprocess.Popen[bytes]], rate_hz: int, num_channels: int, encoding: str
 ) -> None:
     content = pcm(mixture(6.0, rate_hz, num_channels), encoding) + b"\1"  # a frame cut short
-    process = listen(
-        "-", "--rate", rate_hz, "--channels", num_channels, "--encoding", encoding, "--hop", 0.5
-    )
+    process = listen("-", "--rate", rate_hz, "--channels", num_channels, "--encoding", encoding, "--hop", 0.5)
     assert process.stdin is not None
     for start in range(0, len(content), 65_537):
         process.stdin.write(content[start : start + 65_537])
@@ -204,10 +201,7 @@ def test_a_network_too_slow_drops_only_what_cannot_wait(
 
 
 def test_a_writer_that_is_killed(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
-    program = (
-        "import sys, time\n"
-        "sys.stdout.buffer.write(bytes(64_001)); sys.stdout.buffer.flush(); time.sleep(600)"
-    )
+    program = "import sys, time\nsys.stdout.buffer.write(bytes(64_001)); sys.stdout.buffer.flush(); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as writer:
         process = listen("-", "--rate", RATE_HZ, stdin=writer.stdout)
         assert process.stdout is not None
@@ -328,9 +322,7 @@ def test_a_microphone_until_it_is_unplugged(
     assert lines[-1] == "avgan: Built-in: the microphone is gone; plug it in again"
 
 
-def test_ctrl_c_at_the_microphone(
-    listen: Callable[..., subprocess.Popen[bytes]], microphone: dict[str, str]
-) -> None:
+def test_ctrl_c_at_the_microphone(listen: Callable[..., subprocess.Popen[bytes]], microphone: dict[str, str]) -> None:
     process = listen(env=microphone | {"SECONDS": "600"})
     assert process.stdout is not None
     process.stdout.readline()

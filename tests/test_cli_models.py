@@ -20,9 +20,7 @@ def run(tmp_path: Path) -> Run:
 
     def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "avgan", *map(str, arguments)]
-        result = subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
-        )
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
         assert "Traceback" not in result.stderr
         return result
 

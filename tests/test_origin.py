@@ -69,7 +69,7 @@ def comment(text: str) -> bytes:
         (b"guan", b"GUANO|Version: 1.0\nTimestamp: 2024-05-01T04:30:00+02:00\n", in_zone(2)),
         (b"LIST", comment("a song"), None),
     ],
-)  # fmt: skip
+)
 def test_what_recorders_write_into_a_wav(
     tmp_path: Path, chunk: bytes, content: bytes, before: bool, expected: datetime | None
 ) -> None:

@@ -23,10 +23,7 @@ needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run(
-        ["ffmpeg", "-hide_banner", "-loglevel", "error", "-y", "-nostdin", *map(str, arguments)],
-        check=True,
-    )
+    subprocess.run(["ffmpeg", "-hide_banner", "-loglevel", "error", "-y", "-nostdin", *map(str, arguments)], check=True)
 
 
 def heard(source: Path | bytes, **options: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -61,14 +58,10 @@ PICTURE = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=16")
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts", "flv", "nut", "mpg", "avi"])
-def test_sound_that_starts_later_is_heard_later(
-    tmp_path: Path, tone_file: Path, suffix: str
-) -> None:
+def test_sound_that_starts_later_is_heard_later(tmp_path: Path, tone_file: Path, suffix: str) -> None:
     path = tmp_path / f"late.{suffix}"
     codec = ["-ar", "44100"] * (suffix in ("flv", "mpg"))
-    ffmpeg(
-        *PICTURE, "-itsoffset", "10", "-i", tone_file, "-map", "0:v", "-map", "1:a", *codec, path
-    )
+    ffmpeg(*PICTURE, "-itsoffset", "10", "-i", tone_file, "-map", "0:v", "-map", "1:a", *codec, path)
     waveform, notes = heard(path)
     ((begin_s, end_s),) = loud_spans(waveform)
     assert (begin_s, end_s) == (pytest.approx(10, abs=0.15), pytest.approx(13, abs=0.15))
@@ -85,14 +78,22 @@ def test_an_edit_list_before_the_sound_counts(tmp_path: Path, tone_file: Path, s
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", ["mkv", "mov", "ts", "mp4", "nut"])
-def test_a_hole_is_silence_as_long_as_it_lasts(
-    tmp_path: Path, tone_file: Path, suffix: str
-) -> None:
+def test_a_hole_is_silence_as_long_as_it_lasts(tmp_path: Path, tone_file: Path, suffix: str) -> None:
     path = tmp_path / f"hole.{suffix}"
     ffmpeg(
-        *PICTURE, "-i", tone_file, "-map", "0:v", "-map", "1:a",
-        "-af", "asetpts='PTS+if(gte(T,1.5),8/TB,0)'", "-c:a", "aac", path,
-    )  # fmt: skip
+        *PICTURE,
+        "-i",
+        tone_file,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-af",
+        "asetpts='PTS+if(gte(T,1.5),8/TB,0)'",
+        "-c:a",
+        "aac",
+        path,
+    )
     waveform, notes = heard(path)
     spans = loud_spans(waveform)
     assert [t for span in spans for t in span] == pytest.approx([0, 1.5, 9.5, 11], abs=0.2)
@@ -100,27 +101,19 @@ def test_a_hole_is_silence_as_long_as_it_lasts(
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize(
-    ("suffix", "codec"), [("ogg", "libvorbis"), ("opus", "libopus"), ("oga", "flac")]
-)
-def test_joined_ogg_files_are_heard_in_full(
-    tmp_path: Path, tone_file: Path, suffix: str, codec: str
-) -> None:
+@pytest.mark.parametrize(("suffix", "codec"), [("ogg", "libvorbis"), ("opus", "libopus"), ("oga", "flac")])
+def test_joined_ogg_files_are_heard_in_full(tmp_path: Path, tone_file: Path, suffix: str, codec: str) -> None:
     one, other = tmp_path / f"one.{suffix}", tmp_path / f"other.{suffix}"
     ffmpeg("-i", tone_file, "-c:a", codec, one)
     ffmpeg("-i", tone_file, "-af", "volume=0.5,apad=pad_dur=1", "-ac", "2", "-c:a", codec, other)
     waveform, notes = heard(one.read_bytes() + other.read_bytes() + one.read_bytes())
     assert len(waveform) / RATE_HZ == pytest.approx(10, abs=0.1)
-    assert [t for span in loud_spans(waveform) for t in span] == pytest.approx(
-        [0, 6, 7, 10], abs=0.15
-    )
+    assert [t for span in loud_spans(waveform) for t in span] == pytest.approx([0, 6, 7, 10], abs=0.15)
     assert notes == ()
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "CAF", "RF64"])
-def test_files_joined_end_to_end_are_heard_in_full_or_it_is_said(
-    make_tone: Tone, kind: str
-) -> None:
+def test_files_joined_end_to_end_are_heard_in_full_or_it_is_said(make_tone: Tone, kind: str) -> None:
     file = io.BytesIO()
     soundfile.write(file, make_tone(duration_s=3.0), RATE_HZ, format=kind)
     waveform, notes = heard(file.getvalue() * 2)
@@ -150,14 +143,10 @@ def test_an_avi_is_late_by_what_stands_before_its_sound(
     tmp_path: Path, tone_file: Path, codec: str, late_s: float
 ) -> None:
     path = tmp_path / "a.avi"
-    ffmpeg(
-        *PICTURE, "-itsoffset", str(late_s), "-i", tone_file, "-map", "0:v", "-map", "1:a", "-c:a", codec, path
-    )  # fmt: skip
+    ffmpeg(*PICTURE, "-itsoffset", str(late_s), "-i", tone_file, "-map", "0:v", "-map", "1:a", "-c:a", codec, path)
     waveform, notes = heard(path)
     due_s = late_s if late_s >= 1 else 0.0  # recorders write sound as long behind its pictures
-    assert loud_spans(waveform) == [
-        (pytest.approx(due_s, abs=0.15), pytest.approx(due_s + 3, abs=0.15))
-    ]
+    assert loud_spans(waveform) == [(pytest.approx(due_s, abs=0.15), pytest.approx(due_s + 3, abs=0.15))]
     assert not any("damaged" in note for note in notes)
 
 
@@ -206,9 +195,7 @@ STATED = [0, 1_000, 48_000, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
 
 @pytest.mark.parametrize("stated", STATED)
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-def test_a_wav_that_states_less_than_it_holds_is_heard_to_its_end(
-    make_tone: Tone, stated: int, subtype: str
-) -> None:
+def test_a_wav_that_states_less_than_it_holds_is_heard_to_its_end(make_tone: Tone, stated: int, subtype: str) -> None:
     content = wav(make_tone(duration_s=4.0), subtype=subtype)
     at = content.index(b"data") + 4
     waveform, notes = heard(content[:at] + struct.pack("<I", stated) + content[at + 4 :])
@@ -240,9 +227,7 @@ def two_tracks(path: Path, *filters: str, options: tuple[str, ...] = ()) -> None
     tones = [f"sine=frequency={hz}:duration=3:sample_rate=16000,volume=4" for hz in (440, 880)]
     inputs = [part for tone in tones for part in ("-f", "lavfi", "-i", tone)]
     graph = ";".join(f"[{i}:a]{f}[t{i}]" for i, f in enumerate(filters))
-    ffmpeg(
-        *inputs, "-filter_complex", graph, "-map", "[t0]", "-map", "[t1]", "-c:a", "flac", *options, path
-    )  # fmt: skip
+    ffmpeg(*inputs, "-filter_complex", graph, "-map", "[t0]", "-map", "[t1]", "-c:a", "flac", *options, path)
 
 
 def pitch_hz(waveform: np.ndarray) -> float:
@@ -302,9 +287,7 @@ def test_a_plain_stereo_recording_is_the_mean_to_the_last_bit(rng: np.random.Gen
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.6])
-def test_a_reversed_channel_does_not_cancel_the_other(
-    rng: np.random.Generator, gain: float
-) -> None:
+def test_a_reversed_channel_does_not_cancel_the_other(rng: np.random.Generator, gain: float) -> None:
     left = 0.1 * rng.standard_normal(RATE_HZ * 8).astype(np.float32)
     content = wav(np.stack((left, -gain * left), 1), subtype="FLOAT")
     waveform, notes = heard(content)
@@ -321,9 +304,7 @@ def test_a_reversed_channel_is_found_after_silence(rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("num_channels", [2, 4, 8])
 @pytest.mark.parametrize("noise", [0.0, 1e-5])
-def test_one_live_channel_is_heard_at_its_own_level(
-    rng: np.random.Generator, num_channels: int, noise: float
-) -> None:
+def test_one_live_channel_is_heard_at_its_own_level(rng: np.random.Generator, num_channels: int, noise: float) -> None:
     samples = noise * rng.standard_normal((RATE_HZ * 6, num_channels))
     live = 0.1 * rng.standard_normal(len(samples))
     samples[:, num_channels // 2] = live
@@ -347,12 +328,10 @@ def surround(rng: np.random.Generator, live: list[int]) -> bytes:
     for channel in live:
         samples[:, channel] = 3_000 * rng.standard_normal(len(samples))
     data = samples.tobytes()
-    head = struct.pack(
-        "<HHIIHHHHI", 0xFFFE, 6, RATE_HZ, RATE_HZ * 12, 12, 16, 22, 16, 0x3F
-    ) + bytes.fromhex("0100000000001000800000aa00389b71")
-    chunks = (
-        b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(data))
+    head = struct.pack("<HHIIHHHHI", 0xFFFE, 6, RATE_HZ, RATE_HZ * 12, 12, 16, 22, 16, 0x3F) + bytes.fromhex(
+        "0100000000001000800000aa00389b71"
     )
+    chunks = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(data))
     return b"RIFF" + struct.pack("<I", len(chunks) + len(data)) + chunks + data
 
 
@@ -362,25 +341,18 @@ def surround(rng: np.random.Generator, live: list[int]) -> bytes:
         ([2], 1.0),  # a voice in the centre
         ([0, 1, 2, 4, 5], np.sqrt(0.5 + 1 + BEHIND**2 / 2)),
         ([2, 3], 1.0),  # LFE is left out
-        (
-            [3],
-            1.0,
-        ),  # unless it is all there is: a recorder with eight inputs, and this one plugged in
+        ([3], 1.0),  # unless it is all there is: a recorder with eight inputs, and this one plugged in
         ([0, 1], np.sqrt(0.5)),
         ([4], 1.0),
     ],
 )
-def test_surround_is_mixed_by_its_layout(
-    rng: np.random.Generator, live: list[int], gain: float
-) -> None:
+def test_surround_is_mixed_by_its_layout(rng: np.random.Generator, live: list[int], gain: float) -> None:
     waveform, notes = heard(surround(rng, live))
     assert level(waveform) == pytest.approx(gain * 3_000 / 32_768, rel=0.05)
     assert any("6 channels" in note for note in notes)
 
 
-def test_a_choice_does_not_depend_on_how_the_file_is_handed_over(
-    tmp_path: Path, rng: np.random.Generator
-) -> None:
+def test_a_choice_does_not_depend_on_how_the_file_is_handed_over(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(surround(rng, [0, 2, 5]))
     by_path = heard(path)[0]

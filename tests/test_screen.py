@@ -49,9 +49,7 @@ def pixels(sent: str, pattern: str) -> np.ndarray:
     return np.array([line for line in lines if line], int)
 
 
-def answer(
-    end_s: float, scene: str = "sea_coast", *, reason: str = "", num_gaps: int = 0
-) -> LiveWindow:
+def answer(end_s: float, scene: str = "sea_coast", *, reason: str = "", num_gaps: int = 0) -> LiveWindow:
     window = WindowPrediction(end_s - 5, end_s, scene, "sea_waves", 0.81, reason)
     scenes = {"sea_coast": 0.81, "street": 0.11, "forest_path": 0.08}
     return LiveWindow(window, scenes, 0.046, num_gaps)
@@ -88,9 +86,7 @@ def test_a_picture_in_256_colours_is_near(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("system", [None, "standard", "no colour"])
-def test_without_colours_there_is_no_picture(
-    monkeypatch: pytest.MonkeyPatch, system: str | None
-) -> None:
+def test_without_colours_there_is_no_picture(monkeypatch: pytest.MonkeyPatch, system: str | None) -> None:
     if system == "no colour":
         monkeypatch.setenv("NO_COLOR", "1")
         system = "truecolor"

@@ -48,9 +48,7 @@ def make_card(
         "trained": {
             "front_end": described.front_end.model_dump(mode="json"),
             "recipe": recipe_of(described).model_dump(mode="json"),
-            "provenance": {
-                origin.config.stage.kind: origin.provenance for origin in described.lineage
-            },
+            "provenance": {origin.config.stage.kind: origin.provenance for origin in described.lineage},
         },
     }
 
@@ -94,10 +92,7 @@ def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
     names = [
         name
         for stage in stages
-        for name, used in (
-            (stage.data.sounds, stage.kind != "vqvae"),
-            (stage.data.images, stage.kind != "classifier"),
-        )
+        for name, used in ((stage.data.sounds, stage.kind != "vqvae"), (stage.data.images, stage.kind != "classifier"))
         if used
     ]
     for name in dict.fromkeys(names):

@@ -64,12 +64,7 @@ class Shipped(nn.Module):
     """
 
     def __init__(
-        self,
-        networks: AVGAN,
-        temperature: float = 1.0,
-        *,
-        tags: bool = True,
-        step_frames: int | None = None,
+        self, networks: AVGAN, temperature: float = 1.0, *, tags: bool = True, step_frames: int | None = None
     ) -> None:
         super().__init__()
         self.networks = networks
@@ -235,9 +230,7 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
     model = program.model_proto
     hide_inner_outputs(model, shipped.inner)
     halve_initializers(model)
-    for (
-        node
-    ) in model.graph.node:  # where in our source it came from, a quarter of a large graph's bytes
+    for node in model.graph.node:  # where in our source it came from, a quarter of a large graph's bytes
         node.ClearField("metadata_props")
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
@@ -271,9 +264,7 @@ def halve_initializers(model: Any) -> None:
         model.graph.node.insert(index, cast)
 
 
-def check_parity(
-    shipped: Shipped, path: Path, *, length: int, fixed_length: bool
-) -> dict[str, float]:
+def check_parity(shipped: Shipped, path: Path, *, length: int, fixed_length: bool) -> dict[str, float]:
     """Largest difference from torch for each output, over several batch sizes and lengths, none of them the traced.
 
     Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
@@ -308,9 +299,7 @@ def check_parity(
                 differences["picture"] = 0.0 if differing <= DIFFERING_PIXELS else differing
             if TAGS in outputs:
                 differences[TAGS] = np.abs(found[TAGS] - expected[TAGS]).max()
-            worst = {
-                key: max(worst.get(key, 0.0), float(value)) for key, value in differences.items()
-            }
+            worst = {key: max(worst.get(key, 0.0), float(value)) for key, value in differences.items()}
     most = dict.fromkeys(worst, TOLERANCE) | {"codes_differing": 1e-3}
     if any(worst[key] > most[key] for key in worst):
         raise RuntimeError(f"the exported graph disagrees with torch: {worst}")

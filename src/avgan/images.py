@@ -59,9 +59,7 @@ def read_image(source: ImageSource, *, size_px: int = SIZE_PX) -> np.ndarray:
         return _square(_open_image(io.BytesIO(source), "the picture"), size_px)
     if not isinstance(source, str | os.PathLike):
         name = getattr(source, "name", None)
-        return _square(
-            _open_image(source, name if isinstance(name, str) else "the picture"), size_px
-        )
+        return _square(_open_image(source, name if isinstance(name, str) else "the picture"), size_px)
     path = Path(source)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; name a picture in it")
@@ -155,8 +153,7 @@ def to_png(image: np.ndarray, path: str | Path, scale: int = 1) -> Path:
 
 
 def grid(
-    images: np.ndarray | Sequence[Sequence[np.ndarray] | np.ndarray],
-    labels: Sequence[str] | None = None,
+    images: np.ndarray | Sequence[Sequence[np.ndarray] | np.ndarray], labels: Sequence[str] | None = None
 ) -> Image.Image:
     """A sheet of pictures (R, C, 3, H, W), or of rows that may differ in length.
 
@@ -188,9 +185,7 @@ def _open_image(file: BinaryIO, name: str) -> Image.Image:
     try:
         with Image.open(file, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{opened.width} x {opened.height} pixels; the most is {MAX_PIXELS:,}"
-                )
+                raise ValueError(f"{opened.width} x {opened.height} pixels; the most is {MAX_PIXELS:,}")
             # Reduced while decoding (JPEG only), never below what the resizing needs.
             opened.draft("RGB", (4 * SIZE_PX, 4 * SIZE_PX))
             image = ImageOps.exif_transpose(opened)
@@ -204,9 +199,7 @@ def _open_image(file: BinaryIO, name: str) -> Image.Image:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "unknown format"
-        raise ImageError(
-            f"{name}: not a picture that can be read ({reason}); convert it to JPEG or PNG"
-        ) from None
+        raise ImageError(f"{name}: not a picture that can be read ({reason}); convert it to JPEG or PNG") from None
 
 
 def _square(image: Image.Image, size_px: int) -> np.ndarray:
@@ -246,9 +239,7 @@ def _picture_track(container: av.container.InputContainer) -> av.VideoStream:
     Raises ValueError where there is none or its format is not read.
     """
     cover = av.stream.Disposition.attached_pic
-    stream = next(
-        (track for track in container.streams.video if not track.disposition & cover), None
-    )
+    stream = next((track for track in container.streams.video if not track.disposition & cover), None)
     if stream is None:
         raise ValueError("no picture")
     codec = stream.codec_context

@@ -71,9 +71,7 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     return out
 
 
-def quantize(
-    model: bytes, waveforms: Sequence[np.ndarray], *, noise_size: int | None = None
-) -> bytes:
+def quantize(model: bytes, waveforms: Sequence[np.ndarray], *, noise_size: int | None = None) -> bytes:
     """The graph of a bundle with its heavy layers in 8 bits, ranges taken from waveforms (L,) of one length.
 
     `noise_size`: the card's. The sampler, like the decoder, stays as it is.
@@ -155,9 +153,7 @@ def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     return [clip for clip in chosen if clip.source_id in aside]
 
 
-def compare(
-    full: Bundle, small: Bundle, sounds: Manifest, clips: Sequence[Clip]
-) -> dict[str, dict[str, Any]]:
+def compare(full: Bundle, small: Bundle, sounds: Manifest, clips: Sequence[Clip]) -> dict[str, dict[str, Any]]:
     """What a smaller bundle loses on clips, for its card; nothing where there are no clips."""
     if not clips:
         return {}
@@ -184,15 +180,10 @@ def compare(
     }
 
 
-def _answers(
-    bundle: Bundle, sounds: Manifest, clips: Sequence[Clip]
-) -> tuple[np.ndarray, np.ndarray]:
+def _answers(bundle: Bundle, sounds: Manifest, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """Labels (M,) and codes (M, 16, 16) of clips."""
     network = Network(bundle)
-    answers = [
-        network.answer(network.hear(waveform[None]))
-        for waveform in first_windows(sounds.root, clips, bundle)
-    ]
+    answers = [network.answer(network.hear(waveform[None])) for waveform in first_windows(sounds.root, clips, bundle)]
     labels = np.array([int(answer.probabilities.argmax()) for answer in answers])
     return labels, np.concatenate([answer.codes for answer in answers])
 

@@ -95,7 +95,7 @@ class WorkerProcess:
                 cwd="/" if self._confined else None,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches this process alone, and `kill` also what a worker started
-            )  # fmt: skip
+            )
 
     def receive(self, timeout_s: float | None = None) -> tuple[bytes, bytes]:
         """The next frame. Raises TimeoutError where nothing comes, EOFError or OSError where the process died."""
@@ -196,15 +196,11 @@ class OrderedStream(Generic[Part, Result]):
 class OrderedThreads(Generic[Item, Part, Result]):
     """Threads that run `job` on an item each; the parts are handed out in the order of the items, in bounded memory."""
 
-    def __init__(
-        self, job: Callable[[Item], Generator[Part, None, Result]], items: Sequence[Item]
-    ) -> None:
+    def __init__(self, job: Callable[[Item], Generator[Part, None, Result]], items: Sequence[Item]) -> None:
         self._job = job
         self._items = items
         self._changed = threading.Condition()
-        self._begun: deque[OrderedStream[Part, Result]] = (
-            deque()
-        )  # the first is the one whose turn it is
+        self._begun: deque[OrderedStream[Part, Result]] = deque()  # the first is the one whose turn it is
         self._num_begun = 0
         self._num_waiting = 0  # parts of all of them
         self._stopped = False
@@ -274,8 +270,7 @@ class OrderedThreads(Generic[Item, Part, Result]):
         with self._changed:
             self._wait(
                 lambda: (
-                    self._num_waiting < MAX_WAITING
-                    or (stream is self._begun[0] and len(stream.parts) < MIN_WAITING)
+                    self._num_waiting < MAX_WAITING or (stream is self._begun[0] and len(stream.parts) < MIN_WAITING)
                 )
             )
             stream.parts.append(part)

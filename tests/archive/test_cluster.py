@@ -35,9 +35,7 @@ class Refs:
     def get(self, arguments: tuple[Any, ...]) -> list[engine.RemoteClassification]:
         if any(recording.name == LETHAL for recording in arguments[3]):
             raise ray.exceptions.WorkerCrashedError
-        classified: list[engine.RemoteClassification] = pickle.loads(
-            pickle.dumps(engine._classify_group(*arguments))
-        )
+        classified: list[engine.RemoteClassification] = pickle.loads(pickle.dumps(engine._classify_group(*arguments)))
         return classified
 
 
@@ -79,9 +77,7 @@ def test_pictures_and_what_went_wrong_are_as_here(
     Path("text.wav").write_text("text")
     recordings = [Recording("tone.wav", "tone.wav"), Recording("text.wav", "text.wav")]
     there = list(engine.classify_on_cluster(model, Options(checksum=True), recordings, num_jobs=1))
-    here = [
-        LocalClassification(model, recording, Options(checksum=True)) for recording in recordings
-    ]
+    here = [LocalClassification(model, recording, Options(checksum=True)) for recording in recordings]
     assert list(there[0]) == list(here[0])
     assert there[0].conclude().to_dict() == here[0].conclude().to_dict()
     assert (there[0].conclude().picture == here[0].conclude().picture).all()
@@ -94,14 +90,10 @@ def test_pictures_and_what_went_wrong_are_as_here(
 
 def test_another_model_is_refused(model: Model, tone_wav: Path) -> None:
     with pytest.raises(BundleError, match="another model"):
-        engine._classify_group(
-            str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))]
-        )
+        engine._classify_group(str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))])
 
 
-def test_no_cluster_where_one_is_named(
-    model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_cluster_where_one_is_named(model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("nobody there\nmany lines")
 

@@ -53,9 +53,7 @@ def everything(engine: Engine, recordings: Sequence[Recording]) -> list[Any]:
     return found
 
 
-def test_the_answers_are_those_of_one_after_another(
-    model: Model, recordings: list[Recording]
-) -> None:
+def test_the_answers_are_those_of_one_after_another(model: Model, recordings: list[Recording]) -> None:
     options = Options(hop_s=0.5, checksum=True)
     expected = everything(partial(classify_in_turn, model, options), recordings)
     assert [type(one) for one in expected].count(str) == 2

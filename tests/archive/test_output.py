@@ -105,9 +105,7 @@ def test_a_retry_that_was_cut_off_leaves_one_answer_in_the_end(
         assert output.done == set(NAMES)
 
 
-def test_a_recording_is_the_same_by_another_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_is_the_same_by_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "rows.jsonl", "recording")
     with Output(tmp_path / "rows.jsonl", MADE) as output:

@@ -19,12 +19,7 @@ def easy_clips() -> Callable[..., Clips]:
     """A function that makes `num_each` clips of each of three labels, every source two clips; the same from a seed."""
 
     def make(
-        num_each: int,
-        *,
-        seconds: float = 1.2,
-        seed: int = 0,
-        pictures: bool = False,
-        folder: Path | None = None,
+        num_each: int, *, seconds: float = 1.2, seed: int = 0, pictures: bool = False, folder: Path | None = None
     ) -> Clips:
         targets = np.arange(3 * num_each) % 3
         numbers = [f"{seed}-{index}" for index in range(len(targets))]
@@ -38,16 +33,7 @@ def easy_clips() -> Callable[..., Clips]:
             noise = rng.integers(0, 40, (len(targets), 3, 32, 32), dtype=np.uint8)
             return COLOURS[targets][:, :, None, None] + noise
 
-        return Clips(
-            tuple(numbers),
-            tuple(sources),
-            targets,
-            3,
-            seconds,
-            read,
-            draw if pictures else None,
-            folder,
-        )
+        return Clips(tuple(numbers), tuple(sources), targets, 3, seconds, read, draw if pictures else None, folder)
 
     return make
 

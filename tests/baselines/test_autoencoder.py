@@ -18,9 +18,7 @@ def brisk(num_epochs: int) -> autoencoder.AutoencoderRival:
     return rival
 
 
-def test_it_learns_to_repeat_and_tells_tones_from_noise_from_clicks(
-    easy_clips: Callable[..., Clips],
-) -> None:
+def test_it_learns_to_repeat_and_tells_tones_from_noise_from_clicks(easy_clips: Callable[..., Clips]) -> None:
     rival, test = brisk(15), easy_clips(6, seed=1)
     rival.fit(easy_clips(10), budget=Budget(), rng=np.random.default_rng(0))
     answers = rival.predict(test)
@@ -48,9 +46,7 @@ def test_the_same_seed_gives_the_same_answers(easy_clips: Callable[..., Clips]) 
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_short_clip_is_lengthened_and_answered_the_same_each_time(
-    easy_clips: Callable[..., Clips],
-) -> None:
+def test_a_short_clip_is_lengthened_and_answered_the_same_each_time(easy_clips: Callable[..., Clips]) -> None:
     short = easy_clips(3, seconds=0.3)
     assert autoencoder.hear(short).shape == (9, 64, autoencoder.SHORTEST)
     answers = []

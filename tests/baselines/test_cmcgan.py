@@ -36,9 +36,7 @@ def clips(num: int = 48, *, length_s: float = 1.0, seed: int = 0, pictures: bool
         return (COLOURS[targets][:, :, None, None] + noise).clip(0, 255).astype(np.uint8)
 
     names = tuple(str(number) for number in range(num))
-    return Clips(
-        names, names, targets, 3, length_s, lambda rate_hz: waveforms, draw if pictures else None
-    )
+    return Clips(names, names, targets, 3, length_s, lambda rate_hz: waveforms, draw if pictures else None)
 
 
 @pytest.fixture
@@ -100,9 +98,7 @@ def test_without_pictures_it_hears_and_imagines_nothing(short: None) -> None:
 
 
 @pytest.mark.parametrize("length_s", [0.3, 3.0])
-def test_one_clip_of_another_length_is_answered(
-    short: None, monkeypatch: pytest.MonkeyPatch, length_s: float
-) -> None:
+def test_one_clip_of_another_length_is_answered(short: None, monkeypatch: pytest.MonkeyPatch, length_s: float) -> None:
     monkeypatch.setattr(cmcgan, "NUM_EPOCHS", 1)
     rival = fitted(num=12)
     assert rival.predict(clips(1, length_s=length_s)).shape == (1, 3)

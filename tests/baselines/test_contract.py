@@ -16,19 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avgan.baselines import (
-    METHODS,
-    cmcgan,
-    cnn9,
-    facn,
-    fitting,
-    kumar,
-    l3net,
-    make,
-    piczak,
-    sdcnn,
-    soundnet,
-)
+from avgan.baselines import METHODS, cmcgan, cnn9, facn, fitting, kumar, l3net, make, piczak, sdcnn, soundnet
 from avgan.baselines.method import Budget, Clips, Method
 from avgan.errors import ConfigError, DataError
 from other_device import OtherDevice
@@ -107,12 +95,18 @@ def toy(easy_clips: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cl
         for name, shape in (("FIVE", soundnet.FIVE), ("EIGHT", soundnet.EIGHT))
     }
     for place, name, value in (
-        (facn, "WIDTHS", narrow), (cnn9, "WIDTHS", (*narrow, 24)), (l3net, "WIDTHS", (*narrow, 24)),
-        (sdcnn, "WIDTHS", (*narrow, 24)), (sdcnn, "GAN_WIDTHS", (*narrow, 24)), (sdcnn, "SURE", 0.0),
-        (cmcgan, "WIDTHS", (*narrow, 24)), (piczak, "NUM_HIDDEN", 50),
-        (kumar, "WIDTHS", tuple((width,) for width in (4, 4, 8, 8, 12, 12))), (kumar, "WIDTH", 24),
+        (facn, "WIDTHS", narrow),
+        (cnn9, "WIDTHS", (*narrow, 24)),
+        (l3net, "WIDTHS", (*narrow, 24)),
+        (sdcnn, "WIDTHS", (*narrow, 24)),
+        (sdcnn, "GAN_WIDTHS", (*narrow, 24)),
+        (sdcnn, "SURE", 0.0),
+        (cmcgan, "WIDTHS", (*narrow, 24)),
+        (piczak, "NUM_HIDDEN", 50),
+        (kumar, "WIDTHS", tuple((width,) for width in (4, 4, 8, 8, 12, 12))),
+        (kumar, "WIDTH", 24),
         *((soundnet, name, shape) for name, shape in thin.items()),
-    ):  # fmt: skip
+    ):
         monkeypatch.setattr(place, name, value)
     for number, shape in ((5, thin["FIVE"]), (8, thin["EIGHT"])):
         layers = soundnet.SoundNet(shape, 3).layers.state_dict()
@@ -131,9 +125,7 @@ def of_soundnet(name: str) -> str:
     return f"{('conv', 'norm')[int(part)]}{int(layer) + 1}.{key}"
 
 
-def watch_steps(
-    monkeypatch: pytest.MonkeyPatch, within: Callable[[Callable[[], None]], None]
-) -> None:
+def watch_steps(monkeypatch: pytest.MonkeyPatch, within: Callable[[Callable[[], None]], None]) -> None:
     """Let `within` run every step of every training."""
     for trainer in (fitting._Trainer, sdcnn.GANTrainer, cmcgan.CycleTrainer):
 
@@ -197,9 +189,7 @@ def trained(name: str, clips: Clips) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_epochs")
 @pytest.mark.parametrize("name", METHODS)
-def test_answers_are_probabilities_that_the_seed_alone_decides(
-    name: str, easy_clips: Make, folder: Path
-) -> None:
+def test_answers_are_probabilities_that_the_seed_alone_decides(name: str, easy_clips: Make, folder: Path) -> None:
     known = easy_clips(8, seed=1, pictures=True, folder=folder)
     known = replace(known, extra=easy_clips(4, seed=4))
     test = easy_clips(3, seed=2, folder=folder)

@@ -16,9 +16,19 @@ from avgan.errors import DataError
 
 PUBLISHED = [
     # number of a layer, channels before and after; what lies between are poolings
-    (1, 1, 16), (2, 16, 16), (4, 16, 32), (5, 32, 32), (7, 32, 64), (8, 64, 64), (10, 64, 128),
-    (11, 128, 128), (13, 128, 256), (14, 256, 256), (16, 256, 512), (18, 512, 1024),
-]  # fmt: skip
+    (1, 1, 16),
+    (2, 16, 16),
+    (4, 16, 32),
+    (5, 32, 32),
+    (7, 32, 64),
+    (8, 64, 64),
+    (10, 64, 128),
+    (11, 128, 128),
+    (13, 128, 256),
+    (14, 256, 256),
+    (16, 256, 512),
+    (18, 512, 1024),
+]
 
 
 def weights() -> dict[str, Tensor]:
@@ -50,19 +60,11 @@ def as_published(arrays: dict[str, Tensor], log_mel: Tensor) -> Tensor:
     hidden = log_mel[:, None]
     pooled_after = {2, 5, 8, 11, 14, 16}
     for number, _, _ in PUBLISHED:
-        of_layer = {
-            key.split(".", 1)[1]: v
-            for key, v in arrays.items()
-            if key.startswith(f"layer{number}.")
-        }
+        of_layer = {key.split(".", 1)[1]: v for key, v in arrays.items() if key.startswith(f"layer{number}.")}
         padding = 0 if number == 18 else 1
-        hidden = nn.functional.conv2d(
-            hidden, of_layer["0.weight"], of_layer["0.bias"], padding=padding
-        )
+        hidden = nn.functional.conv2d(hidden, of_layer["0.weight"], of_layer["0.bias"], padding=padding)
         mean, var = of_layer["1.running_mean"], of_layer["1.running_var"]
-        hidden = nn.functional.batch_norm(
-            hidden, mean, var, of_layer["1.weight"], of_layer["1.bias"]
-        )
+        hidden = nn.functional.batch_norm(hidden, mean, var, of_layer["1.weight"], of_layer["1.bias"])
         hidden = hidden.relu()
         if number in pooled_after:
             hidden = nn.functional.max_pool2d(hidden, 2)
@@ -70,9 +72,7 @@ def as_published(arrays: dict[str, Tensor], log_mel: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", kumar.FILENAMES)
-def test_weights_of_ones_own_are_used_as_published(
-    name: str, easy_clips: Callable[..., Clips], tmp_path: Path
-) -> None:
+def test_weights_of_ones_own_are_used_as_published(name: str, easy_clips: Callable[..., Clips], tmp_path: Path) -> None:
     arrays = weights()
     path = tmp_path / "kumar" / name
     path.parent.mkdir()
@@ -95,9 +95,7 @@ def test_weights_of_ones_own_are_used_as_published(
     assert rival.cost().num_parameters == used + machine
 
 
-def test_short_clips_end_in_zeros_and_quiet_ones_are_limited(
-    easy_clips: Callable[..., Clips],
-) -> None:
+def test_short_clips_end_in_zeros_and_quiet_ones_are_limited(easy_clips: Callable[..., Clips]) -> None:
     heard = kumar.hear(easy_clips(1, seconds=0.5))
     num_steps = 1 + 22_050 // 512
     assert heard.shape == (3, 128, 128)
@@ -106,9 +104,7 @@ def test_short_clips_end_in_zeros_and_quiet_ones_are_limited(
     assert (inside.max((1, 2)) - inside.min((1, 2)) <= 80.0 + 1e-4).all()
 
 
-def test_without_weights_it_says_where_they_are(
-    easy_clips: Callable[..., Clips], tmp_path: Path
-) -> None:
+def test_without_weights_it_says_where_they_are(easy_clips: Callable[..., Clips], tmp_path: Path) -> None:
     for folder in (tmp_path, None):
         with pytest.raises(DataError, match=r"no kumar.safetensors .* get mx-h64"):
             fit(easy_clips(1, folder=folder))

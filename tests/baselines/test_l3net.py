@@ -33,10 +33,7 @@ def test_a_second_is_heard_as_in_the_original() -> None:
 def test_pairs_belong_together_or_do_not(rng: np.random.Generator) -> None:
     num_clips = 7
     samples = np.repeat(np.arange(num_clips, dtype=np.int16)[:, None] * 1000, 60_000, 1)
-    pictures = (
-        np.zeros((2, num_clips, 3, 4, 4), np.uint8)
-        + np.arange(num_clips, dtype=np.uint8)[:, None, None, None]
-    )
+    pictures = np.zeros((2, num_clips, 3, 4, 4), np.uint8) + np.arange(num_clips, dtype=np.uint8)[:, None, None, None]
     items = np.arange(2 * num_clips)
     pairs = l3net.draw_pairs(samples, pictures, items, rng)
     assert pairs.shape == (14, l3net.RATE_HZ + 48)
@@ -57,9 +54,7 @@ def test_it_learns_tones_from_noise_from_clicks(easy_clips: Callable[..., Clips]
     assert rival.predict(easy_clips(1, seconds=0.3)).shape == (3, 3)
 
 
-def test_a_budget_is_kept_and_a_seed_gives_the_same_answers(
-    easy_clips: Callable[..., Clips],
-) -> None:
+def test_a_budget_is_kept_and_a_seed_gives_the_same_answers(easy_clips: Callable[..., Clips]) -> None:
     answers = []
     for _ in range(2):
         rival = brisk(1)

@@ -54,9 +54,5 @@ def test_the_26_numbers_are_librosas(easy_clips: Callable[..., Clips]) -> None:
 def test_a_label_without_clips_gets_nothing(easy_clips: Callable[..., Clips]) -> None:
     clips = easy_clips(6)
     rival = mfcc.svm()
-    rival.fit(
-        clips.select(np.flatnonzero(clips.targets != 1)),
-        budget=Budget(),
-        rng=np.random.default_rng(0),
-    )
+    rival.fit(clips.select(np.flatnonzero(clips.targets != 1)), budget=Budget(), rng=np.random.default_rng(0))
     assert not rival.predict(clips)[:, 1].any()

@@ -57,9 +57,7 @@ def untrained(name: str, *, num_epochs: int | None = None):
     return rival
 
 
-@pytest.mark.parametrize(
-    ("name", "num_epochs"), [("piczak", 12), ("cnn9", 6), ("facn", 5), ("kumar", 8)]
-)
+@pytest.mark.parametrize(("name", "num_epochs"), [("piczak", 12), ("cnn9", 6), ("facn", 5), ("kumar", 8)])
 def test_it_learns_tones_from_noise_from_clicks(name: str, num_epochs: int) -> None:
     rival = untrained(name, num_epochs=num_epochs)
     rival.fit(clips(8), budget=Budget(), rng=np.random.default_rng(1))
@@ -117,13 +115,7 @@ def test_cnn9_has_the_4_69_million_parameters_of_the_original() -> None:
 
 
 def test_piczaks_network_has_the_size_of_its_layers() -> None:
-    layers = (
-        2 * 57 * 6 * 80 + 80,
-        80 * 3 * 80 + 80,
-        240 * 5000 + 5000,
-        5000 * 5000 + 5000,
-        5000 * 50 + 50,
-    )
+    layers = (2 * 57 * 6 * 80 + 80, 80 * 3 * 80 + 80, 240 * 5000 + 5000, 5000 * 5000 + 5000, 5000 * 50 + 50)
     assert size(piczak.PiczakNet(50)) == sum(layers)
 
 

@@ -78,9 +78,7 @@ def test_a_budget_is_kept(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("length_s", [0.3, 3.0])
-def test_one_clip_of_another_length_is_answered(
-    short: None, monkeypatch: pytest.MonkeyPatch, length_s: float
-) -> None:
+def test_one_clip_of_another_length_is_answered(short: None, monkeypatch: pytest.MonkeyPatch, length_s: float) -> None:
     monkeypatch.setattr(sdcnn, "NUM_EPOCHS", 1)
     rival = fitted(num=12)
     assert rival.predict(clips(1, length_s=length_s)).shape == (1, 3)

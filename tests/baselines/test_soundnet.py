@@ -34,9 +34,7 @@ def test_the_layers_leave_what_the_original_has(shape: soundnet.Shape) -> None:
         assert inner.shape == (1, 256, 1, 27)
 
 
-@pytest.mark.parametrize(
-    "make", [soundnet.five, pytest.param(soundnet.eight, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("make", [soundnet.five, pytest.param(soundnet.eight, marks=pytest.mark.slow)])
 def test_it_learns_tones_from_noise_from_clicks(
     make: Callable[[], soundnet.FromScratch], easy_clips: Callable[..., Clips]
 ) -> None:
@@ -50,9 +48,7 @@ def test_it_learns_tones_from_noise_from_clicks(
     assert rival.predict(easy_clips(1, seconds=0.3)).shape == (3, 3)
 
 
-def test_a_budget_is_kept_and_a_seed_gives_the_same_answers(
-    easy_clips: Callable[..., Clips],
-) -> None:
+def test_a_budget_is_kept_and_a_seed_gives_the_same_answers(easy_clips: Callable[..., Clips]) -> None:
     answers = []
     for _ in range(2):
         rival = brisk(soundnet.eight())
@@ -70,9 +66,7 @@ def weights_of(shape: soundnet.Shape) -> dict[str, np.ndarray]:
     """Weights as a user would bring them, with the axes of the original."""
     network = soundnet.SoundNet(shape, 3)
     for parameter in network.parameters():
-        if (
-            parameter.dim() == 4
-        ):  # as large as those of a trained network, else nothing gets through
+        if parameter.dim() == 4:  # as large as those of a trained network, else nothing gets through
             torch.nn.init.kaiming_normal_(parameter)
     arrays = {}
     for number, layer in enumerate(network.layers, start=1):
@@ -80,9 +74,7 @@ def weights_of(shape: soundnet.Shape) -> dict[str, np.ndarray]:
             for key, value in part.state_dict().items():
                 if key != "num_batches_tracked":
                     array = value.numpy()
-                    arrays[f"{name}{number}.{key}"] = (
-                        array.swapaxes(2, 3) if array.ndim == 4 else array
-                    )
+                    arrays[f"{name}{number}.{key}"] = array.swapaxes(2, 3) if array.ndim == 4 else array
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 

@@ -27,9 +27,7 @@ def settings(**changes) -> FrontEndConfig:
     return FrontEndConfig(**(given | changes))
 
 
-def librosa_mel(
-    waveform: np.ndarray, *, pad_mode: str = "constant", **options: float
-) -> np.ndarray:
+def librosa_mel(waveform: np.ndarray, *, pad_mode: str = "constant", **options: float) -> np.ndarray:
     return librosa.feature.melspectrogram(
         y=waveform.astype(np.float64), sr=RATE_HZ, n_fft=1024, pad_mode=pad_mode, **options
     )
@@ -54,10 +52,7 @@ def test_log_mels_are_librosas(waveforms: np.ndarray, changes: dict, options: di
 def test_mirrored_ends_are_librosas_of_then(waveforms: np.ndarray) -> None:
     ours = spectra.log_mels(waveforms, settings(), mirrored=True)
     options = {"n_mels": 60, "hop_length": 512}
-    theirs = [
-        librosa.power_to_db(librosa_mel(row, pad_mode="reflect", **options), top_db=None)
-        for row in waveforms
-    ]
+    theirs = [librosa.power_to_db(librosa_mel(row, pad_mode="reflect", **options), top_db=None) for row in waveforms]
     np.testing.assert_allclose(ours, np.stack(theirs), atol=2e-3)
     silent = spectra.log_mels(waveforms, settings())
     assert np.abs(ours - silent)[..., [0, -1]].max() > 0.5
@@ -86,9 +81,7 @@ def test_many_clips_are_heard_as_one_by_one(rng: np.random.Generator) -> None:
 
 def test_energy_spectra_are_librosas(waveforms: np.ndarray) -> None:
     ours = spectra.energy_spectra(waveforms, n_fft=512, hop_length=256)
-    theirs = librosa.stft(
-        waveforms.astype(np.float64), n_fft=512, hop_length=256, pad_mode="reflect"
-    )
+    theirs = librosa.stft(waveforms.astype(np.float64), n_fft=512, hop_length=256, pad_mode="reflect")
     np.testing.assert_allclose(ours, np.abs(theirs) ** 2, rtol=1e-4, atol=1e-6)
 
 
@@ -113,14 +106,10 @@ def test_mfccs_are_librosas(waveforms: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("frame_length", "hop_length"), [(2048, 512), (512, 256)])
-def test_zero_crossing_rates_are_librosas(
-    waveforms: np.ndarray, frame_length: int, hop_length: int
-) -> None:
+def test_zero_crossing_rates_are_librosas(waveforms: np.ndarray, frame_length: int, hop_length: int) -> None:
     waveforms[2, RATE_HZ:] = 0.0
     ours = spectra.zero_crossing_rates(waveforms, frame_length=frame_length, hop_length=hop_length)
-    theirs = librosa.feature.zero_crossing_rate(
-        waveforms, frame_length=frame_length, hop_length=hop_length
-    )[:, 0]
+    theirs = librosa.feature.zero_crossing_rate(waveforms, frame_length=frame_length, hop_length=hop_length)[:, 0]
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

@@ -19,9 +19,7 @@ from avgan.errors import AvganError
 ray = pytest.importorskip("ray")
 
 
-def built(
-    videos: Sequence[Video], out: Path, engine: Any, open_tools: Any = open_tools
-) -> dict[str, bytes]:
+def built(videos: Sequence[Video], out: Path, engine: Any, open_tools: Any = open_tools) -> dict[str, bytes]:
     curate(videos, out, settings=Settings(), choice=Choice(), open_tools=open_tools, engine=engine)
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if not name.startswith("work")}
@@ -29,10 +27,7 @@ def built(
 
 def films(folder: Path, *, wait: float) -> list[Video]:
     """Their clips are the same, however long they wait."""
-    return [
-        film_of_text(folder, f"film{n:02}", clips=3, noise=n, wait=wait, label="abc"[n % 3])
-        for n in range(40)
-    ]
+    return [film_of_text(folder, f"film{n:02}", clips=3, noise=n, wait=wait, label="abc"[n % 3]) for n in range(40)]
 
 
 def answer_of(work: Work) -> Report:
@@ -110,9 +105,7 @@ def test_nothing_to_do_starts_no_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_also_when_an_actor_is_killed(
-    tmp_path: Path, fakes_are_found: None
-) -> None:
+def test_a_cluster_gives_the_same_bytes_also_when_an_actor_is_killed(tmp_path: Path, fakes_are_found: None) -> None:
     videos = films(tmp_path / "videos", wait=0.05)
     here = built(videos, tmp_path / "here", partial(make_in_processes, num_jobs=2))
     for number in (3, 20):  # the first who cuts it is killed
@@ -139,9 +132,7 @@ def two_machines(fakes_are_found: None) -> Iterator[Any]:
     """A cluster of two machines of two cores, both of them processes here."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     cluster.add_node(num_cpus=2)
     ray.init(cluster.address)  # what Ray says is seen where the test fails
     yield cluster

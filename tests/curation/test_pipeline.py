@@ -35,12 +35,7 @@ def make_here(work: Work, numbers: Sequence[int]) -> Any:
 
 
 def built(videos: Sequence[Video], out: Path, **options: Any) -> Outcome:
-    usual: dict[str, Any] = {
-        "settings": SETTINGS,
-        "choice": Choice(),
-        "open_tools": open_tools,
-        "engine": make_here,
-    }
+    usual: dict[str, Any] = {"settings": SETTINGS, "choice": Choice(), "open_tools": open_tools, "engine": make_here}
     return curate(videos, out, **{**usual, **options})
 
 
@@ -55,9 +50,7 @@ def tree(out: Path) -> dict[str, bytes]:
 def videos(tmp_path: Path) -> list[Video]:
     folder = tmp_path / "videos"
     films = [
-        film_of_text(
-            folder, f"film{number:02}", clips=number % 4 + 1, noise=number, label="abc"[number % 3]
-        )
+        film_of_text(folder, f"film{number:02}", clips=number % 4 + 1, noise=number, label="abc"[number % 3])
         for number in range(20)
     ]
     copy = film_of_text(folder, "film90", clips=4, noise=3, label="a")
@@ -82,9 +75,7 @@ def test_a_data_set_comes_of_it(tmp_path: Path, videos: list[Video]) -> None:
     assert said[-1] == ""
 
 
-def test_the_order_of_videos_and_the_place_of_files_change_nothing(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_the_order_of_videos_and_the_place_of_files_change_nothing(tmp_path: Path, videos: list[Video]) -> None:
     built(videos, tmp_path / "one")
     (tmp_path / "videos").rename(tmp_path / "moved")
     moved = [replace(video, path=video.path.replace("/videos/", "/moved/")) for video in videos]
@@ -93,9 +84,7 @@ def test_the_order_of_videos_and_the_place_of_files_change_nothing(
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-def test_what_comes_later_is_added_and_what_vanished_stays(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_what_comes_later_is_added_and_what_vanished_stays(tmp_path: Path, videos: list[Video]) -> None:
     built(videos, tmp_path / "whole")
     built(videos[:9], tmp_path / "grown")
     Path(videos[0].path).unlink()
@@ -110,10 +99,7 @@ def test_a_video_that_is_described_anew_is_done_anew(tmp_path: Path, videos: lis
     built(videos, tmp_path / "set")
     built(videos, tmp_path / "fresh")
     assert tree(tmp_path / "set") == tree(tmp_path / "fresh")
-    labels = {
-        clip.source_id: clip.label
-        for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips
-    }
+    labels = {clip.source_id: clip.label for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips}
     assert labels["film00"] == "c"
 
 
@@ -121,9 +107,7 @@ def test_limits_may_change_without_cutting_anew(tmp_path: Path, videos: list[Vid
     built(videos, tmp_path / "set")
     for video in videos[:-1]:
         Path(video.path).write_text("this would break")
-    stricter = Choice(
-        rules=Rules(limits=Limits(min_motion=0.5)), likeness=None, division=Division(per_class=6)
-    )
+    stricter = Choice(rules=Rules(limits=Limits(min_motion=0.5)), likeness=None, division=Division(per_class=6))
     outcome = built(videos, tmp_path / "set", choice=stricter)
     assert set(outcome.dropped) == {"still", "quota"}
     alike = Choice(likeness=Likeness(look_bits=0, voice_bits=0))
@@ -135,9 +119,7 @@ def test_what_was_lost_may_be_tried_again(tmp_path: Path, videos: list[Video]) -
     back = film_of_text(tmp_path / "videos", "gone", clips=2, noise=77, label="a")
     assert built(videos, tmp_path / "set").lost == {"gone": 1}
     assert built(videos, tmp_path / "set", retry=frozenset({"gone"})).lost == {}
-    assert {clip.source_id for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips} >= {
-        back.id
-    }
+    assert {clip.source_id for clip in Manifest.load(tmp_path / "set/manifest.parquet").clips} >= {back.id}
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path, videos: list[Video]) -> None:
@@ -184,9 +166,7 @@ def test_tidied_it_stays_the_same_and_may_be_run_again(tmp_path: Path, videos: l
         assert tree(out) == before
 
 
-def test_tidied_what_needs_media_is_refused_and_leaves_all(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_tidied_what_needs_media_is_refused_and_leaves_all(tmp_path: Path, videos: list[Video]) -> None:
     out = tmp_path / "set"
     built(videos[:9], out, tidy=True)
     before = tree(out)
@@ -199,9 +179,7 @@ def test_tidied_what_needs_media_is_refused_and_leaves_all(
     assert tree(out) == before
 
 
-def test_nothing_is_removed_that_is_not_whole_elsewhere(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_nothing_is_removed_that_is_not_whole_elsewhere(tmp_path: Path, videos: list[Video]) -> None:
     out = tmp_path / "set"
     built(videos[:5], out)
     before = tree(out)
@@ -218,9 +196,7 @@ def test_nothing_is_removed_that_is_not_whole_elsewhere(
     assert (tree(out), media_in(out)) == (before, [])
 
 
-def test_killed_while_it_is_tidied(
-    tmp_path: Path, videos: list[Video], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_while_it_is_tidied(tmp_path: Path, videos: list[Video], monkeypatch: pytest.MonkeyPatch) -> None:
     out, unlink, left = tmp_path / "set", Path.unlink, 0
     built(videos[:5], out)
     before = tree(out)
@@ -309,9 +285,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     killed = [run.kill_after("broken", spent_s * share) for share in (0.5, 0.75, 0.95)]
     assert any(killed)
     assert run.finish("broken") == expected
-    left = [
-        path.name for path in (tmp_path / "broken" / "work").iterdir() if path.name.startswith(".")
-    ]
+    left = [path.name for path in (tmp_path / "broken" / "work").iterdir() if path.name.startswith(".")]
     assert left == []
 
 
@@ -393,9 +367,7 @@ def test_a_video_that_never_ends_costs_no_other(tmp_path: Path, videos: list[Vid
 
 
 @pytest.mark.slow
-def test_endless_videos_and_killed_workers_give_the_same_bytes(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_endless_videos_and_killed_workers_give_the_same_bytes(tmp_path: Path, videos: list[Video]) -> None:
     murderous = Murderous()
     films = with_endless(videos, tmp_path)
     engine = partial(make_in_processes, num_jobs=2)

@@ -91,9 +91,7 @@ def test_a_wrong_label_is_kept_where_the_source_is_believed(found: dict[Labels, 
     assert shares(others, "")[0] >= 0.9
 
 
-def test_table_1_finds_wrong_labels_and_drops_good_clips_with_them(
-    found: dict[Labels, Pairs],
-) -> None:
+def test_table_1_finds_wrong_labels_and_drops_good_clips_with_them(found: dict[Labels, Pairs]) -> None:
     pairs = found["table_1"]
     for kind in DISAGREEING:
         there = sum(count for (was, _), count in pairs.items() if was == kind)

@@ -17,16 +17,7 @@ from PIL import Image
 
 from avgan.curation.engines import PLAN, Work, Worker
 from avgan.curation.record import Video, load_clips, load_plan, load_unit, save_clips, save_plan
-from avgan.curation.unit import (
-    MAX_DEATHS,
-    AttemptLog,
-    flac,
-    folder_of,
-    is_done,
-    jpeg,
-    make_unit,
-    read_report,
-)
+from avgan.curation.unit import MAX_DEATHS, AttemptLog, flac, folder_of, is_done, jpeg, make_unit, read_report
 from avgan.errors import AvganError, DataError
 
 
@@ -61,9 +52,7 @@ def test_clips_media_and_losses(tmp_path: Path, videos: list[Video]) -> None:
     assert clips[0].scenes[0][0] == "road"
     assert clips[0].frame_s == 5.5
     losses = json.loads((folder / "losses.json").read_text())
-    assert [
-        (loss["video_id"], loss["stage"], loss["reason"], loss["detail"]) for loss in losses
-    ] == [
+    assert [(loss["video_id"], loss["stage"], loss["reason"], loss["detail"]) for loss in losses] == [
         ("two", "cut", "too short", "no whole clip after what is skipped"),
         ("three", "cut", "damaged", "three.txt: ends early"),
         ("four", "acquire", "gone", "nowhere.txt: no such file"),
@@ -78,14 +67,7 @@ def test_clips_media_and_losses(tmp_path: Path, videos: list[Video]) -> None:
         assert hashlib.sha256(media[f"{one.id}.flac"]).hexdigest() == one.audio_sha256
         assert hashlib.sha256(media[f"{one.id}.jpg"]).hexdigest() == one.image_sha256
     assert read_report(tmp_path, 0).num_clips == 23
-    assert set(read_report(tmp_path, 0).seconds) == {
-        "acquire",
-        "cut",
-        "measure",
-        "see",
-        "hear",
-        "encode",
-    }
+    assert set(read_report(tmp_path, 0).seconds) == {"acquire", "cut", "measure", "see", "hear", "encode"}
 
 
 def test_the_same_bytes_each_time(tmp_path: Path, videos: list[Video]) -> None:
@@ -123,17 +105,13 @@ def test_what_is_wrong_with_the_machine_is_no_fault_of_a_video(tmp_path: Path) -
         make_unit(0, [Video(id="one")], tmp_path, tools, AttemptLog(tmp_path, 0, "run"))
 
 
-def test_two_who_make_the_same_unit_do_not_disturb_each_other(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_two_who_make_the_same_unit_do_not_disturb_each_other(tmp_path: Path, videos: list[Video]) -> None:
     def late(video: Video, folder: Path) -> Video:
         if not is_done(tmp_path, 0):  # somebody else is faster
             make(tmp_path, videos)
         return open_tools().fetch(video, folder)
 
-    make_unit(
-        0, videos, tmp_path, replace(open_tools(), fetch=late), AttemptLog(tmp_path, 0, "run")
-    )
+    make_unit(0, videos, tmp_path, replace(open_tools(), fetch=late), AttemptLog(tmp_path, 0, "run"))
     assert contents(make(tmp_path, videos, 1)) == contents(folder_of(tmp_path, 0))
     assert not list(tmp_path.glob(".*"))
 

@@ -16,9 +16,7 @@ FPS = 10
 COLOURS = ((220, 30, 30), (30, 200, 30), (30, 30, 220))
 
 
-def write_tone(
-    path: Path, *, seconds: float = 1.0, hz: float = 440.0, rate_hz: int = RATE_HZ
-) -> Path:
+def write_tone(path: Path, *, seconds: float = 1.0, hz: float = 440.0, rate_hz: int = RATE_HZ) -> Path:
     """A recording of one tone at half of full scale."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = np.arange(round(seconds * rate_hz)) / rate_hz
@@ -26,18 +24,14 @@ def write_tone(
     return path
 
 
-def write_picture(
-    path: Path, colour: tuple[int, int, int] = COLOURS[0], size_px: int = 128
-) -> Path:
+def write_picture(path: Path, colour: tuple[int, int, int] = COLOURS[0], size_px: int = 128) -> Path:
     """A picture of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (size_px, size_px), colour).save(path)
     return path
 
 
-def write_video(
-    path: Path, *, seconds_each: float = 2.0, hz: tuple[float, ...] = (400.0, 800.0, 1600.0)
-) -> Path:
+def write_video(path: Path, *, seconds_each: float = 2.0, hz: tuple[float, ...] = (400.0, 800.0, 1600.0)) -> Path:
     """A video whose colour and tone change together: COLOURS[i] sounds like hz[i]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), mode="w") as container:

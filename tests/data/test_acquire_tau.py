@@ -75,11 +75,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def declared(
-    name: str,
-    server: Server,
-    tau_tree: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, server: Server, tau_tree: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Dataset:
     """The declaration with its record on the server: a tiny tree, packed as the publisher packs it."""
     tree = tau_tree(tmp_path / "published", name, PLACES)
@@ -158,18 +154,14 @@ def test_a_part_that_is_not_the_published_one_is_refused_and_fetched_anew(
     assert acquire.check_media(find(tmp_path / "data", name)) == []
 
 
-def test_a_large_download_is_announced_and_a_small_disk_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_download_is_announced_and_a_small_disk_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     def refuse(*args: object) -> None:
         raise DataError("no network")
 
     monkeypatch.setattr(acquire, "download", refuse)
-    monkeypatch.setattr(
-        acquire.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 5 * 10**9})
-    )
+    monkeypatch.setattr(acquire.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 5 * 10**9}))
     with pytest.raises(DataError, match="no network"):
         acquire.get("tau_av_2021", tmp_path, say=said.append)
     assert said[1].startswith("27 of 27 files to fetch, 107.7 GB, into")

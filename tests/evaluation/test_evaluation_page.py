@@ -17,13 +17,7 @@ from PIL import Image
 from avgan.data.manifest import Clip
 from avgan.evaluation import metrics
 from avgan.evaluation.metrics import share
-from avgan.evaluation.page import (
-    NUM_CLIPS,
-    Answered,
-    worst_confusions,
-    write_page,
-    write_picture_page,
-)
+from avgan.evaluation.page import NUM_CLIPS, Answered, worst_confusions, write_page, write_picture_page
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}
@@ -73,11 +67,7 @@ def test_the_most_frequent_confusion_comes_first_and_its_surest_clip() -> None:
     rows = [(0, 1, 0.6), (1, 2, 0.99), (0, 1, 0.9), (2, 2, 0.9), (0, 0, 0.8), (1, 0, 0.7)]
     targets, probabilities = answers(rows)
     found = worst_confusions(targets, probabilities, [str(row) for row in range(6)])
-    assert [(each.truth, each.answer, each.count) for each in found] == [
-        (0, 1, 2),
-        (1, 2, 1),
-        (1, 0, 1),
-    ]
+    assert [(each.truth, each.answer, each.count) for each in found] == [(0, 1, 2), (1, 2, 1), (1, 0, 1)]
     assert found[0].clips == (2, 0)
     assert found[0].num_of_truth == 3
 
@@ -231,19 +221,8 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
         seen = {"agreement": agreement, "agreement_interval_95": interval, "distinct": 1.0}
         return {"name": name} | numbers | seen
 
-    shares = {
-        "photographs": 0.4,
-        "rival": 0.25,
-        "imagined": 0.3,
-        "reconstructed": 0.35,
-        "shuffled": 0.1,
-    }
-    at = {
-        "share": 0.3,
-        "interval_95": (0.2, 0.4),
-        "shuffled": 0.1,
-        "shuffled_interval_95": (0.05, 0.2),
-    }
+    shares = {"photographs": 0.4, "rival": 0.25, "imagined": 0.3, "reconstructed": 0.35, "shuffled": 0.1}
+    at = {"share": 0.3, "interval_95": (0.2, 0.4), "shuffled": 0.1, "shuffled_interval_95": (0.05, 0.2)}
     report = {
         "preset": "<tiny>",
         "seed": 0,
@@ -256,10 +235,7 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
         "agreement_interval_95": (0.2, 0.5),
         "shuffled": 0.1,
         "exhibits": {kind: exhibit(f"{kind}'s", share) for kind, share in shares.items()},
-        "retrieval": {
-            "num_photographs": 60,
-            "at": {"1": at | {"chance": 0.1}, "5": at | {"chance": 0.2}},
-        },
+        "retrieval": {"num_photographs": 60, "at": {"1": at | {"chance": 0.1}, "5": at | {"chance": 0.2}}},
     }
     Image.new("RGB", (1900, 500), "green").save(tmp_path / "figure8.png")
     page = Page(write_picture_page(report, tmp_path).read_text(encoding="utf-8"))
@@ -274,9 +250,7 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium found; install one to test the page")
     with sync_api.sync_playwright() as playwright:
@@ -286,9 +260,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_a_browser_shows_sorts_and_plays_it(
-    browser: Any, written: Path, width: int, scheme: str
-) -> None:
+def test_a_browser_shows_sorts_and_plays_it(browser: Any, written: Path, width: int, scheme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     asked: list[str] = []
     problems: list[str] = []
@@ -298,9 +270,7 @@ def test_a_browser_shows_sorts_and_plays_it(
     page.goto(written.as_uri())
 
     def column(number: int) -> list[str]:
-        cells: list[str] = page.locator(
-            f".classes tbody tr > :nth-child({number})"
-        ).all_inner_texts()
+        cells: list[str] = page.locator(f".classes tbody tr > :nth-child({number})").all_inner_texts()
         return cells
 
     names = [label.replace("_", " ") for label in LABELS]

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import binomtest
-from sklearn.metrics import (
-    balanced_accuracy_score,
-    confusion_matrix,
-    precision_score,
-    recall_score,
-)
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, recall_score
 from sklearn.metrics import log_loss as scikit_learns_log_loss
 
 from avgan.evaluation.metrics import (
@@ -135,11 +130,7 @@ def test_a_report_writes_its_three_files_and_replaces_older_ones(tmp_path: Path)
     }
     (tmp_path / "report.json").write_text("old")
     write_report(report, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "report.json",
-        "per_class.md",
-        "confusion.png",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "per_class.md", "confusion.png"}
     stored = json.loads((tmp_path / "report.json").read_text())
     assert stored == report | {"interval_95": [0.7, 0.9]}
     assert headline(report) in (tmp_path / "per_class.md").read_text()
@@ -147,9 +138,7 @@ def test_a_report_writes_its_three_files_and_replaces_older_ones(tmp_path: Path)
     assert Image.open(tmp_path / "confusion.png").size[0] > 200
 
 
-def test_a_value_lies_inside_its_interval_where_folds_are_unequal(
-    rng: np.random.Generator,
-) -> None:
+def test_a_value_lies_inside_its_interval_where_folds_are_unequal(rng: np.random.Generator) -> None:
     """One small fold that is all wrong halves the mean over folds and hardly moves the share of all clips."""
     folds = np.array(["large"] * 2_000 + ["small"] * 20)
     correct = np.concatenate((rng.random(2_000) < 0.9, np.zeros(20, bool)))
@@ -171,9 +160,7 @@ def test_the_interval_of_a_mean_over_folds_covers_it(rng: np.random.Generator) -
     chance = np.where(folds == 0, 0.5, 0.9)
     covered = 0
     for trial in range(200):
-        low, high = bootstrap_interval(
-            rng.random(240) < chance, np.arange(240), folds, seed=trial, num_draws=400
-        )
+        low, high = bootstrap_interval(rng.random(240) < chance, np.arange(240), folds, seed=trial, num_draws=400)
         covered += low <= 0.7 <= high
     assert 180 <= covered <= 199
 
@@ -190,9 +177,7 @@ def mcnemar(correct: np.ndarray, other: np.ndarray) -> float:
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
-def test_equal_methods_are_called_different_as_often_as_the_level_says(
-    rng: np.random.Generator,
-) -> None:
+def test_equal_methods_are_called_different_as_often_as_the_level_says(rng: np.random.Generator) -> None:
     """Clips of a source are right or wrong together: McNemar's test is wrong twice as often as it says, ours is not."""
     trials, old, new = 300, 0, 0
     for _ in range(trials):
@@ -266,10 +251,6 @@ def test_mean_over_classes_and_log_loss_equal_scikit_learns(rng: np.random.Gener
     targets = rng.integers(3, size=200)
     probabilities = rng.dirichlet(np.ones(3), size=200)
     given = probabilities.argmax(1)
-    assert class_average(targets, given == targets) == pytest.approx(
-        balanced_accuracy_score(targets, given)
-    )
-    assert log_loss(targets, probabilities) == pytest.approx(
-        scikit_learns_log_loss(targets, probabilities)
-    )
+    assert class_average(targets, given == targets) == pytest.approx(balanced_accuracy_score(targets, given))
+    assert log_loss(targets, probabilities) == pytest.approx(scikit_learns_log_loss(targets, probabilities))
     assert np.isfinite(log_loss(np.array([0]), np.array([[0.0, 1.0]])))

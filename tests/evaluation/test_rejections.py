@@ -10,14 +10,7 @@ import pytest
 import soundfile
 
 from avgan.evaluation.outliers import KINDS
-from avgan.evaluation.rejections import (
-    CLIPPED,
-    CUT_SHORT,
-    IN_DOMAIN,
-    add_to_card,
-    measure,
-    table,
-)
+from avgan.evaluation.rejections import CLIPPED, CUT_SHORT, IN_DOMAIN, add_to_card, measure, table
 from avgan.runtime.bundle import installed, open_bundle
 
 RATE_HZ = 16_000

@@ -58,9 +58,7 @@ def chirp(tmp_path: Path) -> Path:
 
 
 def test_a_short_recording_plays_as_it_was_heard(tmp_path: Path, chirp: Path) -> None:
-    path = write_film(
-        tmp_path / "film.mp4", windows_of([40, 120, 200]), 6.0, draw=draw, source=chirp
-    )
+    path = write_film(tmp_path / "film.mp4", windows_of([40, 120, 200]), 6.0, draw=draw, source=chirp)
     with av.open(str(path)) as container:
         assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
         assert container.duration / av.time_base == pytest.approx(6.0, abs=0.05)
@@ -135,9 +133,7 @@ def a_day() -> Thinning:
     return thinning
 
 
-def test_a_day_goes_by_silently(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chirp: Path
-) -> None:
+def test_a_day_goes_by_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chirp: Path) -> None:
     monkeypatch.setattr(film, "LONGEST_S", 6.0)
     num_drawn = 0
 
@@ -222,9 +218,7 @@ def test_where_no_more_can_be_written(tmp_path: Path, full_disk: Callable[[], No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_be_written(
-    tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_can_be_written(tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AvganError, match="is no folder"):
         write_film(tone_wav / "f.mp4", windows_of([5]), 0.5, draw=draw)
 
@@ -238,7 +232,5 @@ def test_where_nothing_can_be_written(
 
 def test_a_sound_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
-        write_film(
-            tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw, source=tmp_path / "gone.wav"
-        )
+        write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw, source=tmp_path / "gone.wav")
     assert list(tmp_path.iterdir()) == []

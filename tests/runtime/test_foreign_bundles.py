@@ -38,9 +38,7 @@ def forged(toy_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
     """A function that copies the toy bundle with a changed graph, card or files; its checksums hold."""
 
     def forge(change: Change | None = None, **card: Any) -> Path:
-        folder = Path(
-            shutil.copytree(toy_bundle, tmp_path / f"forged-{len(list(tmp_path.iterdir()))}")
-        )
+        folder = Path(shutil.copytree(toy_bundle, tmp_path / f"forged-{len(list(tmp_path.iterdir()))}"))
         model = onnx.load(folder / "model.onnx")
         content = (folder / "model.onnx").read_bytes()
         if change is not None:
@@ -50,8 +48,9 @@ def forged(toy_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
         described = json.loads((folder / "card.json").read_text())
         described["sha256"] = {
             file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in folder.iterdir() if file.name != "card.json"
-        }  # fmt: skip
+            for file in folder.iterdir()
+            if file.name != "card.json"
+        }
         (folder / "card.json").write_text(json.dumps(described | card))
         return folder
 
@@ -123,7 +122,7 @@ DEPTHS: dict[str, Callable[[onnx.ModelProto, onnx.TensorProto], Any]] = {
     "branch": lambda model, secret: with_node(model, helper.make_attribute("then_branch", subgraph(secret)), kind="If"),
     "list of graphs": lambda model, secret: with_node(model, helper.make_attribute("g", [subgraph(secret)]), kind="If"),
     "function": in_function,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -153,10 +152,11 @@ def test_a_place_that_is_named_alone_is_refused_too(toy_bundle: Path) -> None:
 def loop(model: onnx.ModelProto) -> None:
     value = helper.make_tensor_value_info
     body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["still_on"])], "body",
+        [helper.make_node("Identity", ["on"], ["still_on"])],
+        "body",
         [value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, [])],
         [value("still_on", TensorProto.BOOL, [])],
-    )  # fmt: skip
+    )
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "on"))
     model.graph.node.append(helper.make_node("Loop", ["", "on"], [], body=body))
 
@@ -197,25 +197,29 @@ def test_a_small_model_that_takes_gigabytes_is_refused(forged: Callable[..., Pat
 
 def test_what_is_heard_decides_no_size(toy_bundle: Path) -> None:
     model = onnx.load(toy_bundle / "model.onnx")
-    model.graph.node.extend([
-        helper.make_node("Cast", ["loudness"], ["size_heard"], to=TensorProto.INT64),
-        helper.make_node("ConstantOfShape", ["size_heard"], ["large"]),
-    ])  # fmt: skip
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["loudness"], ["size_heard"], to=TensorProto.INT64),
+            helper.make_node("ConstantOfShape", ["size_heard"], ["large"]),
+        ]
+    )
     with pytest.raises(BundleError, match="as large as what is heard"):
         check_graph(model.SerializeToString())
     model = onnx.load(toy_bundle / "model.onnx")
-    model.graph.node.extend([
-        helper.make_node("Shape", ["loudness"], ["size_given"]),
-        helper.make_node("ConstantOfShape", ["size_given"], ["large"]),
-    ])  # fmt: skip
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["loudness"], ["size_given"]),
+            helper.make_node("ConstantOfShape", ["size_given"], ["large"]),
+        ]
+    )
     check_graph(model.SerializeToString())
 
 
-def test_a_model_that_computes_for_ever_is_ended(
-    forged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("avgan.runtime.trial._START",
-        "import sys; from avgan.runtime import trial; trial.CPU_S = 1; trial.main(sys.argv[1])")  # fmt: skip
+def test_a_model_that_computes_for_ever_is_ended(forged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "avgan.runtime.trial._START",
+        "import sys; from avgan.runtime import trial; trial.CPU_S = 1; trial.main(sys.argv[1])",
+    )
 
     def slow(model: onnx.ModelProto) -> None:
         multiplied(model, [1_000, 1_000])
@@ -251,17 +255,28 @@ def test_small_files_that_cost_much_to_read(toy_bundle: Path) -> None:
         assert time.monotonic() - began_s < 10, name
 
 
-@pytest.mark.parametrize("changes", [
-    {"window_s": float("inf")}, {"window_s": 1e308}, {"window_s": float("nan")}, {"window_s": 1e-9},
-    {"sample_rate_hz": 10**9}, {"sample_rate_hz": 10**400}, {"sample_rate_hz": 1},
-    {"window_s": 3_000.0}, {"patch": {"num_samples": 10**12, "num_averaged": 2}},
-    {"patch": {"num_samples": 17_000, "num_averaged": 2}}, {"labels": [str(n) for n in range(20_000)]},
-    {"version": "1" * 1_000}, {"name": "x" * 1_000_000}, {"measured": {"a": {"value": float("-inf")}}},
-    {"trained": json.loads("[" * 500 + "]" * 500)},
-], ids=lambda changes: str(changes)[:40])  # fmt: skip
-def test_cards_with_numbers_that_cannot_be(
-    forged: Callable[..., Path], changes: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window_s": float("inf")},
+        {"window_s": 1e308},
+        {"window_s": float("nan")},
+        {"window_s": 1e-9},
+        {"sample_rate_hz": 10**9},
+        {"sample_rate_hz": 10**400},
+        {"sample_rate_hz": 1},
+        {"window_s": 3_000.0},
+        {"patch": {"num_samples": 10**12, "num_averaged": 2}},
+        {"patch": {"num_samples": 17_000, "num_averaged": 2}},
+        {"labels": [str(n) for n in range(20_000)]},
+        {"version": "1" * 1_000},
+        {"name": "x" * 1_000_000},
+        {"measured": {"a": {"value": float("-inf")}}},
+        {"trained": json.loads("[" * 500 + "]" * 500)},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_cards_with_numbers_that_cannot_be(forged: Callable[..., Path], changes: dict[str, Any]) -> None:
     assert "card.json is not valid" in refused_everywhere(forged(**changes))
 
 
@@ -275,8 +290,7 @@ def with_tags(num: int, value: float) -> Change:
         graph = model.graph
         numbers = {"tag_weight": np.zeros((2, num)), "tag_bias": np.full(num, value)}
         graph.initializer.extend(
-            numpy_helper.from_array(array.astype(np.float32), name)
-            for name, array in numbers.items()
+            numpy_helper.from_array(array.astype(np.float32), name) for name, array in numbers.items()
         )
         inputs = ["both", *numbers]
         graph.node.append(onnx.helper.make_node("Gemm", inputs, ["tags"]))
@@ -330,24 +344,20 @@ def test_zips_are_held_to_the_same_rules_everywhere(toy_bundle: Path, tmp_path: 
     assert "unsafe name" in refused_everywhere(packed("slip", ("../x", b"")))
     assert "unsafe name" in refused_everywhere(packed("root", ("/etc/x", b"")))
     assert "unusual way" in refused_everywhere(packed("lzma", method=zipfile.ZIP_LZMA))
-    assert "1,000 files" in refused_everywhere(
-        packed("many", *((f"{number}", b"") for number in range(1_001)))
-    )
+    assert "1,000 files" in refused_everywhere(packed("many", *((f"{number}", b"") for number in range(1_001))))
 
 
 def test_a_list_of_a_million_files_is_not_read(tmp_path: Path) -> None:
     entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
     entries = (entry + b"x") * 1_200_000
-    said_64 = struct.pack(
-        "<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, *(1_200_000,) * 2, len(entries), 0
-    )
+    said_64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, *(1_200_000,) * 2, len(entries), 0)
     found_64 = struct.pack("<4sLQL", b"PK\6\7", 0, len(entries), 1)
     ends = {
         "many": struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(entries), 0, 0),
         "few": struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), 0, 0),
         "remark": struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), 0, 3) + b"abc",
         "64": said_64 + found_64 + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0),
-    }  # fmt: skip
+    }
     for name, end in ends.items():
         path = tmp_path / f"{name}.zip"
         path.write_bytes(entries + end)
@@ -393,13 +403,18 @@ def test_arrays_that_unpack_to_gigabytes(forged: Callable[..., Path], toy_bundle
         for name in ("ids", "label_names", "labels", "codes", "codebook"):
             archive.writestr(f"{name}.npy", bytes(60 << 20))
     calibration = {
-        "num_clips": 1, "num_sources": 1, "temperature": 1.0, "likelihood": [0, 0],
+        "num_clips": 1,
+        "num_sources": 1,
+        "temperature": 1.0,
+        "likelihood": [0, 0],
         "error_before": {"value": 0, "interval_95": [0, 0], "num_bins": 1},
         "error_after": {"value": 0, "interval_95": [0, 0], "num_bins": 1},
-    }  # fmt: skip
+    }
     for name, content in (
-        ("known.npy", header.getvalue()), ("known.npy", nested), ("neighbours.npz", packed.getvalue()),
-    ):  # fmt: skip
+        ("known.npy", header.getvalue()),
+        ("known.npy", nested),
+        ("neighbours.npz", packed.getvalue()),
+    ):
         folder = forged(calibration=calibration)
         (folder / name).write_bytes(content)
         card = json.loads((folder / "card.json").read_text())

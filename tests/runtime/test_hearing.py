@@ -53,9 +53,7 @@ def test_live_windows_come_as_soon_as_they_are_over(toy_bundle: Path) -> None:
         assert read / RATE_HZ - window.end_s <= 0.15
 
 
-def test_the_shipped_model_answers_alike_either_way(
-    shipped: Model, rng: np.random.Generator
-) -> None:
+def test_the_shipped_model_answers_alike_either_way(shipped: Model, rng: np.random.Generator) -> None:
     """Shared patches lie 1 s apart instead of 0.96 s: the answers are near, not equal."""
     time_s = np.arange(20 * RATE_HZ) / RATE_HZ
     rain = rng.normal(0, 0.05, len(time_s))
@@ -120,21 +118,15 @@ class SteppingNetwork:
 def test_windows_made_of_steps_are_those_of_the_sound_itself(
     toy_bundle: Path, rng: np.random.Generator, hop_s: float, length_s: float, block: int
 ) -> None:
-    card = load(toy_bundle).card.model_copy(
-        update={"patch": None, "steps": Steps(num_samples=1_600, num=12)}
-    )
+    card = load(toy_bundle).card.model_copy(update={"patch": None, "steps": Steps(num_samples=1_600, num=12)})
     # a level for each tenth of a second: a step that is taken from elsewhere is seen
     levels = np.repeat(rng.uniform(0.1, 0.9, 130), 1_600)[: round(length_s * RATE_HZ)]
     waveform = levels.astype(np.float32)
     blocks = [waveform[i : i + block] for i in range(0, len(waveform), block)]
     network = SteppingNetwork()
     found = list(hear_windows(network, card, blocks, hop_s=hop_s))  # type: ignore[arg-type]
-    wanted = list(
-        windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s, fill=card.short_clip_fill)
-    )
-    assert [w.start_s for w in found[: len(wanted) - 1]] == pytest.approx(
-        [w.start_s for w in wanted[:-1]]
-    )
+    wanted = list(windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s, fill=card.short_clip_fill))
+    assert [w.start_s for w in found[: len(wanted) - 1]] == pytest.approx([w.start_s for w in wanted[:-1]])
     assert len(found) == len(wanted)
     assert found[-1].end_s == pytest.approx(wanted[-1].end_s, abs=1e-4)
     for one, other in zip(found[:-1], wanted[:-1], strict=True):

@@ -44,17 +44,14 @@ def test_a_deep_copy_is_its_own_and_draws(prediction: Prediction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "format"),
-    [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")],
+    ("name", "format"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")]
 )
 def test_a_picture_is_written_as_its_name_says(
     prediction: Prediction, model: Model, tone_wav: Path, tmp_path: Path, name: str, format: str
 ) -> None:
     with Image.open(prediction.save_picture(tmp_path / name, 2)) as image:
         assert (image.format, image.size) == (format, (256, 256))
-        shown = np.asarray(
-            image.convert("RGB").resize((128, 128), Image.Resampling.BOX), np.float32
-        )
+        shown = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.BOX), np.float32)
     assert np.abs(shown - prediction.picture).mean() < 8
     with Image.open(model.explain(tone_wav).save_picture(tmp_path / f"why-{name}")) as image:
         assert image.format == format
@@ -102,9 +99,7 @@ def test_arrays_that_are_no_sound_get_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_arrays_of_other_makes_are_heard_alike(
-    model: Model, make_tone: Callable[..., np.ndarray]
-) -> None:
+def test_arrays_of_other_makes_are_heard_alike(model: Model, make_tone: Callable[..., np.ndarray]) -> None:
     tone = make_tone(duration_s=2.0)
     integers = (tone * 32_767).astype(np.int16)
     expected = model.classify(integers, 16_000).to_dict()

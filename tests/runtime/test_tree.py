@@ -50,9 +50,7 @@ def tree(least_probability: float = 0.5, **changes: Any) -> Tree:
         ([0.05, 0.1, 0.3, 0.55], "park", "outdoor", 0.55),
     ],
 )
-def test_a_scene_when_it_is_sure_else_its_group(
-    labels: list[float], text: str, group: str, probability: float
-) -> None:
+def test_a_scene_when_it_is_sure_else_its_group(labels: list[float], text: str, group: str, probability: float) -> None:
     said = tree().say(np.array(labels))
     assert answered(said.name, said.within) == text
     assert said.group == group

@@ -56,9 +56,7 @@ def test_the_answer_is_that_of_the_model(
 NAMED = 'form-data; name="file"; filename="SITE_20240501_043000.wav"'
 
 
-def test_when_a_recording_began_is_told_by_its_name_or_by_itself(
-    client: httpx.Client, hiss_wav: bytes
-) -> None:
+def test_when_a_recording_began_is_told_by_its_name_or_by_itself(client: httpx.Client, hiss_wav: bytes) -> None:
     def began(**options: object) -> str | None:
         answer = client.post("/api/classify", **options).json()  # type: ignore[arg-type]
         answers.Answer.model_validate(answer)
@@ -92,9 +90,7 @@ def test_real_recordings_get_the_labels_of_the_model(start, data_root: Path) -> 
 
 def test_a_form_is_answered_like_a_body(client: httpx.Client, hiss_wav: bytes) -> None:
     form = {"file": ("a name.wav", hiss_wav), "other": ("x", b"1" * 1000)}
-    assert client.post("/api/classify", files=form).json() == client.post(
-        "/api/classify", content=hiss_wav
-    ).json()  # fmt: skip
+    assert client.post("/api/classify", files=form).json() == client.post("/api/classify", content=hiss_wav).json()
 
 
 def test_a_body_without_a_length_is_answered(client: httpx.Client, hiss_wav: bytes) -> None:
@@ -131,21 +127,16 @@ def test_pictures(client: httpx.Client, model: Model, hiss_wav: bytes) -> None:
     assert np.array_equal(larger[::2, ::2], expected)
 
 
-def test_another_picture_of_the_same_place(
-    start: Callable[..., Any], noisy_bundle: Path, hiss_wav: bytes
-) -> None:
+def test_another_picture_of_the_same_place(start: Callable[..., Any], noisy_bundle: Path, hiss_wav: bytes) -> None:
     with start(model=noisy_bundle).client() as client:
         asked = ("picture=1", "picture=1&another=0", "picture=1&another=1")
-        answers = [
-            client.post(f"/api/classify?{query}", content=hiss_wav).json() for query in asked
-        ]
+        answers = [client.post(f"/api/classify?{query}", content=hiss_wav).json() for query in asked]
         first, same, other = (answer.pop("picture") for answer in answers)
         assert first == same != other
         assert answers[0] == answers[1] == answers[2]
         answer = client.post("/api/imagine?scale=1&another=1", content=hiss_wav).content
         assert np.array_equal(
-            np.asarray(Image.open(io.BytesIO(answer))),
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(other)))),
+            np.asarray(Image.open(io.BytesIO(answer))), np.asarray(Image.open(io.BytesIO(base64.b64decode(other))))
         )
         assert client.get("/api/model").json()["noise_size"] == 4
         assert client.post("/api/classify?another=-1", content=hiss_wav).status_code == 422
@@ -190,9 +181,7 @@ def test_health(client: httpx.Client) -> None:
         (b"#EXTM3U\nhttp://127.0.0.1:1/x.wav\n", 400, "not a sound file"),
     ],
 )
-def test_what_is_no_sound_is_refused(
-    client: httpx.Client, content: bytes, status: int, said: str
-) -> None:
+def test_what_is_no_sound_is_refused(client: httpx.Client, content: bytes, status: int, said: str) -> None:
     for path in ("classify", "imagine", "explain"):
         answer = client.post(f"/api/{path}", content=content)
         assert answer.status_code == status
@@ -200,9 +189,7 @@ def test_what_is_no_sound_is_refused(
         assert "\n" not in answer.json()["error"]
 
 
-def test_a_truncated_file_is_heard_as_far_as_it_goes(
-    client: httpx.Client, hiss: np.ndarray
-) -> None:
+def test_a_truncated_file_is_heard_as_far_as_it_goes(client: httpx.Client, hiss: np.ndarray) -> None:
     content = wav(hiss, kind="OGG")
     answer = client.post("/api/classify", content=content[: len(content) // 2])
     assert answer.status_code == 200
@@ -220,9 +207,7 @@ def test_a_truncated_file_is_heard_as_far_as_it_goes(
         ("hopp=1", "hopp: no such option"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
-    client: httpx.Client, hiss_wav: bytes, query: str, said: str
-) -> None:
+def test_options_that_make_no_sense_are_refused(client: httpx.Client, hiss_wav: bytes, query: str, said: str) -> None:
     answer = client.post(f"/api/classify?{query}", content=hiss_wav)
     assert answer.status_code == 422
     assert said in answer.json()["error"]
@@ -234,17 +219,24 @@ def test_options_that_make_no_sense_are_refused(
         ("multipart/form-data", b"x", "no boundary"),
         ("multipart/form-data; boundary=x", b"no boundary at all", "form"),
         ("multipart/form-data; boundary=x", b"--x\r\n", "too early"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="sound"\r\n\r\nabc\r\n--x--\r\n', "0 fields"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n' * 2 + b"--x--\r\n", "2 fields"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1000 + b"--x--\r\n", "more than 20 fields"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="sound"\r\n\r\nabc\r\n--x--\r\n',
+            "0 fields",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n' * 2 + b"--x--\r\n",
+            "2 fields",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1000 + b"--x--\r\n",
+            "more than 20 fields",
+        ),
     ],
-)  # fmt: skip
-def test_forms_that_cannot_be_read_are_refused(
-    client: httpx.Client, kind: str, body: bytes, said: str
-) -> None:
+)
+def test_forms_that_cannot_be_read_are_refused(client: httpx.Client, kind: str, body: bytes, said: str) -> None:
     answer = client.post("/api/classify", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 422
     assert said in answer.json()["error"]
@@ -276,15 +268,18 @@ def test_metrics(client: httpx.Client, server, hiss_wav: bytes) -> None:
 def test_every_answer_is_documented(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert set(document["paths"]) == {
-        "/api/classify", "/api/imagine", "/api/explain", "/api/model", "/healthz", "/metrics"
-    }  # fmt: skip
+        "/api/classify",
+        "/api/imagine",
+        "/api/explain",
+        "/api/model",
+        "/healthz",
+        "/metrics",
+    }
     for path in ("/api/classify", "/api/imagine", "/api/explain"):
         operation = document["paths"][path]["post"]
         wanted = {"200", "400", "401", "403", "408", "413", "421", "422", "429", "503", "504"}
         assert set(operation["responses"]) == wanted
-        assert set(operation["requestBody"]["content"]) == {
-            "application/octet-stream", "multipart/form-data"
-        }  # fmt: skip
+        assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
         for status in wanted - {"200"}:
             schema = operation["responses"][status]["content"]["application/json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/Error"}

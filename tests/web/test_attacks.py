@@ -126,9 +126,7 @@ def test_dripping_recordings_make_room(start, hiss_wav: bytes) -> None:
         lines = []
         for _ in range(4):
             line = opened.enter_context(connected(server))
-            head = (
-                f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {half}\r\n\r\n"
-            )
+            head = f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {half}\r\n\r\n"
             line.sendall(head.encode() + bytes(half - 500))
             lines.append(line)
         time.sleep(OUT_S)
@@ -151,9 +149,7 @@ def test_dripping_recordings_make_room(start, hiss_wav: bytes) -> None:
 def test_a_drip_is_ended(start) -> None:
     server = start("--workers", "1", patch="import avgan.web.intake as i; i.STALL_S = 2")
     with connected(server) as line:
-        line.sendall(
-            b"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n"
-        )
+        line.sendall(b"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n")
         began_s = time.monotonic()
         line.settimeout(0.2)
         while time.monotonic() - began_s < 20:
@@ -237,9 +233,7 @@ def test_an_unanswered_goodbye_is_not_waited_for(start) -> None:
 
 
 def test_pings_whose_pongs_are_not_read_fill_no_memory(start) -> None:
-    server = start(
-        "--workers", "1", patch="import avgan.web.connections as c; c.MAX_UNSENT_BYTES = 1 << 20"
-    )
+    server = start("--workers", "1", patch="import avgan.web.connections as c; c.MAX_UNSENT_BYTES = 1 << 20")
     pings = frame(bytes(125), 9) * 500
 
     def sent_all(line: socket.socket) -> None:
@@ -254,10 +248,7 @@ def test_pings_whose_pongs_are_not_read_fill_no_memory(start) -> None:
 
 def test_a_full_table_of_descriptors_fills_no_log(start) -> None:
     """Even where accepting fails, as when other files take the descriptors."""
-    patch = (
-        f"{FEW_FILES}; import avgan.web.connections as c; c.MAX_CONNECTIONS = 1000; "
-        "c.RESERVED_FILES = -1000"
-    )
+    patch = f"{FEW_FILES}; import avgan.web.connections as c; c.MAX_CONNECTIONS = 1000; c.RESERVED_FILES = -1000"
     server = start("--workers", "1", patch=patch)
     with ExitStack() as opened:
         for _ in range(FILES + 50):

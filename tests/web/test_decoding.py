@@ -77,9 +77,7 @@ def fork_of(decoder: Decoder) -> int:
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "MP3", "OGG", "mp4"])
-def test_sound_is_the_same_as_without_a_process(
-    decoder: Decoder, rng: np.random.Generator, kind: str
-) -> None:
+def test_sound_is_the_same_as_without_a_process(decoder: Decoder, rng: np.random.Generator, kind: str) -> None:
     samples = rng.uniform(-0.5, 0.5, 2 * 48_000).astype(np.float32)
     content = film_sound(samples) if kind == "mp4" else sound_file(samples, kind, 48_000)
     here, there = AudioStream(content, target_rate_hz=RATE_HZ), decoder.decode(content)
@@ -101,9 +99,7 @@ def test_only_the_wanted_beginning_is_decoded(decoder: Decoder, bomb: bytes) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"not a sound " * 100, b"RIFF\x00\x00"])
-def test_what_is_no_sound_is_refused_and_the_process_lives(
-    decoder: Decoder, kills: list[str], content: bytes
-) -> None:
+def test_what_is_no_sound_is_refused_and_the_process_lives(decoder: Decoder, kills: list[str], content: bytes) -> None:
     with pytest.raises(RefusedError) as refused:
         list(decoder.decode(content))
     assert refused.value.status == 400
@@ -119,9 +115,7 @@ def test_a_tiny_file_of_hours_is_refused(decoder: Decoder, bomb: bytes) -> None:
     assert refused.value.status == 413
 
 
-def test_time_to_decode_is_limited(
-    make_decoder: MakeDecoder, kills: list[str], bomb: bytes
-) -> None:
+def test_time_to_decode_is_limited(make_decoder: MakeDecoder, kills: list[str], bomb: bytes) -> None:
     decoder = make_decoder(Caps(192_000, max_seconds=1e6, cpu_s=1, memory_bytes=2**28))
     with pytest.raises(RefusedError, match="more time") as refused:
         for _ in decoder.decode(bomb):  # half a billion samples are more than a second's work
@@ -139,12 +133,11 @@ def test_memory_to_decode_is_limited(make_decoder: MakeDecoder, hiss_wav: bytes)
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "reason"),
-    [(signal.SIGSEGV, 400, "crash"), (signal.SIGKILL, 413, "memory")],
+    ("number", "status", "reason"), [(signal.SIGSEGV, 400, "crash"), (signal.SIGKILL, 413, "memory")]
 )
 def test_a_decoder_that_dies_is_replaced(
     decoder: Decoder, kills: list[str], bomb: bytes, hiss_wav: bytes, number: int, status: int, reason: str
-) -> None:  # fmt: skip
+) -> None:
     blocks = iter(decoder.decode(bomb))
     next(blocks)
     os.kill(fork_of(decoder), number)
@@ -157,7 +150,7 @@ def test_a_decoder_that_dies_is_replaced(
 
 def test_a_decoder_that_hangs_is_replaced(
     decoder: Decoder, kills: list[str], bomb: bytes, hiss_wav: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(decoding, "STALL_S", 1)
     blocks = iter(decoder.decode(bomb))
     next(blocks)
@@ -178,9 +171,7 @@ def test_a_recording_that_is_given_up_leaves_nothing_for_the_next(
     assert np.array_equal(there, np.concatenate(list(AudioStream(hiss_wav))))
 
 
-def test_it_can_be_killed_from_another_thread(
-    decoder: Decoder, kills: list[str], bomb: bytes
-) -> None:
+def test_it_can_be_killed_from_another_thread(decoder: Decoder, kills: list[str], bomb: bytes) -> None:
     blocks = iter(decoder.decode(bomb))
     next(blocks)
     os.kill(fork_of(decoder), signal.SIGSTOP)

@@ -46,9 +46,7 @@ def ask(server, content: bytes) -> httpx.Response:
 def upload(server, num_bytes: int, sent: bytes) -> Iterator[socket.socket]:
     """A request that says how much it will send, and has sent this of it."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
-        head = (
-            f"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {num_bytes}\r\n\r\n"
-        )
+        head = f"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {num_bytes}\r\n\r\n"
         line.sendall(head.encode() + sent)
         yield line
 
@@ -89,9 +87,14 @@ def test_a_large_file_in_a_form_is_refused(small) -> None:
 
 def test_a_file_of_the_largest_size_is_taken(small) -> None:
     samples = np.zeros(MB // 4 - 22, "<i2")  # with the head of a WAV file, half a megabyte
-    head = b"RIFF" + (MB // 2 - 8).to_bytes(4, "little") + b"WAVEfmt " + bytes.fromhex(
-        "10000000" "0100" "0100" "44ac0000" "88580100" "0200" "1000"
-    ) + b"data" + samples.nbytes.to_bytes(4, "little")  # fmt: skip
+    head = (
+        b"RIFF"
+        + (MB // 2 - 8).to_bytes(4, "little")
+        + b"WAVEfmt "
+        + bytes.fromhex("100000000100010044ac00008858010002001000")
+        + b"data"
+        + samples.nbytes.to_bytes(4, "little")
+    )
     content = head + samples.tobytes()
     assert len(content) == MB // 2
     assert ask(small, content).status_code == 200
@@ -108,9 +111,11 @@ def test_a_small_file_of_hours_is_refused(small, bomb: bytes, hiss_wav: bytes) -
 def test_recordings_on_their_way_take_only_so_much_memory(small) -> None:
     part = bytes(MB // 2 - 1000)
     with (
-        upload(small, MB // 2, part), upload(small, MB // 2, part),
-        upload(small, MB // 2, part), upload(small, MB // 2, part),
-    ):  # fmt: skip
+        upload(small, MB // 2, part),
+        upload(small, MB // 2, part),
+        upload(small, MB // 2, part),
+        upload(small, MB // 2, part),
+    ):
         time.sleep(0.5)
         with upload(small, MB // 2, part) as line:
             status, said = answer_on(line)
@@ -123,9 +128,7 @@ def test_who_comes_when_the_queue_is_full_is_sent_away(start, hiss_wav: bytes) -
     ask(server, hiss_wav)
     with ThreadPoolExecutor(9) as threads:
         with held(server):
-            waiting: list[Future[httpx.Response]] = [
-                threads.submit(ask, server, hiss_wav) for _ in range(9)
-            ]
+            waiting: list[Future[httpx.Response]] = [threads.submit(ask, server, hiss_wav) for _ in range(9)]
             wait_until(lambda: server.metric("avgan_queue_length") == 8)
             assert server.metric("avgan_busy_workers") == 1
             refused = ask(server, hiss_wav)
@@ -141,10 +144,7 @@ def test_who_comes_when_the_queue_is_full_is_sent_away(start, hiss_wav: bytes) -
 
 def test_slow_clients_hold_no_worker_and_are_sent_away(start, hiss_wav: bytes) -> None:
     server = start("--workers", "1", patch="import avgan.web.intake as i; i.STALL_S = 3")
-    with (
-        upload(server, len(hiss_wav), hiss_wav[:100]) as line,
-        upload(server, len(hiss_wav), hiss_wav[:-1]),
-    ):
+    with upload(server, len(hiss_wav), hiss_wav[:100]) as line, upload(server, len(hiss_wav), hiss_wav[:-1]):
         assert server.metric("avgan_busy_workers") == 0
         assert ask(server, hiss_wav).status_code == 200
         status, said = answer_on(line)
@@ -189,9 +189,7 @@ def test_who_goes_away_frees_the_worker(start, hiss_wav: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_decoder_that_dies_costs_one_answer(
-    start, bomb: bytes, hiss_wav: bytes, number: int
-) -> None:
+def test_a_decoder_that_dies_costs_one_answer(start, bomb: bytes, hiss_wav: bytes, number: int) -> None:
     server = start("--workers", "1")
     ask(server, hiss_wav)
     with ThreadPoolExecutor(1) as threads:

@@ -35,9 +35,7 @@ def blocks(samples: np.ndarray, kind: str, size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("kind", "rate_hz", "size"), [("s16", 16_000, 3200), ("f32", 48_000, 9601), ("s16", 8_000, 777)]
 )
-def test_each_window_is_answered(
-    server, rng: np.random.Generator, kind: str, rate_hz: int, size: int
-) -> None:
+def test_each_window_is_answered(server, rng: np.random.Generator, kind: str, rate_hz: int, size: int) -> None:
     samples = np.concatenate((rng.uniform(-0.5, 0.5, 2 * rate_hz), np.zeros(2 * rate_hz)))
     with live(server, f"rate={rate_hz}&format={kind}&hop=0.5") as connection:
         found = []
@@ -88,13 +86,7 @@ def test_what_is_too_much_is_dropped_and_counted(server, rng: np.random.Generato
 
 @pytest.mark.parametrize(
     ("query", "said"),
-    [
-        ("rate=1", "rate"),
-        ("rate=x", "rate"),
-        ("format=mp3", "format"),
-        ("hop=0", "hop"),
-        ("speed=2", "no such option"),
-    ],
+    [("rate=1", "rate"), ("rate=x", "rate"), ("format=mp3", "format"), ("hop=0", "hop"), ("speed=2", "no such option")],
 )
 def test_options_that_make_no_sense_are_refused(server, query: str, said: str) -> None:
     with live(server, query) as connection:

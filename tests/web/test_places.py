@@ -19,9 +19,7 @@ def served(start, toy_places: Path):
     return start("--workers", "1", model=toy_places)
 
 
-def test_the_answer_holds_group_sounds_and_shares(
-    served, toy_places: Path, walk_samples: np.ndarray
-) -> None:
+def test_the_answer_holds_group_sounds_and_shares(served, toy_places: Path, walk_samples: np.ndarray) -> None:
     file = io.BytesIO()
     soundfile.write(file, walk_samples, RATE_HZ, format="WAV")
     content = file.getvalue()
@@ -32,9 +30,11 @@ def test_the_answer_holds_group_sounds_and_shares(
     assert found["has_words"]
     assert set(found["sounds"]) == {"traffic", "dog"}
     assert found["shares"] == pytest.approx(dict(expected.shares), abs=1e-6)
-    assert [
-        (part["scene"], part["within"], list(part["sounds"])) for part in found["segments"]
-    ] == [("road", [], ["traffic"]), ("outdoor", ["road"], []), ("beach", [], ["dog"])]
+    assert [(part["scene"], part["within"], list(part["sounds"])) for part in found["segments"]] == [
+        ("road", [], ["traffic"]),
+        ("outdoor", ["road"], []),
+        ("beach", [], ["dog"]),
+    ]
     assert any("several scenes" in warning for warning in found["warnings"])
 
 

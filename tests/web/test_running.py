@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 import soundfile
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/fd").exists(), reason="asks Linux what a process does"
-)
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what a process does")
 
 
 def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `avgan serve` where it is expected to end at once."""
     return subprocess.run(
         [sys.executable, "-m", "avgan", "serve", *options],
-        capture_output=True, text=True, timeout=120, check=False, env=os.environ | environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 def ask(server, content: bytes) -> httpx.Response:
@@ -59,9 +61,7 @@ def test_a_short_token_is_refused(given: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_in_flight_are_finished_when_it_is_stopped(
-    start, hiss_wav: bytes, number: int
-) -> None:
+def test_requests_in_flight_are_finished_when_it_is_stopped(start, hiss_wav: bytes, number: int) -> None:
     server = start("--workers", "1")
     ask(server, hiss_wav)
     decoders = server.decoders()
@@ -109,9 +109,7 @@ def test_requests_that_go_on_for_too_long_are_cut(start, hiss_wav: bytes) -> Non
 def test_nothing_is_written_to_disk(start, rng: np.random.Generator) -> None:
     server = start("--workers", "1")
     noise = rng.integers(-9_000, 9_000, 4_000_000, np.int16)  # 8 MB, more than is held by forms
-    content = (
-        b"RIFF" + bytes(4) + b"WAVEfmt " + bytes.fromhex("100000000100010044ac00008858010002001000")
-    )
+    content = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes.fromhex("100000000100010044ac00008858010002001000")
     content += b"data" + noise.nbytes.to_bytes(4, "little") + noise.tobytes()
     decoders = server.decoders()
     with server.client() as client, ThreadPoolExecutor(1) as threads:
@@ -146,10 +144,7 @@ def test_memory_stays_flat(start, rng: np.random.Generator) -> None:
     with server.client() as client:
         used = []
         for n in range(200):
-            assert (
-                client.post("/api/classify?picture=1&hop=0.5", content=file.getvalue()).status_code
-                == 200
-            )
+            assert client.post("/api/classify?picture=1&hop=0.5", content=file.getvalue()).status_code == 200
             if n in {50, 199}:
                 used.append(memory_kb())
     assert used[1] - used[0] < 10_000

@@ -57,9 +57,7 @@ class Sink:
 class PictureFolder(Sink):
     """Writes the picture of each recording, under the recording's name, or several (see `save_pictures`)."""
 
-    def __init__(
-        self, folder: Path, names: "FileNames | None" = None, *, num_pictures: int = 1
-    ) -> None:
+    def __init__(self, folder: Path, names: "FileNames | None" = None, *, num_pictures: int = 1) -> None:
         self._folder = folder
         self._names = names or FileNames()
         self._num_pictures = num_pictures

@@ -183,9 +183,7 @@ class _Cluster:
         ]
         return self._remote.remote(str(bundle.path.absolute()), checksum, self._options, moved)
 
-    def fetch(
-        self, answer: "ray.ObjectRef", group: Sequence[Recording]
-    ) -> Iterator[RemoteClassification]:
+    def fetch(self, answer: "ray.ObjectRef", group: Sequence[Recording]) -> Iterator[RemoteClassification]:
         """What became of a group, as if it had been classified here."""
         import ray
 

@@ -16,21 +16,31 @@ from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
 from avgan.errors import printable
 from avgan.runtime.bundle import Card
-from avgan.runtime.prediction import (
-    UNKNOWN,
-    Prediction,
-    WindowPrediction,
-    all_rounded,
-    rounded,
-    rounded_or_none,
-)
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, all_rounded, rounded, rounded_or_none
 from avgan.runtime.timeline import Minutes, Segment
 from avgan.runtime.wording import answered, clock, either, lasting, percent
 
 CSV_COLUMNS = (
-    "path", "start_s", "end_s", "recorded_at", "scene", "group", "within", "probability", "sound", "sound_probability",
-    "sounds", "shares", "reason", "warnings", "duration_s", "rate_hz", "sha256", "error", "made_with",
-)  # fmt: skip
+    "path",
+    "start_s",
+    "end_s",
+    "recorded_at",
+    "scene",
+    "group",
+    "within",
+    "probability",
+    "sound",
+    "sound_probability",
+    "sounds",
+    "shares",
+    "reason",
+    "warnings",
+    "duration_s",
+    "rate_hz",
+    "sha256",
+    "error",
+    "made_with",
+)
 
 PERCENT_WIDTH = len("100 %")
 TIMES_WIDTH = len("  23:59:59.5-23:59:59.5")
@@ -161,13 +171,10 @@ class CSVWriter(RowWriter):
             flat["sound_probability"] = row["sounds"][row["sound"]]
         lists: Row = {key: "; ".join(row[key]) for key in ("warnings", "within") if key in row}
         for key in ("sounds", "shares"):
-            lists[key] = "; ".join(
-                f"{name} {value:.3g}" for name, value in row.get(key, {}).items()
-            )
+            lists[key] = "; ".join(f"{name} {value:.3g}" for name, value in row.get(key, {}).items())
         shown = printable if self._file.isatty() else str
         cells = {
-            key: shown(to_cell(cell)) if isinstance(cell, str) else cell
-            for key, cell in (flat | row | lists).items()
+            key: shown(to_cell(cell)) if isinstance(cell, str) else cell for key, cell in (flat | row | lists).items()
         }
         self._rows.writerow(cells)
 

@@ -42,9 +42,7 @@ class Output:
             try:
                 end = self._read(content, made_with, retry)
             except (csv.Error, LookupError, TypeError, RecursionError) as error:
-                raise AvganError(
-                    f"{path}: holds rows of another make, or is damaged ({error}); {_ELSEWHERE}"
-                ) from None
+                raise AvganError(f"{path}: holds rows of another make, or is damaged ({error}); {_ELSEWHERE}") from None
             content.truncate(end)
         except BaseException:
             content.close()
@@ -76,11 +74,7 @@ class Output:
             if not spans:
                 return
             # Where there is no room for it, the later rows hold all the same.
-            with (
-                suppress(OSError, AvganError),
-                whole(self.path) as temporary,
-                temporary.open("wb") as new,
-            ):
+            with suppress(OSError, AvganError), whole(self.path) as temporary, temporary.open("wb") as new:
                 at = 0
                 for start, end in [*spans, (content.seek(0, os.SEEK_END), 0)]:
                     content.seek(at)
@@ -121,10 +115,7 @@ class Output:
             if not row:
                 continue
             if row["made_with"] != made_with:
-                raise AvganError(
-                    f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
-                    + _ELSEWHERE
-                )
+                raise AvganError(f"{self.path}: was made with {row['made_with']}, not with {made_with}; " + _ELSEWHERE)
             place = os.path.abspath(row["path"])
             failed.pop(place, None)
             if row.get("error"):
@@ -198,6 +189,4 @@ def _lock(file: BinaryIO, path: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AvganError(
-                f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}"
-            ) from None
+            raise AvganError(f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}") from None

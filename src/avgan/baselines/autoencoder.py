@@ -11,22 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.fitting import (
-    Recipe,
-    band_statistics,
-    cost_of,
-    fit_network,
-    one_cycle,
-    rolled,
-    seeded,
-)
+from avgan.baselines.fitting import Recipe, band_statistics, cost_of, fit_network, one_cycle, rolled, seeded
 from avgan.baselines.method import Budget, Card, Clips
 from avgan.baselines.spectra import lengthened, log_mels
 from avgan.features import FrontEndConfig
 
-FRONT_END = FrontEndConfig(
-    sample_rate_hz=22_050, n_fft=1024, hop_length=512, num_mels=64, f_max_hz=11_025.0
-)
+FRONT_END = FrontEndConfig(sample_rate_hz=22_050, n_fft=1024, hop_length=512, num_mels=64, f_max_hz=11_025.0)
 WIDTHS = (32, 64, 128, 256)
 CODE_WIDTH = 32
 STRIDE = 2 ** len(WIDTHS)
@@ -45,11 +35,7 @@ class Autoencoder(nn.Module):
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
         for num_in, width in zip((1, *WIDTHS[:-1]), WIDTHS, strict=True):
-            encoder += [
-                nn.Conv2d(num_in, width, 4, stride=2, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
+            encoder += [nn.Conv2d(num_in, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
             rises = [nn.ConvTranspose2d(width, num_in, 4, stride=2, padding=1)]
             decoder = [*rises, *_unless_last(num_in), *decoder]
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(WIDTHS[-1], CODE_WIDTH, 1))
@@ -75,9 +61,7 @@ class AutoencoderRival(probes.Probed):
         title="Convolutional autoencoder",
         source="Aytar, Vondrick, Torralba: SoundNet, NIPS 2016, Table 2; as a row of the paper's Table 3",
         published=39.9,
-        follows=(
-            "codes that were learnt without labels, and a linear support vector machine on them",
-        ),
+        follows=("codes that were learnt without labels, and a linear support vector machine on them",),
         differs=(
             "learnt from the training clips instead of two million videos",
             "on log-mel (64 bands, 23 ms steps) instead of the waveform; theirs being untold, the layers are our own",
@@ -106,9 +90,14 @@ class AutoencoderRival(probes.Probed):
 
         for_network = budget.share(1 - SHARE_OF_CLASSIFIER)
         fit_network(
-            self._network, draw, np.zeros(len(clips), np.int64), num_labels=1, recipe=self.recipe,
-            budget=for_network, rng=rng,
-        )  # fmt: skip
+            self._network,
+            draw,
+            np.zeros(len(clips), np.int64),
+            num_labels=1,
+            recipe=self.recipe,
+            budget=for_network,
+            rng=rng,
+        )
         budget.num_planned, budget.num_wanted = for_network.num_planned, for_network.num_wanted
         example = torch.from_numpy(inputs[:1, None])
         self.embedding_cost = cost_of(self._network.encoder, example)

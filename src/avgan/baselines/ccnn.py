@@ -51,19 +51,14 @@ class SeveralCNNs:
             share = budget.share(1 / (len(VIEWS) - index))
             say = budget.say
             share.say = lambda line, name=name, say=say: say(f"{name}: {line}")  # type: ignore[misc]
-            member = SpectrogramRival(
-                replace(CARD, title=name), cnn9.hear, cnn9.CNN9, cnn9.recipe()
-            )
+            member = SpectrogramRival(replace(CARD, title=name), cnn9.hear, cnn9.CNN9, cnn9.recipe())
             member.fit_heard(views[name], clips, budget=share, rng=rng)
             self._members.append(member)
             budget.num_wanted, budget.num_planned = share.num_wanted, share.num_planned
 
     def predict(self, clips: Clips) -> np.ndarray:
         views = prepare(cnn9.hear(clips))
-        answers = [
-            member.predict_heard(views[name])
-            for name, member in zip(VIEWS, self._members, strict=True)
-        ]
+        answers = [member.predict_heard(views[name]) for name, member in zip(VIEWS, self._members, strict=True)]
         return np.mean(answers, axis=0)
 
     def cost(self) -> Cost:

@@ -85,11 +85,7 @@ class Decoder(nn.Module):
         self.dense = nn.Linear(BRIDGE + NOISE, WIDTHS[-1] * (SIZE // 16) ** 2)
         layers: list[nn.Module] = []
         for width, following in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], num_out), strict=True):
-            layers += [
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
-            ]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, following, 4, stride=2, padding=1)]
         self.body = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, bridge: Tensor, noise: Tensor) -> Tensor:
@@ -105,10 +101,7 @@ class Critic(nn.Module):
         super().__init__()
         self.sound, self.picture = Encoder(1), Encoder(3)
         self.score = nn.Sequential(
-            nn.LeakyReLU(0.2),
-            nn.Linear(2 * BRIDGE, BRIDGE),
-            nn.LeakyReLU(0.2),
-            nn.Linear(BRIDGE, 1),
+            nn.LeakyReLU(0.2), nn.Linear(2 * BRIDGE, BRIDGE), nn.LeakyReLU(0.2), nn.Linear(BRIDGE, 1)
         )
 
     def forward(self, sound: Tensor, picture: Tensor) -> Tensor:
@@ -166,9 +159,7 @@ def alike_loss(ways: Ways, sound: Tensor, picture: Tensor) -> Tensor:
 
 def opinion(logits: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
     """The critic's cross-entropy for logits (B,) of pairs that are all real or all not."""
-    return F.binary_cross_entropy_with_logits(
-        logits.float(), torch.full_like(logits.float(), float(real)), weight
-    )
+    return F.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), float(real)), weight)
 
 
 class CycleTrainer(fitting.Adversaries):
@@ -198,9 +189,7 @@ class CycleTrainer(fitting.Adversaries):
             )
             loss = opinion(self.critic(sounds, pictures), True) + wrong / 3.0
         self.update(1, loss)
-        self.critic.requires_grad_(
-            False
-        )  # it only judges now; its gradients would cost a fifth of the step
+        self.critic.requires_grad_(False)  # it only judges now; its gradients would cost a fifth of the step
         with cast:
             convincing = opinion(self.critic(sounds, ways.picture_of_sound), True)
             convincing = convincing + opinion(self.critic(ways.sound_of_picture, pictures), True)
@@ -221,24 +210,14 @@ def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.
         trainer = CycleTrainer(sounds, clips.targets)
     draw, drawn = clips.draw, [small(clips.draw(rng))]
 
-    def step(
-        networks: CycleTrainer, items: np.ndarray, done: float, num: int, draws: np.random.Generator
-    ) -> None:
+    def step(networks: CycleTrainer, items: np.ndarray, done: float, num: int, draws: np.random.Generator) -> None:
         if len(drawn) <= done < NUM_DRAWS:
             drawn.append(small(draw(draws)))
         shown = drawn[int(done) % len(drawn)][items]
         networks.slow_down(done / num)
         networks.step(items, shown.flip(3) if draws.random() < 0.5 else shown, draws)
 
-    fitting.fit_adversaries(
-        trainer,
-        step,
-        len(clips),
-        num_epochs=NUM_EPOCHS,
-        batch_size=BATCH,
-        budget=budget,
-        rng=rng,
-    )
+    fitting.fit_adversaries(trainer, step, len(clips), num_epochs=NUM_EPOCHS, batch_size=BATCH, budget=budget, rng=rng)
     return trainer.cycle.eval()
 
 
@@ -274,9 +253,7 @@ class CMCGAN:
             encoder = copy.deepcopy(self._cycle.hear)
             budget.say(f"the cycle was trained for {part.num_planned} of {NUM_EPOCHS} epochs")
         with fitting.seeded(rng):
-            head = nn.Sequential(
-                nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(BRIDGE, clips.num_labels)
-            )
+            head = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(BRIDGE, clips.num_labels))
         self._network = nn.Sequential(encoder, head)
 
         def draw(items: np.ndarray, augment: np.random.Generator | None) -> Tensor:
@@ -293,7 +270,7 @@ class CMCGAN:
         rest = budget.share()
         fitting.fit_network(
             self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=recipe, budget=rest, rng=rng
-        )  # fmt: skip
+        )
         budget.num_planned = part.num_planned + rest.num_planned
         budget.num_wanted = part.num_wanted + rest.num_wanted
 

@@ -14,9 +14,7 @@ from avgan.baselines.spectra import lengthened, log_mels
 from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig
 
-FRONT_END = FrontEndConfig(
-    sample_rate_hz=32_000, hop_length=500, num_mels=64, f_min_hz=50.0, f_max_hz=14_000.0
-)
+FRONT_END = FrontEndConfig(sample_rate_hz=32_000, hop_length=500, num_mels=64, f_min_hz=50.0, f_max_hz=14_000.0)
 WIDTHS = (64, 128, 256, 512)
 SHORTEST = 8
 """Time steps that three poolings leave one of."""

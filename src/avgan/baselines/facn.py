@@ -19,9 +19,7 @@ WIDTHS = (128, 256, 512)
 BLOCKS_PER_STAGE = 4
 POOLED_AFTER = (0, 1, 3)
 """Blocks of the first stage."""
-FRONT_END = FrontEndConfig(
-    sample_rate_hz=22_050, n_fft=2048, window_length=2048, num_mels=256, f_max_hz=11_025.0
-)
+FRONT_END = FrontEndConfig(sample_rate_hz=22_050, n_fft=2048, window_length=2048, num_mels=256, f_max_hz=11_025.0)
 TOP_DB = 80.0
 SHORTEST = 20
 """Time steps that the first convolution and three poolings leave one of."""
@@ -150,9 +148,7 @@ def hear(clips: Clips) -> np.ndarray:
     parts = []
     for start in range(0, len(waveforms), CLIPS_AT_ONCE):
         energies = energy_spectra(
-            waveforms[start : start + CLIPS_AT_ONCE],
-            n_fft=FRONT_END.n_fft,
-            hop_length=FRONT_END.hop_length,
+            waveforms[start : start + CLIPS_AT_ONCE], n_fft=FRONT_END.n_fft, hop_length=FRONT_END.hop_length
         )
         decibels = limit_range(10 * np.log10(np.maximum(energies, FRONT_END.floor)), TOP_DB)
         parts.append(np.matmul(filters, decibels + weights_db.astype(np.float32)))

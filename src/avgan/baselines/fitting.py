@@ -112,9 +112,7 @@ def fit_network(
     budget.num_wanted, budget.num_planned = recipe.num_epochs, epoch
 
 
-def predict_network(
-    network: nn.Module, draw: Draw, num_items: int, *, batch_size: int = 32
-) -> np.ndarray:
+def predict_network(network: nn.Module, draw: Draw, num_items: int, *, batch_size: int = 32) -> np.ndarray:
     """Probabilities (M, N) float64 for the items 0 to M - 1."""
     network.eval().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = []
@@ -227,10 +225,9 @@ def on_device(tensor: Tensor) -> Tensor:
 def in_fast_precision() -> torch.autocast:
     """A context for convolutions and products in bfloat16, where the device multiplies matrices of it in hardware."""
     kind = device().type
-    fast = {
-        "cuda": torch.cuda.is_bf16_supported,
-        "cpu": getattr(torch.cpu, "_is_amx_tile_supported", bool),
-    }.get(kind, bool)
+    fast = {"cuda": torch.cuda.is_bf16_supported, "cpu": getattr(torch.cpu, "_is_amx_tile_supported", bool)}.get(
+        kind, bool
+    )
     return torch.autocast(kind, torch.bfloat16, enabled=bool(fast()))
 
 
@@ -286,10 +283,7 @@ class _Trainer:
     def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
         self.network.train()
         torch.manual_seed(int(rng.integers(2**62)))
-        inputs, labels = (
-            on_device(self.draw(items, rng)),
-            self.labels[on_device(torch.from_numpy(items))],
-        )
+        inputs, labels = (on_device(self.draw(items, rng)), self.labels[on_device(torch.from_numpy(items))])
         if self.recipe.mixup_alpha:
             inputs, labels = _mixed(inputs, labels, self.recipe.mixup_alpha, rng)
         logits = _logits(self.network, inputs)
@@ -324,9 +318,7 @@ class _Trainer:
         for name, parameter in self.network.named_parameters():
             new = parameter.detach()
             old = self.average.get(name)
-            self.average[name] = (
-                new.clone() if old is None else old + (new - old) / self.num_averaged
-            )
+            self.average[name] = new.clone() if old is None else old + (new - old) / self.num_averaged
 
 
 def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
@@ -338,9 +330,7 @@ def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
     return logits.float()
 
 
-def _mixed(
-    inputs: Tensor, labels: Tensor, alpha: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _mixed(inputs: Tensor, labels: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Each item with some of another one of the batch, and its labels (B, N) likewise (Zhang 2018)."""
     share = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
     mostly = on_device(torch.from_numpy(np.maximum(share, 1 - share)))

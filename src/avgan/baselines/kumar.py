@@ -51,7 +51,7 @@ CARD = Card(
         "how it is trained is our choice: bands standardised, Adam 0.001 in one cycle over 60 epochs, batches of 32, "
         "mixup 0.3, random time roll",
     ),
-)  # fmt: skip
+)
 
 FILENAMES = ("kumar.safetensors", "kumar.pth", "mx-h64-1024_0d3-1.17.pkl")
 """The last is the published name. Arrays are named as published: layer1.0.weight, layer1.1.running_mean, ..."""
@@ -95,9 +95,7 @@ class SegmentCNN(nn.Module):
 def hear(clips: Clips) -> np.ndarray:
     """Log-mel (M, 128, T) in dB; what is shorter than a segment ends in zeros, which are 0 dB."""
     blocks = probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
-    decibels = np.concatenate(
-        [limit_range(log_mels(block, FRONT_END, mirrored=True), TOP_DB) for block in blocks]
-    )
+    decibels = np.concatenate([limit_range(log_mels(block, FRONT_END, mirrored=True), TOP_DB) for block in blocks])
     lacking = max(0, SHORTEST - decibels.shape[-1])
     return np.pad(decibels, ((0, 0), (0, 0), (0, lacking)))
 

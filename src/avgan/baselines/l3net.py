@@ -14,13 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.fitting import (
-    Recipe,
-    cost_of,
-    fit_network,
-    one_cycle,
-    seeded,
-)
+from avgan.baselines.fitting import Recipe, cost_of, fit_network, one_cycle, seeded
 from avgan.baselines.method import Budget, Card, Clips
 from avgan.data.loading import INT16_PEAK
 from avgan.errors import DataError
@@ -47,11 +41,7 @@ class Tower(nn.Module):
         layers: list[nn.Module] = [nn.BatchNorm2d(num_in)]
         for index, width in enumerate(WIDTHS):
             for stride in (2 if index == 0 else 1, 1):
-                layers += [
-                    nn.Conv2d(num_in, width, 3, stride=stride, padding=1),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                ]
+                layers += [nn.Conv2d(num_in, width, 3, stride=stride, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
                 num_in = width
             if index < len(WIDTHS) - 1:
                 layers.append(nn.MaxPool2d(2))
@@ -69,9 +59,7 @@ class L3Net(nn.Module):
         super().__init__()
         self.side = side
         self.seeing, self.hearing = Tower(3), Tower(1)
-        self.joining = nn.Sequential(
-            nn.Linear(2 * WIDTHS[-1], DENSE), nn.ReLU(), nn.Linear(DENSE, 2)
-        )
+        self.joining = nn.Sequential(nn.Linear(2 * WIDTHS[-1], DENSE), nn.ReLU(), nn.Linear(DENSE, 2))
 
     def forward(self, pairs: Tensor) -> Tensor:
         sounds, pictures = pairs[:, :RATE_HZ], pairs[:, RATE_HZ:]
@@ -160,8 +148,12 @@ class L3NetRival(probes.Probed):
         fit_network(
             self._network,
             lambda items, augmenting: draw_pairs(samples, pictures, items, augmenting),
-            belongs.astype(np.int64), num_labels=2, recipe=self.recipe, budget=for_network, rng=rng,
-        )  # fmt: skip
+            belongs.astype(np.int64),
+            num_labels=2,
+            recipe=self.recipe,
+            budget=for_network,
+            rng=rng,
+        )
         budget.num_planned, budget.num_wanted = for_network.num_planned, for_network.num_wanted
         tower = cost_of(self._network.hearing, decibels(torch.zeros(1, RATE_HZ)))
         self.embedding_cost = tower.times(samples.shape[1] // RATE_HZ)
@@ -193,9 +185,7 @@ class L3NetRival(probes.Probed):
         return np.concatenate(rows)
 
 
-def draw_pairs(
-    samples: np.ndarray, pictures: np.ndarray, items: np.ndarray, rng: np.random.Generator | None
-) -> Tensor:
+def draw_pairs(samples: np.ndarray, pictures: np.ndarray, items: np.ndarray, rng: np.random.Generator | None) -> Tensor:
     """Samples (M, L), pictures (S, M, 3, H, W) and numbers of items (B,) -> packed pairs (B, one second + 3 H W).
 
     An item below M is the sound of that clip, from a random moment, with one of its own pictures; one from M on is the

@@ -129,9 +129,7 @@ class Budget:
 
     @property
     def seconds_left(self) -> float:
-        return (
-            float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
-        )
+        return float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
 
     def share(self, share: float = 1.0) -> "Budget":
         """A budget of a share of what is left, for one of several fits."""

@@ -71,37 +71,45 @@ class MFCCRival(probes.Probed):
 def svm() -> MFCCRival:
     """A support vector machine with a linear kernel."""
     card = Card(
-        name="svm-mfcc", title="SVM on MFCC", source=SOURCE, published=39.6,
+        name="svm-mfcc",
+        title="SVM on MFCC",
+        source=SOURCE,
+        published=39.6,
         published_on={"esc10": 67.5},
-        follows=FOLLOWS, differs=DIFFERS,
-    )  # fmt: skip
-    costs = (0.01, 0.03, 0.1, 0.3, 1.0)
-    return MFCCRival(
-        card, [make_pipeline(StandardScaler(), SVC(kernel="linear", C=cost)) for cost in costs]
+        follows=FOLLOWS,
+        differs=DIFFERS,
     )
+    costs = (0.01, 0.03, 0.1, 0.3, 1.0)
+    return MFCCRival(card, [make_pipeline(StandardScaler(), SVC(kernel="linear", C=cost)) for cost in costs])
 
 
 def forest() -> MFCCRival:
     """A random forest."""
     card = Card(
-        name="forest-mfcc", title="Random forest on MFCC", source=SOURCE, published=44.3,
+        name="forest-mfcc",
+        title="Random forest on MFCC",
+        source=SOURCE,
+        published=44.3,
         published_on={"esc10": 72.7},
         published_by_fold={"1": 41.2, "2": 48.0, "3": 43.7, "4": 45.7, "5": 43.0},
         follows=FOLLOWS,
         differs=("500 trees, and scikit-learn's other settings: the paper does not tell its own",),
-    )  # fmt: skip
+    )
     return MFCCRival(card, [make_pipeline(RandomForestClassifier(500))])
 
 
 def neighbours() -> MFCCRival:
     """The labels of the nearest training clips."""
     card = Card(
-        name="knn-mfcc", title="k nearest neighbours on MFCC", source=SOURCE, published=32.2,
+        name="knn-mfcc",
+        title="k nearest neighbours on MFCC",
+        source=SOURCE,
+        published=32.2,
         published_on={"esc10": 66.7},
-        follows=FOLLOWS, differs=DIFFERS,
-    )  # fmt: skip
+        follows=FOLLOWS,
+        differs=DIFFERS,
+    )
     candidates = [
-        make_pipeline(StandardScaler(), KNeighborsClassifier(number, weights="distance"))
-        for number in (1, 3, 5, 8, 12)
+        make_pipeline(StandardScaler(), KNeighborsClassifier(number, weights="distance")) for number in (1, 3, 5, 8, 12)
     ]
     return MFCCRival(card, candidates)

@@ -44,9 +44,7 @@ class MN04Probe(probes.Probed):
         """Nothing is learnt here: the weights are AudioSet's."""
         self._trunk = MN04Config().build().eval()
         num_samples = max(round(clips.window_s * SETTINGS.sample_rate_hz), SHORTEST)
-        self.embedding_cost = fitting.cost_of(
-            self._trunk, LogMel(SETTINGS)(torch.zeros(1, num_samples))
-        )
+        self.embedding_cost = fitting.cost_of(self._trunk, LogMel(SETTINGS)(torch.zeros(1, num_samples)))
         self._trunk.to(fitting.device())
         return self.vectors(clips)
 

@@ -105,9 +105,7 @@ def segments_of(clips: Clips) -> Segments:
     # faint noise is no sound: what a codec leaves in silence stays where it is
     log_mel = lengthened(log_mels(waveforms / np.maximum(peaks, 1e-4), FRONT_END), LENGTH)
     starts = np.arange(0, log_mel.shape[-1] - LENGTH + 1, STEP)
-    loud = np.stack(
-        [log_mel[:, :, start : start + LENGTH].mean((1, 2)) > SILENT_DB for start in starts], axis=1
-    )
+    loud = np.stack([log_mel[:, :, start : start + LENGTH].mean((1, 2)) > SILENT_DB for start in starts], axis=1)
     loud[~loud.any(1), 0] = True
     numbers, places = np.nonzero(loud)
     return Segments(log_mel, numbers, starts[places])
@@ -128,9 +126,7 @@ class Piczak:
 
     card: Card = CARD
     recipe: Recipe = field(
-        default_factory=lambda: Recipe(
-            num_epochs=300, batch_size=200, optimiser=optimiser, schedule=one_cycle
-        )
+        default_factory=lambda: Recipe(num_epochs=300, batch_size=200, optimiser=optimiser, schedule=one_cycle)
     )
     _network: PiczakNet | None = field(default=None, repr=False)
     _mean: float = 0.0

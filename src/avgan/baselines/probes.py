@@ -75,18 +75,11 @@ def linear_svms(costs: Sequence[float] = (0.001, 0.01, 0.1)) -> list[Pipeline]:
 
 def logistic_regressions(costs: Sequence[float] = (0.01, 0.03, 0.1, 0.3)) -> list[Pipeline]:
     """Logistic regressions over all labels, from strong to weak regularisation."""
-    return [
-        make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=300)) for cost in costs
-    ]
+    return [make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=300)) for cost in costs]
 
 
 def fit_best(
-    candidates: Sequence[Pipeline],
-    vectors: np.ndarray,
-    clips: Clips,
-    *,
-    budget: Budget,
-    rng: np.random.Generator,
+    candidates: Sequence[Pipeline], vectors: np.ndarray, clips: Clips, *, budget: Budget, rng: np.random.Generator
 ) -> Pipeline:
     """The candidate that names most clips of sources it has not learnt from, fitted on all vectors (M, D).
 
@@ -131,8 +124,7 @@ def seeded(candidate: Pipeline, seed: int) -> Pipeline:
 def divide(clips: Clips, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs of indices (to learn from, set aside), by source; none where a label would be left without clips."""
     sources_of_label = [
-        {clips.sources[index] for index in np.flatnonzero(clips.targets == label)}
-        for label in np.unique(clips.targets)
+        {clips.sources[index] for index in np.flatnonzero(clips.targets == label)} for label in np.unique(clips.targets)
     ]
     if min(map(len, sources_of_label)) < NUM_PARTS:
         return []
@@ -154,9 +146,7 @@ def cross_validate(
     hits, began = 0, time.monotonic()
     for index, (learnt, aside) in enumerate(parts):
         pace = (time.monotonic() - began) / max(index, 1)
-        if budget.seconds_left < pace * (
-            len(parts) - index + 1
-        ):  # what is chosen is fitted once more
+        if budget.seconds_left < pace * (len(parts) - index + 1):  # what is chosen is fitted once more
             return None
         fitted = clone(candidate).fit(vectors[learnt], targets[learnt])
         hits += int((fitted.predict(vectors[aside]) == targets[aside]).sum())
@@ -203,7 +193,5 @@ def cost_of(fitted: Pipeline) -> Cost:
         num_kept = int(classifier.support_vectors_.size + classifier.dual_coef_.size)
         return Cost(num_kept, int(classifier.coef_.size))
     if hasattr(classifier, "coef_"):
-        return Cost(
-            int(classifier.coef_.size + classifier.intercept_.size), int(classifier.coef_.size)
-        )
+        return Cost(int(classifier.coef_.size + classifier.intercept_.size), int(classifier.coef_.size))
     return Cost(sum(int(tree.tree_.node_count) for tree in classifier.estimators_), 0)

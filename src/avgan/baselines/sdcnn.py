@@ -113,11 +113,7 @@ class Maker(nn.Module):
         self.dense = nn.Linear(NOISE, GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16))
         layers: list[nn.Module] = []
         for width, following in zip(GAN_WIDTHS[::-1], (*GAN_WIDTHS[-2::-1], 1), strict=True):
-            layers += [
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
-            ]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, following, 4, stride=2, padding=1)]
         self.body = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
@@ -134,11 +130,7 @@ class Examiner(nn.Module):
         layers: list[nn.Module] = []
         num_in = 1
         for width in GAN_WIDTHS:
-            layers += [
-                nn.Conv2d(num_in, width, 4, stride=2, padding=1),
-                nn.LeakyReLU(0.2),
-                nn.Dropout(0.25),
-            ]
+            layers += [nn.Conv2d(num_in, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Dropout(0.25)]
             num_in = width
         self.body = nn.Sequential(*layers, nn.Flatten())
         flat = GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16)
@@ -183,12 +175,7 @@ def verdict(judged: tuple[Tensor, Tensor], labels: Tensor, *, real: bool) -> Ten
 
 
 def train_gan(
-    fbanks: Tensor,
-    targets: np.ndarray,
-    num_labels: int,
-    *,
-    budget: Budget,
-    rng: np.random.Generator,
+    fbanks: Tensor, targets: np.ndarray, num_labels: int, *, budget: Budget, rng: np.random.Generator
 ) -> Maker:
     """A maker of FBanks, in evaluation mode, taught with some (M, 1, 64, 128) in [-1, 1] of targets (M,)."""
     with fitting.seeded(rng):
@@ -267,10 +254,7 @@ class SDCNN:
                 f"{self.card.name}: learns from a further set of labelled recordings too; name one whose labels are "
                 "those of the protocol, such as a curated set, with --extra"
             )
-        if (
-            extra.num_labels != clips.num_labels
-            or not np.isin(extra.targets, range(clips.num_labels)).all()
-        ):
+        if extra.num_labels != clips.num_labels or not np.isin(extra.targets, range(clips.num_labels)).all():
             raise DataError(
                 f"{self.card.name}: the further recordings have other labels than the protocol; give a set with "
                 "the same"
@@ -278,12 +262,7 @@ class SDCNN:
         return extra
 
     def _learn(
-        self,
-        fbanks: Tensor,
-        targets: np.ndarray,
-        num_labels: int,
-        budget: Budget,
-        rng: np.random.Generator,
+        self, fbanks: Tensor, targets: np.ndarray, num_labels: int, budget: Budget, rng: np.random.Generator
     ) -> nn.Module:
         with fitting.seeded(rng):
             network = FCNN(num_labels)
@@ -313,9 +292,7 @@ class SDCNN:
 def hear(clips: Clips) -> np.ndarray:
     """(M, 64, 128) log-mel in dB: time steps averaged, or repeated in very short clips."""
     blocks = [
-        F.adaptive_avg_pool1d(
-            torch.from_numpy(spectra.log_mels(block, FRONT_END)), NUM_STEPS
-        ).numpy()
+        F.adaptive_avg_pool1d(torch.from_numpy(spectra.log_mels(block, FRONT_END)), NUM_STEPS).numpy()
         for block in probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
     ]
     return np.concatenate(blocks)

@@ -18,15 +18,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.fitting import (
-    Recipe,
-    cost_of,
-    fit_network,
-    one_cycle,
-    predict_network,
-    rolled,
-    seeded,
-)
+from avgan.baselines.fitting import Recipe, cost_of, fit_network, one_cycle, predict_network, rolled, seeded
 from avgan.baselines.method import Budget, Card, Clips, Cost
 from avgan.data.loading import INT16_PEAK
 from avgan.weights import fill, find_weights, read_arrays
@@ -64,15 +56,14 @@ class Shape:
 
 
 EIGHT = Shape(
-    (
-        Layer(16, 64, 8), Layer(32, 32, 8), Layer(64, 16), Layer(128, 8), Layer(256, 4, 4),
-        Layer(512, 4), Layer(1024, 4),
-    ),
-    8, 2, 0, 5, 10.0,
-)  # fmt: skip
-FIVE = Shape(
-    (Layer(32, 64, 8), Layer(64, 32, 8), Layer(128, 16, 8), Layer(256, 8)), 16, 12, 4, 4, 5.0
+    (Layer(16, 64, 8), Layer(32, 32, 8), Layer(64, 16), Layer(128, 8), Layer(256, 4, 4), Layer(512, 4), Layer(1024, 4)),
+    8,
+    2,
+    0,
+    5,
+    10.0,
 )
+FIVE = Shape((Layer(32, 64, 8), Layer(64, 32, 8), Layer(128, 16, 8), Layer(256, 8)), 16, 12, 4, 4, 5.0)
 
 
 class SoundNet(nn.Module):
@@ -86,11 +77,7 @@ class SoundNet(nn.Module):
             self.layers.append(_block(num_in, layer))
             num_in = layer.width
         self.head = nn.Conv2d(
-            num_in,
-            num_labels,
-            (1, shape.head_kernel),
-            stride=(1, shape.head_stride),
-            padding=(0, shape.head_padding),
+            num_in, num_labels, (1, shape.head_kernel), stride=(1, shape.head_stride), padding=(0, shape.head_padding)
         )
         self.apply(_initialise)
 
@@ -192,16 +179,13 @@ class FromScratch:
             return rolled(inputs, augmenting) if augmenting else inputs
 
         fit_network(
-            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=self.recipe,
-            budget=budget, rng=rng,
-        )  # fmt: skip
+            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=self.recipe, budget=budget, rng=rng
+        )
 
     def predict(self, clips: Clips) -> np.ndarray:
         """Probabilities (M, N)."""
         samples = read_samples(clips, self._shape)
-        return predict_network(
-            self._network, lambda items, _: as_input(samples[items], FULL_SCALE), len(samples)
-        )
+        return predict_network(self._network, lambda items, _: as_input(samples[items], FULL_SCALE), len(samples))
 
     def cost(self) -> Cost:
         """Of the network on one clip."""
@@ -258,14 +242,8 @@ class Transferred:
         return np.concatenate(rows)
 
 
-SOURCE = (
-    "Aytar, Vondrick, Torralba: SoundNet, Learning Sound Representations from Unlabeled Video, "
-    "NIPS 2016"
-)
-FOLLOWS = (
-    "22.05 kHz waveform, layers, batch norm, first weights drawn from N(0, 0.01)",
-    "Adam 0.001",
-)
+SOURCE = "Aytar, Vondrick, Torralba: SoundNet, Learning Sound Representations from Unlabeled Video, NIPS 2016"
+FOLLOWS = ("22.05 kHz waveform, layers, batch norm, first weights drawn from N(0, 0.01)", "Adam 0.001")
 DIFFERS = (
     "100 epochs in batches of 32, a rate that rises and falls, clips that begin at a random moment, the mean over the "
     "steps of the head for two million videos; of training on ESC-50 the authors publish a recipe for fine-tuning "
@@ -277,18 +255,26 @@ DIFFERS = (
 def eight() -> FromScratch:
     """Eight layers, taught on the training clips alone."""
     card = Card(
-        name="soundnet-8", title="SoundNet, 8 layers, from scratch", source=SOURCE, published=51.1,
-        follows=FOLLOWS, differs=(*DIFFERS, "clips of 5 s are repeated to 10 s"),
-    )  # fmt: skip
+        name="soundnet-8",
+        title="SoundNet, 8 layers, from scratch",
+        source=SOURCE,
+        published=51.1,
+        follows=FOLLOWS,
+        differs=(*DIFFERS, "clips of 5 s are repeated to 10 s"),
+    )
     return FromScratch(card, EIGHT)
 
 
 def five() -> FromScratch:
     """Five layers, taught on the training clips alone."""
     card = Card(
-        name="soundnet-5", title="SoundNet, 5 layers, from scratch", source=SOURCE, published=65.0,
-        follows=FOLLOWS, differs=DIFFERS,
-    )  # fmt: skip
+        name="soundnet-5",
+        title="SoundNet, 5 layers, from scratch",
+        source=SOURCE,
+        published=65.0,
+        follows=FOLLOWS,
+        differs=DIFFERS,
+    )
     return FromScratch(card, FIVE)
 
 
@@ -305,17 +291,25 @@ TRANSFER_FOLLOWS = (
 def eight_transferred() -> Transferred:
     """Eight layers with the published weights."""
     card = Card(
-        name="soundnet-8-transfer", title="SoundNet, 8 layers, transferred", source=SOURCE,
-        published=74.2, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
-    )  # fmt: skip
+        name="soundnet-8-transfer",
+        title="SoundNet, 8 layers, transferred",
+        source=SOURCE,
+        published=74.2,
+        pretrained_on="two million Flickr videos",
+        follows=TRANSFER_FOLLOWS,
+    )
     return Transferred(card, EIGHT, "soundnet8")
 
 
 def five_transferred() -> Transferred:
     """Five layers with the published weights."""
     card = Card(
-        name="soundnet-5-transfer", title="SoundNet, 5 layers, transferred", source=SOURCE,
-        published=66.1, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
+        name="soundnet-5-transfer",
+        title="SoundNet, 5 layers, transferred",
+        source=SOURCE,
+        published=66.1,
+        pretrained_on="two million Flickr videos",
+        follows=TRANSFER_FOLLOWS,
         differs=("the layer is not told for this depth: the fourth, the last before the head",),
-    )  # fmt: skip
+    )
     return Transferred(card, replace(FIVE, shortest_s=10.0), "soundnet5")

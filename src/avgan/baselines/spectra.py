@@ -20,9 +20,7 @@ BLOCK = 16
 """Clips transformed at once: spectra of a whole data set would not fit into memory."""
 
 
-def log_mels(
-    waveforms: np.ndarray, settings: FrontEndConfig, *, mirrored: bool = False
-) -> np.ndarray:
+def log_mels(waveforms: np.ndarray, settings: FrontEndConfig, *, mirrored: bool = False) -> np.ndarray:
     """Waveforms (M, L) at the rate of the settings -> log-mel (M, F, T) float32, in dB or natural logarithms.
 
     Where `mirrored` the sound goes on mirrored at its ends, as librosa had it when the rivals were published; else in
@@ -30,9 +28,7 @@ def log_mels(
     """
     if mirrored:
         front_end = LogMel(settings.model_copy(update={"centre": False}))
-        return _in_blocks(
-            waveforms, lambda block: front_end(mirrored_ends(block, settings.n_fft // 2))[:, 0]
-        )
+        return _in_blocks(waveforms, lambda block: front_end(mirrored_ends(block, settings.n_fft // 2))[:, 0])
     front_end = LogMel(settings)
     return _in_blocks(waveforms, lambda block: front_end(block)[:, 0])
 
@@ -101,9 +97,7 @@ def mfccs(decibels: np.ndarray, num_coefficients: int) -> np.ndarray:
     return np.matmul(basis.astype(decibels.dtype), decibels)
 
 
-def zero_crossing_rates(
-    waveforms: np.ndarray, *, frame_length: int = 2048, hop_length: int = 512
-) -> np.ndarray:
+def zero_crossing_rates(waveforms: np.ndarray, *, frame_length: int = 2048, hop_length: int = 512) -> np.ndarray:
     """Waveforms (M, L) -> share (M, T) of the samples of each frame at which the sign changes."""
     half = frame_length // 2
     padded = np.pad(waveforms, [(0, 0), (half, half)], mode="edge")
@@ -127,9 +121,7 @@ def running_median(values: np.ndarray, width: int, *, axis: int = -1) -> np.ndar
     return np.moveaxis(middle, -1, axis)
 
 
-def harmonic_percussive(
-    magnitudes: np.ndarray, *, width: int = 31
-) -> tuple[np.ndarray, np.ndarray]:
+def harmonic_percussive(magnitudes: np.ndarray, *, width: int = 31) -> tuple[np.ndarray, np.ndarray]:
     """Magnitudes (M, F, T) -> what lasts and what strikes, (M, F, T) each; their sum is the input.
 
     Median filters along time and along frequency, soft masks of power 2 (Fitzgerald 2010).

@@ -10,15 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avgan.baselines.fitting import (
-    Recipe,
-    band_statistics,
-    cost_of,
-    fit_network,
-    predict_network,
-    rolled,
-    seeded,
-)
+from avgan.baselines.fitting import Recipe, band_statistics, cost_of, fit_network, predict_network, rolled, seeded
 from avgan.baselines.method import Budget, Card, Clips, Cost
 
 
@@ -50,9 +42,7 @@ class SpectrogramRival:
         assert self._cost is not None, "a rival has no cost before it is fitted"
         return self._cost
 
-    def fit_heard(
-        self, spectra: np.ndarray, clips: Clips, *, budget: Budget, rng: np.random.Generator
-    ) -> None:
+    def fit_heard(self, spectra: np.ndarray, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Learn from spectra (M, F, T) of the clips, which are standardised in place."""
         self._statistics = band_statistics(spectra)
         with seeded(rng):
@@ -65,22 +55,14 @@ class SpectrogramRival:
             return rolled(images, augmenting) if augmenting and self.rolls else images
 
         fit_network(
-            self._network,
-            draw,
-            clips.targets,
-            num_labels=clips.num_labels,
-            recipe=self.recipe,
-            budget=budget,
-            rng=rng,
+            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=self.recipe, budget=budget, rng=rng
         )
 
     def predict_heard(self, spectra: np.ndarray) -> np.ndarray:
         """Probabilities (M, N) for spectra (M, F, T), which are standardised in place."""
         assert self._network is not None, "fit comes before predict"
         inputs = self._standardise(spectra)
-        return predict_network(
-            self._network, lambda items, _: self._as_images(inputs[items]), len(inputs)
-        )
+        return predict_network(self._network, lambda items, _: self._as_images(inputs[items]), len(inputs))
 
     def _standardise(self, spectra: np.ndarray) -> np.ndarray:
         assert self._statistics is not None, "fit comes before predict"

@@ -138,9 +138,7 @@ def extra(name: str) -> Iterator[None]:
         missing = (error.name or "").split(".")[0]
         if missing == "avgan":
             raise
-        raise AvganError(
-            f'this needs {missing}, which is not installed: pip install "avgan[{name}]"'
-        ) from None
+        raise AvganError(f'this needs {missing}, which is not installed: pip install "avgan[{name}]"') from None
 
 
 def key_value(setting: str) -> tuple[str, str]:

@@ -129,9 +129,7 @@ class Counts:
     num_failed_before: int = 0
 
 
-def summarise(
-    path: Path | None, counts: Counts, passed_over: Counter[str], num_missing: int
-) -> None:
+def summarise(path: Path | None, counts: Counts, passed_over: Counter[str], num_missing: int) -> None:
     """Write what a program wants to know of a run, where one is asked for. Raises AvganError."""
     if path is None:
         return
@@ -181,9 +179,7 @@ def check(paths: Sequence[str], request: Request) -> None:
 def check_pictures(request: Request, model: "Model") -> None:
     """Refuse to draw several pictures with a model that knows one of each sound."""
     if model.card.noise_size is None and (request.pictures > 1 or request.seed is not None):
-        raise UsageError(
-            f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out"
-        )
+        raise UsageError(f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out")
 
 
 def find(
@@ -264,9 +260,7 @@ def run(
         return classify_all(engine, recordings, sinks, on_error=say, on_warning=note)
 
 
-def choose_engine(
-    request: Request, model: "Model", options: "Options", num_recordings: int
-) -> "Engine":
+def choose_engine(request: Request, model: "Model", options: "Options", num_recordings: int) -> "Engine":
     """Who hears so many recordings."""
     from avgan.archive.engines import classify_in_threads, classify_in_turn, classify_on_cluster
     from avgan.runtime.network import num_cores
@@ -282,28 +276,17 @@ def choose_engine(
 
 
 def resume(
-    request: Request,
-    model: "Model",
-    recordings: Sequence["Recording"],
-    layout: "Layout",
-    num_missing: int,
+    request: Request, model: "Model", recordings: Sequence["Recording"], layout: "Layout", num_missing: int
 ) -> tuple[int, Counts]:
     """Write the rows that a file lacks, and say what it holds in the end; returns the exit status and counts."""
     from avgan.archive.formats import CSVWriter, JSONLinesWriter
     from avgan.archive.output import Output
 
     assert request.output is not None
-    with (
-        full_disk_is_said(request.output),
-        Output(request.output, layout.made_with, retry=request.retry) as output,
-    ):
+    with full_disk_is_said(request.output), Output(request.output, layout.made_with, retry=request.retry) as output:
         # A file is the same by another path to it; a link beside it is a recording of its own.
         unique = {os.path.abspath(recording.name): recording for recording in recordings}
-        left = [
-            recording
-            for recording in unique.values()
-            if recording.name == STDIN or not output.has(recording.name)
-        ]
+        left = [recording for recording in unique.values() if recording.name == STDIN or not output.has(recording.name)]
         if output.done:
             say(f"{request.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
         writer: Sink
@@ -332,8 +315,7 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
         if error.filename is not None:
             raise
         raise AvganError(
-            f"{path}: cannot be written ({error.strerror}); make room and run this again, "
-            "what was finished is kept"
+            f"{path}: cannot be written ({error.strerror}); make room and run this again, what was finished is kept"
         ) from None
 
 
@@ -344,8 +326,7 @@ def made_with(model: "Model", request: Request) -> str:
     hop = "" if request.hop is None else f", hop {request.hop:g} s"
     track = "" if request.track is None else f", track {request.track}"
     return (
-        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {request.unit}{hop}{track}, "
-        f"top {request.top}"
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {request.unit}{hop}{track}, top {request.top}"
     )
 
 

@@ -120,9 +120,7 @@ def settings_of(order: Order) -> "Settings":
     from avgan.curation.unit import Settings
 
     if order.labels == "table-1" and NONE in (order.scenes, order.sounds):
-        raise UsageError(
-            "Table 1 asks for scenes and sounds: name taggers with --scenes and --sounds"
-        )
+        raise UsageError("Table 1 asks for scenes and sounds: name taggers with --scenes and --sounds")
     return Settings(
         clip_s=order.clip,
         skip_s=order.skip,
@@ -165,10 +163,7 @@ def division_of(order: Order) -> "Division":
     parts = order.shares.split(",")
     if len(parts) > len(SPLITS):
         raise UsageError(f"--shares {order.shares}: at most three numbers")
-    shares = {
-        split: _number(f"--shares {order.shares}", part)
-        for split, part in zip(SPLITS, parts, strict=False)
-    }
+    shares = {split: _number(f"--shares {order.shares}", part) for split, part in zip(SPLITS, parts, strict=False)}
     return Division(shares=shares, by=order.split_by, per_class=order.per_class)
 
 
@@ -196,9 +191,7 @@ def tell(outcome: "Outcome", order: Order) -> int:
     for loss in outcome.losses[:MOST_SAID]:
         say(f"{loss.video_id}: {loss.reason}" + (f" ({loss.detail})" if loss.detail else ""))
     if len(outcome.losses) > MOST_SAID:
-        say(
-            f"{len(outcome.losses):,} videos lost in all: {_counted(outcome.lost)}; see losses.json"
-        )
+        say(f"{len(outcome.losses):,} videos lost in all: {_counted(outcome.lost)}; see losses.json")
     skipped = sum(SKIPPED in loss.detail for loss in outcome.losses)
     if skipped:
         say(

@@ -96,9 +96,7 @@ def _check_usage(source: str | None, rate: int | None, live: bool) -> None:
         raise UsageError("standard input is a terminal; pipe raw samples in")
 
 
-def _listen(
-    model: "Model", source: "LiveSource", hop_s: float, format: Literal["screen", "jsonl"] | None
-) -> None:
+def _listen(model: "Model", source: "LiveSource", hop_s: float, format: Literal["screen", "jsonl"] | None) -> None:
     from avgan.live.stream import listen_live
 
     summary = _Summary(source, min(hop_s, model.card.window_s))

@@ -18,9 +18,7 @@ BOUND = re.compile(r"\bNC\b|commercial|research|education|academic", re.IGNORECA
 """Words in a licence that say: not for every purpose."""
 
 models = App(
-    name="models",
-    help="Models: list, add, remove; what each knows and may be used for.",
-    help_format="plaintext",
+    name="models", help="Models: list, add, remove; what each knows and may be used for.", help_format="plaintext"
 )
 app.command(models)
 
@@ -84,8 +82,7 @@ def write_cards(file: TextIO, bundles: Sequence["Bundle"], *, as_json: bool) -> 
     """Write what bundles are: what they know, how well they do, what they may be used for."""
     if as_json:
         cards = [
-            {"path": str(bundle.path), "origin": _origin(bundle)}
-            | bundle.card.model_dump(mode="json")
+            {"path": str(bundle.path), "origin": _origin(bundle)} | bundle.card.model_dump(mode="json")
             for bundle in bundles
         ]
         file.write(json.dumps(cards, indent=1) + "\n")
@@ -113,8 +110,7 @@ def _described(bundle: "Bundle") -> list[str]:
         named.append(f"{len(card.tags.names)} sounds beside them")
     lines = [
         f"{card.name} {card.version} ({_origin(bundle)}): {card.description}",
-        f"  knows     {', '.join(named)}; "
-        f"windows of {card.window_s:g} s at {card.sample_rate_hz} Hz",
+        f"  knows     {', '.join(named)}; windows of {card.window_s:g} s at {card.sample_rate_hz} Hz",
     ]
     for name, measured in card.measured.items():
         low, high = measured.interval_95 or (None, None)

@@ -59,9 +59,7 @@ def imagine(
 
 @app.command
 def demo(
-    *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo-output"),
-    model: Bundle = None,
+    *, output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo-output"), model: Bundle = None
 ) -> int:
     """Make a few recordings, classify them, and write a page to listen to and look at.
 
@@ -122,9 +120,7 @@ def explain(
     """
     from avgan.runtime import load
 
-    explained = load(model).explain(
-        sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track
-    )
+    explained = load(model).explain(sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track)
     if output is not None:
         explained.save_picture(output)
     if format == "json":

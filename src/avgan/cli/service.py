@@ -41,9 +41,7 @@ def serve(
         Model bundle, or the name of an installed one.
     """
     if os.name != "posix":
-        raise AvganError(
-            "the service needs Linux or macOS; on Windows, run it in WSL or a container"
-        )
+        raise AvganError("the service needs Linux or macOS; on Windows, run it in WSL or a container")
     with extra("serve"):
         from avgan.web.serving import address, choose_token, listen, local_hosts
         from avgan.web.serving import serve as run

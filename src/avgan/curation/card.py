@@ -15,12 +15,7 @@ NOT_STATED = "not stated"
 
 
 def facts(
-    verdicts: Sequence[Verdict],
-    losses: Sequence[Loss],
-    made: Mapping[str, Any],
-    title: str = "",
-    *,
-    list_hash: str,
+    verdicts: Sequence[Verdict], losses: Sequence[Loss], made: Mapping[str, Any], title: str = "", *, list_hash: str
 ) -> dict[str, Any]:
     """All that the card says, as JSON. `made`: how the data set was made."""
     kept = [verdict for verdict in verdicts if verdict.is_kept]
@@ -92,7 +87,7 @@ def _drop_out(verdicts: Iterable[Verdict], losses: Iterable[Loss]) -> list[dict[
     rows = [
         {"stage": stage, "reason": reason, "of": "videos", "num": num}
         for (stage, reason), num in sorted(lost.items(), key=lambda item: (item[0][0], -item[1], item[0]))
-    ]  # fmt: skip
+    ]
     return rows + [
         {"stage": "select", "reason": reason, "of": "clips", "num": num}
         for reason, num in sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
@@ -111,15 +106,10 @@ def card_text(known: Mapping[str, Any]) -> str:
     scenes = [
         (_cell(plain(label)), *(f"{counts[split]:,}" for split in known["splits"]), f"{sum(counts.values()):,}")
         for label, counts in known["classes"].items()
-    ]  # fmt: skip
+    ]
     licences = [(_cell(name), f"{num:,}") for name, num in known["licences"]]
-    dropped = [
-        (row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}")
-        for row in known["dropped"]
-    ]
-    making = [
-        f"- {_cell(name)}: {_cell(in_words(value))}\n" for name, value in known["made"].items()
-    ]
+    dropped = [(row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}") for row in known["dropped"]]
+    making = [f"- {_cell(name)}: {_cell(in_words(value))}\n" for name, value in known["made"].items()]
     return f"""# {_cell(known["title"])}
 
 {kept:,} clips of {len(known["classes"])} scenes, {known["hours"]:,.2f} hours, from {known["num_sources"]:,} sources{places}: sound and picture of one moment.

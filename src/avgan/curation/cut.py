@@ -54,9 +54,15 @@ Placed = tuple[int, np.ndarray]
 """Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
 # What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
 _MIX = {
-    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
-    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
-}  # fmt: skip
+    "FL": (1.0, 0.0),
+    "FR": (0.0, 1.0),
+    "FC": (0.7071, 0.7071),
+    "LFE": (0.0, 0.0),
+    "BL": (0.7071, 0.0),
+    "BR": (0.0, 0.7071),
+    "SL": (0.7071, 0.0),
+    "SR": (0.0, 0.7071),
+}
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
 SKIPPED = ", for nothing is cut from its first"
@@ -143,9 +149,7 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
     with ExitStack() as stack:
         try:
             source: Any = SeekSafeFile(stack.enter_context(path.open("rb")))
-            container = stack.enter_context(
-                open_container(source, known, buffer_bytes=BUFFER_BYTES)
-            )
+            container = stack.enter_context(open_container(source, known, buffer_bytes=BUFFER_BYTES))
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise CutError(path, "damaged", f"cannot be opened ({first_line(error)})") from None
         try:
@@ -166,9 +170,7 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
     if codec is None or codec.name not in known.split(","):
         name = codec.name if codec is not None else "no name"
         raise CutError(path, "damaged", f"its {kind} is in a format that is not read ({name})")
-    codec.thread_count = (
-        1  # a process for each core is faster than threads that wait for each other
-    )
+    codec.thread_count = 1  # a process for each core is faster than threads that wait for each other
     if kind == "picture":
         if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
@@ -378,9 +380,7 @@ def cut(
     _check_yield(path, num_clips, holes, lost_s - clip_s, clip_s, skipped_s)
 
 
-def _check_yield(
-    path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float, skipped_s: float
-) -> None:
+def _check_yield(path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float, skipped_s: float) -> None:
     """Raise CutError where a video gave less than it promised."""
     if lost_s > MAX_LOST_S or holes:
         what = f"ends {lost_s:.0f} s early" if lost_s > MAX_LOST_S else "has gaps in its sound"
@@ -480,9 +480,7 @@ class Pictures:
         if self._next is not None:
             self._shown, self._shown_s = self._next, self._next_s
         for frame in self._frames:
-            time_s = (
-                self._next_s + self._step_s if frame.time is None else frame.time - self._zero_s
-            )
+            time_s = self._next_s + self._step_s if frame.time is None else frame.time - self._zero_s
             if self._next is None or time_s > self._shown_s:
                 self._next, self._next_s = frame, time_s
                 if self._shown is None:

@@ -83,9 +83,7 @@ class Worker:
         if not path.is_file():
             write_whole(path, facts)
         elif path.read_text(encoding="utf-8") != facts:
-            raise DataError(
-                f"{path}: other units were made with other taggers; use theirs, or another folder"
-            )
+            raise DataError(f"{path}: other units were made with other taggers; use theirs, or another folder")
 
     def make(self, number: int) -> Report:
         """Make a unit. Raises AvganError where the disk is full or gone: that is no fault of a video."""
@@ -102,9 +100,7 @@ class Worker:
             ) from None
 
 
-def make_in_processes(
-    work: Work, numbers: Sequence[int], *, num_jobs: int
-) -> Generator[Report, None, None]:
+def make_in_processes(work: Work, numbers: Sequence[int], *, num_jobs: int) -> Generator[Report, None, None]:
     """Make units in `num_jobs` processes.
 
     Raises AvganError where workers cannot work at all; what was done by then is kept.
@@ -122,10 +118,7 @@ def make_in_processes(
             )
 
     answers = run_in_processes(
-        partial(WorkerProcess, f"{__name__}:work_in_process", packed),
-        numbers,
-        num_processes=num_jobs,
-        on_death=check,
+        partial(WorkerProcess, f"{__name__}:work_in_process", packed), numbers, num_processes=num_jobs, on_death=check
     )
     try:
         for _, kind, answer in answers:
@@ -172,9 +165,7 @@ def _report_of(kind: bytes, text: str) -> Report:
     return Report(**json.loads(text))
 
 
-def make_on_cluster(
-    work: Work, numbers: Sequence[int], *, num_jobs: int | None
-) -> Generator[Report, None, None]:
+def make_on_cluster(work: Work, numbers: Sequence[int], *, num_jobs: int | None) -> Generator[Report, None, None]:
     """Make units wherever there is a free core; `num_jobs` at a time, or as many as there are cores.
 
     Raises AvganError where there is no cluster, or its machines cannot work.
@@ -182,14 +173,10 @@ def make_on_cluster(
     if not numbers:
         return
     with ray_cluster(num_jobs, num_spare=1) as num_actors:  # see CORES_PER_ACTOR
-        yield from make_despite_losses(
-            partial(_make_in_stream, num_actors=num_actors), work, numbers
-        )
+        yield from make_despite_losses(partial(_make_in_stream, num_actors=num_actors), work, numbers)
 
 
-def make_despite_losses(
-    engine: Engine, work: Work, numbers: Sequence[int]
-) -> Generator[Report, None, None]:
+def make_despite_losses(engine: Engine, work: Work, numbers: Sequence[int]) -> Generator[Report, None, None]:
     """Make units with an engine that Ray's losses may break: what is left then is given to it again.
 
     Raises AvganError where it breaks MOST_BREAKS times in a row and makes nothing.
@@ -215,9 +202,7 @@ def make_despite_losses(
                 ) from error
 
 
-def _make_in_stream(
-    work: Work, numbers: Sequence[int], *, num_actors: int
-) -> Generator[Report, None, None]:
+def _make_in_stream(work: Work, numbers: Sequence[int], *, num_actors: int) -> Generator[Report, None, None]:
     """In one stream of Ray Data."""
     import ray.data
 
@@ -226,11 +211,7 @@ def _make_in_stream(
     context.print_on_execution_start = False
     items = [{"number": number} for number in numbers]
     made = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map_batches(
-        Actor,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        concurrency=(1, num_actors),
-        num_cpus=CORES_PER_ACTOR,
+        Actor, fn_constructor_args=(work,), batch_size=1, concurrency=(1, num_actors), num_cpus=CORES_PER_ACTOR
     )
     for row in made.iter_rows():
         yield _report_of(row["kind"], row["text"])

@@ -53,9 +53,7 @@ def host_of(address: str) -> str:
     return re.sub(r"[^a-z0-9.-]", "_", netloc).strip(".") or "nowhere"
 
 
-def take_turn(
-    folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time
-) -> None:
+def take_turn(folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time) -> None:
     """Wait until it is our turn at a host. `per_hour` 0: only where it asked to be left alone.
 
     Raises AvganError where the folder cannot be written to.
@@ -93,9 +91,7 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
     slot = int(start_s // length_s)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for path in place.glob(
-            "*.slot"
-        ):  # those that are over, but for the last few: clocks differ a little
+        for path in place.glob("*.slot"):  # those that are over, but for the last few: clocks differ a little
             if path.stem.isdigit() and int(path.stem) < slot - 10:
                 path.unlink(missing_ok=True)
         while True:
@@ -105,9 +101,7 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
             except FileExistsError:
                 slot += 1
     except OSError as error:
-        raise AvganError(
-            f"{place}: cannot be written ({error.strerror}); choose another place"
-        ) from None
+        raise AvganError(f"{place}: cannot be written ({error.strerror}); choose another place") from None
     return slot * length_s
 
 
@@ -157,9 +151,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AvganError(
-            f"{folder}: cannot be made ({error.strerror}); choose another place"
-        ) from None
+        raise AvganError(f"{folder}: cannot be made ({error.strerror}); choose another place") from None
     shared = settings.shared or folder
     access = _access(shared, settings)
     address, failed, longest = video.address, 0, _num_bytes(folder, video.id)
@@ -221,9 +213,7 @@ def _check_address(address: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise FetchError(
-            "refused", f"{address[:80]!r} is no address that begins with http:// or https://"
-        )
+        raise FetchError("refused", f"{address[:80]!r} is no address that begins with http:// or https://")
 
 
 def _access(shared: Path, settings: FetchSettings) -> Access:
@@ -233,20 +223,13 @@ def _access(shared: Path, settings: FetchSettings) -> Access:
             cookies = settings.cookies.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
-            raise AvganError(
-                f"{settings.cookies}: cookies that cannot be read ({reason}); export them anew"
-            ) from None
+            raise AvganError(f"{settings.cookies}: cookies that cannot be read ({reason}); export them anew") from None
     return Access(
-        cache=shared / ".cache",
-        cookies=cookies,
-        js_runtime=settings.js_runtime,
-        max_bytes=settings.max_bytes,
+        cache=shared / ".cache", cookies=cookies, js_runtime=settings.js_runtime, max_bytes=settings.max_bytes
     )
 
 
-def _fetch_once(
-    name: str, address: str, folder: Path, access: Access, settings: FetchSettings
-) -> Path:
+def _fetch_once(name: str, address: str, folder: Path, access: Access, settings: FetchSettings) -> Path:
     """One attempt. Raises FetchError and TryAgain."""
     opened = library(access)
     info = opened.look_up(address)
@@ -288,10 +271,7 @@ def _refuse(info: Info, settings: FetchSettings) -> None:
 
 def _refuse_long(duration_s: Any, settings: FetchSettings) -> None:
     if isinstance(duration_s, int | float) and duration_s > settings.max_duration_s:
-        raise FetchError(
-            "too long",
-            f"{duration_s / 3600:.1f} hours; allowed are {settings.max_duration_s / 3600:.1f}",
-        )
+        raise FetchError("too long", f"{duration_s / 3600:.1f} hours; allowed are {settings.max_duration_s / 3600:.1f}")
 
 
 def _look_into(paths: list[Path], settings: FetchSettings) -> float:
@@ -354,9 +334,11 @@ def _read_note(folder: Path, name: str) -> dict[str, Any] | None:
     try:
         note = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         files = note["files"]
-        whole = note["format"] == FORMAT and bool(files) and all(
-            (folder / file["name"]).stat().st_size == file["bytes"] for file in files
-        )  # fmt: skip
+        whole = (
+            note["format"] == FORMAT
+            and bool(files)
+            and all((folder / file["name"]).stat().st_size == file["bytes"] for file in files)
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return note if whole else None

@@ -20,9 +20,7 @@ from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
 BLACK = 20  # of 255: bars are 0, and what a codec makes of 0
 MAX_BRIGHT = 0.01  # share of a row that may be brighter: a codec smears the picture into the bar
-MIN_BALANCE = (
-    0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
-)
+MIN_BALANCE = 0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
 PICTURE_BITS = 64
 SOUND_BITS = 256
 SIDE_PX = 32  # four times the 8 x 8 coefficients that are kept
@@ -96,9 +94,7 @@ def _pair(luma: np.ndarray) -> tuple[int, int]:
 
 def picture_hash(luma: np.ndarray) -> str:
     """Of a picture (H, W) of luminance, 0 to 255: 16 hexadecimal digits."""
-    small = Image.fromarray(luma.astype(np.float32)).resize(
-        (SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None
-    )
+    small = Image.fromarray(luma.astype(np.float32)).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None)
     cosines = _cosines(SIDE_PX)
     coefficients = cosines[:9] @ np.asarray(small, np.float64) @ cosines[:9].T
     low = np.append(coefficients[:8, :8].ravel()[1:], coefficients[8, 0])  # without the mean

@@ -123,10 +123,7 @@ def _sound(clip: Candidate, media: Media) -> str:
 
 
 def _picture(clip: Candidate, media: Media) -> str:
-    with (
-        open_media(media[clip.video_id] / f"{clip.id}.jpg") as file,
-        Image.open(file, formats=("JPEG",)) as opened,
-    ):
+    with open_media(media[clip.video_id] / f"{clip.id}.jpg") as file, Image.open(file, formats=("JPEG",)) as opened:
         small = opened.convert("RGB")
     small.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     return jpeg_uri(small)

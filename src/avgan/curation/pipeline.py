@@ -23,25 +23,8 @@ from typing import Any
 
 from avgan.curation.engines import FACTS, PLAN, Engine, Work
 from avgan.curation.record import Candidate, Loss, Video, load_clips, load_plan, save_plan
-from avgan.curation.select import (
-    Division,
-    Likeness,
-    Rules,
-    Verdict,
-    divide,
-    find_duplicates,
-    select,
-)
-from avgan.curation.unit import (
-    CLIPS,
-    LOSSES,
-    MEDIA,
-    Settings,
-    Tools,
-    folder_of,
-    is_done,
-    read_report,
-)
+from avgan.curation.select import Division, Likeness, Rules, Verdict, divide, find_duplicates, select
+from avgan.curation.unit import CLIPS, LOSSES, MEDIA, Settings, Tools, folder_of, is_done, read_report
 from avgan.errors import AvganError, DataError
 from avgan.runtime.wording import clock
 
@@ -188,9 +171,7 @@ def plan(
     if path.is_file():
         units, before = load_plan(path)
         if before != stated:
-            raise DataError(
-                f"{work.parent}: was begun with {_difference(before, stated)}; name another folder"
-            )
+            raise DataError(f"{work.parent}: was begun with {_difference(before, stated)}; name another folder")
     given = {video.id: _located(video) for video in videos}
     if len(given) < len(videos):
         twice = next(id for id, count in Counter(video.id for video in videos).items() if count > 1)
@@ -240,9 +221,7 @@ def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
     if choice.likeness is not None:
         kept = {one.candidate.id: one.candidate for one in verdicts if one.is_kept}
         repeated = find_duplicates(kept.values(), choice.likeness)
-        related = [
-            (kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()
-        ]
+        related = [(kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()]
         verdicts = [
             replace(one, reason=DUPLICATE, detail=f"as {repeated[one.candidate.id]}")
             if one.candidate.id in repeated
@@ -252,9 +231,7 @@ def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
     return divide(verdicts, choice.division, related)
 
 
-def _make(
-    work: Work, numbers: Sequence[int], units: Sequence[Sequence[Video]], engine: Engine, say: Say
-) -> None:
+def _make(work: Work, numbers: Sequence[int], units: Sequence[Sequence[Video]], engine: Engine, say: Say) -> None:
     progress = Progress(sum(len(units[number]) for number in numbers), say)
     try:
         with closing(engine(work, numbers)) as reports:
@@ -268,9 +245,7 @@ def _make(
 
 def _located(video: Video) -> Video:
     """With paths that hold wherever a worker stands."""
-    path, sound_path = (
-        os.path.abspath(path) if path else "" for path in (video.path, video.sound_path)
-    )
+    path, sound_path = (os.path.abspath(path) if path else "" for path in (video.path, video.sound_path))
     return replace(video, path=path, sound_path=sound_path)
 
 
@@ -320,9 +295,7 @@ def _difference(before: str, now: str) -> str:
         return "another version"
 
 
-def _outcome(
-    units: Sequence[Sequence[Video]], verdicts: Sequence[Verdict], found: Found
-) -> Outcome:
+def _outcome(units: Sequence[Sequence[Video]], verdicts: Sequence[Verdict], found: Found) -> Outcome:
     kept: dict[str, Counter[str]] = {}
     for verdict in verdicts:
         if verdict.is_kept:

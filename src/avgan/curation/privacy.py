@@ -88,9 +88,7 @@ def _cascade(name: str) -> Any:
     try:
         cv2: Any = importlib.import_module("cv2")
     except ImportError:
-        raise AvganError(
-            "blurring needs OpenCV, which is not installed: pip install 'avgan[curate]'"
-        ) from None
+        raise AvganError("blurring needs OpenCV, which is not installed: pip install 'avgan[curate]'") from None
     if not hasattr(cv2, "CascadeClassifier"):  # left with version 5
         raise AvganError("blurring needs OpenCV 4: pip install 'opencv-python-headless<5'")
     cv2.setNumThreads(1)  # threads report in any order, and what is merged first decides

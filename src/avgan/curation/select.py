@@ -24,10 +24,17 @@ PLACES365_SPELLING: dict[str, tuple[str, ...]] = {
     "train": ("train_interior", "train_station/platform", "railroad_track"),
     "tram": ("train_interior", "railroad_track"),
     "car": ("car_interior",),
-    "garden": ("botanical_garden", "formal_garden", "japanese_garden", "roof_garden", "topiary_garden",
-               "vegetable_garden", "zen_garden"),
+    "garden": (
+        "botanical_garden",
+        "formal_garden",
+        "japanese_garden",
+        "roof_garden",
+        "topiary_garden",
+        "vegetable_garden",
+        "zen_garden",
+    ),
     "road": ("desert_road", "field_road", "forest_road"),
-}  # fmt: skip
+}
 
 AUDIOSET_SPELLING: dict[str, tuple[str, ...]] = {
     "Subway metro": ("Subway, metro, underground",),
@@ -115,7 +122,7 @@ DEFECTS: dict[str, Rule] = {
     # Laid over the picture: nothing of the scene is left in the sound (Sec. 4).
     "music": lambda clip, limits: _above(clip.music, limits.max_music, "music"),
     "speech": lambda clip, limits: _above(clip.speech, limits.max_speech, "speech"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +207,7 @@ def _agreement(clip: Candidate, row: Table1Row) -> float:
 
 def _weight(tags: Tags, wanted: Iterable[str], spelling: Mapping[str, tuple[str, ...]]) -> float:
     """Of the heaviest of the first tags that is wanted; 0 where none is."""
-    names = {
-        plain_name(name)
-        for as_printed in wanted
-        for name in (as_printed, *spelling.get(as_printed, ()))
-    }
+    names = {plain_name(name) for as_printed in wanted for name in (as_printed, *spelling.get(as_printed, ()))}
     # A tagger may give weight 0 to the fifth of its five: it is still among them.
     found = [max(weight, 1e-9) for name, weight in tags[:FIRST] if plain_name(name) in names]
     return max(found, default=0.0)
@@ -283,10 +286,9 @@ class _Index:
             beside = [own ^ (1 << bit) for bit in range(width)] if self._likeness.look_bits else []
             for key in (own, *beside):
                 for clip, its_look, its_voice in self._buckets.get((low, key), ()):
-                    if (
-                        (look ^ its_look).bit_count() <= self._likeness.look_bits
-                        and (voice ^ its_voice).bit_count() <= self._likeness.voice_bits
-                    ):  # fmt: skip
+                    if (look ^ its_look).bit_count() <= self._likeness.look_bits and (
+                        voice ^ its_voice
+                    ).bit_count() <= self._likeness.voice_bits:
                         yield clip
 
 
@@ -298,9 +300,7 @@ def _band(look: int, low: int, width: int) -> int:
 class Division:
     """How a data set is divided."""
 
-    shares: Mapping[str, float] = field(
-        default_factory=lambda: {"train": 24_000, "validation": 16_000, "test": 16_000}
-    )
+    shares: Mapping[str, float] = field(default_factory=lambda: {"train": 24_000, "validation": 16_000, "test": 16_000})
     """In proportion; the paper's numbers of sequences (Sec. 4)."""
     by: Literal["source", "place"] = "place"
     """`place`: a place, where it is known, is on one side too, so that the test is of places never seen."""
@@ -310,9 +310,7 @@ class Division:
 
     def __post_init__(self) -> None:
         if set(self.shares) - set(SPLITS) or any(share < 0 for share in self.shares.values()):
-            raise ConfigError(
-                f"shares {dict(self.shares)}: of train, validation and test, 0 or more"
-            )
+            raise ConfigError(f"shares {dict(self.shares)}: of train, validation and test, 0 or more")
         if not self.shares.get("train"):
             raise ConfigError(f"shares {dict(self.shares)}: train needs a share")
         if self.per_class is not None and self.per_class < 1:
@@ -323,9 +321,7 @@ class Division:
         return self.shares.get(split, 0.0) / sum(self.shares.values())
 
 
-def divide(
-    verdicts: Sequence[Verdict], division: Division, related: Iterable[tuple[str, str]] = ()
-) -> list[Verdict]:
+def divide(verdicts: Sequence[Verdict], division: Division, related: Iterable[tuple[str, str]] = ()) -> list[Verdict]:
     """The verdicts in their order, those kept with a split; those over a quota dropped.
 
     `related`: pairs of sources that have something in common, such as a clip that stands in both.
@@ -337,8 +333,7 @@ def divide(
         labels[group_of[verdict.candidate.id]][verdict.label] += 1
     split_of = splits(labels, division)
     divided = {
-        verdict.candidate.id: replace(verdict, split=split_of[group_of[verdict.candidate.id]])
-        for verdict in kept
+        verdict.candidate.id: replace(verdict, split=split_of[group_of[verdict.candidate.id]]) for verdict in kept
     }
     for id in _over_quota(list(divided.values()), division):
         one = divided[id]
@@ -348,10 +343,7 @@ def divide(
 
 
 def groups(
-    clips: Iterable[Candidate],
-    *,
-    by: Literal["source", "place"],
-    related: Iterable[tuple[str, str]],
+    clips: Iterable[Candidate], *, by: Literal["source", "place"], related: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
     """{clip: name of its group}: what must not stand on two sides.
 

@@ -31,16 +31,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from avgan.curation.record import (
-    SOUND_RATE_HZ,
-    Candidate,
-    Cut,
-    Loss,
-    Measures,
-    Tags,
-    Video,
-    save_clips,
-)
+from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures, Tags, Video, save_clips
 from avgan.errors import AvganError, DataError
 from avgan.files import to_disk, write_whole
 
@@ -251,9 +242,7 @@ class AttemptLog:
             path.unlink(missing_ok=True)
 
 
-def make_unit(
-    number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog
-) -> Report:
+def make_unit(number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog) -> Report:
     """Make a unit, unless it is done. `log` notes each video before it is tried, and knows those not to try."""
     if is_done(work, number):
         return read_report(work, number)
@@ -373,7 +362,7 @@ class _UnitWriter:
                     music=music,
                     speech=speech,
                 )
-            )  # fmt: skip
+            )
         self._waiting.clear()
 
     def finish(self, number: int) -> Report:
@@ -398,13 +387,7 @@ class _UnitWriter:
     def add_loss(self, video: Video, stage: str, reason: str, detail: str) -> None:
         """Note that a video gives no clip, or none further."""
         self.losses.append(
-            Loss(
-                video_id=video.id,
-                stage=stage,
-                reason=reason,
-                detail=" ".join(detail.split()),
-                address=video.address,
-            )
+            Loss(video_id=video.id, stage=stage, reason=reason, detail=" ".join(detail.split()), address=video.address)
         )
 
     @contextmanager

@@ -89,12 +89,14 @@ def write(
     losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
     shards = plan(verdicts, clips_per_shard)
     made = {**made, "avgan": __version__}
-    task = _digest([
-        [shard.sha256() for shard in shards],
-        [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
-        [asdict(loss) for loss in losses],
-        {"made": made, "title": title},
-    ])  # fmt: skip
+    task = _digest(
+        [
+            [shard.sha256() for shard in shards],
+            [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
+            [asdict(loss) for loss in losses],
+            {"made": made, "title": title},
+        ]
+    )
     done = out / RECORDS / "done.json"
     if (out / LIST).is_file() and _read_json(done).get("task") == task:
         return out
@@ -167,10 +169,7 @@ def pack(shard: Shard, media: Media, out: Path) -> Packed:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     packed = Packed(
-        name=shard.name,
-        sha256=sha256_of(target),
-        num_bytes=target.stat().st_size,
-        num_clips=len(shard.verdicts),
+        name=shard.name, sha256=sha256_of(target), num_bytes=target.stat().st_size, num_clips=len(shard.verdicts)
     )
     write_whole(record, canonical({"plan": task, "packed": asdict(packed)}))
     return packed
@@ -265,9 +264,7 @@ def _bytes_of(clip: Candidate, kind: str, sha256: str, media: Media) -> bytes:
             f"{unit}: {clip.id}.{kind} cannot be read ({reason}); delete the folder of this unit and run again"
         ) from None
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(
-            f"{unit}: {clip.id}.{kind} was altered; delete the folder of this unit and run again"
-        )
+        raise DataError(f"{unit}: {clip.id}.{kind} was altered; delete the folder of this unit and run again")
     return content
 
 
@@ -327,9 +324,7 @@ def tidy(out: Path, media: Iterable[Path]) -> None:
         return
     tree = read_list(out)
     if seal_of(tree) != tree.get("seal"):
-        raise DataError(
-            f"{out / LIST}: was altered, so no media were removed; delete it and run again"
-        )
+        raise DataError(f"{out / LIST}: was altered, so no media were removed; delete it and run again")
     shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
     for name, sha256 in {**tree["files"], **shards}.items():
         path = out / name

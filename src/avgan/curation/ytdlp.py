@@ -125,9 +125,7 @@ def meaning_of(message: str) -> FetchError | TryAgain:
     """What an error in words means; unknown ones are broken."""
     detail = one_line(message)
     if _BOT_CHECK.search(detail):
-        hint = (
-            "the site takes us for a robot, though it sees an account: fetch fewer videos an hour"
-        )
+        hint = "the site takes us for a robot, though it sees an account: fetch fewer videos an hour"
         return TryAgain("blocked", hint, wait_s=_BOT_WAIT_S, host=True, account=True)
     if _RATE_LIMITED.search(detail):
         return TryAgain("blocked", detail, wait_s=HOUR_S, host=True)
@@ -199,9 +197,7 @@ class _Meter:
         spent_s = time.monotonic() - self._since_s
         if spent_s >= TRICKLE_S:
             if self._num_since < LEAST_BYTES_S * spent_s:
-                raise TryAgain(
-                    "broken", f"less than {LEAST_BYTES_S:,} bytes a second for {spent_s:.0f} s"
-                )
+                raise TryAgain("broken", f"less than {LEAST_BYTES_S:,} bytes a second for {spent_s:.0f} s")
             self.rest()
 
 
@@ -245,9 +241,7 @@ class Library:
         try:
             import yt_dlp
         except ImportError:
-            raise AvganError(
-                "fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'"
-            ) from None
+            raise AvganError("fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'") from None
         if access.js_runtime not in RUNTIMES:
             raise AvganError(
                 f"{access.js_runtime}: no JavaScript runtime that yt-dlp knows; choose one of {', '.join(RUNTIMES)}"
@@ -406,8 +400,11 @@ def choose(formats: Iterable[Info], *, max_height_px: int) -> tuple[Info, ...]:
     sounds = [one for one in with_sound if one.get("vcodec") == "none"]
     if not with_picture:
         raise FetchError("refused", "no picture track")
-    pairs = [(one,) if one.get("acodec") != "none" else (one, sounds[-1])
-             for one in with_picture if one.get("acodec") != "none" or sounds]  # fmt: skip
+    pairs = [
+        (one,) if one.get("acodec") != "none" else (one, sounds[-1])
+        for one in with_picture
+        if one.get("acodec") != "none" or sounds
+    ]
     if not pairs:
         raise FetchError("no sound", "no sound track")
 

@@ -40,11 +40,7 @@ class RowCache:
         """Return the rows of the indices, repeated ones included."""
         wanted = [int(index) for index in indices]
         self.prefetch(wanted)
-        fresh = {
-            index: self._ahead.pop(index).result()
-            for index in dict.fromkeys(wanted)
-            if index in self._ahead
-        }
+        fresh = {index: self._ahead.pop(index).result() for index in dict.fromkeys(wanted) if index in self._ahead}
         rows = [self._rows[index] if index in self._rows else fresh[index] for index in wanted]
         for index, row in fresh.items():
             self._keep(index, row)
@@ -65,14 +61,7 @@ class RowCache:
 class WaveformStore:
     """The first `window_s` of every clip as a waveform of one length."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        *,
-        rate_hz: int,
-        window_s: float,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
+    def __init__(self, manifest: Manifest, *, rate_hz: int, window_s: float, cache_bytes: int = CACHE_BYTES) -> None:
         self._manifest = manifest
         self._cache_bytes = cache_bytes
         self._rate_hz = rate_hz
@@ -118,10 +107,7 @@ class WaveformStore:
         if clip.end_s is not None:
             length_s = min(length_s, clip.end_s - clip.start_s)
         waveform = read_excerpt(
-            self._manifest.root / clip.audio_path,
-            start_s=clip.start_s,
-            length_s=length_s,
-            rate_hz=self._rate_hz,
+            self._manifest.root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=self._rate_hz
         )[: self.num_samples]
         filled = fit(waveform, self.num_samples, fill="repeat")
         return np.rint(np.clip(filled, -1.0, 1.0) * INT16_PEAK).astype(np.int16)
@@ -194,9 +180,7 @@ def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -
     """
     enters = start_s <= 0 or extent_of(path).is_steady
     try:
-        stream = AudioStream(
-            source_of(path), target_rate_hz=rate_hz, stretch=Stretch(start_s, length_s, enters)
-        )
+        stream = AudioStream(source_of(path), target_rate_hz=rate_hz, stretch=Stretch(start_s, length_s, enters))
     except OSError as error:
         raise _unreadable(path, error) from error
     blocks = list(stream)

@@ -119,10 +119,7 @@ class Manifest:
         table = _read_table(path)
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         if metadata.get("avgan.format") != str(FORMAT):
-            raise DataError(
-                f"{path}: not a manifest of format {FORMAT}; write it with this version's "
-                "Manifest.save"
-            )
+            raise DataError(f"{path}: not a manifest of format {FORMAT}; write it with this version's Manifest.save")
         clips = tuple(_clip_of_row(row) for row in table.to_pylist())
         return cls(metadata["avgan.name"], Path(root) if root else path.parent, clips)
 

@@ -119,10 +119,7 @@ class Scoring:
         weights = f"weights {weights_sha256(self.run)}"
         trained = f"{__version__} {ours.config_sha256(self.recipe)}"
         return Entry(
-            self.card,
-            lambda fold, seed: weights if self.serves(fold) else trained,
-            self.method,
-            (config.loop.seed,),
+            self.card, lambda fold, seed: weights if self.serves(fold) else trained, self.method, (config.loop.seed,)
         )
 
     @cached_property
@@ -130,19 +127,13 @@ class Scoring:
         """The run's preset: where choices about it were made."""
         preset = self.described.config.preset
         known = [ours.CARDS[name] for name, own in ours.PRESETS.items() if own == preset]
-        return Card(
-            name=RUN, title=preset, source="", chosen_on=known[0].chosen_on if known else {}
-        )
+        return Card(name=RUN, title=preset, source="", chosen_on=known[0].chosen_on if known else {})
 
     @cached_property
     def recipe(self) -> Recipe:
         """The run's, with nothing kept aside of what the folds are made of: the schedule is settled."""
         recipe = recipe_of(self.described)
-        learns = [
-            kind
-            for kind in recipe.kinds
-            if getattr(recipe, kind).data.sounds == self.protocol.dataset
-        ]
+        learns = [kind for kind in recipe.kinds if getattr(recipe, kind).data.sounds == self.protocol.dataset]
         return recipe.with_data(tuple(learns), held_out_folds=(), validation_fraction=0.0)
 
     def method(self, fold: Fold, seed: int) -> Method:
@@ -236,11 +227,7 @@ def chosen_on(card: Card, protocol: Protocol) -> list[str]:
 
 
 def summarise(
-    protocol: Protocol,
-    described: Checkpoint,
-    answers: Sequence[Answers],
-    scored: Scored,
-    sounds: Manifest,
+    protocol: Protocol, described: Checkpoint, answers: Sequence[Answers], scored: Scored, sounds: Manifest
 ) -> dict[str, Any]:
     """The report: accuracy with its spread over folds and over sources, and the confusion matrix."""
     labels, outcome = protocol.labels, Outcome.of(answers)
@@ -268,9 +255,7 @@ def summarise(
     return report
 
 
-def right_scenes(
-    scored: Scored, labels: tuple[str, ...], scene_of_label: dict[str, str]
-) -> np.ndarray:
+def right_scenes(scored: Scored, labels: tuple[str, ...], scene_of_label: dict[str, str]) -> np.ndarray:
     """Whether the place is right, (M,) bool: the scene with the largest sum of its labels' probabilities."""
     of_label = [scene_of_label.get(label, label) for label in labels]
     scenes = sorted(set(of_label))

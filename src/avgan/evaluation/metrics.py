@@ -51,12 +51,7 @@ def weights_of(num: int, folds: Names | None) -> np.ndarray:
 
 
 def bootstrap_interval(
-    values: np.ndarray,
-    sources: Names,
-    folds: Names | None = None,
-    *,
-    seed: int = 0,
-    num_draws: int = NUM_DRAWS,
+    values: np.ndarray, sources: Names, folds: Names | None = None, *, seed: int = 0, num_draws: int = NUM_DRAWS
 ) -> tuple[float, float]:
     """95 % interval of `mean_over_folds(values, folds)`, drawing whole sources (M,) with replacement.
 
@@ -64,9 +59,7 @@ def bootstrap_interval(
     """
     values = np.asarray(values, float)
     _, source = np.unique(sources, return_inverse=True)
-    _, fold = np.unique(
-        np.zeros(len(values)) if folds is None else np.asarray(folds), return_inverse=True
-    )
+    _, fold = np.unique(np.zeros(len(values)) if folds is None else np.asarray(folds), return_inverse=True)
     shape = (source.max() + 1, fold.max() + 1)
     sums, sizes = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (source, fold), values)
@@ -90,12 +83,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def paired_test(
-    values: np.ndarray,
-    others: np.ndarray,
-    sources: Names,
-    folds: Names | None = None,
-    *,
-    num_flips: int = NUM_FLIPS,
+    values: np.ndarray, others: np.ndarray, sources: Names, folds: Names | None = None, *, num_flips: int = NUM_FLIPS
 ) -> float:
     """The probability of a difference at least as large if neither method were better: two-sided, by sign flips.
 
@@ -130,14 +118,10 @@ def share(correct: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
     }
 
 
-def shares_by(
-    names: Sequence[str], correct: np.ndarray, sources: Sequence[str] | np.ndarray
-) -> dict[str, Share]:
+def shares_by(names: Sequence[str], correct: np.ndarray, sources: Sequence[str] | np.ndarray) -> dict[str, Share]:
     """{name: share} of the clips with each of the names (M,), in the order in which they first occur."""
     group, each = np.asarray(names), np.asarray(sources)
-    return {
-        name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)
-    }
+    return {name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)}
 
 
 def class_average(targets: np.ndarray, correct: np.ndarray) -> float:

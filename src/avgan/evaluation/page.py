@@ -77,12 +77,7 @@ class Confusion:
 
 
 def write_page(
-    report: Mapping[str, Any],
-    answered: Answered,
-    out: Path,
-    *,
-    draw: Draw | None = None,
-    sheet: Path | None = None,
+    report: Mapping[str, Any], answered: Answered, out: Path, *, draw: Draw | None = None, sheet: Path | None = None
 ) -> Path:
     """Write report.html into `out`; `sheet` is a contact sheet of imagined pictures. Returns the path."""
     sources = [clip.source_id for clip in answered.clips]
@@ -164,9 +159,7 @@ def _clip(answered: Answered, number: int, picture: Picture) -> dict[str, Any]:
     length_s = EXCERPT_S if clip.end_s is None else min(EXCERPT_S, clip.end_s - clip.start_s)
     path = answered.root / clip.audio_path
     try:
-        sound = mp3_uri(
-            read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ)
-        )
+        sound = mp3_uri(read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ))
     except AudioError:
         sound = ""
     return {
@@ -197,9 +190,7 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
     order = [*EXHIBITS, *report["exhibits"]]  # another method's exhibit comes last
     rows = [
         (EXHIBITS.get(kind, exhibit["name"]), exhibit)
-        for kind, exhibit in sorted(
-            report["exhibits"].items(), key=lambda item: order.index(item[0])
-        )
+        for kind, exhibit in sorted(report["exhibits"].items(), key=lambda item: order.index(item[0]))
     ]
     groups = []
     if report["exhibits"]["imagined"]["agreement"] is not None:
@@ -213,9 +204,7 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
     }
     groups.append((f"a judge of code maps names the right one of {report['num_scenes']}", judged))
     for k, at in report["retrieval"]["at"].items():
-        nearest = (
-            "the nearest photograph is" if k == "1" else f"the {k} nearest photographs hold one"
-        )
+        nearest = "the nearest photograph is" if k == "1" else f"the {k} nearest photographs hold one"
         found = {
             "imagined": part(at["share"], at["interval_95"]),
             EXHIBITS["shuffled"]: part(at["shuffled"], at["shuffled_interval_95"]),

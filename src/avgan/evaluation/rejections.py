@@ -96,15 +96,11 @@ def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> di
 
 def answer(model: Model, sounds: Manifest) -> Answers:
     """What a model says of the clips of a manifest."""
-    predictions = [
-        model.classify(source_of(sounds.root / clip.audio_path)) for clip in sounds.clips
-    ]
+    predictions = [model.classify(source_of(sounds.root / clip.audio_path)) for clip in sounds.clips]
     return Answers(predictions, np.array([clip.source_id for clip in sounds.clips]))
 
 
-def _outliers(
-    model: Model, test: Manifest, num: int
-) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
+def _outliers(model: Model, test: Manifest, num: int) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
     """Each kind of sound that must be refused: its name, waveforms at the card's rate, and their sources."""
     rate_hz = model.card.sample_rate_hz
     rng = np.random.default_rng(0)
@@ -119,9 +115,7 @@ def _outliers(
     for name, waveforms in spoilt.items():
         yield name, waveforms, sources
     for kind in outliers.KINDS:
-        made = outliers.make(
-            kind, num, side="test", rate_hz=rate_hz, duration_s=model.card.window_s
-        )
+        made = outliers.make(kind, num, side="test", rate_hz=rate_hz, duration_s=model.card.window_s)
         yield kind, list(made), np.arange(num)
 
 
@@ -151,21 +145,14 @@ def _figures(model: Model, clips: Sequence[Clip], answers: Answers) -> dict[str,
     before = after**card.calibration.temperature  # undoes the scaling that the graph does
     before /= before.sum(1, keepdims=True)
     for name, values in (("before", before), ("after", after)):
-        for what, table, true in (
-            ("sound", values, targets),
-            ("place", values @ membership, places),
-        ):
+        for what, table, true in (("sound", values, targets), ("place", values @ membership, places)):
             error = calibration_error(table, true, answers.sources)
             figures[f"{what}_error_{name}"] = error.model_dump(mode="json")
-    figures["coverage"] = {
-        str(coverage): _coverage(coverage, clips, place, answers) for coverage in COVERAGES
-    }
+    figures["coverage"] = {str(coverage): _coverage(coverage, clips, place, answers) for coverage in COVERAGES}
     return figures
 
 
-def _coverage(
-    coverage: float, clips: Sequence[Clip], place: dict[str, str], answers: Answers
-) -> dict[str, Any]:
+def _coverage(coverage: float, clips: Sequence[Clip], place: dict[str, str], answers: Answers) -> dict[str, Any]:
     """How often the right scene was among those called likely, and how many they were."""
     sets = [prediction.likely(coverage) for prediction in answers.predictions]
     group_of = answers.predictions[0].group_of_scene
@@ -197,10 +184,7 @@ def card_figures(measured: dict[str, Any], command: str) -> dict[str, dict[str, 
             "value": row["covered"],
             "interval_95": row["interval_95"],
         }
-    return {
-        name: {**figure, "protocol": protocol, "command": command}
-        for name, figure in figures.items()
-    }
+    return {name: {**figure, "protocol": protocol, "command": command} for name, figure in figures.items()}
 
 
 def add_to_card(bundle: Path, measured: dict[str, Any], command: str) -> None:
@@ -217,7 +201,5 @@ def table(measured: dict[str, Any]) -> str:
     for kind, row in measured["refusals"].items():
         low, high = (100 * bound for bound in row["interval_95"])
         reasons = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["reasons"].items())
-        lines.append(
-            f"| {kind} | {row['num']} | {100 * row['refused']:.1f} % | {low:.1f} to {high:.1f} | {reasons} |"
-        )
+        lines.append(f"| {kind} | {row['num']} | {100 * row['refused']:.1f} % | {low:.1f} to {high:.1f} | {reasons} |")
     return "\n".join(lines) + "\n"

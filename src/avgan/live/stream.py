@@ -34,8 +34,15 @@ PIECE_S = 0.25  # the most that is put, and so lost, at once
 METER_FALL_DB_PER_S = 20.0
 READ_BYTES = 1 << 16  # what a pipe holds
 MAGIC_BYTES = 4  # of the longest mark below
-_MAGIC = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file",
-          b"ID3": "an MP3 file", b"FORM": "an AIFF file", b"\x1aE\xdf\xa3": "a WebM file"}  # fmt: skip
+_MAGIC = {
+    b"RIFF": "a WAV file",
+    b"RF64": "a WAV file",
+    b"fLaC": "a FLAC file",
+    b"OggS": "an Ogg file",
+    b"ID3": "an MP3 file",
+    b"FORM": "an AIFF file",
+    b"\x1aE\xdf\xa3": "a WebM file",
+}
 TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end
 
 SampleFormat = Literal["s16le", "f32le"]
@@ -236,15 +243,11 @@ class _Clock:
         inside = [gap for gap in self._gaps if gap[0] < end]
         before_s = self._num_missing / self._rate_hz
         gap_s = sum(num_missing for _, _, num_missing in inside) / self._rate_hz
-        moved = replace(
-            window, start_s=window.start_s + before_s, end_s=window.end_s + before_s + gap_s
-        )
+        moved = replace(window, start_s=window.start_s + before_s, end_s=window.end_s + before_s + gap_s)
         return LiveWindow(moved, scenes, latency_s, sum(num for _, num, _ in inside), gap_s)
 
 
-def listen_live(
-    model: "Model", source: LiveSource, *, hop_s: float | None = 1.0
-) -> Iterator[LiveWindow]:
+def listen_live(model: "Model", source: LiveSource, *, hop_s: float | None = 1.0) -> Iterator[LiveWindow]:
     """Answer a live source window by window, each as soon as its last sample is there.
 
     Raises AudioError where the source ends without any sound, and what the source was closed with.

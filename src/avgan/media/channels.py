@@ -33,8 +33,31 @@ BEHIND = 0.7071  # 3 dB less, for what is not in front
 
 _FRONT = {"FL", "FR", "DL", "DR"}
 _LOW = {"LFE", "LFE2"}
-_AROUND = {"BL", "BR", "BC", "SL", "SR", "FLC", "FRC", "WL", "WR", "SDL", "SDR",
-           "TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR", "TSL", "TSR", "BFC", "BFL", "BFR"}  # fmt: skip
+_AROUND = {
+    "BL",
+    "BR",
+    "BC",
+    "SL",
+    "SR",
+    "FLC",
+    "FRC",
+    "WL",
+    "WR",
+    "SDL",
+    "SDR",
+    "TC",
+    "TFL",
+    "TFC",
+    "TFR",
+    "TBL",
+    "TBC",
+    "TBR",
+    "TSL",
+    "TSR",
+    "BFC",
+    "BFL",
+    "BFR",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,22 +111,14 @@ class Mixer:
         found = []
         for layout in self._layouts:
             low = ", LFE is left out" if _LOW & set(layout) else ""
-            found.append(
-                f"{len(layout)} channels ({' '.join(layout)}): the centre counts in full{low}"
-            )
+            found.append(f"{len(layout)} channels ({' '.join(layout)}): the centre counts in full{low}")
         live = set(range(self._num_channels)) - self._left_out
         if self._left_out and live and len(live) < len(self._left_out):
-            found.append(
-                f"{_channels(live, self._num_channels)}: used alone, for no other holds sound"
-            )
+            found.append(f"{_channels(live, self._num_channels)}: used alone, for no other holds sound")
         elif self._left_out:
-            found.append(
-                f"{_channels(self._left_out, self._num_channels)}: left out where there is no sound in it"
-            )
+            found.append(f"{_channels(self._left_out, self._num_channels)}: left out where there is no sound in it")
         if self._turned:
-            found.append(
-                f"{_channels(self._turned, self._num_channels)}: turned round, for its polarity is reversed"
-            )
+            found.append(f"{_channels(self._turned, self._num_channels)}: turned round, for its polarity is reversed")
         return tuple(found)
 
     def mix(self, blocks: Iterable[Block]) -> Iterator[tuple[np.ndarray, float]]:
@@ -210,9 +225,7 @@ def weights_of(layout: tuple[str, ...], out: np.ndarray, turned: np.ndarray) -> 
 
 def is_known(layout: tuple[str, ...]) -> bool:
     """Whether it says of each channel where it stands."""
-    return bool(layout) and all(
-        name in _FRONT | _LOW | _AROUND | {"FC"} or name.startswith("AMBI") for name in layout
-    )
+    return bool(layout) and all(name in _FRONT | _LOW | _AROUND | {"FC"} or name.startswith("AMBI") for name in layout)
 
 
 def weighted(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:

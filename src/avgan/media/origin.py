@@ -18,9 +18,7 @@ _NAMED = re.compile(
 _AUDIOMOTH = re.compile(
     rb"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)"
 )
-_GUANO = re.compile(
-    rb"Timestamp: ?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)"
-)
+_GUANO = re.compile(rb"Timestamp: ?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)")
 
 
 def recorded_at(file: BinaryIO | None, name: str) -> datetime | None:

@@ -152,9 +152,7 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
     return Part(start, size)
 
 
-def _wav_data(
-    file: BinaryIO, start: int, data: int, length: int, size: int, *, unknown: bool
-) -> Part:
+def _wav_data(file: BinaryIO, start: int, data: int, length: int, size: int, *, unknown: bool) -> Part:
     end = data + length
     if end > size:
         return Part(start, size, is_cut=not unknown, is_streamed=unknown, is_known=True)
@@ -272,9 +270,7 @@ def _mp3_end(file: BinaryIO, start: int) -> int:
     head = _read(file, start, 10)
     at = start
     if head[:3] == b"ID3" and len(head) == 10:
-        at += 10 + sum(
-            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-        )
+        at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
     frame = _read(file, at, 2_048)
     for mark in (b"Xing", b"Info"):
         place = frame.find(mark, 0, 64)

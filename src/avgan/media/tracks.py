@@ -40,7 +40,7 @@ NOTED_LEAD_S = 1.0  # before the first sample, where cameras and encoders often 
 PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 JUMPS = "its time stamps jump: from there on times count on by the sound"
 
-STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}  # fmt: skip
+STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}
 CHECKED_CODECS = {"flac", "tak", "tta", "wavpack"}  # of no loss: a wrong checksum means noise
 LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
 
@@ -77,9 +77,7 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
         raise AudioError(f"{name}: has no sound track; choose a recording with sound")
     if wanted is not None:
         if not 1 <= wanted <= len(tracks):
-            raise AudioError(
-                f"{name}: has no sound track {wanted}; choose one from 1 to {len(tracks)}"
-            )
+            raise AudioError(f"{name}: has no sound track {wanted}; choose one from 1 to {len(tracks)}")
         return wanted - 1
     if len(tracks) == 1:
         return 0
@@ -238,10 +236,7 @@ class _Clock:
     def note_silence(self) -> None:
         """Note the silence, at the end."""
         if self._lead_s >= NOTED_LEAD_S:
-            note_once(
-                self._notes,
-                f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
-            )
+            note_once(self._notes, f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it")
         holes_s = self._silent_s - self._lead_s
         if holes_s >= NOTED_S:
             note_once(

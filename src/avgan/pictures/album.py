@@ -27,9 +27,7 @@ class Album(Sink):
     and start. Of a recording of any length at most 1500 windows are held, and at most so many pictures written.
     """
 
-    def __init__(
-        self, folder: Path, names: FileNames | None = None, *, num_pictures: int = 1
-    ) -> None:
+    def __init__(self, folder: Path, names: FileNames | None = None, *, num_pictures: int = 1) -> None:
         self._folder = folder
         self._num_pictures = num_pictures
         self._names = names or FileNames()

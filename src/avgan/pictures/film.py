@@ -169,9 +169,7 @@ def _sound(source: AudioSource, track: int | None) -> AudioStream:
 
 def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
-    with av.open(
-        str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}
-    ) as container:
+    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["comment"] = "Imagined from its sound, not filmed."
         shown = _add_video(container)
         # Both streams before the first packet: with it the header is written.
@@ -229,9 +227,7 @@ def _sound_packets(stream: av.AudioStream, source: AudioStream) -> Iterator[av.P
     at = 0
     for samples in source:
         if len(samples):
-            block = av.AudioFrame.from_ndarray(
-                samples.clip(-1, 1)[None], format="fltp", layout="mono"
-            )
+            block = av.AudioFrame.from_ndarray(samples.clip(-1, 1)[None], format="fltp", layout="mono")
             block.sample_rate, block.time_base = SOUND_RATE_HZ, Fraction(1, SOUND_RATE_HZ)
             block.pts = at
             at += len(samples)

@@ -19,18 +19,7 @@ from PIL import Image, ImageDraw
 
 from avgan.files import write_whole
 from avgan.pictures.thinning import Thinning, whole_segments
-from avgan.runtime.drawing import (
-    INK,
-    NIGHT,
-    QUIET,
-    Colour,
-    colours,
-    enlarged,
-    font,
-    imagined,
-    plain,
-    write,
-)  # fmt: skip
+from avgan.runtime.drawing import INK, NIGHT, QUIET, Colour, colours, enlarged, font, imagined, plain, write
 from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
 from avgan.runtime.timeline import Segment
 from avgan.runtime.wording import answered, clock, percent
@@ -46,9 +35,7 @@ TEXT_PX = 22
 TICK_PX = 150
 MIN_LEGEND_PX = 640
 
-STEPS_S = (
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400,
-)  # fmt: skip
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400)
 """Spaces between marks of a clock, as people count."""
 
 
@@ -71,12 +58,7 @@ class Page:
 
     @classmethod
     def of(
-        cls,
-        duration_s: float,
-        num_windows: int,
-        *,
-        has_words: bool = False,
-        began: datetime | None = None,
+        cls, duration_s: float, num_windows: int, *, has_words: bool = False, began: datetime | None = None
     ) -> "Page":
         """One row where a minute fills it, else a few rows of a round time each."""
         page = cls._laid_out(duration_s, num_windows)
@@ -125,12 +107,7 @@ def _round_step_s(at_least_s: float) -> int:
 
 
 def write_strip(
-    path: str | Path,
-    windows: Thinning,
-    duration_s: float,
-    *,
-    draw: Draw,
-    began: datetime | None = None,
+    path: str | Path, windows: Thinning, duration_s: float, *, draw: Draw, began: datetime | None = None
 ) -> Path:
     """Write the strip of a recording as a PNG, whole or not at all. Raises AvganError where it cannot."""
     buffer = io.BytesIO()
@@ -139,11 +116,7 @@ def write_strip(
 
 
 def paint_strip(
-    windows: Sequence[WindowPrediction],
-    duration_s: float,
-    *,
-    draw: Draw,
-    began: datetime | None = None,
+    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Draw, began: datetime | None = None
 ) -> Image.Image:
     """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one.
 
@@ -195,11 +168,7 @@ def _moment(began: datetime | None, time_s: float) -> str:
 
 
 def _paste_pictures(
-    sheet: Image.Image,
-    page: Page,
-    stretches: Sequence[Segment],
-    windows: Sequence[WindowPrediction],
-    draw: Draw,
+    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], draw: Draw
 ) -> None:
     """The picture of each stretch in its time, or where there is room for several, those of its surest windows."""
     at = 0

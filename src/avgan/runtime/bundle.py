@@ -16,14 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avgan.audio import MIN_RATE_HZ
 from avgan.errors import BundleError, ConfigError
@@ -154,10 +147,7 @@ class Calibration(_Part):
     99 %; see `likely`."""
 
     def likely(
-        self,
-        scenes: Mapping[str, float],
-        coverage: float,
-        group_of_scene: Mapping[str, str] | None = None,
+        self, scenes: Mapping[str, float], coverage: float, group_of_scene: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """The scenes of which one is right with a probability of `coverage`, from their probabilities, sorted.
 
@@ -168,9 +158,7 @@ class Calibration(_Part):
         if not 0.01 <= coverage <= 0.99 or len(self.needed) != 99:
             raise ConfigError(f"coverage {coverage}: choose a share from 0.01 to 0.99")
         least = self.needed[math.ceil(100 * coverage - 1e-9) - 1]
-        found = [
-            name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank
-        ]
+        found = [name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank]
         return _folded(found, group_of_scene or {})
 
 
@@ -218,9 +206,7 @@ class Card(_Part):
     def _consistent(self) -> Self:
         num_samples = round(self.window_s * self.sample_rate_hz)
         if not 0 < num_samples <= MAX_WINDOW_SAMPLES:
-            raise ValueError(
-                f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}"
-            )
+            raise ValueError(f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}")
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
         if self.steps is not None:
@@ -244,9 +230,7 @@ class Card(_Part):
 
     def _check_groups(self, group_of_scene: Mapping[str, str]) -> None:
         if not self.names_scenes:
-            raise ValueError(
-                "the labels are sounds without places, so there are no groups of places"
-            )
+            raise ValueError("the labels are sounds without places, so there are no groups of places")
         if group_of_scene.keys() != set(self.scenes):
             odd = min(group_of_scene.keys() ^ set(self.scenes))
             raise ValueError(f"group_of_scene and the scenes differ in {odd!r}")
@@ -340,9 +324,7 @@ def home() -> Path:
     try:
         return _home()
     except RuntimeError:  # neither $HOME nor an entry among the system's users
-        raise BundleError(
-            "this user has no home folder; set AVGAN_HOME to the folder for added models"
-        ) from None
+        raise BundleError("this user has no home folder; set AVGAN_HOME to the folder for added models") from None
 
 
 def _home() -> Path:

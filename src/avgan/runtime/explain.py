@@ -128,9 +128,7 @@ class Occlusion:
                 row[band, step] = parts.quiet[band, None]
             after = _log_odds(self._answer(parts, index, self._hear(changed)), of)
             falls.append((before - after).reshape(len(bands), len(steps)))
-        in_window = [
-            slice(start + step.start, start + step.stop) for start in parts.starts for step in steps
-        ]
+        in_window = [slice(start + step.start, start + step.stop) for start in parts.starts for step in steps]
         over_bands, over_steps = _nearness(num_bands, bands), _nearness(num_steps, in_window)
         found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
         return found
@@ -233,9 +231,7 @@ def _log_odds(probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
 class Explainer:
     """Explains the answers of a network. May be used from several threads at once."""
 
-    def __init__(
-        self, network: Network, card: Card, rejection: Rejection, neighbours: Neighbours | None
-    ) -> None:
+    def __init__(self, network: Network, card: Card, rejection: Rejection, neighbours: Neighbours | None) -> None:
         self._network = network
         self._card = card
         self._rejection = rejection
@@ -318,9 +314,7 @@ class _Question:
     def about(cls, probabilities: np.ndarray, card: Card) -> "_Question":
         """What is asked of an answer (N,)."""
         places = np.array(card.scenes)
-        totals = {
-            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))
-        }
+        totals = {scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))}
         scene = max(totals, key=lambda name: totals[name])
         best = int(probabilities.argmax())
         sound = card.labels[best] if card.label_kind == "sound" else None

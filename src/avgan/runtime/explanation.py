@@ -188,9 +188,7 @@ def coloured(log_mel: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 def _plot(explanation: Explanation) -> Image.Image:
     resized = [
         np.asarray(
-            Image.fromarray(np.ascontiguousarray(values[::-1], np.float32)).resize(
-                PLOT_PX, Image.Resampling.BICUBIC
-            )
+            Image.fromarray(np.ascontiguousarray(values[::-1], np.float32)).resize(PLOT_PX, Image.Resampling.BICUBIC)
         )
         for values in (explanation.log_mel, explanation.saliency)
     ]
@@ -226,17 +224,8 @@ def _draw_axes(pen: ImageDraw.ImageDraw, plot: _Plot) -> None:
         if time_s > explanation.end_s + 1e-6:
             break
         pen.line((plot.x(time_s), bottom, plot.x(time_s), bottom + 5), QUIET)
-        write(
-            pen,
-            (plot.x(time_s), bottom + 21),
-            f"{time_s:g}",
-            size_px=TEXT_PX,
-            fill=QUIET,
-            anchor="ms",
-        )
-    write(
-        pen, (LEFT + PLOT_PX[0], bottom + 38), "time in s", size_px=TEXT_PX, fill=QUIET, anchor="rs"
-    )
+        write(pen, (plot.x(time_s), bottom + 21), f"{time_s:g}", size_px=TEXT_PX, fill=QUIET, anchor="ms")
+    write(pen, (LEFT + PLOT_PX[0], bottom + 38), "time in s", size_px=TEXT_PX, fill=QUIET, anchor="rs")
     low, high = explanation.bands_hz[[0, -1]]
     for frequency_hz in FREQUENCIES_HZ:
         if low <= frequency_hz <= high:
@@ -258,20 +247,14 @@ def _draw_stretch(pen: ImageDraw.ImageDraw, plot: _Plot) -> None:
 
 def _draw_legend(pen: ImageDraw.ImageDraw, y: float) -> None:
     x = float(LEFT)
-    for colour, words in (
-        (FOR, "spoke for the answer"),
-        (AGAINST, "spoke against it"),
-        (QUIET, "made no difference"),
-    ):
+    for colour, words in ((FOR, "spoke for the answer"), (AGAINST, "spoke against it"), (QUIET, "made no difference")):
         pen.rectangle((x, y - 11, x + 14, y + 3), colour)
         x += 22 + write(pen, (x + 22, y), words, size_px=TEXT_PX, fill=QUIET) + 24
     pen.rectangle((x, y - 11, x + 14, y + 3), outline=INK)
     write(pen, (x + 22, y), "strongest stretch", size_px=TEXT_PX, fill=QUIET)
 
 
-def _draw_neighbours(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: Explanation, top: int
-) -> None:
+def _draw_neighbours(sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: Explanation, top: int) -> None:
     """The imagined place, and those of the training clips that come nearest to it."""
     shown = [("imagined", explanation.codes)]
     shown += [(each.label, each.codes) for each in explanation.neighbours]

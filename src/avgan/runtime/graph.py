@@ -54,11 +54,26 @@ _WHAT: Mapping[tuple[str, int], str] = {
 }
 
 _SIZES: Mapping[str, tuple[int, ...]] = {
-    "ConstantOfShape": (0,), "Expand": (1,), "EyeLike": (), "OneHot": (1,), "Pad": (1,), "Range": (0, 1, 2),
-    "Resize": (2, 3), "Tile": (1,), "Upsample": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,),
-    "HammingWindow": (0,), "HannWindow": (0,), "MaxUnpool": (2,), "STFT": (1, 3), "DFT": (1,),
-    "MelWeightMatrix": (0, 1), "CenterCropPad": (1,), "Col2Im": (1,),
-}  # fmt: skip
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "EyeLike": (),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (2, 3),
+    "Tile": (1,),
+    "Upsample": (1,),
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "STFT": (1, 3),
+    "DFT": (1,),
+    "MelWeightMatrix": (0, 1),
+    "CenterCropPad": (1,),
+    "Col2Im": (1,),
+}
 """Operators whose output is as large as the values of these inputs say."""
 _REFUSED = frozenset({"ImageDecoder"})
 """Of a few kilobytes it makes as many megabytes as it likes."""
@@ -112,9 +127,7 @@ def _cut(model: Message, inputs: Sequence[str], outputs: Sequence[str]) -> bytes
             *(_field(GRAPH_OUTPUT, infos[name]) for name in outputs),
         )
     )
-    return b"".join(
-        _field(MODEL_GRAPH, part) if number == MODEL_GRAPH else whole for number, _, whole in parts
-    )
+    return b"".join(_field(MODEL_GRAPH, part) if number == MODEL_GRAPH else whole for number, _, whole in parts)
 
 
 def _needed(
@@ -209,9 +222,7 @@ def check_graph(model: bytes, between: Iterable[str] = ()) -> None:
 
 def _check_model(model: Message, between: Iterable[str]) -> None:
     walk = _Walk()
-    graphs = [
-        value for number, value in walk.known("model", model, _MODEL) if number == MODEL_GRAPH
-    ]
+    graphs = [value for number, value in walk.known("model", model, _MODEL) if number == MODEL_GRAPH]
     if len(graphs) != 1:
         raise IndexError
     heard: set[str] = set()
@@ -221,9 +232,7 @@ def _check_model(model: Message, between: Iterable[str]) -> None:
         if number == 1:
             nodes.append(_check_node(walk, value))
             if len(nodes) > MAX_NODES:
-                raise BundleError(
-                    f"the model has more than {MAX_NODES:,} operations; no bundle does"
-                )
+                raise BundleError(f"the model has more than {MAX_NODES:,} operations; no bundle does")
         elif number == 5:
             _check_tensor(walk, value)
             known.update(texts(value, TENSOR_NAME))
@@ -271,9 +280,7 @@ def _check_sizes(nodes: list[tuple[str, list[str], list[str]]], heard: set[str])
     for kind, inputs, outputs in nodes:
         for place in _SIZES.get(kind, ()):
             if place < len(inputs) and inputs[place] in heard:
-                raise BundleError(
-                    f"the model has a {kind} as large as what is heard says; no bundle does"
-                )
+                raise BundleError(f"the model has a {kind} as large as what is heard says; no bundle does")
         if kind not in _MEASURES and heard.intersection(inputs):
             heard.update(outputs)
 
@@ -284,9 +291,7 @@ class _Walk:
     def __init__(self) -> None:
         self._num_left = MAX_FIELDS
 
-    def known(
-        self, kind: str, message: Message, allowed: frozenset[int]
-    ) -> Iterator[tuple[int, Message]]:
+    def known(self, kind: str, message: Message, allowed: frozenset[int]) -> Iterator[tuple[int, Message]]:
         """The fields of a message. Raises BundleError for one that is not allowed, and where there are too many."""
         for number, value, _ in fields(message):
             if number not in allowed:

@@ -42,9 +42,7 @@ class HeardWindow:
     """See `steadiness.change_db`."""
 
     @classmethod
-    def of(
-        cls, start_s: float, end_s: float, waveform: np.ndarray, heard: np.ndarray, rate_hz: int
-    ) -> "HeardWindow":
+    def of(cls, start_s: float, end_s: float, waveform: np.ndarray, heard: np.ndarray, rate_hz: int) -> "HeardWindow":
         """With what its waveform (L,) says; it may be padded beyond `end_s`."""
         sound = waveform[: round((end_s - start_s) * rate_hz)]
         peak = float(np.abs(sound).max(initial=0.0))
@@ -52,12 +50,7 @@ class HeardWindow:
 
 
 def hear_windows(
-    network: Network,
-    card: Card,
-    blocks: Iterable[np.ndarray],
-    *,
-    hop_s: float | None = None,
-    live: bool = False,
+    network: Network, card: Card, blocks: Iterable[np.ndarray], *, hop_s: float | None = None, live: bool = False
 ) -> Iterator[HeardWindow]:
     """Hear a recording, given as blocks (L,) at the card's rate, window by window, every `hop_s` (None: side by side).
 
@@ -92,13 +85,7 @@ def _hear_whole(
     network: Network, card: Card, blocks: Iterable[np.ndarray], hop_s: float | None, batch: int
 ) -> Iterator[HeardWindow]:
     """Each window by itself, as the network was trained."""
-    cut = windows(
-        blocks,
-        rate_hz=card.sample_rate_hz,
-        window_s=card.window_s,
-        hop_s=hop_s,
-        fill=card.short_clip_fill,
-    )
+    cut = windows(blocks, rate_hz=card.sample_rate_hz, window_s=card.window_s, hop_s=hop_s, fill=card.short_clip_fill)
     # Batches hold windows of this recording alone: with others beside them the arithmetic could
     # differ in its last bits, and an answer would depend on what else was asked.
     times: deque[tuple[float, float]] = deque()
@@ -189,9 +176,7 @@ class _Recent:
         """What is said of the next steps (K, S), and their sound (S * size,)."""
         levels = band_levels(stretch, rate_hz)
         length = len(stretch) / max(len(levels), 1)
-        self._levels += [
-            (self.end + (index + 0.5) * length, row) for index, row in enumerate(levels)
-        ]
+        self._levels += [(self.end + (index + 0.5) * length, row) for index, row in enumerate(levels)]
         self._peaks += np.abs(stretch).reshape(-1, self._size).max(1).tolist()
         self._said += list(said.T)
 
@@ -280,9 +265,7 @@ class _HeardPatch:
     levels: np.ndarray
 
 
-def _window(
-    patches: Iterable[_HeardPatch], patch: Patch, start_s: float, end_s: float
-) -> HeardWindow:
+def _window(patches: Iterable[_HeardPatch], patch: Patch, start_s: float, end_s: float) -> HeardWindow:
     """What was heard in a window: the average over its patches, and the maxima of what is a maximum."""
     rows = np.stack([one.heard for one in patches])
     averaged, maxima = rows[:, : patch.num_averaged], rows[:, patch.num_averaged :]

@@ -27,9 +27,7 @@ from avgan.runtime.unknown import Rejection
 BATCH_ANSWERS = 32
 
 
-def load(
-    path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None
-) -> "Model":
+def load(path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None) -> "Model":
     """Load a bundle: a folder, a zip file, the name of an installed one, or None for the default one.
 
     `seed`: what pictures are drawn with; None: each recording has one of its own. A bundle that is named by its path is
@@ -44,9 +42,7 @@ def load(
 class Model:
     """Names the scene of recordings and draws them. May be used from several threads at once."""
 
-    def __init__(
-        self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None) -> None:
         self.bundle = bundle
         self.seed = seed
         self.card = bundle.card
@@ -60,12 +56,7 @@ class Model:
         return f"Model({self.card.name!r}, version={self.card.version!r})"
 
     def classify(
-        self,
-        source: AudioSource,
-        rate_hz: float | None = None,
-        *,
-        hop_s: float | None = None,
-        track: int | None = None,
+        self, source: AudioSource, rate_hz: float | None = None, *, hop_s: float | None = None, track: int | None = None
     ) -> Prediction:
         """Say which scene a recording is, and draw it.
 
@@ -119,9 +110,7 @@ class Model:
     def _explainer(self) -> Explainer:
         return Explainer(self.network, self.card, self.rejection, self.neighbours)
 
-    def _stream(
-        self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None
-    ) -> AudioStream:
+    def _stream(self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None) -> AudioStream:
         if isinstance(source, AudioStream):
             return source
         target_hz = self.card.sample_rate_hz
@@ -157,9 +146,7 @@ class Listening:
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         model = self._model
-        heard = hear_windows(
-            model.network, model.card, self.stream, hop_s=self._hop_s, live=self._live
-        )
+        heard = hear_windows(model.network, model.card, self.stream, hop_s=self._hop_s, live=self._live)
         while group := list(islice(heard, 1 if self._live else BATCH_ANSWERS)):
             labels, codes, tags = model.network.answer(np.stack([window.heard for window in group]))
             reasons = model.rejection.reasons(group, labels, self.stream.level)
@@ -182,6 +169,4 @@ class Listening:
 
         Raises RuntimeError before the first window.
         """
-        return self._tally.conclude(
-            self.stream, windows, self._model.network.draw, self._model.seed
-        )
+        return self._tally.conclude(self.stream, windows, self._model.network.draw, self._model.seed)

@@ -21,13 +21,7 @@ from avgan.runtime.arrays import noise_of
 from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import check_graph, cut
 
-WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
-    "waveform",
-    "log_mel",
-    "steps",
-    "heard",
-    "features",
-)
+WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = ("waveform", "log_mel", "steps", "heard", "features")
 NOISE = "noise"
 PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
@@ -79,9 +73,7 @@ class Network:
         return heard
 
     def ahead(
-        self,
-        compute: Callable[[np.ndarray], np.ndarray],
-        batches: Iterable[list[np.ndarray]],
+        self, compute: Callable[[np.ndarray], np.ndarray], batches: Iterable[list[np.ndarray]]
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         """Batches of waveforms (L,), each with what `compute` (`hear` or `steps`) makes of them stacked, in order.
 
@@ -123,9 +115,7 @@ class Network:
         """The part of the graph between named tensors. Raises BundleError where it has none of that name."""
         return cut(self._content, inputs, outputs)
 
-    def part(
-        self, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> onnxruntime.InferenceSession:
+    def part(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
         """A session of the part of the graph between named tensors."""
         try:
             return _open_session(self.cut(inputs, outputs))
@@ -166,6 +156,5 @@ def _open_session(content: bytes) -> onnxruntime.InferenceSession:
     except Exception as error:  # onnxruntime's own errors share no narrower base
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
-            f"onnxruntime {onnxruntime.__version__} cannot run the model ({reason}); "
-            "pip install --upgrade onnxruntime"
+            f"onnxruntime {onnxruntime.__version__} cannot run the model ({reason}); pip install --upgrade onnxruntime"
         ) from None

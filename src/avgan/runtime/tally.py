@@ -96,9 +96,7 @@ class Tally:
             sounds=sounds,
         )
 
-    def _sounds(
-        self, labels: np.ndarray, reason: str, words: Mapping[str, float] | None
-    ) -> dict[str, float]:
+    def _sounds(self, labels: np.ndarray, reason: str, words: Mapping[str, float] | None) -> dict[str, float]:
         """What was heard in a window: the words of its tags, or the label where labels are sounds."""
         if words is not None:
             return {} if reason in UNHEARD else dict(words)
@@ -112,9 +110,7 @@ class Tally:
             return UNKNOWN
         return said.name if self._card.names_scenes else ""
 
-    def _note(
-        self, window: HeardWindow, name: str, probability: float, sounds: Mapping[str, float]
-    ) -> None:
+    def _note(self, window: HeardWindow, name: str, probability: float, sounds: Mapping[str, float]) -> None:
         """Note how long a window lasted, for what was answered and for what was heard."""
         lasted_s = window.end_s - window.start_s
         if name not in self._times:
@@ -228,9 +224,7 @@ class Tally:
             return [f"{reason} for most of the time, but {either(found, 'and')}"] if found else []
         told = [name for name, share in others.items() if share >= WORTH_SAYING or name == answer]
         groups = {self._tree.group_of_scene.get(name) for name in told}
-        told = [
-            name for name in told if name not in groups
-        ]  # a tram is no second thing beside transport
+        told = [name for name in told if name not in groups]  # a tram is no second thing beside transport
         if len(told) < 2:
             return []
         named = [f"{name} {percent(others[name])} of the time" for name in told]

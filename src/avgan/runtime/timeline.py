@@ -48,9 +48,7 @@ def segments(windows: Iterable[WindowPrediction]) -> Iterator[Segment]:
     window and the last ends with the last. What is shorter than `SHORTEST_SHARE` of a window belongs to its neighbour.
     """
     current: _Stretch | None = None
-    others: list[
-        WindowPrediction
-    ] = []  # those that follow, each with another answer, and are too few so far
+    others: list[WindowPrediction] = []  # those that follow, each with another answer, and are too few so far
     for window in windows:
         if current is None:
             current = _Stretch(window.start_s, [window])

@@ -63,13 +63,9 @@ class Tree:
         own = [at for at, scene in enumerate(self.scenes) if self.group_of_scene[scene] == group]
         own.sort(key=lambda at: -scenes[at])
         likely = [at for at in own if scenes[at] >= WITHIN_SHARE * scenes[own[0]]]
-        return Said(
-            group, group, tuple(self.scenes[at] for at in likely[:MOST_WITHIN]), probability
-        )
+        return Said(group, group, tuple(self.scenes[at] for at in likely[:MOST_WITHIN]), probability)
 
 
 def _membership(names: tuple[str, ...], among: tuple[str, ...]) -> np.ndarray:
     """(names, among) 1 where they are the same."""
-    return np.array([[name == one for one in among] for name in names], np.float64).reshape(
-        len(names), len(among)
-    )
+    return np.array([[name == one for one in among] for name in names], np.float64).reshape(len(names), len(among))

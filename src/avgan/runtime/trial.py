@@ -86,9 +86,7 @@ def try_bundle(bundle: Bundle) -> None:
         )
         error = json.loads(ran.stdout)["error"]
     except OSError as problem:
-        raise BundleError(
-            f"{bundle.path}: cannot be tried ({problem.strerror or problem}); free some memory"
-        ) from None
+        raise BundleError(f"{bundle.path}: cannot be tried ({problem.strerror or problem}); free some memory") from None
     except (subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         raise BundleError(
             f"{bundle.path}: takes more time or memory than a model of its size may; it is not used"
@@ -160,9 +158,7 @@ def _run(bundle: Bundle) -> None:
     num_samples = round(card.window_s * card.sample_rate_hz)
     num_windows = num_in_batch(card)
     batch = network.hear(np.zeros((num_windows, num_samples), np.float32))
-    probabilities, codes, tags = network.answer(
-        network.hear(np.zeros((1, num_samples), np.float32))
-    )
+    probabilities, codes, tags = network.answer(network.hear(np.zeros((1, num_samples), np.float32)))
     picture = network.draw(codes)
     if batch.ndim != 2 or len(batch) != num_windows:
         raise _wrong(bundle, HEARD, batch)
@@ -197,6 +193,4 @@ def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:
 
 
 def _wrong(bundle: Bundle, name: str, tensor: np.ndarray) -> BundleError:
-    return BundleError(
-        f"{bundle.path}: {name} has the shape {tensor.shape}, or is not finite; export it again"
-    )
+    return BundleError(f"{bundle.path}: {name} has the shape {tensor.shape}, or is not finite; export it again")

@@ -102,9 +102,7 @@ class Rejection:
         self._known = Known.of(bundle) if self._calibration else None
         self._label_to_group = Tree(card).label_to_group
 
-    def reason(
-        self, window: HeardWindow, probabilities: np.ndarray, level: Level | None = None
-    ) -> str:
+    def reason(self, window: HeardWindow, probabilities: np.ndarray, level: Level | None = None) -> str:
         """Why a window with probabilities (N,) cannot be answered; nothing where it can."""
         return self.reasons([window], probabilities[None], level)[0]
 

@@ -69,9 +69,7 @@ class Answer(_Answer):
     """
 
     scene: str
-    group: str = Field(
-        description="Of the scene, or the scene itself; empty for a model without groups"
-    )
+    group: str = Field(description="Of the scene, or the scene itself; empty for a model without groups")
     within: list[str] = Field(description="The likely scenes, where a group is answered")
     sound: str | None
     probability: float
@@ -110,9 +108,7 @@ def about(card: Card, max_bytes: int, max_duration_s: float) -> dict[str, Any]:
     return card.model_dump(mode="json") | {"limits": limits}
 
 
-def answer(
-    prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None
-) -> bytes:
+def answer(prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None) -> bytes:
     """See `Answer`; as JSON, with a picture (H, W, 3) where there is one."""
     content = prediction.to_dict()
     content["segments"] = [segment_to_dict(part) for part in segments(prediction.windows)]

@@ -126,9 +126,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 def _document_token(app: FastAPI) -> None:
     """Say in /openapi.json that the routes under /api need the token."""
     schema: dict[str, Any] = app.openapi()
-    schema.setdefault("components", {})["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer"}
-    }
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, methods in schema["paths"].items():
         if path.startswith(("/api/", "/metrics")):
             for operation in methods.values():

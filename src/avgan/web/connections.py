@@ -60,9 +60,7 @@ class Line:
             self.stalled_s = now_s
             self.unsent_s = self.unsent_s or now_s
         self.unsent = unsent
-        is_leaving = (
-            isinstance(self.protocol, WebSocketsSansIOProtocol) and self.protocol.close_sent
-        )
+        is_leaving = isinstance(self.protocol, WebSocketsSansIOProtocol) and self.protocol.close_sent
         if not is_leaving and self.rank(now_s) != 2:
             self.idle_s = now_s
         return (

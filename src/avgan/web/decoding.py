@@ -94,9 +94,7 @@ class Decoder:
                 self._ready = True
         except (OSError, EOFError):
             self._replace()
-            raise RefusedError(
-                503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5
-            ) from None
+            raise RefusedError(503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5) from None
 
     def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
         """What the process says about a recording. Raises RefusedError where it dies over it."""
@@ -279,10 +277,7 @@ class DecoderPool:
     def _serve(self) -> None:
         """Give idle decoders to waiting clients."""
         while True:
-            client = next(
-                (one for one, turns in self._waiting.items() if turns and self._may_start(one)),
-                None,
-            )
+            client = next((one for one, turns in self._waiting.items() if turns and self._may_start(one)), None)
             if client is None:
                 break
             turns = self._waiting.pop(client)

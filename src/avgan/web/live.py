@@ -61,9 +61,7 @@ def live_routes(service: Service) -> APIRouter:
     return router
 
 
-async def _listen(
-    websocket: WebSocket, service: Service, options: LiveOptions, slot: LiveSlot
-) -> None:
+async def _listen(websocket: WebSocket, service: Service, options: LiveOptions, slot: LiveSlot) -> None:
     source = LiveSource(options.rate)
     loop = asyncio.get_running_loop()
 
@@ -96,9 +94,7 @@ async def _listen(
         service.metrics.live_dropped.inc(source.num_dropped)
 
 
-async def _receive(
-    websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, slot: LiveSlot
-) -> None:
+async def _receive(websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, slot: LiveSlot) -> None:
     """Put in what comes until the client says that it has no more, or goes away, or falls silent."""
     pcm = PCM(1, sample_format)
     loop = asyncio.get_running_loop()

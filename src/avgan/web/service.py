@@ -139,8 +139,11 @@ class Service:
         gauge("busy_workers", "Workers that decode and classify", lambda: self.workers.num_busy)
         gauge("live_connections", "Live connections", lambda: len(self.live))
         gauge("connections", "Connections that are open", lambda: len(self.connections))
-        gauge("connections_let_go", "Connections ended to make room, or over which nothing went out",
-              lambda: self.connections.num_let_go)  # fmt: skip
+        gauge(
+            "connections_let_go",
+            "Connections ended to make room, or over which nothing went out",
+            lambda: self.connections.num_let_go,
+        )
 
     def close(self) -> None:
         """End everything that still goes on."""
@@ -174,9 +177,7 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def classify(
-        self, decoder: Decoder, received: Received, hop_s: float | None = None
-    ) -> Prediction:
+    def classify(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
         """Classify a recording. Raises RefusedError."""
         stream = decoder.decode(received.content)
         listening = self.model.listen(stream, hop_s=hop_s)

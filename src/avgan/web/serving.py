@@ -33,9 +33,7 @@ LINES_A_MINUTE = 20
 """In the log, of each kind; with what happened each, a few kilobytes."""
 
 
-def serve(
-    model: Model, settings: Settings, listener: socket.socket, announce: Callable[[], None]
-) -> None:
+def serve(model: Model, settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run are then finished. `announce` is called at the start."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     service = Service(model, settings)
@@ -129,9 +127,7 @@ def choose_token(host: str, token: str | None) -> str | None:
     if token is not None and len(token) < MIN_TOKEN_LENGTH:
         raise ConfigError(f"the access token is short; take at least {MIN_TOKEN_LENGTH} characters")
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ConfigError(
-            "the access token holds what no HTTP header carries; take letters, digits and signs of ASCII"
-        )
+        raise ConfigError("the access token holds what no HTTP header carries; take letters, digits and signs of ASCII")
     if token is not None or is_local(host):
         return token
     return secrets.token_urlsafe(24)

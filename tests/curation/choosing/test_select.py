@@ -7,16 +7,7 @@ from clips import clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avgan.curation.select import (
-    DEFECTS,
-    SCENE_OF_NAME,
-    WRONG_LABEL,
-    Limits,
-    Rules,
-    judge,
-    plain_name,
-    select,
-)
+from avgan.curation.select import DEFECTS, SCENE_OF_NAME, WRONG_LABEL, Limits, Rules, judge, plain_name, select
 from avgan.errors import ConfigError
 from avgan.scenes import TABLE_1
 
@@ -126,6 +117,4 @@ def test_a_verdict_depends_on_its_clip_alone(motions: list[float], limit: float,
     verdicts = select(clips, rules)
     assert [verdict.candidate for verdict in verdicts] == clips
     assert all(verdict == expected[verdict.candidate.id] for verdict in verdicts)
-    assert all(
-        verdict.is_kept == (verdict.candidate.measures.motion >= limit) for verdict in verdicts
-    )
+    assert all(verdict.is_kept == (verdict.candidate.measures.motion >= limit) for verdict in verdicts)

@@ -59,10 +59,7 @@ def test_speech_is_found_over_recordings(ears: Tagger, data_root: Path, half: st
         np.resize(read_audio(rows[place].path, target_rate_hz=RATE_HZ), round(SECONDS * RATE_HZ))
         for place in rng.permutation(len(rows))[:NUM_MIXED]
     ]
-    said = [
-        speech(str(rng.choice(SENTENCES[half])), str(rng.choice(VOICES[half])), SECONDS)
-        for _ in sounds
-    ]
+    said = [speech(str(rng.choice(SENTENCES[half])), str(rng.choice(VOICES[half])), SECONDS) for _ in sounds]
     found = [
         above(
             speech_in(ears, (over(*pair, level_db) for pair in zip(sounds, said, strict=True))),
@@ -92,9 +89,7 @@ def test_music_is_found_over_recordings(ears: Tagger, data_root: Path, half: str
     for level_db in (-6.0, 0.0, 6.0):
         mixed = [
             over(
-                np.resize(
-                    read_audio(rows[place].path, target_rate_hz=RATE_HZ), round(SECONDS * RATE_HZ)
-                ),
+                np.resize(read_audio(rows[place].path, target_rate_hz=RATE_HZ), round(SECONDS * RATE_HZ)),
                 music(first_seed + number, SECONDS),
                 level_db,
             )
@@ -115,10 +110,7 @@ def test_few_recordings_are_called_speech_or_music(ears: Tagger, data_root: Path
         sounds = (read_audio(row.path, target_rate_hz=RATE_HZ) for row in rows)
         of_music, of_speech = heard_in(ears, sounds).T
         called = {"music": of_music > Limits().max_music, "speech": of_speech > LIMIT}
-        labels = {
-            name: Counter(rows[place].label for place in np.flatnonzero(is_))
-            for name, is_ in called.items()
-        }
+        labels = {name: Counter(rows[place].label for place in np.flatnonzero(is_)) for name, is_ in called.items()}
         print(f"{half}: of {len(rows)} called", labels)
         above(of_speech, f"{half}: speech")
         above(of_music, f"{half}: music", Limits().max_music)
@@ -132,10 +124,7 @@ def test_few_recordings_are_called_speech_or_music(ears: Tagger, data_root: Path
 def photographs(data_root: Path, scene: str) -> Sequence[np.ndarray]:
     with (data_root / "miniplaces" / "index.csv").open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["scene"], r["split"]) == (scene, "val")]
-    return [
-        np.asarray(Image.open(data_root / "miniplaces" / row["path"]).convert("RGB"))
-        for row in rows
-    ]
+    return [np.asarray(Image.open(data_root / "miniplaces" / row["path"]).convert("RGB")) for row in rows]
 
 
 def test_table_1_tells_photographs_of_other_scenes(data_root: Path) -> None:
@@ -146,9 +135,7 @@ def test_table_1_tells_photographs_of_other_scenes(data_root: Path) -> None:
         seen = [first_tags(eyes.labels, row) for row in eyes.tag(photographs(data_root, scene))]
         for label in SCENES:
             sound_tags = ((TABLE_1[label].audioset[0], 1.0),)
-            dropped = [
-                is_dropped(clip(label=label, scenes=tags, sounds=sound_tags)) for tags in seen
-            ]
+            dropped = [is_dropped(clip(label=label, scenes=tags, sounds=sound_tags)) for tags in seen]
             if label == shown:
                 print(f"{label}: {sum(dropped)} of {len(dropped)} dropped")
                 right += dropped

@@ -17,16 +17,7 @@ from video_site import Page, Site, open_site
 from avgan.curation import fetch as fetching
 from avgan.curation.fetch import FetchSettings, fetch, known_of
 from avgan.curation.record import Video
-from avgan.curation.ytdlp import (
-    Access,
-    FetchError,
-    Library,
-    TryAgain,
-    choose,
-    meaning_of,
-    refused_with,
-    wait_asked,
-)
+from avgan.curation.ytdlp import Access, FetchError, Library, TryAgain, choose, meaning_of, refused_with, wait_asked
 from avgan.errors import AvganError, DataError
 
 pytest.importorskip("yt_dlp", reason="fetching needs the extra `curate`")
@@ -118,9 +109,7 @@ def lost(get: Fetch, address: str, **options: Any) -> FetchError:
     return caught.value
 
 
-def test_a_video_arrives_once(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_a_video_arrives_once(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     address = site.put("/walk.mp4", Page(films["walk"]))
     path = get(address)
     assert path.read_bytes() == films["walk"]
@@ -132,9 +121,7 @@ def test_a_video_arrives_once(
     assert get(address).read_bytes() == films["walk"], "half a file is not there"
 
 
-def test_picture_and_sound_may_come_apart(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_picture_and_sound_may_come_apart(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     site.put("/picture.mp4", Page(films["silent"]))
     site.put("/sound.m4a", Page(films["sound"], type="audio/mp4"))
     address = site.put("/walk.mpd", Page(DASH.encode(), type="application/dash+xml"))
@@ -160,14 +147,12 @@ def test_a_local_file_needs_no_fetching(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"),
-    [(404, "gone"), (410, "gone"), (401, "blocked"), (403, "blocked"), (451, "blocked")],
+    ("status", "reason"), [(404, "gone"), (410, "gone"), (401, "blocked"), (403, "blocked"), (451, "blocked")]
 )
 @pytest.mark.parametrize("num_good", [0, 1])
 def test_a_refusal_is_final(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience,
-    status: int, reason: str, num_good: int,
-) -> None:  # fmt: skip
+    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience, status: int, reason: str, num_good: int
+) -> None:
     """Whether it comes when the page is looked up or when the file is fetched."""
     page = Page(films["walk"], statuses=[200] * num_good + [status])
     error = lost(get, site.put("/walk.mp4", page))
@@ -219,17 +204,13 @@ def test_a_site_that_wants_an_account_is_no_fault_of_the_video(
     assert patience.waits == [900.0]
 
 
-def test_a_busy_server_is_asked_again(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience
-) -> None:
+def test_a_busy_server_is_asked_again(site: Site, get: Fetch, films: dict[str, bytes], patience: Patience) -> None:
     page = Page(films["walk"], statuses=[503, 200, 500])
     assert get(site.put("/walk.mp4", page)).read_bytes() == films["walk"]
     assert patience.waits == [2.0, 4.0]
 
 
-def test_a_file_that_breaks_off_is_resumed(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience
-) -> None:
+def test_a_file_that_breaks_off_is_resumed(site: Site, get: Fetch, films: dict[str, bytes], patience: Patience) -> None:
     whole = len(films["walk"])
     page = Page(films["walk"], breaks_at=[whole, whole // 2, 1000])
     assert get(site.put("/walk.mp4", page)).read_bytes() == films["walk"]
@@ -258,9 +239,7 @@ def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(
     assert names(tmp_path) == ["walk.video.mp4.part"]
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("half", "broken"), ("silent", "no sound"), ("sound", "refused")]
-)
+@pytest.mark.parametrize(("name", "reason"), [("half", "broken"), ("silent", "no sound"), ("sound", "refused")])
 def test_what_is_no_video_with_sound_is_refused_and_not_kept(
     site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path, name: str, reason: str
 ) -> None:
@@ -289,9 +268,7 @@ def test_what_lasts_longer_than_stated_is_too_long(
     assert names(tmp_path) == []
 
 
-def test_what_is_larger_than_allowed_is_too_long(
-    site: Site, get: Fetch, films: dict[str, bytes]
-) -> None:
+def test_what_is_larger_than_allowed_is_too_long(site: Site, get: Fetch, films: dict[str, bytes]) -> None:
     error = lost(get, site.put("/walk.mp4", Page(films["walk"])), max_bytes=1000)
     assert (error.reason, error.detail) == ("too long", "the file is larger than allowed")
 
@@ -309,9 +286,7 @@ def test_nobody_is_led_to_a_file_of_this_machine(site: Site, get: Fetch, tmp_pat
     secret.write_bytes(b"secret")
     moved = site.put("/moved.mp4", Page(b"", moved_to=secret.as_uri()))
     assert lost(get, moved).reason == "refused"
-    meta = (
-        f'<html><head><meta http-equiv="refresh" content="0;url={secret.as_uri()}"></head></html>'
-    )
+    meta = f'<html><head><meta http-equiv="refresh" content="0;url={secret.as_uri()}"></head></html>'
     assert lost(get, site.put("/meta", Page(meta.encode(), type="text/html"))).reason == "refused"
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{secret.as_uri()}\n#EXT-X-ENDLIST\n"
     page = Page(playlist.encode(), type="application/vnd.apple.mpegurl")
@@ -370,9 +345,7 @@ def test_cookies_are_sent_and_the_file_is_left_alone(
 
 
 @pytest.mark.parametrize("content", ["{}", None, "\0\1\2"])
-def test_bad_cookies_are_no_fault_of_the_video(
-    get: Fetch, tmp_path: Path, content: str | None
-) -> None:
+def test_bad_cookies_are_no_fault_of_the_video(get: Fetch, tmp_path: Path, content: str | None) -> None:
     cookies = tmp_path / "cookies.txt"
     if content is not None:
         cookies.write_text(content)
@@ -382,9 +355,7 @@ def test_bad_cookies_are_no_fault_of_the_video(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_no_fault_of_the_video(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_a_full_disk_is_no_fault_of_the_video(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "walk.video.mp4.part").symlink_to("/dev/full")
     with pytest.raises(AvganError, match=f"{os.strerror(errno.ENOSPC)}.*make room") as caught:
         get(site.put("/walk.mp4", Page(films["walk"])))
@@ -407,9 +378,7 @@ def test_a_missing_javascript_runtime_is_no_fault_of_the_video(tmp_path: Path) -
         library.choose(info | {"webpage_url": "https://example.org/"}, max_height_px=720)
 
 
-def test_a_missing_library_is_told_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     with pytest.raises(AvganError, match=r"pip install 'avgan\[curate\]'") as caught:
         fetch(Video(id="a", address="http://127.0.0.1:1/a.mp4"), tmp_path)
@@ -421,9 +390,7 @@ def test_an_unknown_javascript_runtime_is_refused(get: Fetch) -> None:
         get("http://127.0.0.1:1/walk.mp4", js_runtime="java")
 
 
-def test_what_arrived_is_described_beside_it(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_what_arrived_is_described_beside_it(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     film_address = site.put("/walk.mp4", Page(films["walk"]))
     address = site.put("/page", Page((PAGE % ("PT3S", film_address)).encode(), type="text/html"))
     path = get(address)
@@ -433,9 +400,7 @@ def test_what_arrived_is_described_beside_it(
     assert known_of(Video(id="walk", address=address), path).title == "A walk"
 
 
-def form(
-    height: int | None, *, picture: bool | None = True, sound: bool | None = True, **more: Any
-) -> dict[str, Any]:
+def form(height: int | None, *, picture: bool | None = True, sound: bool | None = True, **more: Any) -> dict[str, Any]:
     codec = {True: "some", False: "none", None: None}
     row = {"height": height, "vcodec": codec[picture], "acodec": codec[sound], "protocol": "https"}
     return row | more
@@ -481,8 +446,11 @@ def test_what_cannot_be_fetched_has_its_reason(formats: list[dict[str, Any]], re
         ("[youtube] x: Video unavailable", "gone"),
         ("[youtube] x: Private video. Sign in if you've been granted access to this video", "gone"),
         ("x: This video has been removed by the uploader", "gone"),
-        ("x: Video unavailable. This video is no longer available because the YouTube account associated with it "
-         "has been terminated.", "gone"),
+        (
+            "x: Video unavailable. This video is no longer available because the YouTube account associated with it "
+            "has been terminated.",
+            "gone",
+        ),
         ("x: The uploader has not made this video available in your country", "blocked"),
         ("x: Sign in to confirm your age. This video may be inappropriate for some users.", "blocked"),
         ("x: Join this channel to get access to members-only content", "blocked"),
@@ -491,7 +459,7 @@ def test_what_cannot_be_fetched_has_its_reason(formats: list[dict[str, Any]], re
         ("x: Requested format is not available. Use --list-formats", "refused"),
         ("x: Unable to extract player; please report this issue on https://example.org", "broken"),
     ],
-)  # fmt: skip
+)
 def test_what_sites_say_in_words_has_its_reason(said: str, reason: str) -> None:
     problem = meaning_of(f"\x1b[0;31mERROR:\x1b[0m {said}")
     assert isinstance(problem, FetchError)
@@ -516,8 +484,12 @@ def test_statuses_are_final_or_not() -> None:
     for status in (301, 400, 404, 418, 451, 501):
         assert isinstance(refused_with(status), FetchError)
     assert [wait_asked(text) for text in ("12", "", "Fri, 31 Dec 1999", "-1", "9" * 30)] == [
-        12.0, None, None, None, None,
-    ]  # fmt: skip
+        12.0,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

@@ -56,9 +56,7 @@ def save_checkpoint(arrays: Arrays, path: Path, prefix: str = "", key: str = "mo
     return path
 
 
-def vgg16_arrays(
-    widths: tuple[int, ...], num_dense: int, num_labels: int = NUM_PLACES, seed: int = 0
-) -> Arrays:
+def vgg16_arrays(widths: tuple[int, ...], num_dense: int, num_labels: int = NUM_PLACES, seed: int = 0) -> Arrays:
     """Under Caffe's names."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
@@ -165,9 +163,7 @@ def write_places(path: Path, num_labels: int = NUM_PLACES) -> Path:
     return path
 
 
-def save_onnx(
-    path: Path, shape: Iterable[str | int], num_labels: int, *, activate: str = "Softmax"
-) -> Path:
+def save_onnx(path: Path, shape: Iterable[str | int], num_labels: int, *, activate: str = "Softmax") -> Path:
     """A network of sounds (b, L): the mean power by window; or of pictures (b, 3, H, W): the mean colour."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
@@ -189,15 +185,9 @@ def save_onnx(
     if activate:
         last.append(helper.make_node(activate, ["logits"], ["y"]))
     weights = helper.make_tensor("w", TensorProto.FLOAT, weight.shape, weight.ravel())
-    out = helper.make_tensor_value_info(
-        "y" if activate else "logits", TensorProto.FLOAT, ["b", num_labels]
-    )
+    out = helper.make_tensor_value_info("y" if activate else "logits", TensorProto.FLOAT, ["b", num_labels])
     graph = helper.make_graph(
-        [*first, *last],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [out],
-        [axes, weights],
+        [*first, *last], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [out], [axes, weights]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,12 @@ from avgan.weights import read_arrays
 @pytest.mark.parametrize(
     ("name", "text", "labels"),
     [
-        ("a.csv", "index,mid,display_name\r\n0,/m/1,Dog\r\n1,/m/2,\"Bee, wasp, etc.\"\r\n",
-         ("Dog", "Bee, wasp, etc.")),
+        ("a.csv", 'index,mid,display_name\r\n0,/m/1,Dog\r\n1,/m/2,"Bee, wasp, etc."\r\n', ("Dog", "Bee, wasp, etc.")),
         ("a.csv", "0,Dog\n1,Cat\n", ("Dog", "Cat")),
         ("a.txt", "\ufeffDog\n\n  Cat \n", ("Dog", "Cat")),
         ("a.json", '["Dog", "Cat"]', ("Dog", "Cat")),
     ],
-)  # fmt: skip
+)
 def test_a_list_of_labels_is_read_however_it_comes(
     name: str, text: str, labels: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -56,9 +55,7 @@ def test_places_lose_their_letter_and_number(tmp_path: Path) -> None:
         ("absent.txt", None, "No such file"),
     ],
 )
-def test_what_is_no_list_is_refused(
-    name: str, content: bytes | None, reason: str, tmp_path: Path
-) -> None:
+def test_what_is_no_list_is_refused(name: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=reason):
@@ -78,9 +75,7 @@ WHOLE = files.field(
 @example(files.field(100, files.field(1, b"\xff") + files.field(7, b"")))
 @example(b"\xff" * 12)
 @example(WHOLE)
-def test_any_bytes_are_a_caffe_model_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_any_bytes_are_a_caffe_model_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("caffe", numbered=True) / "any.caffemodel"
     path.write_bytes(content)
     if content == WHOLE:
@@ -157,9 +152,7 @@ def test_logits_become_weights_where_the_settings_say_how(activation: str, tmp_p
         ('{"output": "logits"}', "has no output 'logits'; it has y"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(
-    settings: str, reason: str, tmp_path: Path
-) -> None:
+def test_settings_that_cannot_be_meant_are_refused(settings: str, reason: str, tmp_path: Path) -> None:
     path = files.save_onnx(tmp_path / "a.onnx", ["b", 3, 8, 8], 5)
     (tmp_path / "a.json").write_text(settings)
     with pytest.raises(DataError, match=reason) as caught:
@@ -170,9 +163,7 @@ def test_settings_that_cannot_be_meant_are_refused(
 def test_a_network_that_is_no_tagger_is_refused(tmp_path: Path) -> None:
     path = files.save_onnx(tmp_path / "bare.onnx", ["b", 3, 8, 8], 5, activate="")
     bright = [np.full((8, 8, 3), 255, np.uint8)]
-    with pytest.raises(
-        DataError, match=r"answers outside \[0, 1\]; say in bare.json which activation"
-    ):
+    with pytest.raises(DataError, match=r"answers outside \[0, 1\]; say in bare.json which activation"):
         onnx_file(path).tag(bright)
     with pytest.raises(DataError, match=r"sounds \(b, L\) or pictures"):
         onnx_file(files.save_onnx(tmp_path / "odd.onnx", ["b", 9, 1], 5))

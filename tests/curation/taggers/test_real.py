@@ -68,8 +68,7 @@ def test_mn04_hears_what_there_is(label: str, ears: Tagger, data_root: Path) -> 
 def test_mn04_on_sounds_whose_truth_is_a_formula(ears: Tagger) -> None:
     times = np.arange(5 * SOUND_RATE_HZ) / SOUND_RATE_HZ
     chords = sum(
-        np.sin(2 * np.pi * 220 * 2 ** (step / 12) * times) * np.exp(-4 * (times % 0.5))
-        for step in (0, 4, 7, 12)
+        np.sin(2 * np.pi * 220 * 2 ** (step / 12) * times) * np.exp(-4 * (times % 0.5)) for step in (0, 4, 7, 12)
     )
     sounds = {
         "tone": 0.3 * np.sin(2 * np.pi * 1000 * times),
@@ -87,9 +86,7 @@ def test_mn04_on_sounds_whose_truth_is_a_formula(ears: Tagger) -> None:
     assert max(music_and_speech(ears.labels, weights["noise"])) < 0.1
 
 
-def photographs(
-    data_root: Path, labels: tuple[str, ...], num_each: int
-) -> tuple[list[np.ndarray], np.ndarray]:
+def photographs(data_root: Path, labels: tuple[str, ...], num_each: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Of the scenes that Places365 has too, which are written with another separator there; and their places there."""
     place_of = {label.replace("/", "_"): place for place, label in enumerate(labels)}
     with (data_root / "miniplaces" / "index.csv").open(newline="") as file:

@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from avgan.data.acquire import check_media
-from avgan.data.datasets import (
-    DATASETS,
-    Dataset,
-    curated,
-    declaration,
-    find,
-    locate,
-)
+from avgan.data.datasets import DATASETS, Dataset, curated, declaration, find, locate
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.pairing import pair_within
@@ -81,11 +74,7 @@ def make_tau2019(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
 
 def make_tau_av_2021(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     """Training in Lisbon and Milan, test in another place of Milan."""
-    stems = {
-        "airport-lisbon-1175-44106": "train",
-        "bus-milan-1040-40052": "train",
-        "tram-milan-1041-1": "test",
-    }
+    stems = {"airport-lisbon-1175-44106": "train", "bus-milan-1040-40052": "train", "tram-milan-1041-1": "test"}
     columns = "filename_audio\tfilename_video\tscene_label"
     rows = {"meta": [f"{columns}\tidentifier"]}
     rows |= {"train": [columns], "test": ["filename_audio\tfilename_video"], "evaluate": [columns]}
@@ -125,16 +114,27 @@ def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
                 path.unlink()
             sound, image = (f"shards/train-00000.tar/{member}" for member in members)
             clips.append(
-                Clip(id=name, source_id=name, label=label, audio_path=sound, image_path=image, end_s=1.0,
-                     fold="lisbon", place="lisbon", licence="CC BY 4.0", audio_sha256=sums[0], image_sha256=sums[1])
-            )  # fmt: skip
+                Clip(
+                    id=name,
+                    source_id=name,
+                    label=label,
+                    audio_path=sound,
+                    image_path=image,
+                    end_s=1.0,
+                    fold="lisbon",
+                    place="lisbon",
+                    licence="CC BY 4.0",
+                    audio_sha256=sums[0],
+                    image_sha256=sums[1],
+                )
+            )
     (root / "media").rmdir()
     dropped = Clip(id="c-5000", source_id="c", split="unused", status="dropped", reason="still")
     Manifest("curated", root, (*clips, dropped)).save(root / "manifest.parquet")
     rows = [
         {name: getattr(clip, name) for name in ("id", "label", "split", "audio_sha256", "image_sha256")}
         for clip in clips
-    ]  # fmt: skip
+    ]
     sums_of = {
         path: hashlib.sha256((root / path).read_bytes()).hexdigest()
         for path in ("manifest.parquet", "shards/train-00000.tar")
@@ -145,7 +145,7 @@ def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
         "clips": rows,
         "shards": [{"name": "train-00000.tar", "sha256": sums_of["shards/train-00000.tar"], "num_clips": 2}],
         "files": {"manifest.parquet": sums_of["manifest.parquet"]},
-    }  # fmt: skip
+    }
     tree["seal"] = curated.seal_of(tree)
     (root / "list.json").write_text(curated.canonical(tree))
 
@@ -271,9 +271,7 @@ def test_photographs_of_several_folders_are_one_set_and_a_folder_of_sounds_is_no
     assert {clip.image_path.split("/")[0] for clip in manifest.clips} == {"miniplaces", "more"}
 
 
-def test_tau_2019_knows_place_source_and_device(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
-) -> None:
+def test_tau_2019_knows_place_source_and_device(tmp_path: Path, tone: Maker, picture: Maker, video: Maker) -> None:
     make_tau2019(tmp_path, tone, picture, video)
     clip = find(tmp_path, "tau2019").clips[1]
     assert (clip.place, clip.source_id, clip.device) == ("milan", "milan-1", "a")
@@ -310,12 +308,7 @@ def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(
         "audio/airport-lisbon-1175-44106.wav",
         "video/airport-lisbon-1175-44106.mp4",
     )
-    assert (clip.source_id, clip.place, clip.frame_s, clip.end_s) == (
-        "lisbon-1175",
-        "lisbon",
-        5.0,
-        10.0,
-    )
+    assert (clip.source_id, clip.place, clip.frame_s, clip.end_s) == ("lisbon-1175", "lisbon", 5.0, 10.0)
     assert pair_within(manifest).kind == "synchronous"
     frames = ImageStore(manifest).get([0])
     assert frames[0, 2].mean() > 200  # the third of the video's colours, blue, shows from 4 s on
@@ -326,9 +319,7 @@ def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(
         find(tmp_path, "tau_av_2021")
 
 
-def test_real_recordings_of_tau_are_read_by_their_official_names(
-    tmp_path: Path, data_root: Path
-) -> None:
+def test_real_recordings_of_tau_are_read_by_their_official_names(tmp_path: Path, data_root: Path) -> None:
     """The few recordings at hand, with the tables that would name them."""
     folder = data_root / "tau_samples" / "audio"
     if not folder.is_dir():
@@ -339,9 +330,7 @@ def test_real_recordings_of_tau_are_read_by_their_official_names(
         rows.append(f"audio/{path.name}\t{scene}\t{city}-{place}\t{device}")
         parts["test" if city == "milan" else "train"].append(f"audio/{path.name}")
     (tmp_path / "audio").symlink_to(folder)
-    (tmp_path / "meta.csv").write_text(
-        "\n".join(["filename\tscene_label\tidentifier\tsource_label", *rows])
-    )
+    (tmp_path / "meta.csv").write_text("\n".join(["filename\tscene_label\tidentifier\tsource_label", *rows]))
     (tmp_path / "evaluation_setup").mkdir()
     for part, names in parts.items():
         table = tmp_path / "evaluation_setup" / f"fold1_{part}.csv"

@@ -10,13 +10,7 @@ from PIL import Image
 
 from avgan.data.loading import WaveformStore
 from avgan.evaluation.comparison import clips
-from avgan.evaluation.comparison.clips import (
-    NUM_RATES,
-    Pictures,
-    Sounds,
-    clips_to_answer,
-    clips_to_learn_from,
-)
+from avgan.evaluation.comparison.clips import NUM_RATES, Pictures, Sounds, clips_to_answer, clips_to_learn_from
 from avgan.evaluation.protocols import Protocol, read_protocol
 
 
@@ -84,11 +78,7 @@ def test_who_answers_sees_neither_targets_nor_pictures(data: Path, protocol: Pro
 
 def test_pictures_are_those_of_each_clips_label(data: Path, protocol: Protocol) -> None:
     known = clips_to_learn_from(
-        protocol.folds[0],
-        protocol,
-        Sounds.of(protocol),
-        data=data,
-        pictures=Pictures(protocol, data),
+        protocol.folds[0], protocol, Sounds.of(protocol), data=data, pictures=Pictures(protocol, data)
     )
     assert known.draw is not None
     pictures = known.draw(np.random.default_rng(0))
@@ -100,9 +90,7 @@ def test_pictures_are_those_of_each_clips_label(data: Path, protocol: Protocol) 
     assert some.draw(np.random.default_rng(0)).shape == (2, 3, 128, 128)
 
 
-def test_photographs_of_another_data_set_are_drawn_by_the_place_of_a_sound(
-    data_root: Path,
-) -> None:
+def test_photographs_of_another_data_set_are_drawn_by_the_place_of_a_sound(data_root: Path) -> None:
     esc10 = read_protocol("esc10", data_root)
     pictures = Pictures(esc10, data_root)
     fold = esc10.folds[0]

@@ -124,9 +124,7 @@ def untimed(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"methods": kept}
 
 
-def test_calls_for_single_methods_and_folds_add_up_to_one_table(
-    ask: Callable, tmp_path: Path
-) -> None:
+def test_calls_for_single_methods_and_folds_add_up_to_one_table(ask: Callable, tmp_path: Path) -> None:
     together = ask(*TOYS, out=tmp_path / "whole")
     ask("guess", folds=("4", "2"))
     part = ask("nearest", folds=("2",))
@@ -156,9 +154,7 @@ def test_another_seed_or_budget_does_not_mix_with_what_lies_there(ask: Callable)
         ask("guess", budget_s=60)
 
 
-def test_changed_recordings_and_changed_code_are_learnt_anew(
-    ask: Callable, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_changed_recordings_and_changed_code_are_learnt_anew(ask: Callable, tmp_path: Path, monkeypatch: Any) -> None:
     ask(*TOYS)
     path = answers_path(tmp_path / "out", "nearest", "1")
     stored = json.loads(path.read_text())
@@ -195,18 +191,14 @@ def test_wording_does_not_make_a_method_another(tmp_path: Path, monkeypatch: Any
     assert identity("alpha", '"""A."""\nfrom avgan.baselines import beta\nX = 2\n') != first
 
 
-def test_who_cannot_be_run_is_left_out_and_named(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_who_cannot_be_run_is_left_out_and_named(ask: Callable, folder: Path, tmp_path: Path) -> None:
     report = ask("needs-pictures", "nearest")
     assert list(rows(report)) == ["nearest"]
     assert "learns from pictures" in report["failed"]["needs-pictures"]
     assert "learns from pictures" in (tmp_path / "out" / "compare.md").read_text()
 
 
-def test_pictures_of_the_labels_are_there_to_learn_from(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_pictures_of_the_labels_are_there_to_learn_from(ask: Callable, folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for path in folder.rglob("*.wav"):
         (data / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -216,9 +208,7 @@ def test_pictures_of_the_labels_are_there_to_learn_from(
     assert "needs-pictures" in rows(ask("needs-pictures", data=data))
 
 
-def test_names_and_places_that_are_not_there_are_said_in_a_line(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_names_and_places_that_are_not_there_are_said_in_a_line(ask: Callable, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no method is called 'nobody': choose among"):
         ask("nobody")
     with pytest.raises(ConfigError, match="no method to compare"):
@@ -270,15 +260,7 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     basic = ["compare", "--protocol", "folder", "--data", str(folder), "-o", str(out)]
     assert main([*basic, "--methods", "nearest, guess", "--folds", "1,2", "--budget", "1"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[0].split() == [
-        "method",
-        "published,",
-        "%",
-        "here,",
-        "%",
-        "95",
-        "%",
-    ]
+    assert printed.out.splitlines()[0].split() == ["method", "published,", "%", "here,", "%", "95", "%"]
     assert "Nearest mean | toy" in printed.out
     assert "(2 of 5 folds)" in printed.out
     assert "fit 1 of 4: nearest, fold 1; about 4 min left" in printed.err

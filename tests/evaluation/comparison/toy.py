@@ -21,9 +21,7 @@ class Nearest:
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         for _ in budget.epochs(budget.plan(3, 1e-6)):
             vectors = describe(clips)
-            self.means = np.stack(
-                [vectors[clips.targets == label].mean(0) for label in range(clips.num_labels)]
-            )
+            self.means = np.stack([vectors[clips.targets == label].mean(0) for label in range(clips.num_labels)])
         self.means += 1e-9 * rng.standard_normal(self.means.shape)
 
     def predict(self, clips: Clips) -> np.ndarray:

@@ -41,9 +41,7 @@ def test_frechet_distance_takes_the_root_that_scipy_takes(rng: np.random.Generat
     assert frechet_distance(other, one) == pytest.approx(expected)
 
 
-def test_frechet_distance_to_itself_is_nothing_even_with_few_pictures(
-    rng: np.random.Generator,
-) -> None:
+def test_frechet_distance_to_itself_is_nothing_even_with_few_pictures(rng: np.random.Generator) -> None:
     one = rng.normal(size=(10, 30))  # covariance without full rank
     assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-6)
     assert frechet_distance(one, one + 1.0) == pytest.approx(30.0)
@@ -103,10 +101,7 @@ def test_the_rank_counts_the_wrong_photographs_before() -> None:
     photographs -= photographs.mean(0)
     scenes = np.array([0, 1, 2, 3, 4, 0])
     query = photographs[:1]
-    ranks = [
-        int(rank_of_first_right(query, np.array([scene]), photographs, scenes)[0])
-        for scene in range(3)
-    ]
+    ranks = [int(rank_of_first_right(query, np.array([scene]), photographs, scenes)[0]) for scene in range(3)]
     assert ranks == [0, 2, 3]
 
 

@@ -50,15 +50,11 @@ def test_a_file_is_answered_as_the_library_answers_it(
     assert drawn(page, "#wave") > 20
     page.wait_for_selector("#play:not([hidden])")
     assert "0:00 / 0:05" in seen.text("#time")
-    assert page.evaluate("said") == [
-        f"Coast, {100 * expected.probability:.0f}\u202f% sure. It hears sea waves."
-    ]
+    assert page.evaluate("said") == [f"Coast, {100 * expected.probability:.0f}\u202f% sure. It hears sea waves."]
     assert page.title().startswith("Coast")
 
 
-def test_what_decided_is_shown_over_the_spectrogram(
-    shipped: Any, visit: Any, clips: Clips, encode: Encode
-) -> None:
+def test_what_decided_is_shown_over_the_spectrogram(shipped: Any, visit: Any, clips: Clips, encode: Encode) -> None:
     seen = visit(shipped)
     seen.choose("sea.wav", encode(clips["sea"], "wav"))
     page = seen.page
@@ -71,9 +67,7 @@ def test_what_decided_is_shown_over_the_spectrogram(
     assert page.eval_on_selector("#spectrogram", "canvas => canvas.toDataURL()") == before
 
 
-def test_text_that_calls_itself_a_recording_is_refused_in_one_line(
-    shipped: Any, visit: Any
-) -> None:
+def test_text_that_calls_itself_a_recording_is_refused_in_one_line(shipped: Any, visit: Any) -> None:
     seen = visit(shipped, expected="400")
     seen.choose("notes.wav", b"these are only words\n" * 40)
     seen.page.wait_for_selector("#error:not([hidden])")
@@ -113,15 +107,11 @@ def test_a_long_recording_has_segments_that_lead_to_their_sound(
     assert 13 <= position_s <= 17
     assert rain.get_attribute("aria-current") == "true"
     # A press in the middle of the drawing leads to the middle of the sound.
-    page.locator("#track").click(
-        position={"x": page.locator("#track").bounding_box()["width"] / 4, "y": 60}
-    )
+    page.locator("#track").click(position={"x": page.locator("#track").bounding_box()["width"] / 4, "y": 60})
     assert abs(page.eval_on_selector("#audio", "audio => audio.currentTime") - 7.5) < 0.5
 
 
-def test_the_microphone_fills_a_timeline_and_is_answered_as_a_whole(
-    shipped: Any, visit: Any
-) -> None:
+def test_the_microphone_fills_a_timeline_and_is_answered_as_a_whole(shipped: Any, visit: Any) -> None:
     seen = visit(shipped)
     page = seen.page
     page.click("#listen")
@@ -169,9 +159,7 @@ def test_a_busy_service_is_tried_again(server: Any, visit: Any, hiss_wav: bytes)
     assert not page.is_visible("#error")
 
 
-def test_sending_shows_progress_and_can_be_given_up(
-    server: Any, visit: Any, hiss_wav: bytes
-) -> None:
+def test_sending_shows_progress_and_can_be_given_up(server: Any, visit: Any, hiss_wav: bytes) -> None:
     seen = visit(server)
     page = seen.page
     page.route("**/api/classify*", lambda route: None)  # never answered
@@ -236,9 +224,7 @@ def test_another_picture_of_the_same_place(
     current = "img.picture.current"
     before, named = seen.page.get_attribute(current, "src"), seen.text("#answer")
     seen.page.click("#another")
-    seen.page.wait_for_function(
-        "before => document.querySelector('img.picture.current').src !== before", arg=before
-    )
+    seen.page.wait_for_function("before => document.querySelector('img.picture.current').src !== before", arg=before)
     assert seen.text("#answer") == named
     plain = visit(shipped)
     plain.choose("hiss.wav", hiss_wav)

@@ -72,9 +72,7 @@ def _rows(path: Path) -> Iterator[Row]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise DataError(
-            f"{path}: not a list that can be read ({reason}); save it as UTF-8"
-        ) from None
+        raise DataError(f"{path}: not a list that can be read ({reason}); save it as UTF-8") from None
     lines = text.splitlines()
     kind = path.suffix.lower()
     if kind == ".txt":
@@ -95,9 +93,7 @@ def _csv_rows(path: Path, lines: list[str]) -> Iterator[dict[str, object]]:
         raise DataError(f"{path}: not a table that can be read ({error})") from None
     names = {_spelt(name) for name in header.split(delimiter)}
     if not names & {*COLUMNS["address"], *COLUMNS["id"], *COLUMNS["path"]}:
-        raise DataError(
-            f"{path}: its first line names no column 'address', 'id' or 'path'; add a header"
-        )
+        raise DataError(f"{path}: its first line names no column 'address', 'id' or 'path'; add a header")
     yield from ({str(key): value for key, value in row.items()} for row in rows)
 
 

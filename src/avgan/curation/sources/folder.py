@@ -8,10 +8,25 @@ from avgan.curation.record import Video
 from avgan.curation.sources.source import Source, id_of, scene_of
 from avgan.errors import DataError
 
-SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
-    ".wmv",
-})  # fmt: skip
+SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    }
+)
 
 
 def _is_video(path: Path) -> bool:
@@ -37,9 +52,7 @@ def _find(named: str) -> list[Video]:
         root, paths = _plain_part(path), _matching(named)
     else:
         raise DataError(f"{named}: no such file; name a video, a folder of videos or a pattern")
-    videos = {
-        video.id: video for video in (_video(path, root) for path in paths if _is_video(path))
-    }
+    videos = {video.id: video for video in (_video(path, root) for path in paths if _is_video(path))}
     if not videos:
         raise DataError(f"{named}: no video here; name a folder that holds mp4, webm, mov or mkv")
     return [videos[key] for key in sorted(videos)]

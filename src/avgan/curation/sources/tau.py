@@ -34,8 +34,5 @@ def _find(named: str) -> list[Video]:
 
 
 TAU = Source(
-    name="tau",
-    names="the folder of TAU Urban Audio-Visual Scenes 2021, development",
-    matches=_matches,
-    find=_find,
+    name="tau", names="the folder of TAU Urban Audio-Visual Scenes 2021, development", matches=_matches, find=_find
 )

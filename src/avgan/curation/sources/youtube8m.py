@@ -106,9 +106,7 @@ def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
             rows = [(row.get("KnowledgeGraphId"), row.get("Name")) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
-    scenes = (
-        (graph.rpartition("/")[2], _SCENES.get(_plain(name or ""))) for graph, name in rows if graph
-    )
+    scenes = ((graph.rpartition("/")[2], _SCENES.get(_plain(name or ""))) for graph, name in rows if graph)
     return {graph: scene for graph, scene in scenes if scene}
 
 
@@ -157,17 +155,13 @@ def _ids(path: Path) -> Iterator[tuple[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
         raise DataError(f"{path}: not a list that can be read ({reason}); get it anew") from None
-    rows = (
-        _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
-    )
+    rows = _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
     for number, row in enumerate(rows, 1):
         listed, *rest = row
         is_short = _SHORT.fullmatch(listed) is not None
         youtube_id = rest[0] if rest and YOUTUBE_ID.fullmatch(rest[0]) else ""
         if not is_short and not YOUTUBE_ID.fullmatch(listed):
-            raise DataError(
-                f"{path}: row {number}: {listed!r} is no id of 4 or 11 characters; correct the list"
-            )
+            raise DataError(f"{path}: row {number}: {listed!r} is no id of 4 or 11 characters; correct the list")
         yield listed, youtube_id if is_short else listed
 
 

@@ -37,16 +37,10 @@ from avgan.weights import fill, find_weights, read_arrays
 
 ADDRESS = "https://zenodo.org/records/3987831"
 CNN14_FILE = Published(
-    filename="Cnn14_mAP=0.431.pth",
-    address=ADDRESS,
-    bytes=327_428_481,
-    md5="541141fa2ee191a88f24a3219fff024e",
+    filename="Cnn14_mAP=0.431.pth", address=ADDRESS, bytes=327_428_481, md5="541141fa2ee191a88f24a3219fff024e"
 )
 CNN10_FILE = Published(
-    filename="Cnn10_mAP=0.380.pth",
-    address=ADDRESS,
-    bytes=25_237_595,
-    md5="bfb1f1f9968938fa8ef4012b8471f5f6",
+    filename="Cnn10_mAP=0.380.pth", address=ADDRESS, bytes=25_237_595, md5="bfb1f1f9968938fa8ef4012b8471f5f6"
 )
 LABEL_FILES = ("class_labels_indices.csv", "audioset_class_labels_indices.csv")
 LABELS_ADDRESS = "https://research.google.com/audioset/download.html"
@@ -127,9 +121,7 @@ def cnn10(named: Path, *, widths: tuple[int, ...] = CNN10_WIDTHS) -> Tagger:
 
 def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...]) -> Tagger:
     path = find_weights(
-        named,
-        [published.filename],
-        f"get it from {published.address}, or do without: --sounds none, --scenes none",
+        named, [published.filename], f"get it from {published.address}, or do without: --sounds none, --scenes none"
     )
     list_path = beside(path, LABEL_FILES, LABELS_ADDRESS)
     labels = read_labels(list_path)
@@ -147,9 +139,7 @@ def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...
     @torch.inference_mode()
     def run(waveforms: np.ndarray) -> np.ndarray:
         with one_thread():
-            weights: np.ndarray = network(
-                log_mel_of(front_end, torch.from_numpy(waveforms))
-            ).numpy()
+            weights: np.ndarray = network(log_mel_of(front_end, torch.from_numpy(waveforms))).numpy()
         return weights
 
     return Tagger(
@@ -173,9 +163,7 @@ def log_mel_of(front_end: LogMel, waveforms: Tensor) -> Tensor:
 
 def as_waveform(rate_hz: int, min_samples: int, sound: np.ndarray) -> np.ndarray:
     """A sound (L, C) at 32 kHz -> (L,), mono, at another rate; silence is added to what is too short for a network."""
-    waveform = read_audio(
-        np.ascontiguousarray(sound), rate_hz=SOUND_RATE_HZ, target_rate_hz=rate_hz
-    )
+    waveform = read_audio(np.ascontiguousarray(sound), rate_hz=SOUND_RATE_HZ, target_rate_hz=rate_hz)
     return np.pad(waveform, (0, max(0, min_samples - len(waveform))))
 
 

@@ -266,9 +266,7 @@ def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int
     Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(
-        named,
-        [VGG16_FILE.filename],
-        f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none",
+        named, [VGG16_FILE.filename], f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none"
     )
     sha256 = check_published(path, (VGG16_FILE,))
     arrays = read_arrays(path, {".caffemodel": read_caffe})
@@ -300,17 +298,11 @@ def squeezenet(named: Path) -> Tagger:
     fill(network, arrays, path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster
     facts = (SQUEEZENET_LICENCE, check_published(path, ()))
-    return _tagger(
-        "squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255
-    )
+    return _tagger("squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255)
 
 
 def _tagger(
-    name: str,
-    network: nn.Module,
-    path: Path,
-    facts: tuple[str, str],
-    prepare: Callable[[np.ndarray], np.ndarray],
+    name: str, network: nn.Module, path: Path, facts: tuple[str, str], prepare: Callable[[np.ndarray], np.ndarray]
 ) -> Tagger:
     """`facts`: licence and sha256 of the weights at `path`."""
     list_path = beside(path, (LABEL_FILE,), ADDRESS)

@@ -25,8 +25,13 @@ NUM_DIGITS = 4
 
 MUSIC = ("Music", "Singing", "Song", "Background music")
 """Without "Musical instrument", which church bells are too."""
-SPEECH = ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation",
-          "Narration, monologue")  # fmt: skip
+SPEECH = (
+    "Speech",
+    "Male speech, man speaking",
+    "Female speech, woman speaking",
+    "Conversation",
+    "Narration, monologue",
+)
 MAX_BYTES = 4 << 20  # ten thousand times the longest name there is
 _PLACE = re.compile(r"(?:/[a-z]/)?(\S+)(?: \d+)?")  # `/a/airport_terminal 2`
 
@@ -147,9 +152,7 @@ def beside(weights: Path, names: tuple[str, ...], address: str) -> Path:
 def check_count(labels: tuple[str, ...], num_outputs: int, path: Path) -> None:
     """Raises DataError where a list of labels has not as many as a network has outputs."""
     if len(labels) != num_outputs:
-        raise DataError(
-            f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list"
-        )
+        raise DataError(f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list")
 
 
 def _of_csv(text: str, path: Path) -> list[str]:

@@ -107,10 +107,7 @@ def _verify(manifest: Manifest) -> list[str]:
 
 def _problems_of_rows(manifest: Manifest, tree: Mapping[str, Any]) -> list[str]:
     """Where list and manifest disagree."""
-    rows = {
-        (clip.id, clip.label, clip.split, clip.audio_sha256, clip.image_sha256)
-        for clip in manifest.clips
-    }
+    rows = {(clip.id, clip.label, clip.split, clip.audio_sha256, clip.image_sha256) for clip in manifest.clips}
     names = ("id", "label", "split", "audio_sha256", "image_sha256")
     listed = {tuple(clip[name] for name in names) for clip in tree["clips"]}
     problems = []

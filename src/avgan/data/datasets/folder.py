@@ -63,9 +63,7 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
         raise DataError(f"{root}: no recordings, videos or pictures; {_LAYOUT}")
     labels = {_label(path, root) for path in paths}
     if len(labels) < 2 and "" not in labels:
-        raise DataError(
-            f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell"
-        )
+        raise DataError(f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell")
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         content = dict(zip(paths, pool.map(_inspect, paths), strict=True))
     clips = [clip for path in paths for clip in _clips(path, root, window_s, content[path])]
@@ -77,10 +75,7 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
                 f"{path}: {reason} ({detail}), and nothing else is left of "
                 f"{_label(path, root) or 'the folder'!r}; convert or replace it"
             )
-    told = _tell(
-        {path.relative_to(root).as_posix(): content[path] for path in paths},
-        _passed_over(root, paths),
-    )
+    told = _tell({path.relative_to(root).as_posix(): content[path] for path in paths}, _passed_over(root, paths))
     return Manifest(FOLDER.name, root, tuple(clips), left_out=told and f"{root}: left out: {told}")
 
 
@@ -244,9 +239,7 @@ def cut(start_s: float, end_s: float, window_s: float) -> list[Span]:
     count = int((end_s - start_s) // window_s)
     if count == 0 or end_s - start_s - count * window_s >= MIN_REST_S:
         count += 1
-    return [
-        (start_s + i * window_s, min(start_s + (i + 1) * window_s, end_s)) for i in range(count)
-    ]
+    return [(start_s + i * window_s, min(start_s + (i + 1) * window_s, end_s)) for i in range(count)]
 
 
 def _matches(root: Path) -> bool:

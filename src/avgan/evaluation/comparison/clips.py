@@ -40,9 +40,7 @@ class Sounds:
     beside what a method itself holds.
     """
 
-    def __init__(
-        self, manifest: Manifest, window_s: float, *, cache_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, manifest: Manifest, window_s: float, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._manifest = manifest
         self._row = {clip.id: row for row, clip in enumerate(manifest.clips)}
         self._window_s = window_s
@@ -78,10 +76,7 @@ class Sounds:
     def _store(self, rate_hz: int) -> WaveformStore:
         if rate_hz not in self._stores:
             self._stores[rate_hz] = WaveformStore(
-                self._manifest,
-                rate_hz=rate_hz,
-                window_s=self._window_s,
-                cache_bytes=self._cache_bytes,
+                self._manifest, rate_hz=rate_hz, window_s=self._window_s, cache_bytes=self._cache_bytes
             )
         self._stores.move_to_end(rate_hz)
         while len(self._stores) > NUM_RATES:
@@ -122,9 +117,7 @@ class Extra:
         """Raises DataError where none has a label of the protocol."""
         section = resolve(DataSection(window_s=protocol.window_s), folder)
         everything = read_sounds(section, folder)
-        self.manifest = everything.select(
-            lambda clip: bool(clip.audio_path) and clip.label in protocol.labels
-        )
+        self.manifest = everything.select(lambda clip: bool(clip.audio_path) and clip.label in protocol.labels)
         if not self.manifest.clips:
             raise DataError(
                 f"{folder}: no recording has a label of {protocol.name}, such as {protocol.labels[0]!r}; give a set "
@@ -156,24 +149,14 @@ def unrelated(further: Manifest, fold: Fold) -> Manifest:
     heard = {clip.place for clip in fold.train.clips}
     unheard = {clip.place for clip in fold.test.clips} - heard - {""}
     kept = further.select(
-        lambda clip: (
-            clip.source_id not in sources
-            and clip.audio_sha256 not in files
-            and clip.place not in unheard
-        )
+        lambda clip: clip.source_id not in sources and clip.audio_sha256 not in files and clip.place not in unheard
     )
     check_leakage(kept, fold.test)
     return kept
 
 
 def clips_to_learn_from(
-    fold: Fold,
-    protocol: Protocol,
-    sounds: Sounds,
-    *,
-    data: Path,
-    pictures: Pictures | None,
-    extra: Extra | None = None,
+    fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path, pictures: Pictures | None, extra: Extra | None = None
 ) -> Clips:
     """The training side of a fold, with pictures where there are some for all of it, and further recordings."""
     heard = fold.train.select(lambda clip: bool(clip.audio_path))
@@ -195,9 +178,7 @@ def clips_to_learn_from(
 def clips_to_answer(fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path) -> Clips:
     """The test side of a fold without what it is asked for."""
     asked = tuple(replace(clip, label="", labels=()) for clip in fold.test.clips)
-    return replace(
-        _clips(fold.test, protocol, sounds, data), manifest=replace(fold.test, clips=asked)
-    )
+    return replace(_clips(fold.test, protocol, sounds, data), manifest=replace(fold.test, clips=asked))
 
 
 def _targets(side: Manifest, protocol: Protocol) -> np.ndarray:

@@ -22,14 +22,7 @@ import numpy as np
 from avgan.baselines import METHODS
 from avgan.errors import AvganError, ConfigError, DataError, LeakageError
 from avgan.evaluation.comparison import ours
-from avgan.evaluation.comparison.answers import (
-    Answers,
-    Settings,
-    data_sha256,
-    settle,
-    stored_methods,
-    write_answers,
-)
+from avgan.evaluation.comparison.answers import Answers, Settings, data_sha256, settle, stored_methods, write_answers
 from avgan.evaluation.comparison.clips import Extra, Pictures, Sounds
 from avgan.evaluation.comparison.methods import (
     Entry,
@@ -125,10 +118,7 @@ def entries_of(
     names: Sequence[str], task: Task, *, parent: Path | None = None, seeds: Sequence[int] = ()
 ) -> list[Entry]:
     """The methods of these names, rivals and ours."""
-    return [
-        own(name, task, parent=parent, seeds=seeds) if ours.is_ours(name) else rival(name, task)
-        for name in names
-    ]
+    return [own(name, task, parent=parent, seeds=seeds) if ours.is_ours(name) else rival(name, task) for name in names]
 
 
 def task_of(
@@ -156,10 +146,7 @@ def task_of(
 def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     """The methods asked for, `all` spelt out. Raises ConfigError for one that is not known."""
     known = [*ours.PRESETS, *METHODS, HUMAN]
-    groups = {
-        ALL: [name for name in known if name != HUMAN],
-        ABLATIONS: ["avgan-transfer", *ours.ABLATED],
-    }
+    groups = {ALL: [name for name in known if name != HUMAN], ABLATIONS: ["avgan-transfer", *ours.ABLATED]}
     known += [*groups, *ours.ABLATED]
     if odd := [name for name in given if not re.fullmatch(r"\w[\w.-]*", name)]:
         raise ConfigError(f"--answers {odd[0]}=...: a name has letters, digits, dots and hyphens")
@@ -219,9 +206,7 @@ def run_all(
             continue
         again = "" if len(entry.seeds) == 1 else f", seed {seed}"
         rest = [later.name for _, later, _ in left[number:] if later.name not in (failed or ())]
-        task.say(
-            f"fit {number + 1} of {len(left)}: {name}, fold {fold.name}{again}{estimate(rest, task)}"
-        )
+        task.say(f"fit {number + 1} of {len(left)}: {name}, fold {fold.name}{again}{estimate(rest, task)}")
         try:
             answers = answer(entry, fold, seed, task)
         except AvganError as error:
@@ -231,9 +216,7 @@ def run_all(
             task.say(f"{name} is left out: {error}")
             continue
         write_answers(answers, task.out, seed=task.seed_of_file(seed))
-        task.say(
-            f"{name}, fold {fold.name}: {100 * answers.correct.mean():.1f} % in {answers.fitting_s or 0:.0f} s"
-        )
+        task.say(f"{name}, fold {fold.name}: {100 * answers.correct.mean():.1f} % in {answers.fitting_s or 0:.0f} s")
         if number + 1 == len(left) or left[number + 1][0] is not fold:
             after_fold()
 
@@ -265,9 +248,7 @@ def older_ones(answered: Mapping[str, Sequence[Answers]], task: Task) -> Iterato
             continue
         known = name in METHODS or ours.is_ours(name)
         (entry,) = entries_of([name] if known else [], task) or (None,)
-        if entry is None or any(
-            one.identity != entry.identity(folds[one.fold], one.seed or 0) for one in mine
-        ):
+        if entry is None or any(one.identity != entry.identity(folds[one.fold], one.seed or 0) for one in mine):
             yield name, OLDER
 
 

@@ -26,13 +26,7 @@ from avgan.evaluation.comparison.answers import (
     stored_methods,
     write_answers,
 )
-from avgan.evaluation.comparison.clips import (
-    Extra,
-    Pictures,
-    Sounds,
-    clips_to_answer,
-    clips_to_learn_from,
-)
+from avgan.evaluation.comparison.clips import Extra, Pictures, Sounds, clips_to_answer, clips_to_learn_from
 from avgan.evaluation.pictures.exhibits import keep_pictures
 from avgan.evaluation.protocols import Fold, Protocol
 

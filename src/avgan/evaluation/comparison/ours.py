@@ -44,9 +44,7 @@ PRESETS = {
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
 PARTS = "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features"
-PICTURES = (
-    "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
-)
+PICTURES = "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
 CARDS = {
     "avgan-transfer": Card(
         name="avgan-transfer",
@@ -82,22 +80,14 @@ CARDS = {
         title="AVGAN, the paper's own configuration",
         source=SOURCE,
         published=83.7,
-        follows=(
-            "sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",
-        ),
-        differs=(
-            PICTURES,
-            "thousands of steps where the paper has 9,000 epochs on four cards",
-        ),
+        follows=("sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",),
+        differs=(PICTURES, "thousands of steps where the paper has 9,000 epochs on four cards"),
     ),
     "avgan-compact": Card(
         name="avgan-compact",
         title="AVGAN, preset compact",
         source=SOURCE,
-        follows=(
-            PARTS,
-            "nothing is pretrained on other sounds",
-        ),
+        follows=(PARTS, "nothing is pretrained on other sounds"),
         differs=(
             "smaller networks and far fewer steps; generator and classifier are trained jointly at the end",
             PICTURES,
@@ -173,9 +163,7 @@ class Ours(Trained):
             recipe = parse(Recipe, json.loads((self.run / checkpoint.RECIPE).read_text()))
         elif budget.seconds is not None:
             finished = () if parent is None else ("vqvae",)
-            recipe = shortened(
-                recipe, data=data, sounds=heard, seconds=budget.seconds, finished=finished
-            )
+            recipe = shortened(recipe, data=data, sounds=heard, seconds=budget.seconds, finished=finished)
             wanted = self.recipe.classifier.num_steps
             budget.say(f"{recipe.classifier.num_steps} of {wanted} steps of the last stage")
         elif parent is None and recipe.vqvae.data.images != heard.name:
@@ -228,9 +216,7 @@ def of_photographs(recipe: Recipe, *, data: Path, out: Path) -> Path:
     # photographs are the same whatever is said of the sounds
     data_section = DataSection(images=recipe.vqvae.data.images)
     config = recipe.run("vqvae")
-    config = config.model_copy(
-        update={"stage": config.stage.model_copy(update={"data": data_section})}
-    )
+    config = config.model_copy(update={"stage": config.stage.model_copy(update={"data": data_section})})
     digest = config_sha256(config.model_copy(update={"preset": ""}))[:12]
     return train_run(config, data=data, out=out / f"vqvae-{digest}")
 
@@ -246,9 +232,7 @@ def config_sha256(config: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def in_order(
-    probabilities: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
-) -> np.ndarray:
+def in_order(probabilities: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]) -> np.ndarray:
     """Probabilities (M, N) of their labels as those of ours; a label that only we have has none."""
     found = np.zeros((len(probabilities), len(ours)))
     found[:, [ours.index(label) for label in theirs]] = probabilities

@@ -46,18 +46,13 @@ class Outcome:
             np.concatenate([np.asarray(one.sources) for one in kept]),
             np.concatenate([np.mean(list(seeds[one.fold].values()), axis=0) for one in kept]),
             tuple(
-                float(np.mean([fold[seed].mean() for fold in common]))
-                for seed in sorted(everywhere, key=str)
-                if common
+                float(np.mean([fold[seed].mean() for fold in common])) for seed in sorted(everywhere, key=str) if common
             ),
         )
 
     @property
     def by_fold(self) -> dict[str, float]:
-        return {
-            str(fold): float(self.right[self.folds == fold].mean())
-            for fold in dict.fromkeys(self.folds.tolist())
-        }
+        return {str(fold): float(self.right[self.folds == fold].mean()) for fold in dict.fromkeys(self.folds.tolist())}
 
     @property
     def deviation_over_folds(self) -> float | None:

@@ -69,17 +69,14 @@ def method_row(protocol: Protocol, card: Card, answers: Sequence[Answers]) -> Ro
     """One method: how well it did, with its uncertainty, and at what cost."""
     outcome = Outcome.of(answers)
     by_fold = outcome.by_fold
-    inside = {
-        part: np.isin(outcome.clip_ids, list(members)) for part, members in protocol.parts.items()
-    }
+    inside = {part: np.isin(outcome.clip_ids, list(members)) for part, members in protocol.parts.items()}
     figure = published(card, protocol.name, tuple(by_fold))
     return {
         "name": card.name,
         "title": card.title,
         "source": card.source,
         "published": figure,
-        "published_on_these_folds": figure is not None
-        and figure != published(card, protocol.name, ()),
+        "published_on_these_folds": figure is not None and figure != published(card, protocol.name, ()),
         **outcome.share(),
         "deviation_over_folds": outcome.deviation_over_folds,
         "by_fold": by_fold,
@@ -135,11 +132,7 @@ def test_against(ours: Sequence[Answers], theirs: Sequence[Answers]) -> Row | No
         return None
     mine, other = Outcome.of(ours), Outcome.of(theirs)
     places = {key: row for row, key in enumerate(zip(other.folds, other.clip_ids, strict=True))}
-    pairs = [
-        (row, places[key])
-        for row, key in enumerate(zip(mine.folds, mine.clip_ids, strict=True))
-        if key in places
-    ]
+    pairs = [(row, places[key]) for row, key in enumerate(zip(mine.folds, mine.clip_ids, strict=True)) if key in places]
     if not pairs:
         return None
     here, there = np.array(pairs).T
@@ -327,8 +320,7 @@ def plain(report: dict[str, Any]) -> str:
     lines = [[line[column] for column in kept] for line in table]
     widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 

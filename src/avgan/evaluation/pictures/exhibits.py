@@ -48,9 +48,7 @@ class Exhibit:
     """The units of intervals: a photograph by itself, a recording with those of its source."""
 
 
-def choose_photographs(
-    images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0
-) -> np.ndarray:
+def choose_photographs(images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0) -> np.ndarray:
     """`num_each` photographs of its scene for each recording, numbers into `images`, (num_each, M).
 
     None serves twice where a scene has enough; else each of the `num_each` rows repeats a part of its own. Raises
@@ -64,9 +62,7 @@ def choose_photographs(
         places = np.flatnonzero(wanted == scene)
         there = rng.permutation(np.flatnonzero(labels == scene))
         if len(there) < num_each:
-            raise DataError(
-                f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {num_each} are needed"
-            )
+            raise DataError(f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {num_each} are needed")
         parts = np.array_split(there, num_each)
         if num_each * len(places) <= len(there):
             parts = list(there[: num_each * len(places)].reshape(num_each, -1))
@@ -129,12 +125,7 @@ def shuffled(exhibit: Exhibit) -> Exhibit:
 
 
 def score_exhibit(
-    exhibit: Exhibit,
-    outputs: Outputs,
-    reference: Outputs,
-    *,
-    classifier: TrainedClassifier,
-    kinds: np.ndarray,
+    exhibit: Exhibit, outputs: Outputs, reference: Outputs, *, classifier: TrainedClassifier, kinds: np.ndarray
 ) -> dict[str, Any]:
     """All scores of an exhibit by the outputs of the scene classifier; no agreement with scenes it does not know.
 
@@ -175,9 +166,7 @@ def agreement(exhibit: Exhibit, outputs: Outputs, classifier: TrainedClassifier)
     return found
 
 
-def plot_figure8(
-    rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], path: Path
-) -> None:
+def plot_figure8(rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], path: Path) -> None:
     """Write rows of pictures (S, 3, H, W) with their names on the left and the scenes above as one PNG: Fig. 8."""
     font = ImageFont.load_default(size=FONT_PX)
     margin = round(max(font.getlength(name) for name, _ in rows)) + 4 * GAP_PX

@@ -70,9 +70,7 @@ def sample(networks: AVGAN, features: Tensor, sounds: Manifest) -> Tensor:
     return torch.cat(parts)
 
 
-def pictures_by_fold(
-    runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest
-) -> list[np.ndarray | None]:
+def pictures_by_fold(runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest) -> list[np.ndarray | None]:
     """The picture (H, W, 3) uint8 imagined for each clip of `sounds` (M,) by the run of its fold (M,).
 
     None where that run is gone: its answers may have been kept without it.
@@ -122,9 +120,7 @@ def code_vectors(vqvae: VQVAE, images: ImageStore, num: int, *, mirror: bool) ->
     return torch.cat(parts)
 
 
-def code_side(
-    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
-) -> tuple[Tensor, np.ndarray]:
+def code_side(networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool) -> tuple[Tensor, np.ndarray]:
     """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
     kept = images.select(lambda clip: clip.label in scenes)
     store = ImageStore(kept, cache_bytes=0)
@@ -141,11 +137,7 @@ def ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def train_judge(
-    train: tuple[Tensor, np.ndarray],
-    test: tuple[Tensor, np.ndarray],
-    scenes: tuple[str, ...],
-    *,
-    seed: int = 0,
+    train: tuple[Tensor, np.ndarray], test: tuple[Tensor, np.ndarray], scenes: tuple[str, ...], *, seed: int = 0
 ) -> Judge:
     """Train on (vectors (M, V, D, 16, 16) in V views, scene numbers (M,)) and measure on the same kind of pair."""
     network = train_reader(*train, num_scenes=len(scenes), num_epochs=NUM_EPOCHS, seed=seed)
@@ -154,9 +146,7 @@ def train_judge(
     return Judge(network, scenes, float((answers == test[1]).mean()))
 
 
-def train_reader(
-    features: Tensor, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int
-) -> nn.Module:
+def train_reader(features: Tensor, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int) -> nn.Module:
     """A network with `forward(features (B, D, 16, 16)) -> logits (B, S)`, in evaluation mode.
 
     features (M, V, D, 16, 16), any float type; targets (M,) scene numbers.
@@ -202,9 +192,7 @@ def train_network(
         optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
         num_steps = int(num_epochs * len(targets) / batch_size)
         for step in range(num_steps):
-            items = indices_at(
-                step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage
-            )
+            items = indices_at(step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage)
             optimizer.param_groups[0]["lr"] = rate * rate_factor("one_cycle", step, num_steps)
             batch = inputs(items, step)
             with torch.autocast("cpu", torch.bfloat16):

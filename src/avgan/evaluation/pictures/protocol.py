@@ -38,11 +38,7 @@ from avgan.evaluation.pictures.exhibits import (
 )
 from avgan.evaluation.pictures.judge import Judge, code_side, imagine, ranks, sample, train_judge
 from avgan.evaluation.pictures.measures import NUM_BLOCKS, chance, kinds_of, rank_of_first_right
-from avgan.evaluation.pictures.scene_classifier import (
-    TrainedClassifier,
-    load_classifier,
-    load_second_classifier,
-)
+from avgan.evaluation.pictures.scene_classifier import TrainedClassifier, load_classifier, load_second_classifier
 from avgan.evaluation.report import pictures_table, write_json
 from avgan.files import write_whole
 from avgan.images import grid
@@ -59,12 +55,7 @@ PER_LABEL = 6
 RIVAL = "rival"
 FEWEST = 2 * NUM_BLOCKS
 """Recordings: the error of the kernel distance is taken from blocks of two pictures at least."""
-FIGURE8 = {
-    "photographs": "photograph",
-    RIVAL: RIVAL,
-    "reconstructed": "reconstruction",
-    "imagined": "imagined",
-}
+FIGURE8 = {"photographs": "photograph", RIVAL: RIVAL, "reconstructed": "reconstruction", "imagined": "imagined"}
 """The rows of Fig. 8, from the top; a rival is called by its name."""
 
 
@@ -85,9 +76,7 @@ class Gallery:
     """What it is: folds, a test part, or what was kept from training."""
 
 
-def evaluate_pictures(
-    run: Path, *, data: Path, out: Path, rival: Path | None = None
-) -> dict[str, Any]:
+def evaluate_pictures(run: Path, *, data: Path, out: Path, rival: Path | None = None) -> dict[str, Any]:
     """Score what a run imagines for its held-out recordings, and write it as sheets.
 
     Writes report.json, pictures.md, figure8.png and contact_sheet.jpg into `out`. `rival`: a folder with another
@@ -107,8 +96,7 @@ def evaluate_pictures(
     ids = tuple(clip.id for clip in gallery.clips.clips)
     theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
     taught, held_out = (
-        code_side(networks, side, scenes, mirror=mirror)
-        for side, mirror in ((learnt_from, True), (kept, False))
+        code_side(networks, side, scenes, mirror=mirror) for side, mirror in ((learnt_from, True), (kept, False))
     )
     judge = train_judge(taught, held_out, scenes, seed=trained.config.loop.seed)
     report = score_pictures(networks, gallery, judge)
@@ -162,10 +150,7 @@ def only_of(gallery: Gallery, scenes: tuple[str, ...]) -> tuple[Gallery, int]:
     rows = [row for row, scene in enumerate(gallery.scenes) if scene in scenes]
     clips = replace(gallery.clips, clips=tuple(gallery.clips.clips[row] for row in rows))
     kept = replace(
-        gallery,
-        clips=clips,
-        scenes=tuple(gallery.scenes[row] for row in rows),
-        features=gallery.features[rows],
+        gallery, clips=clips, scenes=tuple(gallery.scenes[row] for row in rows), features=gallery.features[rows]
     )
     return kept, len(gallery.scenes) - len(rows)
 
@@ -208,10 +193,7 @@ def strong_labels(sounds: Manifest) -> frozenset[str]:
 
 
 def score_retrieval(
-    networks: AVGAN,
-    gallery: Gallery,
-    held_out: tuple[Tensor, np.ndarray],
-    scenes: tuple[str, ...],
+    networks: AVGAN, gallery: Gallery, held_out: tuple[Tensor, np.ndarray], scenes: tuple[str, ...]
 ) -> dict[str, Any]:
     """How often a photograph of the right scene is among the k held-out ones nearest to an imagined map.
 
@@ -241,28 +223,18 @@ def score_retrieval(
 
 
 def exhibits_of(
-    networks: AVGAN,
-    gallery: Gallery,
-    images: Manifest,
-    rival: tuple[str, np.ndarray] | None,
+    networks: AVGAN, gallery: Gallery, images: Manifest, rival: tuple[str, np.ndarray] | None
 ) -> dict[str, Exhibit]:
     """The exhibits of a gallery, by name; images: the held-out photographs, rival: its name and pictures."""
     chosen = dict(
-        zip(
-            ("reference", "photographs"),
-            choose_photographs(images, gallery.scenes, num_each=2),
-            strict=True,
-        )
+        zip(("reference", "photographs"), choose_photographs(images, gallery.scenes, num_each=2), strict=True)
     )
     pictures = {name: photographs(images, numbers) for name, numbers in chosen.items()}
     pictures["reconstructed"] = reconstructed(networks.vqvae, pictures["photographs"])
     pictures["imagined"] = decoded(networks.vqvae, gallery.features)
     if rival:
         pictures[RIVAL] = rival[1]
-    sources = {
-        name: tuple(images.clips[number].id for number in numbers)
-        for name, numbers in chosen.items()
-    }
+    sources = {name: tuple(images.clips[number].id for number in numbers) for name, numbers in chosen.items()}
     sources["reconstructed"] = sources["photographs"]
     recorded = tuple(clip.source_id for clip in gallery.clips.clips)
     labels = tuple(clip.label for clip in gallery.clips.clips)
@@ -343,9 +315,7 @@ def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str,
     }
 
 
-def contact_sheet(
-    networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...]
-) -> None:
+def contact_sheet(networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...]) -> None:
     """A row a label: left what its held-out recordings made imagine, right the control, what other recordings did."""
     control = np.random.default_rng(0).permutation(len(gallery.scenes))
     gap = np.full((3, IMAGE_PX, IMAGE_PX), 255, dtype=np.uint8)

@@ -50,7 +50,5 @@ def select_folds(protocol: Protocol, names: tuple[str, ...]) -> tuple[Fold, ...]
     known = {fold.name: fold for fold in protocol.folds}
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"{protocol.name} has no fold {name!r}: choose among {', '.join(known)}"
-            )
+            raise ConfigError(f"{protocol.name} has no fold {name!r}: choose among {', '.join(known)}")
     return tuple(known[name] for name in dict.fromkeys(names)) if names else protocol.folds

@@ -54,6 +54,4 @@ def whole(sounds: Manifest) -> Manifest:
 
 def by_fold(scored: Scored) -> dict[str, Any]:
     """The share of right answers in each fold, with its interval."""
-    return {
-        "groups": {"fold": shares_by(scored.folds.tolist(), scored.correct, scored.sources)},
-    }
+    return {"groups": {"fold": shares_by(scored.folds.tolist(), scored.correct, scored.sources)}}

@@ -36,8 +36,7 @@ def folder(data: Path, run: Checkpoint | None) -> Protocol:
     divided = split_by_source(sounds, fractions=dict.fromkeys(names, 1 / len(names)), seed=0)
     sounds = replace(sounds, clips=tuple(_as_fold(clip) for clip in divided.clips))
     folds = tuple(
-        replace(fold, train=replace(fold.train, clips=fold.train.clips + pictures))
-        for fold in divide(sounds, names)
+        replace(fold, train=replace(fold.train, clips=fold.train.clips + pictures)) for fold in divide(sounds, names)
     )
     return Protocol(
         name="folder",

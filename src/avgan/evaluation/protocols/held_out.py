@@ -64,9 +64,7 @@ def kept_aside(sounds: Manifest, run: Checkpoint) -> Fold:
         )
     test = heard(sounds.select(lambda clip: clip.source_id in aside))
     if not test.clips:
-        raise DataError(
-            "this run kept nothing aside; train with --set data.validation_fraction=0.2"
-        )
+        raise DataError("this run kept nothing aside; train with --set data.validation_fraction=0.2")
     return Fold(WATCHED, sounds.select(lambda clip: clip.source_id not in aside), test)
 
 
@@ -76,6 +74,4 @@ def heard(clips: Manifest) -> Manifest:
 
 
 def _protocol(name: str, title: str, fold: Fold, section: DataSection) -> Protocol:
-    return Protocol(
-        name=name, title=title, folds=(fold,), window_s=section.window_s, images=section.images
-    )
+    return Protocol(name=name, title=title, folds=(fold,), window_s=section.window_s, images=section.images)

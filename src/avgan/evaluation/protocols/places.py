@@ -59,9 +59,7 @@ def _collection(clip: Clip) -> str:
 def _protocol(name: str, how: str, data: Path, unit: Callable[[Clip], str]) -> Protocol:
     sounds = _labelled(find(data, "places"))
     homes = {clip.fold for clip in sounds.clips}
-    asked = sounds.select(
-        lambda clip: clip.label in DCASE_SCENES and (clip.fold == HOME or HOME not in homes)
-    )
+    asked = sounds.select(lambda clip: clip.label in DCASE_SCENES and (clip.fold == HOME or HOME not in homes))
     units = replace(asked, clips=tuple(replace(clip, source_id=unit(clip)) for clip in asked.clips))
     divided = split_by_source(units, fractions=dict.fromkeys(NAMES, 1 / len(NAMES)), seed=0)
     fold_of = {clip.id: clip.split for clip in divided.clips}
@@ -73,9 +71,7 @@ def _labelled(sounds: Manifest) -> Manifest:
     return sounds.select(lambda clip: bool(clip.label))
 
 
-def _fold(
-    sounds: Manifest, name: str, fold_of: Mapping[str, str], unit: Callable[[Clip], str]
-) -> Fold:
+def _fold(sounds: Manifest, name: str, fold_of: Mapping[str, str], unit: Callable[[Clip], str]) -> Fold:
     """The clips of the ten scenes in a fold, and all that shares no unit with them."""
     test = sounds.select(lambda clip: fold_of.get(clip.id) == name and clip.label in DCASE_SCENES)
     units = {unit(clip) for clip in test.clips}

@@ -104,9 +104,7 @@ def check_fold(fold: Fold) -> None:
     check_leakage(fold.train, fold.test)
     heard = {clip.label for clip in fold.train.clips if clip.audio_path}
     if unknown := sorted(set(fold.test.labels) - heard):
-        raise DataError(
-            f"fold {fold.name}: no recording of {unknown[0]!r} is left to learn from; add recordings of it"
-        )
+        raise DataError(f"fold {fold.name}: no recording of {unknown[0]!r} is left to learn from; add recordings of it")
 
 
 def divide(sounds: Manifest, names: tuple[str, ...]) -> tuple[Fold, ...]:

@@ -85,9 +85,7 @@ def in_part(sounds: Manifest, split: str) -> Manifest:
     """The clips of a part of fold 1. Raises DataError where there are none."""
     part = sounds.select(lambda clip: clip.split == split)
     if not part.clips:
-        raise DataError(
-            f"{sounds.root}: fold 1 has no clips to {split}; unpack the set's meta.zip anew"
-        )
+        raise DataError(f"{sounds.root}: fold 1 has no clips to {split}; unpack the set's meta.zip anew")
     return part
 
 
@@ -124,20 +122,11 @@ def measures(scored: Scored) -> dict[str, Any]:
     }
 
 
-def group_shares(
-    clips: Sequence[Clip], correct: np.ndarray, seen: Sequence[str]
-) -> dict[str, dict[str, Share]]:
+def group_shares(clips: Sequence[Clip], correct: np.ndarray, seen: Sequence[str]) -> dict[str, dict[str, Share]]:
     """Shares by seen and unseen city, by city and by scene; correct, seen (M,)."""
     sources = [clip.source_id for clip in clips]
-    names = {
-        "seen": seen,
-        "city": [clip.place for clip in clips],
-        "label": [clip.label for clip in clips],
-    }
-    return {
-        kind: dict(sorted(shares_by(each, correct, sources).items()))
-        for kind, each in names.items()
-    }
+    names = {"seen": seen, "city": [clip.place for clip in clips], "label": [clip.label for clip in clips]}
+    return {kind: dict(sorted(shares_by(each, correct, sources).items())) for kind, each in names.items()}
 
 
 def measure_frames(run: Path, scored: Scored, test: Manifest) -> dict[str, Any]:
@@ -155,12 +144,7 @@ def measure_frames(run: Path, scored: Scored, test: Manifest) -> dict[str, Any]:
 
 
 def compare_frames(
-    networks: AVGAN,
-    judge: Judge,
-    frames: Tensor,
-    features: Tensor,
-    targets: np.ndarray,
-    test: Manifest,
+    networks: AVGAN, judge: Judge, frames: Tensor, features: Tensor, targets: np.ndarray, test: Manifest
 ) -> dict[str, Any]:
     """Shares of real frames and imagined features (M, D, 16, 16) that the judge names rightly, with the control."""
     sources = [clip.source_id for clip in test.clips]
@@ -175,7 +159,4 @@ def compare_frames(
         "the imagined picture": share(right, sources),
         "a picture imagined for another recording": share(control, sources),
     }
-    return {
-        "groups": {"picture": shares},
-        "gain_of_imagined_interval_95": metrics.bootstrap_interval(gain, sources),
-    }
+    return {"groups": {"picture": shares}, "gain_of_imagined_interval_95": metrics.bootstrap_interval(gain, sources)}
