@@ -12,9 +12,9 @@ Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all 
 Shapes: b pictures, H W pixels, N labels.
 """
 
-import math
-import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +23,23 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from avgan.curation.taggers.tagger import (
-    Published,
-    Tagger,
-    beside,
-    check_count,
-    check_published,
-    one_thread,
-    read_places,
-)
+from avgan.curation.privacy import opencv
+from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, one_thread, read_places
+from avgan.download import Remote
 from avgan.errors import DataError
 from avgan.images import as_picture
 from avgan.weights import fill, find_weights, read_arrays
 
-_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5
-_OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
 ADDRESS = "https://github.com/CSAILVision/places365"
 LABEL_FILE = "categories_places365.txt"
-VGG16_FILE = Published(
+VGG16_FILE = Remote(
     filename="vgg16_places365.caffemodel",
-    address="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
+    url="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
 )
 VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
 SQUEEZENET_FILE = "squeezenet_places365.safetensors"
 SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
-RESIZED_PX, SEEN_PX = 256, 224  # as published
+RESIZED_PX, CROP_PX = 256, 224  # as published
 MEAN_BGR = (104.05, 112.51, 116.68)
 """Of Places365, in 0 ... 255."""
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -65,101 +57,30 @@ POOLED_AFTER = (1, 3)
 
 
 def read_caffe(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a .caffemodel as `<layer>.weight` and `<layer>.bias`, float32, read-only parts of the file.
+    """Arrays of VGG16's .caffemodel as `<layer>.weight` and `<layer>.bias`, float32; layers that it lacks are left out.
 
-    Layers without weights are left out.
+    OpenCV reads it. It wants the network described, too, of which only the names of layers matter for their weights.
 
     Raises DataError: it is no such file, or a damaged one.
     """
+    cv2 = opencv()
+    layers = vgg16_names().values()
+    described = 'input: "x" input_shape { dim: [1, 1, 1, 1] }' + "".join(
+        f'layer {{ name: "{name}" type: "Convolution" bottom: "x" top: "{name}"'
+        " convolution_param { num_output: 1 kernel_size: 1 } }"
+        for name in layers
+    )
+    arrays = {}
     try:
-        with path.open("rb") as file:
-            # mapped, not read: VGG16 has half a gigabyte, which the caller will hold once more
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        arrays = dict(_arrays(content))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a whole Caffe model ({error}); download it again") from None
+        net = cv2.dnn.readNetFromCaffe(np.frombuffer(described.encode(), np.uint8), np.fromfile(path, np.uint8))
+        for name, (place, part) in product(layers, enumerate(("weight", "bias"))):
+            with suppress(cv2.error):  # raised where a layer has no such array
+                arrays[f"{name}.{part}"] = net.getParam(name, place)
+    except cv2.error:
+        arrays = {}
     if not arrays:
-        raise DataError(f"{path}: not a Caffe model with weights; download it again")
+        raise DataError(f"{path}: not a whole Caffe model of VGG16; download it again")
     return arrays
-
-
-def _arrays(content: memoryview) -> Iterator[tuple[str, np.ndarray]]:
-    for number, message in _fields(content):
-        if number not in (100, 2) or not isinstance(message, memoryview):
-            continue
-        name_field, blob_field = (1, 7) if number == 100 else (4, 6)
-        name, blobs = "", []
-        for part, value in _fields(message):
-            if isinstance(value, memoryview) and part == name_field:
-                name = bytes(value).decode()
-            elif isinstance(value, memoryview) and part == blob_field:
-                blobs.append(_blob(value))
-        yield from zip((f"{name}.weight", f"{name}.bias"), blobs, strict=False)
-
-
-def _blob(message: memoryview) -> np.ndarray:
-    old: dict[int, int] = {}
-    shape: list[int] = []
-    data = np.empty(0, np.float32)
-    for number, value in _fields(message):
-        if isinstance(value, int) and number in _OLD_SHAPE:
-            old[number] = value
-        elif isinstance(value, memoryview) and number == 5:
-            data = np.frombuffer(value, "<f4")
-        elif isinstance(value, memoryview) and number == 7:
-            shape = [dim for _, part in _fields(value) for dim in _dimensions(part)]
-    shape = shape or [old.get(number, 1) for number in _OLD_SHAPE]
-    if math.prod(shape) != data.size:
-        raise ValueError(f"{data.size} numbers for the shape {shape}")
-    return data.reshape(shape)
-
-
-def _dimensions(part: memoryview | int) -> Iterator[int]:
-    """One number, or several packed into bytes."""
-    if isinstance(part, int):
-        yield part
-        return
-    position = 0
-    while position < len(part):
-        value, position = _varint(part, position)
-        yield value
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Numbers of the fields of a message with their values; those of fixed width are skipped."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-        elif kind == _BYTES:
-            length, position = _varint(message, position)
-            if position + length > len(message):
-                raise ValueError("it ends too early")
-            yield number, message[position : position + length]
-            position += length
-        elif kind in (_64_BIT, _32_BIT):
-            position += 8 if kind == _64_BIT else 4
-        else:
-            raise ValueError(f"a field of the unknown kind {kind}")
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where it ends."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if position >= len(message):
-            raise ValueError("it ends too early")
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number of more than 64 bits")
 
 
 class VGG16(nn.Module):
@@ -176,7 +97,7 @@ class VGG16(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(num_in * (SEEN_PX // 2 ** len(widths)) ** 2, num_dense),
+            nn.Linear(num_in * (CROP_PX // 2 ** len(widths)) ** 2, num_dense),
             nn.ReLU(inplace=True),
             nn.Dropout(),
             nn.Linear(num_dense, num_dense),
@@ -255,35 +176,26 @@ class SqueezeNet(nn.Module):
         return logits
 
 
-def count(arrays: Mapping[str, Tensor], name: str) -> int:
-    """How many numbers an array has; a blob of Caffe may come with leading axes of length 1."""
-    return arrays[name].numel() if name in arrays else 0
-
-
 def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096) -> Tagger:
     """VGG16 from its file, or from a folder that holds the published one, with the 365 labels beside it.
 
     Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(
-        named, [VGG16_FILE.filename], f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none"
+        named, [VGG16_FILE.filename], f"get it from {VGG16_FILE.url}, or do without: --sounds none, --scenes none"
     )
-    sha256 = check_published(path, (VGG16_FILE,))
+    sha256 = check_published(path, VGG16_FILE)
     arrays = read_arrays(path, {".caffemodel": read_caffe})
     is_caffe = "conv1_1.weight" in arrays
     if is_caffe:
-        for own, caffe in vgg16_names().items():
-            for part in ("weight", "bias"):
-                if f"{caffe}.{part}" in arrays:
-                    arrays[f"{own}.{part}"] = arrays.pop(f"{caffe}.{part}")
+        for (own, caffe), part in product(vgg16_names().items(), ("weight", "bias")):
+            if f"{caffe}.{part}" in arrays:
+                arrays[f"{own}.{part}"] = arrays.pop(f"{caffe}.{part}")
     with torch.device("meta"):
-        network = VGG16(widths, num_dense, count(arrays, "classifier.6.bias"))
+        network = VGG16(widths, num_dense, _num_labels(arrays, "classifier.6.bias"))
     fill(network, arrays, path)
-
-    def prepare(picture: np.ndarray) -> np.ndarray:
-        return as_caffe(picture) if is_caffe else as_pytorch(picture)
-
-    return _tagger("vgg16-places365", network, path, (VGG16_LICENCE, sha256), prepare)
+    prepare = as_caffe if is_caffe else as_pytorch
+    return _tagger("vgg16-places365", network, path, prepare, licence=VGG16_LICENCE, sha256=sha256)
 
 
 def squeezenet(named: Path) -> Tagger:
@@ -292,23 +204,31 @@ def squeezenet(named: Path) -> Tagger:
     Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(named, [SQUEEZENET_FILE], "get it where you got your other weights")
+    sha256 = check_published(path)
     arrays = read_arrays(path)
     with torch.device("meta"):
-        network = SqueezeNet(count(arrays, "conv10.bias"))
+        network = SqueezeNet(_num_labels(arrays, "conv10.bias"))
     fill(network, arrays, path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster
-    facts = (SQUEEZENET_LICENCE, check_published(path, ()))
-    return _tagger("squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255)
+
+    def prepare(picture: np.ndarray) -> np.ndarray:
+        return as_caffe(picture) / 255
+
+    return _tagger("squeezenet-places365", network, path, prepare, licence=SQUEEZENET_LICENCE, sha256=sha256)
+
+
+def _num_labels(arrays: Mapping[str, Tensor], bias: str) -> int:
+    """By the bias of the last layer; a blob of Caffe may come with leading axes of length 1."""
+    return arrays[bias].numel() if bias in arrays else 0
 
 
 def _tagger(
-    name: str, network: nn.Module, path: Path, facts: tuple[str, str], prepare: Callable[[np.ndarray], np.ndarray]
+    name: str, network: nn.Module, path: Path, prepare: Callable[[np.ndarray], np.ndarray], *, licence: str, sha256: str
 ) -> Tagger:
-    """`facts`: licence and sha256 of the weights at `path`."""
+    """With the labels that lie beside the weights at `path`."""
     list_path = beside(path, (LABEL_FILE,), ADDRESS)
     labels = read_places(list_path)
-    last = list(network.parameters())[-1]  # the bias of the last layer
-    check_count(labels, len(last), list_path)
+    check_count(labels, len(list(network.parameters())[-1]), list_path)
 
     @torch.inference_mode()
     def run(pictures: np.ndarray) -> np.ndarray:
@@ -316,7 +236,6 @@ def _tagger(
             weights: np.ndarray = network(torch.from_numpy(pictures)).softmax(1).numpy()
         return weights
 
-    licence, sha256 = facts
     return Tagger(
         name=name,
         takes_sounds=False,
@@ -333,9 +252,9 @@ def central(picture: np.ndarray) -> np.ndarray:
     """A picture (H, W, 3) uint8 -> (224, 224, 3) float32 in 0 ... 255: squeezed to a square, its border left out."""
     size = (RESIZED_PX, RESIZED_PX)
     resized = as_picture(picture).resize(size, Image.Resampling.LANCZOS)
-    first = (RESIZED_PX - SEEN_PX) // 2
+    first = (RESIZED_PX - CROP_PX) // 2
     pixels = np.asarray(resized, np.float32)
-    return pixels[first : first + SEEN_PX, first : first + SEEN_PX]
+    return pixels[first : first + CROP_PX, first : first + CROP_PX]
 
 
 def as_caffe(picture: np.ndarray) -> np.ndarray:
