@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from avgan.curation.record import Video
+from avgan.curation.select import plain_name
 from avgan.curation.sources.source import Source, id_of
 from avgan.curation.youtube import YOUTUBE_ID, youtube_address
 from avgan.curation.ytdlp import FetchError, TryAgain, refused_with, wait_asked
@@ -38,12 +39,7 @@ _ENTRY = re.compile(r'\s*i\(\s*"([^"]*)"\s*,\s*"([^"]*)"\s*\)\s*;?\s*')
 _INDEXED = re.compile(r"/j/i/(?P<start>[^/]{2})/(?P<short>(?P=start)[^/]{2})\.js$")
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
-
-
-_SCENES = {_plain(row.youtube8m): scene for scene, row in TABLE_1.items()}
-"""{name of Table 1 without blanks, in lower case: scene}"""
+_SCENES = {plain_name(row.youtube8m): scene for scene, row in TABLE_1.items()}
 
 
 def address_of(short: str) -> str:
@@ -85,16 +81,12 @@ def resolve(address: str) -> str:
 
 def _lists(path: Path) -> dict[Path, str]:
     """{list: scene} of what lies in a folder, or of one file."""
+    folder = path if path.is_dir() else path.parent
     paths = sorted(path.iterdir()) if path.is_dir() else [path]
     paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    folder = path if path.is_dir() else path.parent
     by_graph = _scenes_by_graph_id(folder / VOCABULARY) if paths else {}
-    found = {}
-    for path in paths:
-        scene = _SCENES.get(_plain(path.stem)) or by_graph.get(path.stem)
-        if scene:
-            found[path] = scene
-    return found
+    found = {path: _SCENES.get(plain_name(path.stem)) or by_graph.get(path.stem) for path in paths}
+    return {path: scene for path, scene in found.items() if scene}
 
 
 def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
@@ -106,7 +98,7 @@ def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
             rows = [(row.get("KnowledgeGraphId"), row.get("Name")) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
-    scenes = ((graph.rpartition("/")[2], _SCENES.get(_plain(name or ""))) for graph, name in rows if graph)
+    scenes = ((graph.rpartition("/")[2], _SCENES.get(plain_name(name or ""))) for graph, name in rows if graph)
     return {graph: scene for graph, scene in scenes if scene}
 
 
