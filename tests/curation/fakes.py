@@ -72,6 +72,7 @@ def cut(video: Video) -> Iterator[Cut]:
             sound=rng.uniform(-0.5, 0.5, (3_200, 2)).astype(np.float32),
             frames=(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8),),
             frame_times_s=(5.5 + number,),
+            thumbnails=(),
         )
     if "damaged" in said:
         raise LostError("damaged", f"{video.path}: ends early")

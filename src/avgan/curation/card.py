@@ -22,7 +22,7 @@ def facts(
     clips = [verdict.candidate for verdict in kept]
     videos = {verdict.candidate.video_id for verdict in verdicts} | {loss.video_id for loss in losses}
     of_class = Counter((verdict.label, verdict.split) for verdict in kept)
-    of_split = {split: [one.candidate.source for one in kept if one.split == split] for split in SPLITS}
+    of_split = {split: [one.candidate.source_id for one in kept if one.split == split] for split in SPLITS}
     splits = [split for split in SPLITS if of_split[split]]
     lost = Counter((loss.stage, loss.reason) for loss in losses)
     dropped = _counts(verdict.reason for verdict in verdicts if not verdict.is_kept)
@@ -36,7 +36,7 @@ def facts(
         },
         "num_clips": len(kept),
         "hours": round(sum(clip.end_s - clip.start_s for clip in clips) / 3600, 4),
-        "num_sources": len({clip.source for clip in clips}),
+        "num_sources": len({clip.source_id for clip in clips}),
         "num_places": len({clip.place for clip in clips if clip.place}),
         "num_videos_kept": len({clip.video_id for clip in clips}),
         "num_videos": len(videos),

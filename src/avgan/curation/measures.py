@@ -147,13 +147,12 @@ def measure(cut: Cut) -> Measures:
     in a letterbox look alike.
     """
     picture = luminance(cut.frames[0])
-    thumbnails = cut.thumbnails or tuple(luminance(frame).astype(np.uint8) for frame in cut.frames)
-    bars = find_bars(np.max(thumbnails, 0))
-    height, width = thumbnails[0].shape
+    bars = find_bars(np.max(cut.thumbnails, 0))
+    height, width = cut.thumbnails[0].shape
     rows, columns = picture.shape[0] / height, picture.shape[1] / width
     inner = bars.scaled(rows, columns).inside(picture)
     return Measures(
-        motion=motion([bars.inside(thumbnail) for thumbnail in thumbnails]),
+        motion=motion([bars.inside(thumbnail) for thumbnail in cut.thumbnails]),
         brightness=float(inner.mean()) / 255,
         contrast=float(inner.std()) / 255,
         bars=bar_share(bars, (height, width)),

@@ -71,8 +71,8 @@ def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
     shown: Counter[str] = Counter()
     turns: list[tuple[int, int, Verdict]] = []
     for place, verdict in enumerate(sorted(verdicts, key=lot)):
-        turns.append((shown[verdict.candidate.source], place, verdict))
-        shown[verdict.candidate.source] += 1
+        turns.append((shown[verdict.candidate.source_id], place, verdict))
+        shown[verdict.candidate.source_id] += 1
     return [verdict for _, _, verdict in sorted(turns, key=lambda turn: turn[:2])[:num]]
 
 

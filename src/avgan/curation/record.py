@@ -63,9 +63,9 @@ class Cut:
     """(L, 2) float32 at SOUND_RATE_HZ; both channels alike where the video has one."""
     frames: tuple[np.ndarray, ...] = field(repr=False)
     """Each (H, W, 3) uint8 RGB, upright, at most FRAME_WIDTH_PX wide. The first is the clip's picture."""
-    frame_times_s: tuple[float, ...] = ()
+    frame_times_s: tuple[float, ...]
     """Of the frames, within the video."""
-    thumbnails: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    thumbnails: tuple[np.ndarray, ...] = field(repr=False)
     """Small pictures (h, w) uint8 of luminance, spread evenly over the clip: what moves in it."""
 
 
@@ -101,6 +101,7 @@ class Candidate:
     """`<video>-<start in ms>`"""
     video_id: str
     source_id: str
+    """What it belongs to: the source of its video, or else its video."""
     label: str
     """The scene that the source says."""
     start_s: float
@@ -121,11 +122,6 @@ class Candidate:
     music: float = 0.0
     speech: float = 0.0
     """Weight of music and of speech in the sound, in [0, 1], whether among the first five or not."""
-
-    @property
-    def source(self) -> str:
-        """What the clip belongs to: its source, or else its video."""
-        return self.source_id or self.video_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -293,7 +293,7 @@ def groups(
     A group's name is the first of its places, or else of its sources; it is kept when another source vanishes.
     """
     clips = list(clips)
-    key_of = {clip.id: (1, clip.source) for clip in clips}
+    key_of = {clip.id: (1, clip.source_id) for clip in clips}
     links = [(key_of[clip.id], (0, clip.place)) for clip in clips if by == "place" and clip.place]
     sources = set(key_of.values())
     links += [((1, one), (1, other)) for one, other in related if {(1, one), (1, other)} <= sources]
@@ -368,7 +368,7 @@ def _over_quota(kept: Iterable[Verdict], division: Division) -> set[str]:
     num_before: Counter[str] = Counter()
     turns: dict[tuple[str, str], list[tuple[int, float, str]]] = defaultdict(list)
     for verdict in sorted(kept, key=lambda one: _fraction(division.seed, one.candidate.id)):
-        source = verdict.candidate.source
+        source = verdict.candidate.source_id
         turn = (num_before[source], _fraction(division.seed, source), verdict.candidate.id)
         turns[verdict.label, verdict.split].append(turn)
         num_before[source] += 1

@@ -149,7 +149,6 @@ class Report:
 
     number: int
     num_clips: int = 0
-    num_losses: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage."""
 
@@ -165,7 +164,7 @@ def is_done(work: Path, number: int) -> bool:
 def read_report(work: Path, number: int) -> Report:
     """Of a unit that is done."""
     tree = json.loads((folder_of(work, number) / DONE).read_text(encoding="utf-8"))
-    return Report(number, tree["clips"], tree["losses"], tree["seconds"])
+    return Report(number, tree["clips"], tree["seconds"])
 
 
 class AttemptLog:
@@ -332,7 +331,7 @@ class _UnitWriter:
                     label=video.label,
                     start_s=clip.start_s,
                     end_s=clip.end_s,
-                    frame_s=clip.frame_times_s[0] if clip.frame_times_s else (clip.start_s + clip.end_s) / 2,
+                    frame_s=clip.frame_times_s[0],
                     address=video.address,
                     licence=video.licence,
                     place=video.place,
@@ -359,7 +358,7 @@ class _UnitWriter:
             to_disk(self._folder / name)
         write_whole(self._folder / DONE, json.dumps(done) + "\n")
         to_disk(self._folder / DONE)
-        return Report(number, len(self._clips), len(self.losses), seconds)
+        return Report(number, len(self._clips), seconds)
 
     def _add(self, name: str, content: bytes) -> None:
         info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere

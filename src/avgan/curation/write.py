@@ -157,7 +157,7 @@ def row_of(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "split": verdict.split,
         "video": clip.video_id,
-        "source": clip.source,
+        "source": clip.source_id,
         "start_s": clip.start_s,
         "end_s": clip.end_s,
         "frame_s": clip.frame_s,
@@ -176,7 +176,7 @@ def clip_of(verdict: Verdict, shard: str = "") -> Clip:
     reason = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
     return Clip(
         id=clip.id,
-        source_id=clip.source,
+        source_id=clip.source_id,
         label=verdict.label,
         labels=(*clip.scenes, *clip.sounds),
         audio_path=f"{stem}.flac" if shard else "",

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-import soundfile
-import soxr
 from PIL import Image
+from voices import recordings
 
+from avgan.audio import read_audio
 from avgan.curation.record import SOUND_RATE_HZ
 from avgan.curation.taggers import Tagger, first_tags, music_and_speech
 from avgan.curation.taggers.audioset import mn04
@@ -44,21 +44,11 @@ def picture_tagger(data_root: Path) -> Tagger:
     return squeezenet(data_root)
 
 
-def esc50(data_root: Path, label: str, num_clips: int) -> list[np.ndarray]:
-    """Recordings of one class as they are when they were cut from a video: (L, 2) at 32 kHz."""
-    with (data_root / "esc50" / "esc50.csv").open(newline="") as file:
-        names = [row["filename"] for row in csv.DictReader(file) if row["category"] == label]
-    clips = []
-    for name in names[:num_clips]:
-        samples, rate_hz = soundfile.read(data_root / "esc50" / "audio" / name, dtype="float32")
-        samples = soxr.resample(samples, rate_hz, SOUND_RATE_HZ)
-        clips.append(np.stack([samples, samples], 1))
-    return clips
-
-
 @pytest.mark.parametrize("label", list(EXPECTED))
 def test_mn04_hears_what_there_is(label: str, sound_tagger: Tagger, data_root: Path) -> None:
-    weights = sound_tagger.tag(esc50(data_root, label, 3))
+    paths = [row.path for row in recordings(data_root, "choose") if row.label == label][:3]
+    sounds = [read_audio(path, target_rate_hz=SOUND_RATE_HZ) for path in paths]
+    weights = sound_tagger.tag([np.stack([sound, sound], 1) for sound in sounds])
     first = [{name for name, _ in first_tags(sound_tagger.labels, row)} for row in weights]
     assert sum(EXPECTED[label] <= names for names in first) >= 2
     # none of it is music or speech, though a bell and a siren are melodious

@@ -103,15 +103,9 @@ def _spelt(name: str) -> str:
 
 
 def _ours(row: dict[str, object]) -> Row:
-    spelt = {_spelt(key): value for key, value in row.items()}
-    filled: Row = {}
-    for ours, names in COLUMNS.items():
-        values = (spelt.get(name) for name in names)
-        texts = (str(value).strip() for value in values if isinstance(value, str | int | float))
-        value = next((text for text in texts if text), "")
-        if value:
-            filled[ours] = value
-    return filled
+    spelt = {_spelt(key): str(value).strip() for key, value in row.items() if isinstance(value, str | int | float)}
+    filled = {ours: next(filter(None, map(spelt.get, names)), "") for ours, names in COLUMNS.items()}
+    return {ours: value for ours, value in filled.items() if value}
 
 
 def _video(row: Row, folder: Path) -> Video:
