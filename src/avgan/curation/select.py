@@ -228,7 +228,8 @@ def find_duplicates(clips: Iterable[Candidate], likeness: Likeness | None = None
     """
     likeness = likeness or Likeness()
     clips = sorted(clips, key=lambda clip: clip.id)
-    looks, kept = np.empty(len(clips), np.uint64), []
+    looks = np.empty(len(clips), np.uint64)
+    kept: list[tuple[str, int]] = []
     repeated: dict[str, str] = {}
     for clip in clips:
         look, voice = np.uint64(int(clip.measures.look, 16)), int(clip.measures.voice, 16)

@@ -215,7 +215,7 @@ class Library:
         self._meter = meter = _Meter()
         meter.begin(0, MAX_PAGES_BYTES)
 
-        class Metered(yt_dlp.YoutubeDL):  # type: ignore[misc]
+        class Metered(yt_dlp.YoutubeDL):
             def urlopen(self, request: Any) -> Any:
                 response = super().urlopen(request)
                 meter.rest()

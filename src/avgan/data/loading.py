@@ -7,6 +7,7 @@ is asked for. Both ways give the same values, so a result never depends on the s
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,10 +66,20 @@ class WaveformStore(RowCache):
         self._manifest = manifest
         self._rate_hz = rate_hz
         self._window_s = window_s
+        self._cache_bytes = cache_bytes
         self.num_samples = round(window_s * rate_hz)
 
     def __len__(self) -> int:
         return len(self._manifest)
+
+    def part(self, indices: Indices) -> "WaveformStore":
+        """Return a store of some of the clips."""
+        return WaveformStore(
+            _part(self._manifest, indices),
+            rate_hz=self._rate_hz,
+            window_s=self._window_s,
+            cache_bytes=self._cache_bytes,
+        )
 
     def get(self, indices: Indices) -> np.ndarray:
         """Return waveforms (B, L) float32 in [-1, 1]; short clips are repeated, as a bundle does with them.
@@ -103,10 +114,15 @@ class ImageStore(RowCache):
 
     def __init__(self, manifest: Manifest, *, cache_bytes: int = CACHE_BYTES) -> None:
         super().__init__(lambda index: picture_of(manifest.clips[index], manifest.root), cache_bytes=cache_bytes)
-        self._num_clips = len(manifest)
+        self._manifest = manifest
+        self._cache_bytes = cache_bytes
 
     def __len__(self) -> int:
-        return self._num_clips
+        return len(self._manifest)
+
+    def part(self, indices: Indices) -> "ImageStore":
+        """Return a store of some of the pictures."""
+        return ImageStore(_part(self._manifest, indices), cache_bytes=self._cache_bytes)
 
     def get(self, indices: Indices) -> np.ndarray:
         """Return pictures (B, 3, 128, 128) uint8 RGB.
@@ -132,6 +148,10 @@ def picture_of(clip: Clip, root: Path) -> np.ndarray:
         return read_image(source_of(path))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _part(manifest: Manifest, indices: Indices) -> Manifest:
+    return replace(manifest, clips=tuple(manifest.clips[int(index)] for index in indices))
 
 
 def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
