@@ -376,7 +376,7 @@ def test_endless_videos_and_killed_workers_give_the_same_bytes(tmp_path: Path, v
 
 
 def test_workers_that_cannot_work_say_why(tmp_path: Path, videos: list[Video]) -> None:
-    engine = partial(make_in_processes, num_jobs=2)
+    engine = partial(make_in_processes, num_jobs=1)
     with pytest.raises(AvganError, match=r"^no weights here; get them$"):
         built(videos, tmp_path / "set", open_tools=fail, engine=engine)
     with pytest.raises(RuntimeError, match="what nobody thought of"):
