@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from avgan.audio import read_audio
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, one_thread, read_labels
+from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, on_one_thread, read_labels
 from avgan.download import Remote
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig, LogMel, mel_filterbank
@@ -128,13 +128,6 @@ def _tagger(name: str, named: Path, published: Remote, widths: tuple[int, ...]) 
     fill(network, arrays, path)
     check_count(labels, network.fc_audioset.out_features, list_path)
     front_end = LogMel(FRONT_END)
-
-    @torch.inference_mode()
-    def run(waveforms: np.ndarray) -> np.ndarray:
-        with one_thread():
-            weights: np.ndarray = network(log_mel_of(front_end, torch.from_numpy(waveforms))).numpy()
-        return weights
-
     return Tagger(
         name=name,
         takes_sounds=True,
@@ -142,7 +135,7 @@ def _tagger(name: str, named: Path, published: Remote, widths: tuple[int, ...]) 
         licence=LICENCE,
         sha256=sha256,
         prepare=partial(as_waveform, FRONT_END.sample_rate_hz, MIN_SAMPLES),
-        run=run,
+        run=on_one_thread(lambda waveforms: network(log_mel_of(front_end, waveforms))),
         block=BLOCK,
     )
 
@@ -179,14 +172,6 @@ def mn04(named: Path) -> Tagger:
     config, mel = MN04Config(), mn04_front_end()
     min_samples = config.min_time_steps * mel.hop_length
     network, front_end = config.build().eval(), LogMel(mel)
-
-    @torch.inference_mode()
-    def run(waveforms: np.ndarray) -> np.ndarray:
-        with one_thread():
-            vectors = network(front_end(torch.from_numpy(waveforms)))
-            probabilities: np.ndarray = network.tag(vectors).sigmoid().numpy()
-        return probabilities
-
     assert config.pretrained is not None
     return Tagger(
         name="mn04",
@@ -195,6 +180,6 @@ def mn04(named: Path) -> Tagger:
         licence=config.pretrained.licence,
         sha256=hashlib.sha256(weights()).hexdigest(),
         prepare=partial(as_waveform, mel.sample_rate_hz, min_samples),
-        run=run,
+        run=on_one_thread(lambda waveforms: network.tag(network(front_end(waveforms))).sigmoid()),
         block=2 * BLOCK,
     )

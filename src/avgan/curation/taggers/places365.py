@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avgan.curation.privacy import opencv
-from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, one_thread, read_places
+from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, on_one_thread, read_places
 from avgan.download import Remote
 from avgan.errors import DataError
 from avgan.images import as_picture
@@ -229,13 +229,6 @@ def _tagger(
     list_path = beside(path, (LABEL_FILE,), ADDRESS)
     labels = read_places(list_path)
     check_count(labels, len(list(network.parameters())[-1]), list_path)
-
-    @torch.inference_mode()
-    def run(pictures: np.ndarray) -> np.ndarray:
-        with one_thread():
-            weights: np.ndarray = network(torch.from_numpy(pictures)).softmax(1).numpy()
-        return weights
-
     return Tagger(
         name=name,
         takes_sounds=False,
@@ -243,7 +236,7 @@ def _tagger(
         licence=licence,
         sha256=sha256,
         prepare=prepare,
-        run=run,
+        run=on_one_thread(lambda pictures: network(pictures).softmax(1)),
         block=BLOCK,
     )
 

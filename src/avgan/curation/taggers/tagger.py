@@ -7,15 +7,18 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avgan.curation.record import Tags
 from avgan.download import Remote
 from avgan.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_TAGS = 5
 """The paper looks at the first five (Sec. 4)."""
@@ -93,17 +96,24 @@ def music_and_speech(labels: Sequence[str], weights: np.ndarray) -> tuple[float,
     return round(music, NUM_DIGITS), round(speech, NUM_DIGITS)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: the cores belong to processes, and results must not depend on how many there are."""
+def on_one_thread(network: "Callable[[Tensor], Tensor]") -> Callable[[np.ndarray], np.ndarray]:
+    """A function of tensors as one of arrays, for `Tagger.run`.
+
+    The cores belong to processes, and results must not depend on how many there are.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    @torch.inference_mode()
+    def run(inputs: np.ndarray) -> np.ndarray:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            weights: np.ndarray = network(torch.from_numpy(inputs)).numpy()
+        finally:
+            torch.set_num_threads(before)
+        return weights
+
+    return run
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
