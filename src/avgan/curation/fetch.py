@@ -22,7 +22,7 @@ import av
 
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube8m
-from avgan.curation.youtube import is_youtube, youtube_address
+from avgan.curation.youtube import host_in, is_youtube, youtube_address
 from avgan.curation.ytdlp import HOUR_S, WORTH_ANOTHER_DAY, FetchError, Info, Library, TryAgain, library
 from avgan.errors import AvganError
 from avgan.files import write_whole
@@ -147,7 +147,8 @@ def fetch(
     if (note := _read_note(note_path)) is None:
         if note_path.exists():  # and yet something is missing or cut off
             _remove(folder, video.id)
-        _check_address(video.address)
+        if not host_in(video.address):  # yt-dlp would also search, and read files
+            raise FetchError("refused", f"{video.address[:80]!r} is no address that begins with http:// or https://")
         _bring(video, folder, settings or FetchSettings(), sleep, clock)
         note = json.loads(note_path.read_text(encoding="utf-8"))
     path, *sound = (str(folder / file["name"]) for file in note["files"])
@@ -159,17 +160,6 @@ def fetch(
         title=video.title or note["title"],
         licence=video.licence or note["licence"],
     )
-
-
-def _check_address(address: str) -> None:
-    """Refuse all but web addresses: yt-dlp would also search, and read files."""
-    try:
-        parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise FetchError("refused", f"{address[:80]!r} is no address that begins with http:// or https://")
 
 
 def _bring(video: Video, folder: Path, settings: FetchSettings, sleep: Sleep, clock: Clock) -> None:

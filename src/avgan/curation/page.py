@@ -29,6 +29,7 @@ PER_REASON = 4  # enough to judge a rule by
 MAX_CLIPS = 240  # each adds some 80 kB
 
 Media = Mapping[str, Path]
+"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
 
 
 def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) -> str:

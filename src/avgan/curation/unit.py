@@ -37,6 +37,7 @@ from avgan.curation.measures import measure
 from avgan.curation.privacy import blur
 from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures, Tags, Video, save_clips
 from avgan.curation.taggers import Tagger, first_tags, music_and_speech, open_tagger
+from avgan.data.shards import add_member
 from avgan.errors import AvganError, DataError
 from avgan.files import to_disk, write_whole
 
@@ -320,9 +321,9 @@ class _UnitWriter:
                 id = f"{video.id}-{round(clip.start_s * 1000)}"
                 sound = flac(clip.sound)
                 pictures = [jpeg(self._tools.blur(frame)) for frame in clip.frames]
-                self._add(f"{id}.flac", sound)
+                add_member(self._tar, f"{id}.flac", sound)
                 for place, picture in enumerate(pictures):
-                    self._add(f"{id}.jpg" if place == 0 else f"{id}.{place}.jpg", picture)
+                    add_member(self._tar, f"{id}.jpg" if place == 0 else f"{id}.{place}.jpg", picture)
             self._clips.append(
                 Candidate(
                     id=id,
@@ -359,11 +360,6 @@ class _UnitWriter:
         write_whole(self._folder / DONE, json.dumps(done) + "\n")
         to_disk(self._folder / DONE)
         return Report(number, len(self._clips), seconds)
-
-    def _add(self, name: str, content: bytes) -> None:
-        info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
-        info.size = len(content)
-        self._tar.addfile(info, io.BytesIO(content))
 
     def add_loss(self, video: Video, stage: str, reason: str, detail: str) -> None:
         """Note that a video gives no clip, or none further."""

@@ -6,7 +6,6 @@ that has none. The same verdicts give the same bytes, however often it was kille
 """
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from avgan import __version__
 from avgan.curation.card import card_text, facts
-from avgan.curation.page import page
+from avgan.curation.page import Media, page
 from avgan.curation.record import Candidate, Loss
 from avgan.curation.select import Verdict
 from avgan.data.datasets.curated import (
@@ -35,15 +34,12 @@ from avgan.data.datasets.curated import (
     sums_of,
 )
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.shards import names_in, read_member
+from avgan.data.shards import add_member, names_in, read_member
 from avgan.errors import DataError
 from avgan.files import to_disk, whole, write_whole
 
 CLIPS_PER_SHARD = 1_000  # 10 s of sound and a picture: some 0.8 GB
 RECORDS = Path("work") / "written"
-
-Media = Mapping[str, Path]
-"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
 
 
 def write(
@@ -141,9 +137,7 @@ def _pack(name: str, verdicts: Sequence[Verdict], media: Media, out: Path) -> di
     with whole(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for verdict, frames in zip(verdicts, more, strict=True):
             for member, content in _members(verdict, frames, media):
-                info = tarfile.TarInfo(member)  # without owner and time: the same bytes everywhere
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+                add_member(tar, member, content)
     packed = {"name": name, "sha256": sha256_of(target), "num_bytes": target.stat().st_size, "num_clips": len(verdicts)}
     write_whole(record, canonical({"plan": task, "packed": packed}))
     return packed

@@ -73,6 +73,13 @@ def names_in(shard: Path) -> KeysView[str]:
     return _spans_of(shard).keys()
 
 
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar that is written, without owner and time: the same bytes everywhere."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
 def _spans_of(shard: Path) -> dict[str, Span]:
     """The table of contents of a tar, from what is kept where the file is still the same."""
     status = shard.stat()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from avgan.curation.record import Video
 from avgan.curation.select import plain_name
-from avgan.curation.sources.source import Source, id_of
+from avgan.curation.sources.source import Source, id_of, read_list
 from avgan.curation.youtube import YOUTUBE_ID, youtube_address
 from avgan.curation.ytdlp import FetchError, TryAgain, refused_with, wait_asked
 from avgan.download import USER_AGENT
@@ -142,11 +142,7 @@ def _find(named: str) -> list[Video]:
 
 def _ids(path: Path) -> Iterator[tuple[str, str]]:
     """(id as listed, YouTube's where the list says it) of a list. Raises DataError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise DataError(f"{path}: not a list that can be read ({reason}); get it anew") from None
+    text = read_list(path, "get it anew")
     rows = _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
     for number, row in enumerate(rows, 1):
         listed, *rest = row
