@@ -126,33 +126,6 @@ def test_vgg16_is_its_formulas_whatever_file_its_weights_come_in(tmp_path: Path)
         np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
-def test_vgg16_under_the_names_of_torchvision_is_given_pictures_as_pytorch_has_them(tmp_path: Path) -> None:
-    arrays = files.vgg16_arrays(files.NARROW["vgg16"], files.NUM_DENSE, seed=3)
-    order = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]  # of the convolutions in torchvision
-    names = [f"features.{place}" for place in order]
-    names += ["classifier.0", "classifier.3", "classifier.6"]
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in arrays)
-    assert dict(zip(names, layers, strict=True)) == places365.vgg16_names()
-    renamed = {
-        f"{own}.{part}": arrays[f"{layer}.{part}"]
-        for own, layer in zip(names, layers, strict=True)
-        for part in ("weight", "bias")
-    }
-    # the same function of the same picture, where the first layer undoes the difference of the inputs
-    mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
-    kernel = renamed["features.0.weight"][:, ::-1]
-    renamed["features.0.weight"] = np.ascontiguousarray(kernel * (255 * deviation[None, :, None, None]))
-    offset = 255 * mean - np.array([116.68, 112.51, 104.05], np.float32)
-    renamed["features.0.bias"] = renamed["features.0.bias"] + (kernel.sum((2, 3)) * offset).sum(1)
-    path = files.save_checkpoint(renamed, tmp_path / "own.pth.tar", "module.", "state_dict")
-    caffe = files.save_caffe(arrays, tmp_path / "own.caffemodel")
-    picture = np.full((64, 64, 3), (200, 30, 90), np.uint8)  # one colour
-    inner = open_vgg(path).tag([picture]), open_vgg(caffe).tag([picture])
-    # borders are padded with another colour, so only nearly the same
-    assert np.abs(inner[0] - inner[1]).max() < 0.05
-    assert inner[0].argmax() == inner[1].argmax()
-
-
 def test_the_published_sizes_are_the_authors() -> None:
     with torch.device("meta"):
         networks = {

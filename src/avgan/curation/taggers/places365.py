@@ -1,13 +1,8 @@
 """Taggers of pictures that were taught on Places365, 365 scenes: VGG16 (the paper's) and a SqueezeNet.
 
 Their authors published VGG16 for Caffe. It is read as it is, or from a conversion to safetensors or PyTorch under
-Caffe's names (`conv1_1.weight` ... `fc8a.bias`); a file under torchvision's names (`features.0.weight` ...
-`classifier.6.bias`) is taken to be trained the PyTorch way. From this follows what the network is given:
-
-    Caffe     blue, green, red in 0 ... 255, less the mean of Places365
-    PyTorch   red, green, blue in 0 ... 1, standardised as for ImageNet
-
-Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all pictures of Places365 were.
+Caffe's names (`conv1_1.weight` ... `fc8a.bias`). Both networks are given blue, green, red, less the mean of Places365,
+and look at the central 224 px of the picture squeezed to 256 x 256 px, as all pictures of Places365 were.
 
 Shapes: b pictures, H W pixels, N labels.
 """
@@ -42,12 +37,13 @@ SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed o
 RESIZED_PX, CROP_PX = 256, 224  # as published
 MEAN_BGR = (104.05, 112.51, 116.68)
 """Of Places365, in 0 ... 255."""
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Red, green, blue in 0 ... 1."""
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
 """In each of its five blocks; a block ends in a maximum over 2 x 2."""
 VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
-VGG16_DENSE = ("fc6", "fc7", "fc8a")
+VGG16_LAYERS = (
+    *(f"conv{block}_{n}" for block, num in enumerate(VGG16_CONVOLUTIONS, 1) for n in range(1, num + 1)),
+    *("fc6", "fc7", "fc8a"),
+)
 BLOCK = 8  # pictures in one pass: more are no faster on a core
 SLOPE = 0.55
 """Of the SqueezeNet's leaky ReLU."""
@@ -64,16 +60,15 @@ def read_caffe(path: Path) -> dict[str, np.ndarray]:
     Raises DataError: it is no such file, or a damaged one.
     """
     cv2 = opencv()
-    layers = vgg16_names().values()
     described = 'input: "x" input_shape { dim: [1, 1, 1, 1] }' + "".join(
         f'layer {{ name: "{name}" type: "Convolution" bottom: "x" top: "{name}"'
         " convolution_param { num_output: 1 kernel_size: 1 } }"
-        for name in layers
+        for name in VGG16_LAYERS
     )
     arrays = {}
     try:
         net = cv2.dnn.readNetFromCaffe(np.frombuffer(described.encode(), np.uint8), np.fromfile(path, np.uint8))
-        for name, (place, part) in product(layers, enumerate(("weight", "bias"))):
+        for name, (place, part) in product(VGG16_LAYERS, enumerate(("weight", "bias"))):
             with suppress(cv2.error):  # raised where a layer has no such array
                 arrays[f"{name}.{part}"] = net.getParam(name, place)
     except cv2.error:
@@ -84,43 +79,27 @@ def read_caffe(path: Path) -> dict[str, np.ndarray]:
 
 
 class VGG16(nn.Module):
-    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as torchvision's."""
+    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as Caffe's."""
 
     def __init__(self, widths: tuple[int, ...], num_dense: int, num_labels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
         num_in = 3
-        for width, num_convolutions in zip(widths, VGG16_CONVOLUTIONS, strict=True):
-            for _ in range(num_convolutions):
-                layers += [nn.Conv2d(num_in, width, 3, padding=1), nn.ReLU(inplace=True)]
+        for block, (width, num_convolutions) in enumerate(zip(widths, VGG16_CONVOLUTIONS, strict=True), 1):
+            for number in range(1, num_convolutions + 1):
+                self.add_module(f"conv{block}_{number}", nn.Conv2d(num_in, width, 3, padding=1))
                 num_in = width
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(num_in * (CROP_PX // 2 ** len(widths)) ** 2, num_dense),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(num_dense, num_dense),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(num_dense, num_labels),
-        )
+        self.fc6 = nn.Linear(num_in * (CROP_PX // 2 ** len(widths)) ** 2, num_dense)
+        self.fc7 = nn.Linear(num_dense, num_dense)
+        self.fc8a = nn.Linear(num_dense, num_labels)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.features(pictures).flatten(1))
+    def forward(self, hidden: Tensor) -> Tensor:
+        for block, num_convolutions in enumerate(VGG16_CONVOLUTIONS, 1):
+            for number in range(1, num_convolutions + 1):
+                hidden = F.relu(self.get_submodule(f"conv{block}_{number}")(hidden))
+            hidden = F.max_pool2d(hidden, 2)
+        hidden = F.relu(self.fc6(hidden.flatten(1)))
+        logits: Tensor = self.fc8a(F.relu(self.fc7(hidden)))
         return logits
-
-
-def vgg16_names() -> dict[str, str]:
-    """{name in torchvision: name in Caffe} of VGG16's layers."""
-    names: dict[str, str] = {}
-    place = 0
-    for block, num_convolutions in enumerate(VGG16_CONVOLUTIONS, start=1):
-        for number in range(1, num_convolutions + 1):
-            names[f"features.{place}"] = f"conv{block}_{number}"
-            place += 2  # a convolution and its ReLU
-        place += 1  # the pooling
-    return names | {f"classifier.{3 * i}": name for i, name in enumerate(VGG16_DENSE)}
 
 
 class Convolution(nn.Module):
@@ -186,16 +165,10 @@ def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int
     )
     sha256 = check_published(path, VGG16_FILE)
     arrays = read_arrays(path, {".caffemodel": read_caffe})
-    is_caffe = "conv1_1.weight" in arrays
-    if is_caffe:
-        for (own, caffe), part in product(vgg16_names().items(), ("weight", "bias")):
-            if f"{caffe}.{part}" in arrays:
-                arrays[f"{own}.{part}"] = arrays.pop(f"{caffe}.{part}")
     with torch.device("meta"):
-        network = VGG16(widths, num_dense, _num_labels(arrays, "classifier.6.bias"))
+        network = VGG16(widths, num_dense, _num_labels(arrays, "fc8a.bias"))
     fill(network, arrays, path)
-    prepare = as_caffe if is_caffe else as_pytorch
-    return _tagger("vgg16-places365", network, path, prepare, licence=VGG16_LICENCE, sha256=sha256)
+    return _tagger("vgg16-places365", network, path, as_caffe, licence=VGG16_LICENCE, sha256=sha256)
 
 
 def squeezenet(named: Path) -> Tagger:
@@ -241,23 +214,12 @@ def _tagger(
     )
 
 
-def central(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 -> (224, 224, 3) float32 in 0 ... 255: squeezed to a square, its border left out."""
-    size = (RESIZED_PX, RESIZED_PX)
-    resized = as_picture(picture).resize(size, Image.Resampling.LANCZOS)
-    first = (RESIZED_PX - CROP_PX) // 2
-    pixels = np.asarray(resized, np.float32)
-    return pixels[first : first + CROP_PX, first : first + CROP_PX]
-
-
 def as_caffe(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) RGB -> (3, 224, 224): blue, green, red, less their means, in 0 ... 255."""
-    pixels = central(picture)[..., ::-1] - np.array(MEAN_BGR, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    """A picture (H, W, 3) RGB -> (3, 224, 224): blue, green, red, less their means, in 0 ... 255.
 
-
-def as_pytorch(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) RGB -> (3, 224, 224): standardised as networks for ImageNet are given it."""
-    mean, deviation = np.array((IMAGENET_MEAN, IMAGENET_DEVIATION), np.float32)
-    pixels = (central(picture) / 255 - mean) / deviation
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    It is squeezed to a square, of which the border is left out.
+    """
+    resized = as_picture(picture).resize((RESIZED_PX, RESIZED_PX), Image.Resampling.LANCZOS)
+    border = (RESIZED_PX - CROP_PX) // 2
+    crop = np.asarray(resized, np.float32)[border : border + CROP_PX, border : border + CROP_PX, ::-1]
+    return np.ascontiguousarray((crop - np.array(MEAN_BGR, np.float32)).transpose(2, 0, 1))
