@@ -13,6 +13,7 @@ from PIL import Image
 
 from avgan.curation.record import Candidate, Loss
 from avgan.curation.select import Verdict
+from avgan.data.shards import add_member
 
 RATE_HZ = 32_000
 SCENES = ("bus", "metro_station", "park")
@@ -91,9 +92,7 @@ def _add(
         sounds=(("Vehicle", 0.8),),
     )
     for kind, content in files.items():
-        info = tarfile.TarInfo(f"{candidate.id}.{kind}")
-        info.size = len(content)
-        tar.addfile(info, io.BytesIO(content))
+        add_member(tar, f"{candidate.id}.{kind}", content)
     if index == 2:
         verdict = Verdict(candidate=candidate, label=candidate.label, reason="still", detail="motion 0 < 0.002")
     else:

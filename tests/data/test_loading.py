@@ -83,7 +83,7 @@ def test_rows_are_decoded_once_while_the_cache_lasts() -> None:
 
     cache = RowCache(decode, cache_bytes=8)
     for _ in range(2):
-        rows = cache.get([0, 1, 2, 0])
+        rows = cache.rows([0, 1, 2, 0])
         assert [int(row[0]) for row in rows] == [0, 1, 2, 0]
     assert sorted(decoded) == [0, 1, 2, 2]
 

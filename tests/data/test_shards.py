@@ -1,10 +1,7 @@
 """Files in a tar: the bytes that were put in, whoever reads them when; and plain words where the tar is not well."""
 
 import io
-import multiprocessing
-import os
 import tarfile
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,50 +66,18 @@ def test_a_tar_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
         assert shards.read_member(path, "x").read() == content
 
 
-def test_a_tar_is_walked_once(many: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tar_is_walked_once_whoever_reads_it(
+    many: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, files = many
     walked: list[Path] = []
     walk = shards._walk
-    monkeypatch.setattr(shards, "_walk", lambda *given: walked.append(given[0]) or walk(*given))
+    monkeypatch.setattr(shards, "_walk", lambda shard: walked.append(shard) or walk(shard))
+    shards.names_in(path)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: shards.read_member(path, name).read(), [*files] * 50))
     assert found == [*files.values()] * 50
     assert walked == [path]
-
-
-def test_no_more_indexes_are_kept_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "MAX_INDEXES", 2)
-    paths = [write_tar(tmp_path / f"{n}.tar", {"x": bytes([n])}) for n in range(4)]
-    for path in paths * 2:
-        assert shards.read_member(path, "x").read() == bytes([paths.index(path)])
-    assert len(shards._indexes) <= 2
-
-
-def _read_all(path: Path, names: list[str]) -> list[bytes]:
-    return [shards.read_member(path, name).read() for name in names]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_process_forked_while_others_read_reads_too(many: tuple[Path, dict[str, bytes]]) -> None:
-    path, files = many
-    held, let_go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with shards._lock:
-            held.set()
-            let_go.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    try:
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            found = pool.apply_async(_read_all, (path, list(files))).get(timeout=20)
-    finally:
-        let_go.set()
-        thread.join()
-    assert found == list(files.values())
 
 
 def test_what_is_not_there_is_named(many: tuple[Path, dict[str, bytes]]) -> None:

@@ -127,8 +127,8 @@ def settings_of(order: Order) -> "Settings":
         num_frames=order.frames,
         crop_bars=order.crop_bars,
         blur=tuple(sorted(set(order.blur))),
-        sees="" if order.scenes == NONE else order.scenes,
-        hears="" if order.sounds == NONE else order.sounds,
+        picture_tagger="" if order.scenes == NONE else order.scenes,
+        sound_tagger="" if order.sounds == NONE else order.sounds,
     )
 
 
@@ -170,14 +170,14 @@ def division_of(order: Order) -> "Division":
 def opener(order: Order, settings: "Settings") -> "partial[Tools]":
     """Opens the tools of a worker, wherever it is."""
     from avgan.curation.fetch import FetchSettings
-    from avgan.curation.unit import open_tools
+    from avgan.curation.unit import Tools
 
     fetching = FetchSettings(
         cookies=order.cookies.absolute() if order.cookies else None,
         per_hour=order.per_hour,
         shared=order.output.absolute() / "work" / "shared",
     )
-    return partial(open_tools, settings, order.weights.absolute(), fetching)
+    return partial(Tools, settings, order.weights.absolute(), fetching)
 
 
 def tell(outcome: "Outcome", order: Order) -> int:

@@ -147,20 +147,19 @@ def measure(cut: Cut) -> Measures:
     in a letterbox look alike.
     """
     picture = luminance(cut.frames[0])
-    thumbnails = cut.thumbnails or tuple(luminance(frame).astype(np.uint8) for frame in cut.frames)
-    bars = find_bars(np.max(thumbnails, 0))
-    height, width = thumbnails[0].shape
+    bars = find_bars(np.max(cut.thumbnails, 0))
+    height, width = cut.thumbnails[0].shape
     rows, columns = picture.shape[0] / height, picture.shape[1] / width
-    seen = bars.scaled(rows, columns).inside(picture)
+    inner = bars.scaled(rows, columns).inside(picture)
     return Measures(
-        motion=motion([bars.inside(thumbnail) for thumbnail in thumbnails]),
-        brightness=float(seen.mean()) / 255,
-        contrast=float(seen.std()) / 255,
+        motion=motion([bars.inside(thumbnail) for thumbnail in cut.thumbnails]),
+        brightness=float(inner.mean()) / 255,
+        contrast=float(inner.std()) / 255,
         bars=bar_share(bars, (height, width)),
         level_db=level_db(cut.sound),
         silent=silent_share(cut.sound),
         clipped=clipped_share(cut.sound),
-        look=picture_hash(seen),
+        look=picture_hash(inner),
         voice=sound_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
     )
 

@@ -19,9 +19,8 @@ import pytest
 import soundfile
 from units import Units, make_units
 
-from avgan.curation import write as writing
 from avgan.curation.record import Loss
-from avgan.curation.write import pack, plan, write
+from avgan.curation.write import write
 from avgan.data import acquire
 from avgan.data.datasets import DATASETS, find
 from avgan.data.datasets.curated import LIST, canonical, hash_of, seal_of
@@ -225,7 +224,7 @@ def test_sigkill_at_any_moment(written: Path, units: Units, tmp_path: Path) -> N
     assert contents(out) == contents(written)
 
 
-def test_what_is_done_is_not_done_again(units: Units, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_done_is_not_done_again(units: Units, tmp_path: Path) -> None:
     out = written_to(tmp_path / "set", units)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     written_to(out, units)
@@ -236,16 +235,6 @@ def test_what_is_done_is_not_done_again(units: Units, tmp_path: Path, monkeypatc
     written_to(out, units, clips_per_shard=100)
     assert len(list((out / "shards").iterdir())) == 3
     assert acquire.check("curated", out) == []
-
-
-def test_shards_may_be_packed_by_others_before(
-    written: Path, units: Units, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for shard in reversed(plan(reversed(units.verdicts), 5)):
-        pack(shard, units.media, tmp_path)
-    monkeypatch.setattr(writing, "_members", None)  # nothing is left to be packed
-    written_to(tmp_path, units)
-    assert contents(tmp_path) == contents(written)
 
 
 def test_the_hash_is_that_of_the_clips(written: Path, units: Units, tmp_path: Path) -> None:

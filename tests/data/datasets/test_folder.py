@@ -88,5 +88,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, tone: Maker, name: str) -> None
     tone(tmp_path / "bus" / "a.wav")
     (tmp_path / "tram").mkdir()
     (tmp_path / "tram" / name).write_bytes(b"not media" * 99)
-    with pytest.raises(DataError, match=f"tram/{name}: cannot be decoded .*convert or replace it"):
+    with pytest.raises(
+        DataError, match=f"tram/{name}: cannot be decoded .*nothing else .*'tram'; convert or replace it"
+    ):
         read_folder(tmp_path)

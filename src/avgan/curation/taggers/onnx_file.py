@@ -29,7 +29,7 @@ from avgan.curation.taggers.tagger import Tagger, check_count, read_labels
 from avgan.errors import DataError
 from avgan.images import as_picture
 
-SEEN_PX = 224  # what networks for ImageNet take
+SIDE_PX = 224  # what networks for ImageNet take
 SLACK = 1e-3
 """By how much a weight may lie outside [0, 1] for rounding."""
 
@@ -176,7 +176,7 @@ def _windows_of(sound: np.ndarray, num_samples: Any, settings: Settings) -> np.n
 
 def _picture_of(picture: np.ndarray, sides: list[Any], settings: Settings) -> np.ndarray:
     """A picture (H, W, 3) uint8 -> (3, H', W')."""
-    height, width = (side if isinstance(side, int) else SEEN_PX for side in sides)
+    height, width = (side if isinstance(side, int) else SIDE_PX for side in sides)
     resized = as_picture(picture).resize((width, height), Image.Resampling.BILINEAR)
     mean, deviation = np.array((settings.mean, settings.deviation), np.float32)
     pixels = (np.asarray(resized, np.float32) / 255 - mean) / deviation

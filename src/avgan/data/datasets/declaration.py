@@ -102,6 +102,11 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str = ",") ->
     return rows
 
 
+def folders_in(root: Path, is_one: Callable[[Path], bool]) -> list[Path]:
+    """The folders in `root` that are one, in an order that is always the same."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and is_one(path)) if root.is_dir() else []
+
+
 def header_of(table: Path, *, delimiter: str = ",") -> list[str]:
     """The names in the first line of a table; none where there is no such file."""
     if not table.is_file():
