@@ -33,31 +33,7 @@ BEHIND = 0.7071  # 3 dB less, for what is not in front
 
 _FRONT = {"FL", "FR", "DL", "DR"}
 _LOW = {"LFE", "LFE2"}
-_AROUND = {
-    "BL",
-    "BR",
-    "BC",
-    "SL",
-    "SR",
-    "FLC",
-    "FRC",
-    "WL",
-    "WR",
-    "SDL",
-    "SDR",
-    "TC",
-    "TFL",
-    "TFC",
-    "TFR",
-    "TBL",
-    "TBC",
-    "TBR",
-    "TSL",
-    "TSR",
-    "BFC",
-    "BFL",
-    "BFR",
-}
+_AROUND = frozenset("BL BR BC SL SR FLC FRC WL WR SDL SDR TC TFL TFC TFR TBL TBC TBR TSL TSR BFC BFL BFR".split())
 
 
 @dataclass(frozen=True, eq=False)
