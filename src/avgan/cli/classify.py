@@ -16,7 +16,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan import __version__
-from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progress, terminable
+from avgan.cli.app import STDIN, UsageError, app, extra, say, show_progress, terminable
+from avgan.cli.options import Bundle, Flag, Output, Positive, Seed, Track
 from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
@@ -38,15 +39,15 @@ class Request:
     """A file of paths, by line or NUL (- for standard input); or a .csv, .jsonl, .parquet with a column named path."""
     format: Literal["table", "json", "jsonl", "ndjson", "csv", "audacity"] | None = None
     """How the answers are written: as a table, unless --output says otherwise."""
-    top: Annotated[int, Parameter(validator=Number(gte=1))] = 3
+    top: Positive = 3
     """How many scenes and sounds are named for each recording."""
     hop: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     """Answer over time: a window every so many seconds, neighbours of the same scene merged to segments."""
-    windows: Annotated[bool, Parameter(negative=())] = False
+    windows: Flag = False
     """Answer over time with a row for each window."""
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    output: Output | None = None
     """A .csv or .jsonl file for the answers. Where there is one already, only what it lacks is done."""
-    retry: Annotated[bool, Parameter(negative=())] = False
+    retry: Flag = False
     """With --output: try again what failed before."""
     summary: Path | None = None
     """A JSON file that counts what was found, heard, failed and passed over, by reason."""
@@ -54,18 +55,16 @@ class Request:
     """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
     pictures: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1
     """With --images: so many pictures of each recording, all of the same place and no two alike."""
-    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None
+    seed: Seed = None
     """Draw with this number instead of each recording's own: another number, other pictures."""
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    jobs: Positive | None = None
     """How many recordings are heard at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
     """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
-    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
-    """Which sound track of a video is heard, from 1: the default one, unless given."""
+    track: Track = None
     model: Bundle = None
-    """Model bundle, or the name of an installed one."""
 
     @property
     def unit(self) -> "Unit":
@@ -79,10 +78,9 @@ class Request:
 def classify(*path: str, request: Request = Request()) -> int:
     """Say which scene each recording is, or which scenes it has over time.
 
-    Parameters
-    ----------
-    path
-        Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard input.
+    Args:
+        path: Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard
+            input.
     """
     check(path, request)
     from avgan.archive.formats import WRITERS, Layout, table_widths

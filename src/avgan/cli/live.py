@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import STDIN, Bundle, UsageError, app, say
+from avgan.cli.app import STDIN, UsageError, app, say
+from avgan.cli.options import Bundle
 from avgan.errors import AvganError, printable
 
 if TYPE_CHECKING:
@@ -43,28 +44,16 @@ def listen(
 
     Ctrl-C ends it, with a summary.
 
-    Parameters
-    ----------
-    source
-        - for raw samples on standard input, whose --rate must be said; without it a microphone.
-    device
-        Number of a microphone, or part of its name.
-    rate
-        Samples a second.
-    channels
-        Channels; 1 on standard input, up to 2 of a microphone.
-    encoding
-        How the samples on standard input are written.
-    live
-        Standard input cannot wait: rather than hold it up, drop what cannot be heard in time.
-    hop
-        Seconds from one answer to the next.
-    format
-        Drawn on the terminal, or one JSON object a line, as where there is no terminal.
-    list_devices
-        Show the microphones, and end.
-    model
-        Model bundle, or the name of one.
+    Args:
+        source: - for raw samples on standard input, whose --rate must be said; without it a microphone.
+        device: Number of a microphone, or part of its name.
+        rate: Samples a second.
+        channels: Channels; 1 on standard input, up to 2 of a microphone.
+        encoding: How the samples on standard input are written.
+        live: Standard input cannot wait: rather than hold it up, drop what cannot be heard in time.
+        hop: Seconds from one answer to the next.
+        format: Drawn on the terminal, or one JSON object a line, as where there is no terminal.
+        list_devices: Show the microphones, and end.
     """
     if list_devices:
         _list_devices()
