@@ -19,7 +19,7 @@ from avgan import cli
 from avgan.runtime.network import Network
 
 RATE_HZ = 16_000
-SUMMARY = "avgan: heard "
+SUMMARY = "avgan: listened "
 
 FAKE_SOUNDDEVICE = '''
 """A microphone of hiss, in blocks of 100 ms; after `seconds` it is unplugged."""

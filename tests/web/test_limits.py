@@ -154,7 +154,7 @@ def test_slow_clients_hold_no_worker_and_are_sent_away(start, hiss_wav: bytes) -
 
 
 def test_connections_that_ask_nothing_are_closed(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.serving as s; s.HEAD_S = 0.5")
+    server = start("--workers", "1", patch="import avgan.web.connections as c; c.HEAD_S = 0.5")
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         line.sendall(b"GET /healthz HT")
         assert line.recv(100) == b""

@@ -257,7 +257,7 @@ class TableWriter(Sink):
         found = [f"in all: {_lengths(self._totals_s)}"]
         sounds_s = self._minutes.sounds_s
         if sounds_s and sounds_s.keys() - self._totals_s.keys():  # else it has been said
-            found.append(f"heard: {_lengths(sounds_s, MOST_SUMMED)}")
+            found.append(f"sounds: {_lengths(sounds_s, MOST_SUMMED)}")
         return found
 
     def _write_span(self, span: WindowPrediction | Segment) -> None:
@@ -310,9 +310,9 @@ class LabelWriter(Sink):
 
     def _write(self, span: WindowPrediction | Segment) -> None:
         words = _words(span)
-        heard = f": {words}" if words and words != span.answer else ""
+        beside = f": {words}" if words and words != span.answer else ""
         aside = span.reason or (either(span.within) if span.within else "")
-        label = f"{span.answer} ({aside}){heard}" if aside else span.answer + heard
+        label = f"{span.answer} ({aside}){beside}" if aside else span.answer + beside
         self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{printable(label)}\n")
 
 

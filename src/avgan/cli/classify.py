@@ -50,7 +50,7 @@ class Request:
     retry: Flag = False
     """With --output: try again what failed before."""
     summary: Path | None = None
-    """A JSON file that counts what was found, heard, failed and passed over, by reason."""
+    """A JSON file that counts what was found, classified, failed and passed over, by reason."""
     images: Path | None = None
     """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
     pictures: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1
@@ -60,9 +60,9 @@ class Request:
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
     jobs: Positive | None = None
-    """How many recordings are heard at a time: as many as there are cores, unless given."""
+    """How many recordings are classified at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
-    """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
+    """Who classifies them: this machine, or the Ray cluster at RAY_ADDRESS."""
     track: Track = None
     model: Bundle = None
 
@@ -89,7 +89,7 @@ def classify(*path: str, request: Request = Request()) -> int:
     passed_over: Counter[str] = Counter()
     recordings, num_missing = find(path, request.listed, passed_over)
     recordings = [replace(recording, track=request.track) for recording in recordings]
-    # Either recordings are heard side by side, or parts of the only one.
+    # Either recordings are classified side by side, or parts of the only one.
     num_threads = request.jobs if len(recordings) == 1 else 1
     model = load(request.model, num_threads=num_threads, seed=request.seed)
     check_pictures(request, model)
@@ -146,7 +146,7 @@ def summarise(path: Path | None, counts: Counts, passed_over: Counter[str], num_
 
 
 def tell(passed_over: Counter[str]) -> None:
-    """Say what in folders was not heard, and why, if there is any."""
+    """Say what in folders was passed over, and why, if there is any."""
     from avgan.archive.sources import summary
 
     if passed_over:
@@ -232,7 +232,7 @@ def run(
     *,
     names: Iterable[str] = (),
 ) -> "Outcome":
-    """Hear the recordings; what is heard goes to the writers, and to pictures and page where they are wanted.
+    """Classify the recordings; the answers go to the writers, and to pictures and page where they are wanted.
 
     `names`: those of the whole archive, of which the recordings may be the rest.
     """
@@ -259,7 +259,7 @@ def run(
 
 
 def choose_engine(request: Request, model: "Model", options: "Options", num_recordings: int) -> "Engine":
-    """Who hears so many recordings."""
+    """Who classifies so many recordings."""
     from avgan.archive.engines import classify_in_threads, classify_in_turn, classify_on_cluster
     from avgan.runtime.network import num_cores
 

@@ -62,13 +62,13 @@ def demo(*, output: Output = Path("demo-output"), model: Bundle = None) -> int:
     from avgan.runtime import load
 
     # what is made here are single sounds, of which the default model rightly says that they are no place
-    heard = load(model or "esc50", num_threads=1)
+    loaded = load(model or "esc50", num_threads=1)
     paths = list(map(str, write_recordings(output / "sounds")))
     page = output / "report.html"
-    layout = Layout(widths=table_widths(paths, heard.card))
+    layout = Layout(widths=table_widths(paths, loaded.card))
     outcome = run(
         Request(images=output / "pictures", report=page),
-        heard,
+        loaded,
         [Recording(path, path) for path in paths],
         [TableWriter(Screen.over(sys.stdout), layout)],
     )

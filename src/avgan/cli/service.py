@@ -30,7 +30,7 @@ def serve(
         token: The access token; where one is needed and none is given, one is made and shown.
         max_mb: The largest file that is taken, in MB.
         max_seconds: The longest recording that is taken, in seconds.
-        workers: How many recordings are heard at a time; as many as there are cores.
+        workers: How many recordings are classified at a time; as many as there are cores.
     """
     if os.name != "posix":
         raise AvganError("the service needs Linux or macOS; on Windows, run it in WSL or a container")
@@ -50,7 +50,7 @@ def serve(
         token=known,
         hosts=local_hosts(host),
     )
-    heard = load(model, num_threads=1)
+    loaded = load(model, num_threads=1)
     with listen(host, port) as listener:
 
         def announce() -> None:
@@ -58,4 +58,4 @@ def serve(
             if made:
                 say("what stands after token= is the access token, for this run only")
 
-        run(heard, settings, listener, announce)
+        run(loaded, settings, listener, announce)

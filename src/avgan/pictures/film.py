@@ -1,6 +1,6 @@
 """A recording as a short film: its imagined pictures one after another, with scene, certainty and time.
 
-What lasts a minute at most plays as it was heard, with its sound; what is longer goes by in a minute, silently.
+What lasts a minute at most plays as it sounded; what is longer goes by in a minute, silently.
 An MP4 (H.264, AAC) that starts to play before it has been loaded.
 """
 
@@ -68,7 +68,7 @@ class Cut:
 
     @property
     def speed(self) -> float:
-        """How much faster than the recording the film goes by; 1 where it plays as it was heard."""
+        """How much faster than the recording the film goes by; 1 where it plays as it sounded."""
         return self.duration_s / self.film_s if self.film_s else 1.0
 
 
@@ -83,7 +83,7 @@ def write_film(
 ) -> Path:
     """Write the film of a recording, whole or not at all.
 
-    `source`, of which `track` is heard, is read again for the sound if the film is as long as the recording. Raises
+    `source`, of which `track` is used, is read again for the sound if the film is as long as the recording. Raises
     AvganError where the film cannot be written, AudioError where the source cannot be read again.
     """
     path = Path(path)
@@ -129,8 +129,8 @@ def _panel(window: WindowPrediction) -> Image.Image:
     at, fill = (LEFT_PX, SCENE_PX), INK if known else QUIET
     said = plain(answered(window.answer, window.within))
     write(pen, at, said, size_px=32, fill=fill, room_px=room_px - sure_px - 16)
-    heard = [] if window.sound == window.answer else [plain(word) for word in window.sounds]
-    below = ", ".join(heard or filter(None, [window.sound])) if known else window.reason
+    words = [] if window.sound == window.answer else [plain(word) for word in window.sounds]
+    below = ", ".join(words or filter(None, [window.sound])) if known else window.reason
     write(pen, (LEFT_PX, SOUND_PX), below, size_px=20, fill=QUIET, room_px=room_px)
     return panel
 
@@ -174,11 +174,11 @@ def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> Non
         shown = _add_video(container)
         # Both streams before the first packet: with it the header is written.
         packets = iter(()) if source is None else _sound_packets(_add_sound(container), source)
-        heard_s = 0.0
+        sounded_s = 0.0
         for number, sheet in enumerate(frames(cut, draw)):
             # Sound goes ahead of what is seen with it, or one of the two would be held in memory.
-            while heard_s * FRAMES_PER_S <= number and (packet := next(packets, None)):
-                heard_s = float((packet.pts or 0) * packet.time_base)
+            while sounded_s * FRAMES_PER_S <= number and (packet := next(packets, None)):
+                sounded_s = float((packet.pts or 0) * packet.time_base)
                 container.mux(packet)
             container.mux(shown.encode(_video_frame(sheet, number)))
         container.mux(shown.encode(None))

@@ -141,7 +141,7 @@ class Service:
         gauge("connections", "Connections that are open", lambda: len(self.connections))
         gauge(
             "connections_let_go",
-            "Connections ended to make room, or over which nothing went out",
+            "Connections ended to make room, or over which nothing went out or came",
             lambda: self.connections.num_let_go,
         )
 

@@ -38,7 +38,7 @@ def test_a_file_is_answered_as_the_library_answers_it(
     seen.wait("answer")
     page = seen.page
     assert seen.text("#answer") == expected.scene.replace("_", " ").capitalize() == "Coast"
-    assert seen.text("#sure") == f"{100 * expected.probability:.0f} % sure · it hears sea waves"
+    assert seen.text("#sure") == f"{100 * expected.probability:.0f} % sure · with sea waves"
     picture = page.locator(".picture.current")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 128
     assert "coast" in picture.get_attribute("alt")
@@ -50,7 +50,7 @@ def test_a_file_is_answered_as_the_library_answers_it(
     assert drawn(page, "#wave") > 20
     page.wait_for_selector("#play:not([hidden])")
     assert "0:00 / 0:05" in seen.text("#time")
-    assert page.evaluate("said") == [f"Coast, {100 * expected.probability:.0f}\u202f% sure. It hears sea waves."]
+    assert page.evaluate("said") == [f"Coast, {100 * expected.probability:.0f}\u202f% sure. With sea waves."]
     assert page.title().startswith("Coast")
 
 
@@ -241,14 +241,14 @@ def test_groups_and_sounds_are_shown_with_the_time_of_day(
     seen.choose("walk_20240501_043000.wav", file.getvalue())
     seen.wait("answer")
     assert seen.text("#answer") == "Outdoor: road or beach"
-    assert "sure · it hears " in seen.text("#sure")
+    assert "sure · with " in seen.text("#sure")
     assert "dog" in seen.text("#sure")
     seen.page.wait_for_selector("#segments li")
     items = seen.page.locator("#segments li").all_inner_texts()
     assert "Outdoor: likely road" in items[1]
     assert "04:30:0" in items[1]
     assert "dog" in items[2]
-    assert "Heard" in seen.page.locator("#rankings caption").all_inner_texts()
+    assert "Sounds" in seen.page.locator("#rankings caption").all_inner_texts()
 
 
 def test_a_model_of_sounds_shows_the_sound_and_no_place(
@@ -258,5 +258,5 @@ def test_a_model_of_sounds_shows_the_sound_and_no_place(
     seen.choose("hiss.wav", hiss_wav)
     seen.wait("answer")
     assert seen.text("#answer") == "Hiss"
-    assert "it hears" not in seen.text("#sure")
+    assert "with" not in seen.text("#sure")
     assert seen.page.locator("#rankings caption").all_inner_texts() == ["Sounds"]
