@@ -26,6 +26,7 @@ from avgan.curation.record import Candidate, Loss, Video, load_clips, load_plan,
 from avgan.curation.select import Division, Likeness, Rules, Verdict, divide, find_duplicates, select
 from avgan.curation.unit import CLIPS, LOSSES, MEDIA, Settings, Tools, folder_of, is_done, read_report
 from avgan.errors import AvganError, DataError
+from avgan.files import hold
 from avgan.runtime.wording import clock
 
 WORK = "work"
@@ -313,16 +314,7 @@ def _outcome(units: Sequence[Sequence[Video]], verdicts: Sequence[Verdict], foun
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Two runs at a time would remove each other's half-made units."""
-    try:
-        import fcntl
-    except ImportError:  # Windows keeps no such locks
-        yield
-        return
     with open(work / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{work.parent}: another avgan is writing to it; wait for it, or name another folder"
-            ) from None
+        if hold(file) is False:
+            raise DataError(f"{work.parent}: another avgan is writing to it; wait for it, or name another folder")
         yield
