@@ -1,4 +1,4 @@
-"""`avgan classify` as people meet it: real processes, real files, every bad input there is."""
+"""`avgan classify` as people meet it: real files, every bad input there is."""
 
 import csv
 import io
