@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -37,7 +38,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.base, timeout=60, **options)  # type: ignore[arg-type]
+        # Without certificates, which take longer to load than most requests.
+        return httpx.Client(base_url=self.base, timeout=60, verify=False, **options)  # type: ignore[arg-type]
 
     def decoders(self) -> list[int]:
         """The processes that wait for recordings."""
@@ -49,7 +51,9 @@ class Server:
 
     def metric(self, name: str) -> float:
         """The value of a line of /metrics; 0 where it is not there."""
-        lines = self.client().get("/metrics").text.splitlines()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(name + " ")), 0.0)
 
     def stop(self) -> int:
@@ -73,7 +77,7 @@ Start = Callable[..., Server]
 def start(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """A function that starts a service: `start("--max-mb", "1", patch="...")`.
 
-    `patch` is run first: a line of Python that makes limits shorter than a test can wait for.
+    `patch` is run first: Python that makes limits shorter than a test can wait for.
     """
     started: list[Server] = []
 
@@ -108,6 +112,34 @@ def start(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def server(start: Start) -> Server:
     """A service with its usual limits; do not stop it."""
     return start("--workers", "2")
+
+
+@pytest.fixture(scope="session")
+def single(start: Start) -> Server:
+    """A service of one worker with its usual limits; do not stop it."""
+    return start("--workers", "1")
+
+
+@pytest.fixture(scope="session")
+def small(start: Start) -> Server:
+    """A service that takes half a megabyte and ten seconds; do not stop it."""
+    return start("--max-mb", "0.5", "--max-seconds", "10", "--workers", "1")
+
+
+IMPATIENT = """
+import avgan.web.connections as connections, avgan.web.intake as intake, avgan.web.live as live
+from avgan.web.settings import Settings
+connections.WRITE_STALL_S = connections.HEAD_S = intake.STALL_S = live.IDLE_S = 2
+connections.CLOSE_S = 1
+connections.MAX_UNSENT_BYTES = 1 << 20
+Settings.deadline_s = property(lambda settings: 5.0)
+"""
+
+
+@pytest.fixture(scope="session")
+def impatient(start: Start) -> Server:
+    """A service of one worker that waits for nothing longer than a second or two; do not stop it."""
+    return start("--workers", "1", patch=IMPATIENT)
 
 
 def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:

@@ -58,12 +58,6 @@ def answer_on(line: socket.socket) -> tuple[int, str]:
     return answer.status, answer.read().decode()
 
 
-@pytest.fixture(scope="module")
-def small(start):
-    """A service that takes half a megabyte and ten seconds."""
-    return start("--max-mb", "0.5", "--max-seconds", "10", "--workers", "1")
-
-
 def test_a_large_file_is_refused_by_its_head(small) -> None:
     with upload(small, 10 * MB, b"") as line:
         status, said = answer_on(line)
@@ -123,9 +117,10 @@ def test_recordings_on_their_way_take_only_so_much_memory(small) -> None:
     assert "too many" in said
 
 
-def test_who_comes_when_the_queue_is_full_is_sent_away(start, hiss_wav: bytes) -> None:
-    server = start("--workers", "1")
+def test_who_comes_when_the_queue_is_full_is_sent_away(single, hiss_wav: bytes) -> None:
+    server = single
     ask(server, hiss_wav)
+    refusals = server.metric('avgan_refusals_total{reason="queue_full"}')
     with ThreadPoolExecutor(9) as threads:
         with held(server):
             waiting: list[Future[httpx.Response]] = [threads.submit(ask, server, hiss_wav) for _ in range(9)]
@@ -138,59 +133,56 @@ def test_who_comes_when_the_queue_is_full_is_sent_away(start, hiss_wav: bytes) -
         assert int(refused.headers["retry-after"]) >= 1
         assert "busy" in refused.json()["error"]
         assert [answer.result().status_code for answer in waiting] == [200] * 9
-    assert server.metric('avgan_refusals_total{reason="queue_full"}') == 2
-    server.stop()
+    assert server.metric('avgan_refusals_total{reason="queue_full"}') == refusals + 2
 
 
-def test_slow_clients_hold_no_worker_and_are_sent_away(start, hiss_wav: bytes) -> None:
-    server = start("--workers", "1", patch="import avgan.web.intake as i; i.STALL_S = 3")
+def test_slow_clients_hold_no_worker_and_are_sent_away(impatient, hiss_wav: bytes) -> None:
+    server = impatient
+    ask(server, hiss_wav)
     with upload(server, len(hiss_wav), hiss_wav[:100]) as line, upload(server, len(hiss_wav), hiss_wav[:-1]):
         assert server.metric("avgan_busy_workers") == 0
         assert ask(server, hiss_wav).status_code == 200
         status, said = answer_on(line)
     assert status == 408
     assert "too slowly" in said
-    server.stop()
 
 
-def test_connections_that_ask_nothing_are_closed(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.connections as c; c.HEAD_S = 0.5")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
+def test_connections_that_ask_nothing_are_closed(impatient) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as line:
         line.sendall(b"GET /healthz HT")
         assert line.recv(100) == b""
-    with server.client() as client:
+    with impatient.client() as client:
         assert client.get("/healthz").status_code == 200
-    server.stop()
 
 
-def test_a_request_may_not_take_for_ever(start, hiss_wav: bytes) -> None:
-    patch = "from avgan.web.settings import Settings as S; S.deadline_s = property(lambda s: 5.0)"
-    server = start("--workers", "1", patch=patch)
+def test_a_request_may_not_take_for_ever(impatient, hiss_wav: bytes) -> None:
+    server = impatient
     ask(server, hiss_wav)
+    given_up = server.metric('avgan_decoder_kills_total{reason="given_up"}')
     with held(server):
         answer = ask(server, hiss_wav)
     assert answer.status_code == 504
     assert "too long" in answer.json()["error"]
-    assert server.metric('avgan_decoder_kills_total{reason="given_up"}') == 1
+    assert server.metric('avgan_decoder_kills_total{reason="given_up"}') == given_up + 1
     assert server.metric("avgan_busy_workers") == 0
-    server.stop()
 
 
-def test_who_goes_away_frees_the_worker(start, hiss_wav: bytes) -> None:
-    server = start("--workers", "1")
+def test_who_goes_away_frees_the_worker(single, hiss_wav: bytes) -> None:
+    server = single
     ask(server, hiss_wav)
+    name = 'avgan_requests_total{route="/api/classify",status="499"}'
+    left = server.metric(name)
     with held(server):
         with upload(server, len(hiss_wav), hiss_wav):
             wait_until(lambda: server.metric("avgan_busy_workers") == 1)
         wait_until(lambda: server.metric("avgan_busy_workers") == 0)
     assert ask(server, hiss_wav).status_code == 200
-    assert server.metric('avgan_requests_total{route="/api/classify",status="499"}') == 1
-    server.stop()
+    assert server.metric(name) == left + 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_decoder_that_dies_costs_one_answer(start, bomb: bytes, hiss_wav: bytes, number: int) -> None:
-    server = start("--workers", "1")
+def test_a_decoder_that_dies_costs_one_answer(single, bomb: bytes, hiss_wav: bytes, number: int) -> None:
+    server = single
     ask(server, hiss_wav)
     with ThreadPoolExecutor(1) as threads:
         wait_until(lambda: not server.forks())
@@ -199,4 +191,3 @@ def test_a_decoder_that_dies_costs_one_answer(start, bomb: bytes, hiss_wav: byte
         os.kill(server.forks()[0], number)
         assert asked.result().status_code in {400, 413}
     assert ask(server, hiss_wav).status_code == 200
-    server.stop()

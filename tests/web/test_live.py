@@ -115,14 +115,12 @@ def test_a_client_that_goes_away_frees_its_place(server, rng: np.random.Generato
         time.sleep(0.1)
 
 
-def test_only_so_many_may_listen(start) -> None:
-    server = start("--workers", "1")
+def test_only_so_many_may_listen(single) -> None:
     with ExitStack() as listening:
         for _ in range(8):
-            listening.enter_context(live(server))
-        with live(server) as connection:
+            listening.enter_context(live(single))
+        with live(single) as connection:
             assert "too many" in receive(connection)["error"]
-    server.stop()
 
 
 def drain(connection: ClientConnection) -> None:

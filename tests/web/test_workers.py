@@ -161,9 +161,8 @@ def test_a_client_is_an_address_or_a_network(host: str, client: str) -> None:
 
 
 def test_one_address_with_many_recordings_does_not_keep_another_waiting(
-    start: Any, hiss: np.ndarray, hiss_wav: bytes
+    server: Any, hiss: np.ndarray, hiss_wav: bytes
 ) -> None:
-    server = start("--workers", "2")
     file = io.BytesIO()
     soundfile.write(file, np.tile(hiss, 100), 16_000, format="WAV")
     minutes = file.getvalue()
