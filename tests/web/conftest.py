@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -55,6 +56,31 @@ class Server:
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(name + " ")), 0.0)
+
+    def wait_for(self, name: str, value: float, seconds: float = 60) -> None:
+        """Wait until a line of /metrics has this value."""
+        deadline_s = time.monotonic() + seconds
+        while (found := self.metric(name)) != value:
+            assert time.monotonic() < deadline_s, f"{name} is {found}, not {value}"
+            time.sleep(0.05)
+
+    def ask(self, content: bytes) -> httpx.Response:
+        """Have a recording classified."""
+        with self.client() as client:
+            return client.post("/api/classify", content=content)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the decoders, so that a client that needs one waits."""
+        decoders = self.decoders()
+        for pid in decoders:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in decoders:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -195,12 +195,12 @@ def is_heard(server) -> bool:
 
 def test_live_places_go_to_those_who_send_and_read(single) -> None:
     server = single
-    wait_until(lambda: server.metric("avgan_live_connections") == 0)
+    server.wait_for("avgan_live_connections", 0)
     noise = np.random.default_rng(0).integers(-9000, 9000, 8_000, np.int16).tobytes()
     assert is_heard(server)
     with ExitStack() as opened:
         lines = [opened.enter_context(live_line(server)) for _ in range(8)]
-        wait_until(lambda: server.metric("avgan_live_connections") == 8)
+        server.wait_for("avgan_live_connections", 8)
         assert not is_heard(server)  # they may yet begin to speak
         for _ in range(12):  # half of them speak and do not read, the others say a word
             for number, line in enumerate(lines):
@@ -214,7 +214,7 @@ def test_live_places_go_to_those_who_send_and_read(single) -> None:
 
 def test_who_sends_words_instead_of_sound_is_let_go(impatient) -> None:
     server = impatient
-    wait_until(lambda: server.metric("avgan_live_connections") == 0)
+    server.wait_for("avgan_live_connections", 0)
     with live_line(server) as line:
         began_s = time.monotonic()
         while time.monotonic() - began_s < 20 and not is_closed(line):

@@ -31,11 +31,6 @@ def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def ask(server, content: bytes) -> httpx.Response:
-    with server.client() as client:
-        return client.post("/api/classify", content=content)
-
-
 def test_a_port_that_is_taken_is_said_in_one_line(toy_bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -63,19 +58,15 @@ def test_a_short_token_is_refused(given: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_in_flight_are_finished_when_it_is_stopped(start, hiss_wav: bytes, number: int) -> None:
     server = start("--workers", "1")
-    ask(server, hiss_wav)
+    server.ask(hiss_wav)
     decoders = server.decoders()
     with ThreadPoolExecutor(1) as threads:
-        for pid in decoders:
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(ask, server, hiss_wav)
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
-        server.process.send_signal(number)
-        while not refuses_connections(server.port):
-            time.sleep(0.05)
-        for pid in decoders:
-            os.kill(pid, signal.SIGCONT)
+        with server.held():
+            asked = threads.submit(server.ask, hiss_wav)
+            server.wait_for("avgan_busy_workers", 1)
+            server.process.send_signal(number)
+            while not refuses_connections(server.port):
+                time.sleep(0.05)
         assert asked.result().json()["sound"] == "hiss"
     assert server.process.wait(60) == 0
     out, err = server.process.communicate()
@@ -93,13 +84,10 @@ def refuses_connections(port: int) -> bool:
 
 def test_requests_that_go_on_for_too_long_are_cut(start, hiss_wav: bytes) -> None:
     server = start("--workers", "1", patch="import avgan.web.serving as s; s.STOP_S = 1")
-    ask(server, hiss_wav)
-    with ThreadPoolExecutor(1) as threads:
-        for pid in server.decoders():
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(ask, server, hiss_wav)
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
+    server.ask(hiss_wav)
+    with ThreadPoolExecutor(1) as threads, server.held():
+        asked = threads.submit(server.ask, hiss_wav)
+        server.wait_for("avgan_busy_workers", 1)
         assert server.stop() == 0
         with suppress(httpx.TransportError):  # cut without a word
             assert asked.result().status_code >= 500
@@ -111,16 +99,11 @@ def test_nothing_is_written_to_disk(start, rng: np.random.Generator) -> None:
     noise = rng.integers(-9_000, 9_000, 4_000_000, np.int16)  # 8 MB, more than is held by forms
     content = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes.fromhex("100000000100010044ac00008858010002001000")
     content += b"data" + noise.nbytes.to_bytes(4, "little") + noise.tobytes()
-    decoders = server.decoders()
     with server.client() as client, ThreadPoolExecutor(1) as threads:
-        for pid in decoders:
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(client.post, "/api/classify", files={"file": content})
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
-        opened = {os.readlink(path) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
-        for pid in decoders:
-            os.kill(pid, signal.SIGCONT)
+        with server.held():
+            asked = threads.submit(client.post, "/api/classify", files={"file": content})
+            server.wait_for("avgan_busy_workers", 1)
+            opened = {os.readlink(path) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
         assert asked.result().status_code == 200
     files = {name for name in opened if name.startswith("/") and not name.startswith("/dev/")}
     assert files == set()
