@@ -15,6 +15,7 @@ from avgan.audio import AudioStream, read_audio
 from avgan.errors import AudioError
 from avgan.media.channels import BEHIND
 from avgan.media.tracks import avi_late_s
+from sounds import encoded
 
 RATE_HZ = 16_000
 Tone = Callable[..., np.ndarray]
@@ -38,12 +39,6 @@ def loud_spans(waveform: np.ndarray) -> list[tuple[float, float]]:
     loud = np.concatenate(([0], np.abs(parts).max(1) > 0.05, [0])).astype(int)
     edges = np.flatnonzero(np.diff(loud)) / 20
     return [(round(a, 1), round(b, 1)) for a, b in edges.reshape(-1, 2)]
-
-
-def wav(samples: np.ndarray, **options: str) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, RATE_HZ, format="WAV", **options)
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -114,9 +109,7 @@ def test_joined_ogg_files_are_heard_in_full(tmp_path: Path, tone_file: Path, suf
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "CAF", "RF64"])
 def test_files_joined_end_to_end_are_heard_in_full_or_it_is_said(make_tone: Tone, kind: str) -> None:
-    file = io.BytesIO()
-    soundfile.write(file, make_tone(duration_s=3.0), RATE_HZ, format=kind)
-    waveform, notes = heard(file.getvalue() * 2)
+    waveform, notes = heard(encoded(make_tone(duration_s=3.0), kind=kind) * 2)
     assert len(waveform) / RATE_HZ == pytest.approx(6, abs=0.01) or notes
 
 
@@ -200,7 +193,7 @@ STATED = [0, 1_000, 48_000, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
 @pytest.mark.parametrize("stated", STATED)
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 def test_a_wav_that_states_less_than_it_holds_is_heard_to_its_end(make_tone: Tone, stated: int, subtype: str) -> None:
-    content = wav(make_tone(duration_s=4.0), subtype=subtype)
+    content = encoded(make_tone(duration_s=4.0), subtype=subtype)
     at = content.index(b"data") + 4
     waveform, notes = heard(content[:at] + struct.pack("<I", stated) + content[at + 4 :])
     assert len(waveform) == 4 * RATE_HZ
@@ -208,7 +201,7 @@ def test_a_wav_that_states_less_than_it_holds_is_heard_to_its_end(make_tone: Ton
 
 
 def test_what_follows_the_sound_of_a_wav_is_not_taken_for_sound(make_tone: Tone) -> None:
-    content = wav(make_tone(duration_s=2.0))
+    content = encoded(make_tone(duration_s=2.0))
     title = b"LIST" + struct.pack("<I", 20_004) + b"INFO" + bytes(20_000)
     for rest in (title, b"ID3\x04" + b"x" * 9_000, b"\0" * 9_000, b"TAG" + b"x" * 125):
         waveform, notes = heard(content + rest)
@@ -217,9 +210,7 @@ def test_what_follows_the_sound_of_a_wav_is_not_taken_for_sound(make_tone: Tone)
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "FLAC", "OGG", "W64", "RF64", "CAF"])
 def test_a_file_that_is_cut_off_says_so(rng: np.random.Generator, kind: str) -> None:
-    file = io.BytesIO()
-    soundfile.write(file, 0.1 * rng.standard_normal(RATE_HZ * 8), RATE_HZ, format=kind)
-    content = file.getvalue()
+    content = encoded(0.1 * rng.standard_normal(RATE_HZ * 8), kind=kind)
     waveform, notes = heard(content[: len(content) * 5 // 8])
     assert 4 < len(waveform) / RATE_HZ < 6
     assert any("damaged" in note for note in notes)
@@ -293,7 +284,7 @@ def test_a_plain_stereo_recording_is_the_mean_to_the_last_bit(rng: np.random.Gen
 @pytest.mark.parametrize("gain", [1.0, 0.6])
 def test_a_reversed_channel_does_not_cancel_the_other(rng: np.random.Generator, gain: float) -> None:
     left = 0.1 * rng.standard_normal(RATE_HZ * 8).astype(np.float32)
-    content = wav(np.stack((left, -gain * left), 1), subtype="FLOAT")
+    content = encoded(np.stack((left, -gain * left), 1), subtype="FLOAT")
     waveform, notes = heard(content)
     np.testing.assert_allclose(waveform, left * (1 + gain) / 2, atol=1e-5)
     assert any("channel 2 of 2" in note and "polarity" in note for note in notes)

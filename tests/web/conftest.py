@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from sounds import encoded
+
 RATE_HZ = 16_000
 
 
@@ -168,13 +170,6 @@ def impatient(start: Start) -> Server:
     return start("--workers", "1", patch=IMPATIENT)
 
 
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
-    """The bytes of a sound file, 16 bit."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=kind)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="session")
 def hiss() -> np.ndarray:
     """(L,) 3 s of noise, which the toy model calls `hiss`."""
@@ -184,7 +179,7 @@ def hiss() -> np.ndarray:
 @pytest.fixture(scope="session")
 def hiss_wav(hiss: np.ndarray) -> bytes:
     """The same as the bytes of a WAV file."""
-    return wav(hiss)
+    return encoded(hiss)
 
 
 @pytest.fixture(scope="session")
