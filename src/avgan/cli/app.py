@@ -137,9 +137,9 @@ def extra(name: str) -> Iterator[None]:
         raise AvganError(f'this needs {missing}, which is not installed: pip install "avgan[{name}]"') from None
 
 
-def key_value(setting: str) -> tuple[str, str]:
+def two_sides(option: str, text: str, form: str = "name=value") -> tuple[str, str]:
     """The two sides of "imagination.gamma=0"."""
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise UsageError(f"--set {setting}: write it as name=value")
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise UsageError(f"{option} {text}: write it as {form}")
     return key, value

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from avgan.cli.app import UsageError, app, say, show_progress, terminable
+from avgan.cli.app import UsageError, app, say, show_progress, terminable, two_sides
 from avgan.cli.app import extra as needs
 from avgan.cli.options import Output, Several
 from avgan.errors import printable
@@ -43,6 +43,9 @@ def compare(
             times.
         against: The method that all others are tested against, the best unless given.
     """
+    if budget is not None and budget <= 0:
+        raise UsageError(f"--budget {budget:g}: give minutes above 0")
+    given = [two_sides("--answers", text, "NAME=FOLDER") for text in answers]
     with needs("train"):
         from avgan.evaluation.comparison.compare import compare
     with terminable():
@@ -53,11 +56,11 @@ def compare(
             out=output,
             folds=names(folds),
             seeds=numbers(seed),
-            budget_s=seconds(budget),
+            budget_s=None if budget is None else 60 * budget,
             parent=parent,
             extra=extra,
             against=against,
-            given=dict(map(name_and_folder, answers)),
+            given={name: Path(folder) for name, folder in given},
             say=say,
             show=show_progress,
         )
@@ -74,13 +77,6 @@ def tell(report: dict[str, Any], output: Path) -> int:
     return 1 if report["failed"] else 0
 
 
-def seconds(budget: float | None) -> float | None:
-    """Minutes as seconds."""
-    if budget is not None and budget <= 0:
-        raise UsageError(f"--budget {budget:g}: give minutes above 0")
-    return None if budget is None else 60 * budget
-
-
 def numbers(text: str) -> tuple[int, ...]:
     """The seeds in "0, 1"."""
     found = names(text)
@@ -92,11 +88,3 @@ def numbers(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """The names in "a, b"."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def name_and_folder(text: str) -> tuple[str, Path]:
-    """The two sides of "NAME=FOLDER"."""
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise UsageError(f"--answers {text}: write it as NAME=FOLDER")
-    return name, Path(folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import UsageError, app, extra, key_value, say, show_progress, terminable
+from avgan.cli.app import UsageError, app, extra, say, show_progress, terminable, two_sides
 from avgan.cli.options import Flag, Output, Positive, Several
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def choice_of(order: Order) -> "Choice":
             raise UsageError(f"--tolerate {defect}: known are {', '.join(known)}")
     limits: dict[str, float] = {}
     names = [field.name for field in fields(Limits)]
-    for name, value in map(key_value, order.limit):
+    for name, value in (two_sides("--limit", text) for text in order.limit):
         if name not in names:
             raise UsageError(f"--limit {name}: known are {', '.join(names)}")
         limits[name] = _number(f"--limit {name}={value}", value)

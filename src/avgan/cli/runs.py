@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from avgan.cli.app import UsageError, app, data, extra, key_value, say
+from avgan.cli.app import UsageError, app, data, extra, say, two_sides
 from avgan.cli.options import Flag, Output, Root, Several
 from avgan.errors import printable
 
@@ -39,7 +39,7 @@ def train(
         setting: A change to the preset, such as --set imagination.gamma=0; may be given several times. --set
             data.window_s=10 is that of all stages.
     """
-    changes = dict(key_value(text) for text in setting)
+    changes = dict(two_sides("--set", text) for text in setting)
     with extra("train"):
         from avgan.config import override
         from avgan.presets import preset as recipe_of_preset

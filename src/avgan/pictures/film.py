@@ -90,7 +90,9 @@ def write_film(
     cut = Cut.of(windows, duration_s)
     with whole(path) as temporary:
         try:
-            sound = None if source is None or cut.speed != 1 else _sound(source, track)
+            sound = None
+            if source is not None and cut.speed == 1:
+                sound = AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
             _encode(temporary, cut, draw, sound)
         except av.error.FFmpegError as error:  # of which some are OSError, and some are not
             raise OSError(error.errno, error.strerror) from None
@@ -163,17 +165,17 @@ def _draw_time(sheet: Image.Image, ribbon: Image.Image, time_s: float, duration_
     pen.rectangle((left - 1, top - 3, left + 1, top + RIBBON_PX + 2), INK)
 
 
-def _sound(source: AudioSource, track: int | None) -> AudioStream:
-    return AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
-
-
 def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["comment"] = "Imagined from its sound, not filmed."
         shown = _add_video(container)
         # Both streams before the first packet: with it the header is written.
-        packets = iter(()) if source is None else _sound_packets(_add_sound(container), source)
+        packets: Iterator[av.Packet] = iter(())
+        if source is not None:
+            sound = container.add_stream("aac", SOUND_RATE_HZ, layout="mono")
+            sound.bit_rate = SOUND_BITS_PER_S
+            packets = _sound_packets(sound, source)
         sounded_s = 0.0
         for number, sheet in enumerate(frames(cut, draw)):
             # Sound goes ahead of what is seen with it, or one of the two would be held in memory.
@@ -214,12 +216,6 @@ def _video_frame(sheet: Image.Image, number: int) -> av.VideoFrame:
     )
     frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_S)
     return frame
-
-
-def _add_sound(container: av.container.OutputContainer) -> av.AudioStream:
-    stream = container.add_stream("aac", SOUND_RATE_HZ, layout="mono")
-    stream.bit_rate = SOUND_BITS_PER_S
-    return stream
 
 
 def _sound_packets(stream: av.AudioStream, source: AudioStream) -> Iterator[av.Packet]:

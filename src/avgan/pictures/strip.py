@@ -8,7 +8,7 @@ import io
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from math import ceil
@@ -62,18 +62,16 @@ class Page:
         cls, duration_s: float, num_windows: int, *, has_words: bool = False, began: datetime | None = None
     ) -> "Page":
         """One row where a minute fills it, else a few rows of a round time each."""
-        page = cls._laid_out(duration_s, num_windows)
-        return replace(page, words_px=WORDS_PX if has_words else 0, began=began)
-
-    @classmethod
-    def _laid_out(cls, duration_s: float, num_windows: int) -> "Page":
-        room_px = WIDTH_PX - 2 * MARGIN_PX
+        room_px, picture_px, num_rows = WIDTH_PX - 2 * MARGIN_PX, 256, 1
         if duration_s <= ONE_ROW_S:
             room_px = min(room_px, max(num_windows, 2) * 256)
-            return cls(duration_s, max(duration_s, 1e-3), 1, room_px / max(duration_s, 1e-3), 256)
-        row_s = _round_step_s(max(duration_s / MAX_ROWS, ONE_ROW_S))
-        num_rows = ceil(duration_s / row_s - 1e-6)
-        return cls(duration_s, row_s, num_rows, room_px / row_s, 256 if num_rows == 1 else 192)
+            row_s = max(duration_s, 1e-3)
+        else:
+            row_s = _round_step_s(max(duration_s / MAX_ROWS, ONE_ROW_S))
+            num_rows = ceil(duration_s / row_s - 1e-6)
+            picture_px = 256 if num_rows == 1 else 192
+        words_px = WORDS_PX if has_words else 0
+        return cls(duration_s, row_s, num_rows, room_px / row_s, picture_px, words_px=words_px, began=began)
 
     @property
     def width_px(self) -> int:
