@@ -294,7 +294,7 @@ def toy_sounds(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def run(
-    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command line in this process, in an empty folder; `model=True` appends the toy bundle.
 
@@ -305,7 +305,9 @@ def run(
     monkeypatch.chdir(tmp_path)
 
     def run_command(*arguments: object, model: bool = False, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        command = [*map(str, arguments), *(["--model", str(toy_bundle)] if model else [])]
+        command = list(map(str, arguments))
+        if model:
+            command += ["--model", str(request.getfixturevalue("toy_bundle"))]
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capfd.readouterr()
         status = cli.main(command)
@@ -313,6 +315,17 @@ def run(
         return subprocess.CompletedProcess(command, status, out, err)
 
     return run_command
+
+
+@pytest.fixture
+def avgan(run: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., tuple[int, str, list[str]]]:
+    """The same; gives exit status, standard output, and the lines of standard error."""
+
+    def call(*arguments: object, **options: Any) -> tuple[int, str, list[str]]:
+        done = run(*arguments, **options)
+        return done.returncode, done.stdout, done.stderr.splitlines()
+
+    return call
 
 
 @pytest.fixture(scope="session")
