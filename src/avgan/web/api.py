@@ -9,12 +9,13 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
 from avgan.images import png_bytes
+from avgan.runtime.explain import surest
 from avgan.web import answers
 from avgan.web.access import COOKIE, cookie_value
 from avgan.web.decoding import Decoder
 from avgan.web.intake import FIELD, Received
 from avgan.web.metrics import CONTENT_TYPE
-from avgan.web.service import Service, surest
+from avgan.web.service import Service
 
 JSON, PNG = "application/json", "image/png"
 
