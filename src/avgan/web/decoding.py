@@ -175,6 +175,10 @@ class DecodedStream(AudioStream):
         return self._warnings
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return ()  # they come with the warnings, at the end
+
+    @property
     def recorded_at(self) -> datetime | None:
         return self._recorded_at
 
