@@ -171,6 +171,8 @@ def avi_late_s(file: Any, number: int) -> float:
     try:
         with open_sound(file) as container:
             sound = container.streams.audio[number]
+            if not container.streams.video:
+                return 0.0
             for packet in itertools.islice(container.demux(), MOST_PACKETS):
                 place, length_s = packet.pos, (packet.duration or 0) * packet.time_base
                 if place is None or packet.dts is None:
