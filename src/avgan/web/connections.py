@@ -165,7 +165,7 @@ class _Known(asyncio.Protocol):
         super().connection_lost(exc)
 
 
-class HttpConnection(_Known, H11Protocol):  # type: ignore[misc]
+class HttpConnection(_Known, H11Protocol):
     """Answers one request of those that are sent without waiting, then closes: no client of ours does that."""
 
     def handle_events(self) -> None:
@@ -175,7 +175,7 @@ class HttpConnection(_Known, H11Protocol):  # type: ignore[misc]
             self.cycle.keep_alive = False
 
 
-class LiveConnection(_Known, WebSocketsSansIOProtocol):  # type: ignore[misc]
+class LiveConnection(_Known, WebSocketsSansIOProtocol):
     """A WebSocket, which is cut where what it does not read becomes too much."""
 
     def data_received(self, data: bytes) -> None:
