@@ -189,7 +189,7 @@ def test_a_process_that_is_ended_is_gone_on_with(
     toy_bundle: Path, tmp_path: Path, avgan: Avgan, sent: signal.Signals, status: int
 ) -> None:
     """Some windows of a long recording have been written, and others are done, when the signal comes."""
-    for number, num_parts in enumerate((1, 1, 600)):
+    for number, num_parts in enumerate((1, 1, 200)):
         with soundfile.SoundFile(tmp_path / f"{number}.flac", "w", RATE_HZ, 1) as file:
             for _ in range(num_parts):
                 file.write(np.zeros(6 * RATE_HZ, np.int16))

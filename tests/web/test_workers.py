@@ -162,7 +162,7 @@ def test_a_client_is_an_address_or_a_network(host: str, client: str) -> None:
 def test_one_address_with_many_recordings_does_not_keep_another_waiting(
     server: Any, hiss: np.ndarray, hiss_wav: bytes
 ) -> None:
-    minutes = encoded(np.tile(hiss, 100))
+    minutes = encoded(np.tile(hiss, 30))
 
     def flood(number: int) -> int:
         with server.client() as client:
