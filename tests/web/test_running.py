@@ -4,8 +4,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,22 +19,13 @@ from sounds import encoded
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what a process does")
 
 
-def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `avgan serve` where it is expected to end at once."""
-    return subprocess.run(
-        [sys.executable, "-m", "avgan", "serve", *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | environment,
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(toy_bundle: Path) -> None:
+def test_a_port_that_is_taken_is_said_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = serve("--port", port, "--model", str(toy_bundle))
+        ended = run("serve", "--port", port, model=True)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert f"port {port}: address already in use" in ended.stderr
@@ -42,15 +33,17 @@ def test_a_port_that_is_taken_is_said_in_one_line(toy_bundle: Path) -> None:
     assert ended.stdout == ""
 
 
-def test_an_address_that_is_not_ours_is_said_in_one_line(toy_bundle: Path) -> None:
-    ended = serve("--host", "203.0.113.1", "--model", str(toy_bundle))
+def test_an_address_that_is_not_ours_is_said_in_one_line(run: Run) -> None:
+    ended = run("serve", "--host", "203.0.113.1", model=True)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("given", ["option", "environment"])
-def test_a_short_token_is_refused(given: str) -> None:
-    ended = serve("--token", "abc") if given == "option" else serve(AVGAN_TOKEN="abc")
+def test_a_short_token_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    if given == "environment":
+        monkeypatch.setenv("AVGAN_TOKEN", "abc")
+    ended = run("serve", *["--token", "abc"] * (given == "option"))
     assert ended.returncode == 2
     assert "16 characters" in ended.stderr
 
