@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from avgan.audio import BLOCK_SAMPLES, AudioStream, fit, inspect_waveform, read_audio, windows
 from avgan.errors import AudioError
 from avgan.media import decoding, sound_codecs
+from sounds import encoded
 
 SOUNDFILE_FORMATS = [
     ("a.wav", "PCM_U8"),
@@ -216,9 +217,7 @@ def test_nan_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_title_that_is_no_text_is_no_reason_to_refuse(make_tone: Callable[..., np.ndarray]) -> None:
-    file = io.BytesIO()
-    soundfile.write(file, make_tone(), 16_000, format="WAV")
-    content = file.getvalue()
+    content = encoded(make_tone())
     title = b"LIST" + struct.pack("<I", 18) + b"INFOINAM" + struct.pack("<I", 6) + b"Caf\xe9\xff\0"
     content = content[:12] + title + content[12:]
     blocks = list(decoding._decode_with_av(io.BytesIO(content), decoding._Job("a.wav", [])))

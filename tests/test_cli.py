@@ -1,4 +1,4 @@
-"""The command line as people meet it: real processes, wrong usage, what is missing, what takes time."""
+"""The command line as people meet it: wrong usage, what is missing, what takes time."""
 
 import json
 import subprocess

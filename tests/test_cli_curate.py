@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgan import cli
 from avgan.data.manifest import Manifest
 
 sys.path.insert(0, str(Path(__file__).parent / "curation"))
@@ -20,19 +19,6 @@ pytest.importorskip("pyarrow")
 
 LABELS = ("kitchen", "street", "yard")
 Avgan = Callable[..., tuple[int, str, list[str]]]
-
-
-@pytest.fixture
-def avgan(capsys: pytest.CaptureFixture[str]) -> Avgan:
-    """Run a command in this process; returns status, output and lines of standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        status = cli.main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err.splitlines()
-
-    return run
 
 
 @pytest.fixture(scope="module")

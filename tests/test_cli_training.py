@@ -12,28 +12,10 @@ from typing import Any
 
 import pytest
 
-from avgan import cli
-
 pytest.importorskip("torch")
 
 Outcome = tuple[int, str, list[str]]
 """Exit status, standard output, lines of standard error."""
-
-
-@pytest.fixture
-def avgan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
-    """Run a command line in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return status, shown.out, shown.err.splitlines()
-
-    return run
 
 
 def settings(run: Path) -> Iterator[str]:

@@ -88,9 +88,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_standard_output_can_be_named(
-    tone_wav: Path, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, toy_bundle: Path
-) -> None:
+def test_standard_output_can_be_named(tone_wav: Path, toy_bundle: Path) -> None:
     command = [sys.executable, "-m", "avgan", "imagine", str(tone_wav), "-o", "/dev/stdout", "--model", str(toy_bundle)]
     ran = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert ran.stdout.startswith(b"\x89PNG")

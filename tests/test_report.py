@@ -73,8 +73,9 @@ def listen(model: Model, path: Path, report: Report, *, hop_s: float | None = No
     report.end(dataclasses.replace(listening.conclude(), path=str(path)))
 
 
-@pytest.fixture
-def page_text(model: Model, tmp_path: Path, rng: np.random.Generator) -> str:
+@pytest.fixture(scope="module")
+def page_text(model: Model, tmp_path_factory: pytest.TempPathFactory) -> str:
+    tmp_path, rng = tmp_path_factory.mktemp("page"), np.random.default_rng(0)
     report = Report(tmp_path / "new" / "page.html", model.card)
     for name, seconds in (("<script>alert(1)</script> ü.wav", 12.0), ("tiny.wav", 0.001)):
         path = tmp_path / name.replace("/", "_")

@@ -103,11 +103,11 @@ def test_groups_and_sounds_are_said_and_what_is_unknown_is_heard_all_the_same() 
     known = answer(5.0, "transport")
     window = replace(known.window, within=("tram", "metro"), sounds={"speech": 0.8, "bells": 0.4})
     text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
-    for fact in ("perhaps tram or metro", "hears speech, bells"):
+    for fact in ("perhaps tram or metro", "with speech, bells"):
         assert fact in text
     window = replace(window, scene="unknown", within=(), reason="nothing stands out")
     text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
-    for fact in ("unknown", "nothing stands out", "hears speech, bells"):
+    for fact in ("unknown", "nothing stands out", "with speech, bells"):
         assert fact in text
 
 
@@ -115,7 +115,7 @@ def test_the_screen(rng: np.random.Generator) -> None:
     drawn, picture = screen(answer(5.0), answer(6.0, num_gaps=1))
     sent = shown(console(), drawn)
     text = "\n".join(plain(sent))
-    for fact in ("the desk microphone", "48 kHz", "hears sea waves", "street", "11 %"):
+    for fact in ("the desk microphone", "48 kHz", "with sea waves", "street", "11 %"):
         assert fact in text
     for fact in ("-6 dB", "latency 46 ms", "dropped 0"):
         assert fact in text

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import IO, Any
 
 from avgan.errors import AvganError
 
@@ -41,7 +42,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=SUFFIX)
         temporary = Path(name)
         try:
-            _lock(handle)
+            hold(handle)
             yield temporary
             # mkstemp makes private files; results are meant to be shared
             _give_rights(temporary, before)
@@ -116,20 +117,22 @@ def _remove_leftovers(folder: Path) -> None:
                 continue
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
-                if _lock(handle) or age_s > LEFT_S:
+                if hold(handle) or age_s > LEFT_S:
                     path.unlink()
             finally:
                 os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Hold a file while it is written; whether it could be had. Some systems keep no such locks."""
+def hold(file: int | IO[Any]) -> bool | None:
+    """Hold an open file until it is closed: False where another holds it, None where the system keeps no such locks."""
     try:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return None
     return True
 
 

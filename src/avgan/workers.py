@@ -182,14 +182,12 @@ class OrderedStream(Generic[Part, Result]):
         self.error: Exception | None = None
         self.result: Result | None = None
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Generator[Part, None, Result]:
         while parts := self._threads.fetch(self):
             yield from parts
         if self.error is not None:
             raise self.error
-
-    def conclude(self) -> Result:
-        assert self.result is not None, "conclude before the last part"
+        assert self.result is not None
         return self.result
 
 

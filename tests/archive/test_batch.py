@@ -13,7 +13,7 @@ from avgan.archive.engines import Classification, Options, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
-from avgan.runtime import Model, Prediction, WindowPrediction, load
+from avgan.runtime import Model, Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment
 
 
@@ -50,11 +50,6 @@ class Full(Sink):
 
     def close(self) -> None:
         raise AvganError("not reached")
-
-
-@pytest.fixture(scope="module")
-def model(toy_bundle: Path) -> Model:
-    return load(toy_bundle)
 
 
 def classify(model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]) -> Outcome:

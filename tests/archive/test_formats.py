@@ -308,7 +308,7 @@ def test_a_long_timeline_ends_with_how_long_each_sound_lasts(prediction: Predict
     lines = of_places("table", places(prediction), "segment", num=5).splitlines()
     assert lines[-2:] == [
         "  in all: park 5.0 min, transport 5.0 min",
-        "  heard: speech 10.0 min, birds 5.0 min, dog 5.0 min, traffic 5.0 min",
+        "  sounds: speech 10.0 min, birds 5.0 min, dog 5.0 min, traffic 5.0 min",
     ]
 
 

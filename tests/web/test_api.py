@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
 
 from avgan.runtime import Model, load
 from avgan.web import answers
+from sounds import encoded
 
 RATE_HZ = 16_000
 
@@ -29,12 +29,6 @@ def model(toy_bundle: Path) -> Model:
     return load(toy_bundle, num_threads=1)
 
 
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=kind)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="module")
 def changing(hiss: np.ndarray) -> np.ndarray:
     """6 s (L,): hiss, then silence."""
@@ -46,7 +40,7 @@ def changing(hiss: np.ndarray) -> np.ndarray:
 def test_the_answer_is_that_of_the_model(
     client: httpx.Client, model: Model, rng: np.random.Generator, rate_hz: int, kind: str
 ) -> None:
-    content = wav(rng.uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, kind)
+    content = encoded(rng.uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, kind)
     answer = client.post("/api/classify?windows=1", content=content).json()
     expected = model.classify(content).to_dict()
     assert {name: answer[name] for name in expected} == expected
@@ -99,14 +93,14 @@ def test_a_body_without_a_length_is_answered(client: httpx.Client, hiss_wav: byt
 
 
 def test_scenes_over_time(client: httpx.Client, changing: np.ndarray, model: Model) -> None:
-    answer = client.post("/api/classify?hop=0.5&windows=true", content=wav(changing)).json()
+    answer = client.post("/api/classify?hop=0.5&windows=true", content=encoded(changing)).json()
     scenes = [part["scene"] for part in answer["segments"]]
     assert scenes[0] == "beach"
     assert scenes[-1] == "unknown"
     assert answer["segments"][-1]["reason"] == "silent"
     assert answer["segments"][0]["start_s"] == 0
     assert answer["segments"][-1]["end_s"] == 6
-    assert answer["windows"] == model.classify(wav(changing), hop_s=0.5).to_dict()["windows"]
+    assert answer["windows"] == model.classify(encoded(changing), hop_s=0.5).to_dict()["windows"]
 
 
 def test_what_was_not_asked_for_is_left_out(client: httpx.Client, hiss_wav: bytes) -> None:
@@ -143,7 +137,7 @@ def test_another_picture_of_the_same_place(start: Callable[..., Any], noisy_bund
 
 
 def test_explanations(client: httpx.Client, model: Model, changing: np.ndarray) -> None:
-    content = wav(changing)
+    content = encoded(changing)
     surest = client.post("/api/explain", content=content).json()
     expected = model.explain(content).to_dict()
     assert {name: surest[name] for name in ("start_s", "label", "words")} == {
@@ -190,7 +184,7 @@ def test_what_is_no_sound_is_refused(client: httpx.Client, content: bytes, statu
 
 
 def test_a_truncated_file_is_heard_as_far_as_it_goes(client: httpx.Client, hiss: np.ndarray) -> None:
-    content = wav(hiss, kind="OGG")
+    content = encoded(hiss, kind="OGG")
     answer = client.post("/api/classify", content=content[: len(content) // 2])
     assert answer.status_code == 200
     assert 0.5 < answer.json()["duration_s"] < 3

@@ -167,20 +167,22 @@ class _FailedError(Exception):
 
 
 def _hand_on(recording: Recording, classification: Classification, sinks: _Sinks) -> Prediction:
-    def windows() -> Iterator[WindowPrediction]:
-        coming = iter(classification)
-        while True:
-            with _failing(recording):
-                window = next(coming, None)
-            if window is None:
-                return
+    prediction: Prediction | None = None
+
+    def coming() -> Iterator[WindowPrediction]:
+        nonlocal prediction
+        with _failing(recording):
+            prediction = yield from classification
+
+    def handed_on() -> Iterator[WindowPrediction]:
+        for window in coming():
             sinks.call(Sink.window, window)
             yield window
 
-    for segment in segments(windows()):
+    for segment in segments(handed_on()):
         sinks.call(Sink.segment, segment)
-    with _failing(recording):
-        return classification.conclude()
+    assert prediction is not None
+    return prediction
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TextIO
 
 from avgan.archive.formats import CSV_COLUMNS, from_cell
 from avgan.errors import AvganError
-from avgan.files import whole
+from avgan.files import hold, whole
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """File endings whose rows can be read back, and the format of each."""
@@ -37,7 +37,8 @@ class Output:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = open(path, "a+b")  # noqa: SIM115 (closed with `file`)
         try:
-            _lock(content, path)
+            if hold(content) is False:  # two at a time would cut off each other's rows
+                raise AvganError(f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}")
             content.seek(0)
             try:
                 end = self._read(content, made_with, retry)
@@ -179,14 +180,3 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
     while size > 0 and (piece := source.read(min(size, PIECE_BYTES))):
         target.write(piece)
         size -= len(piece)
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Two at a time would cut off each other's rows."""
-    with suppress(ImportError):  # Windows keeps no such locks
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AvganError(f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}") from None

@@ -27,10 +27,8 @@ app.command(models)
 def list_models(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """List the models: what they know, how well they do, what they may be used for.
 
-    Parameters
-    ----------
-    as_json
-        Write the whole cards, as JSON.
+    Args:
+        as_json: Write the whole cards, as JSON.
     """
     from avgan.runtime.bundle import installed
     from avgan.runtime.library import added
@@ -45,12 +43,9 @@ def list_models(*, as_json: Annotated[bool, Parameter(name="--json", negative=()
 def add(source: str, /, *, sha256: str = "") -> None:
     """Add a model, once it has been checked: its card, its checksums, that it runs.
 
-    Parameters
-    ----------
-    source
-        A bundle: a folder, a zip file, or the https address of one.
-    sha256
-        Checksum that the zip file must have, as its publisher states it.
+    Args:
+        source: A bundle: a folder, a zip file, or the https address of one.
+        sha256: Checksum that the zip file must have, as its publisher states it.
     """
     checksum = sha256.strip().lower()
     if checksum and not re.fullmatch(r"[0-9a-f]{64}", checksum):
@@ -68,10 +63,8 @@ def add(source: str, /, *, sha256: str = "") -> None:
 def remove(name: str, /) -> None:
     """Remove a model that was added.
 
-    Parameters
-    ----------
-    name
-        Its name in `avgan models`.
+    Args:
+        name: Its name in `avgan models`.
     """
     from avgan.runtime import library
 

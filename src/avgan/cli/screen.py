@@ -1,4 +1,4 @@
-"""What is heard right now, on a terminal: the scene in large letters, its picture, the last minute.
+"""What sounds right now, on a terminal: the scene in large letters, its picture, the last minute.
 
 Shapes: H W pixels, of which a line of text shows two rows.
 """
@@ -102,14 +102,14 @@ class Screen:
             return Text(f"listening; the first answer comes in {math.ceil(left_s)} s", "dim")
         window = self._last.window
         if window.reason:
-            lines = [window.reason, *filter(None, [_heard(window)])]
+            lines = [window.reason, *filter(None, [_beside(window)])]
             return Text.assemble(("unknown", "bold"), "\n", "\n".join(lines), style="dim")
         words = f"{_spaced(window.answer)}  {percent(window.probability)}"
         said: list[RenderableType] = [Text((not plain and large(words, width)) or words, _style(window.answer))]
         if window.within:
             said.append(Text(f"perhaps {_spaced(either(window.within))}"))
-        if heard := _heard(window):
-            said.append(Text(heard, "dim"))
+        if sounds := _beside(window):
+            said.append(Text(sounds, "dim"))
         return Group(*said, "", *_bars(self._last, width, plain))
 
     def _minute(self, width: int, plain: bool) -> RenderResult:
@@ -201,11 +201,11 @@ def _bars(answer: LiveWindow, width: int, plain: bool) -> list[Text]:
     ]
 
 
-def _heard(window: WindowPrediction) -> str:
-    """What is heard beside the answer."""
+def _beside(window: WindowPrediction) -> str:
+    """The sounds beside the answer."""
     words = list(window.sounds) or [window.sound or ""]
     told = [_spaced(word) for word in words if word and word != window.answer]
-    return f"hears {', '.join(told)}" if told else ""
+    return f"with {', '.join(told)}" if told else ""
 
 
 def _mark(answer: LiveWindow, plain: bool) -> tuple[str, str]:

@@ -27,6 +27,7 @@ from avgan.curation.unit import CLIPS, LOSSES, MEDIA, Settings, Tools, folder_of
 from avgan.curation.write import tidy as remove_media
 from avgan.curation.write import write
 from avgan.errors import AvganError, DataError
+from avgan.files import hold
 from avgan.runtime.wording import clock
 
 WORK = "work"
@@ -279,16 +280,7 @@ def _difference(before: str, now: str) -> str:
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Two runs at a time would remove each other's half-made units."""
-    try:
-        import fcntl
-    except ImportError:  # Windows keeps no such locks
-        yield
-        return
     with open(work / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{work.parent}: another avgan is writing to it; wait for it, or name another folder"
-            ) from None
+        if hold(file) is False:
+            raise DataError(f"{work.parent}: another avgan is writing to it; wait for it, or name another folder")
         yield

@@ -94,7 +94,7 @@ def microphone(
         reason = " ".join(str(error).split())
         raise AudioError(
             f"{device.name}: cannot be opened ({reason}); see that no other program keeps it and "
-            "that this one may hear it"
+            "that this one may use it"
         ) from None
     try:
         yield source

@@ -153,36 +153,30 @@ class LiveSource:
         fallen = self.peak * 10 ** (-METER_FALL_DB_PER_S / 20 * len(samples) / self.rate_hz)
         self.peak = max(peak if math.isfinite(peak) else 1.0, fallen)
         piece = _Piece(samples, time.monotonic(), num_gaps=int(after_loss))
+        size = len(samples)
         with self._changed:
             self.num_lost += after_loss
-            while self._waiting and self._num_waiting + len(samples) > self._max_waiting:
-                if self._closed:
-                    return
-                if self._waits:
-                    self._changed.wait(TICK_S)
-                else:
-                    piece = self._drop_oldest(piece)
-            if not self._closed:
-                self._num_put += len(samples)
-                self._waiting.append(piece)
-                self._num_waiting += len(samples)
-                self._changed.notify_all()
+            while self._waits and self._waiting and self._num_waiting + size > self._max_waiting and not self._closed:
+                self._changed.wait(TICK_S)
+            if self._closed:
+                return
+            self._num_put += size
+            self._num_waiting += size
+            self._waiting.append(piece)
+            while self._num_waiting > self._max_waiting and len(self._waiting) > 1:
+                self._drop_oldest()
+            self._changed.notify_all()
 
-    def _drop_oldest(self, newest: _Piece) -> _Piece:
-        """Drop the oldest piece and note the gap at the one after it; gives `newest`, which may be that one."""
-        dropped = self._waiting.popleft()
+    def _drop_oldest(self) -> None:
+        """Drop the oldest piece and note the gap at the one after it."""
+        dropped, following = self._waiting.popleft(), self._waiting[0]
         num_missing = len(dropped.samples)
         self._num_waiting -= num_missing
         self._num_missing += num_missing
         self.num_dropped += 1
-        following = self._waiting[0] if self._waiting else newest
         # What was dropped piece by piece in a row is one gap.
         num_missing += dropped.num_missing + following.num_missing
-        following = replace(following, num_gaps=1, num_missing=num_missing)
-        if not self._waiting:
-            return following
-        self._waiting[0] = following
-        return newest
+        self._waiting[0] = replace(following, num_gaps=1, num_missing=num_missing)
 
     def close(self, error: AvganError | None = None) -> None:
         """End the sound: the iteration gives what still waits, then stops, or raises `error`. From any thread."""

@@ -33,31 +33,7 @@ BEHIND = 0.7071  # 3 dB less, for what is not in front
 
 _FRONT = {"FL", "FR", "DL", "DR"}
 _LOW = {"LFE", "LFE2"}
-_AROUND = {
-    "BL",
-    "BR",
-    "BC",
-    "SL",
-    "SR",
-    "FLC",
-    "FRC",
-    "WL",
-    "WR",
-    "SDL",
-    "SDR",
-    "TC",
-    "TFL",
-    "TFC",
-    "TFR",
-    "TBL",
-    "TBC",
-    "TBR",
-    "TSL",
-    "TSR",
-    "BFC",
-    "BFL",
-    "BFR",
-}
+_AROUND = frozenset("BL BR BC SL SR FLC FRC WL WR SDL SDR TC TFL TFC TFR TBL TBC TBR TSL TSR BFC BFL BFR".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +136,7 @@ class _Stretch:
         self._held: list[tuple[np.ndarray, _Facts]] = []
         self._num_held = 0
         self._is_open = not mixer.waits
-        self._heard_s = 0.0
+        self._audible_s = 0.0
         self._dead_s = np.zeros(num_channels)
         self._reversed_s = np.zeros(num_channels)
         none = np.zeros(num_channels, bool)
@@ -173,7 +149,7 @@ class _Stretch:
         self._vote(facts, len(samples) / self._rate_hz)
         self._held.append((samples, facts))
         self._num_held += samples.size
-        if self._is_open or self._heard_s >= LOOK_S or self._num_held >= HELD_VALUES:
+        if self._is_open or self._audible_s >= LOOK_S or self._num_held >= HELD_VALUES:
             self._is_open = True
             yield from self.finish()
 
@@ -186,13 +162,13 @@ class _Stretch:
     def _vote(self, facts: _Facts, seconds: float) -> None:
         if facts.is_audible:
             left = np.exp(-seconds / MEMORY_S)
-            self._heard_s = self._heard_s * left + seconds
+            self._audible_s = self._audible_s * left + seconds
             self._dead_s = self._dead_s * left + seconds * facts.dead
             self._reversed_s = self._reversed_s * left + seconds * facts.reversed
 
     def _mixed(self, samples: np.ndarray, facts: _Facts) -> np.ndarray:
         before = self._weights
-        if facts.is_audible and (self._mixer.waits or self._heard_s >= LOOK_S):
+        if facts.is_audible and (self._mixer.waits or self._audible_s >= LOOK_S):
             self._weights = self._plain if facts.is_plain else self._chosen(facts)
             if self._layout:
                 self._mixer.note_layout(self._layout)
@@ -207,7 +183,7 @@ class _Stretch:
 
     def _chosen(self, facts: _Facts) -> np.ndarray:
         """The weights (C,) by the audible sound so far and by this block."""
-        needed_s = MOST * self._heard_s
+        needed_s = MOST * self._audible_s
         out = facts.dead & (self._dead_s >= needed_s)
         turned = facts.reversed & (self._reversed_s >= needed_s)
         if not (out.any() or turned.any()):

@@ -31,8 +31,8 @@ from avgan.media import (
     note_once,
     to_float,
 )
-from avgan.media.structure import REST_BYTES, Part, avi_late_s, next_start, part_at
-from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
+from avgan.media.structure import REST_BYTES, Part, next_start, part_at
+from avgan.media.tracks import DECODE_ERRORS, avi_late_s, choose_track, open_sound, track_blocks
 
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
 UNFINISHED = "its header does not say how long it is, or says too little: read to the end of the file"
@@ -268,9 +268,7 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
     """Decode a sound track of what FFmpeg may read."""
     with open_sound(file, ignore_length=job.ignore_length) as container:
         number = choose_track(file, container, job.name, job.notes, job.track)
-        late_s = 0.0
-        if container.format.name == "avi":
-            late_s = avi_late_s(file, container.streams.audio[number].index)
+        late_s = avi_late_s(file, number) if container.format.name == "avi" else 0.0
         blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
         for key, group in itertools.groupby(blocks, lambda b: (b.rate_hz, b.samples.shape[1], b.layout, b.is_hole)):
             rate_hz, _, layout, is_hole = key

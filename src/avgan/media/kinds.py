@@ -3,93 +3,17 @@
 from pathlib import Path
 
 SOUND_SUFFIXES = frozenset(
-    {
-        ".aac",
-        ".ac3",
-        ".adts",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".amr",
-        ".ape",
-        ".au",
-        ".awb",
-        ".bwf",
-        ".caf",
-        ".dff",
-        ".dsf",
-        ".dts",
-        ".dtshd",
-        ".eac3",
-        ".ec3",
-        ".flac",
-        ".gsm",
-        ".ircam",
-        ".m4a",
-        ".m4b",
-        ".m4r",
-        ".mka",
-        ".mlp",
-        ".mp1",
-        ".mp2",
-        ".mp3",
-        ".mpc",
-        ".oga",
-        ".ogg",
-        ".oma",
-        ".opus",
-        ".qcp",
-        ".ra",
-        ".rf64",
-        ".rm",
-        ".sf",
-        ".snd",
-        ".sph",
-        ".spx",
-        ".tak",
-        ".thd",
-        ".truehd",
-        ".tta",
-        ".voc",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".weba",
-        ".wma",
-        ".wv",
-        ".xwma",
-    }
+    """
+    .aac .ac3 .adts .aif .aifc .aiff .amr .ape .au .awb .bwf .caf .dff .dsf .dts .dtshd .eac3 .ec3 .flac .gsm
+    .ircam .m4a .m4b .m4r .mka .mlp .mp1 .mp2 .mp3 .mpc .oga .ogg .oma .opus .qcp .ra .rf64 .rm .sf .snd .sph .spx
+    .tak .thd .truehd .tta .voc .w64 .wav .wave .weba .wma .wv .xwma
+    """.split()
 )
 VIDEO_SUFFIXES = frozenset(
-    {
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".flv",
-        ".m2t",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".nut",
-        ".ogv",
-        ".ogx",
-        ".qt",
-        ".rmvb",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".wtv",
-    }
+    """
+    .3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2t .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogv .ogx .qt
+    .rmvb .vob .webm .wmv .wtv
+    """.split()
 )
 SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
 """Not .ts, .raw, .dat and the like, which may be anything: their first bytes decide."""

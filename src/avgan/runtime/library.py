@@ -15,6 +15,7 @@ from pathlib import Path
 
 from avgan.download import Remote, download
 from avgan.errors import AvganError, BundleError, DataError
+from avgan.files import hold
 from avgan.runtime.bundle import NAME, Bundle, home, installed, model_folder, open_bundle
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.package import CARD_FILE, MAX_BYTES, MAX_FILES, checksum, open_package
@@ -103,17 +104,11 @@ def _alone() -> Iterator[None]:
     Raises BundleError where another is at work. A home that cannot be written is an error later.
     """
     with ExitStack() as held:
-        with suppress(OSError, ImportError):  # Windows keeps no such locks
-            import fcntl
-
+        with suppress(OSError):
             home().mkdir(parents=True, exist_ok=True)
             file = held.enter_context((home() / ".lock").open("w"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BundleError(
-                    f"{home()}: another avgan adds or removes a model; wait for it, then run this again"
-                ) from None
+            if hold(file) is False:
+                raise BundleError(f"{home()}: another avgan adds or removes a model; wait for it, then run this again")
             for path in (home() / "incoming").glob("tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
         yield

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avgan.images import png_bytes
 from avgan.live.stream import LiveWindow
-from avgan.runtime import Card, Prediction
+from avgan.runtime import Prediction
 from avgan.runtime.explanation import Explanation
 from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
@@ -100,12 +100,6 @@ class About(_Answer):
     version: str
     labels: list[str]
     limits: dict[str, float] = Field(description="max_bytes, max_duration_s")
-
-
-def about(card: Card, max_bytes: int, max_duration_s: float) -> dict[str, Any]:
-    """See `About`."""
-    limits = {"max_bytes": max_bytes, "max_duration_s": max_duration_s}
-    return card.model_dump(mode="json") | {"limits": limits}
 
 
 def answer(prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None) -> bytes:

@@ -1,4 +1,4 @@
-"""The routes under /api, and those for operators."""
+"""The routes under /api, and two for operators."""
 
 from typing import Annotated, Any
 
@@ -9,12 +9,13 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
 from avgan.images import png_bytes
+from avgan.runtime.explain import surest
 from avgan.web import answers
 from avgan.web.access import COOKIE, cookie_value
 from avgan.web.decoding import Decoder
 from avgan.web.intake import FIELD, Received
 from avgan.web.metrics import CONTENT_TYPE
-from avgan.web.service import Service, surest
+from avgan.web.service import Service
 
 JSON, PNG = "application/json", "image/png"
 
@@ -137,19 +138,12 @@ def routes(service: Service) -> APIRouter:
     async def model() -> Response:
         """The model's card, and the limits of the service."""
         settings = service.settings
-        card = answers.about(service.model.card, settings.max_bytes, settings.max_seconds)
-        response = JSONResponse(card)
+        limits = {"max_bytes": settings.max_bytes, "max_duration_s": settings.max_seconds}
+        response = JSONResponse(service.model.card.model_dump(mode="json") | {"limits": limits})
         if settings.token is not None:
             # Browsers send no token of ours with a WebSocket, but cookies; a page begins by asking for the card.
             response.set_cookie(COOKIE, cookie_value(settings.token), httponly=True, samesite="strict")
         return response
-
-    return router
-
-
-def operating_routes(service: Service) -> APIRouter:
-    """The routes for operators."""
-    router = APIRouter()
 
     @router.get("/healthz", response_model=answers.Health, responses=problems(421))
     async def healthz() -> Response:

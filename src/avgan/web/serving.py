@@ -23,8 +23,6 @@ from avgan.web.settings import Settings
 
 MIN_TOKEN_LENGTH = 16  # 64 bits or more where the characters are random
 MAX_MESSAGE_BYTES = 2**20  # five seconds of live sound at 48 kHz in 32 bits
-HEAD_S = 10
-"""How long a connection may ask nothing."""
 STOP_S = 25
 """How long requests may go on after the service was asked to stop."""
 BACKLOG = 1024
@@ -40,7 +38,7 @@ def serve(model: Model, settings: Settings, listener: socket.socket, announce: C
     connections = service.connections
     config = uvicorn.Config(
         make_app(service),
-        http=partial(HttpConnection, connections, HEAD_S),  # type: ignore[arg-type]
+        http=partial(HttpConnection, connections),  # type: ignore[arg-type]
         ws=partial(LiveConnection, connections),  # type: ignore[arg-type]
         backlog=ACCEPTED_AT_ONCE,
         log_level="error",  # what clients do wrong is not for the log

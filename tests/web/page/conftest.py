@@ -1,6 +1,5 @@
 """A real Chromium, headless, that looks at the page of a real service."""
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -127,31 +126,3 @@ def visit(browser: Any) -> Iterator[Open]:
         assert unexpected == []
         assert visit.foreign() == []
         visit.page.context.close()
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[[np.ndarray, str], bytes]:
-    """A function from samples (L,) at 44.1 kHz to the bytes of a file: wav, ogg or m4a."""
-
-    def file(samples: np.ndarray, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        if kind == "m4a":
-            _write_m4a(buffer, samples)
-        else:
-            soundfile.write(buffer, samples, RATE_HZ, format=kind.upper())
-        return buffer.getvalue()
-
-    return file
-
-
-def _write_m4a(buffer: io.BytesIO, samples: np.ndarray) -> None:
-    import av
-
-    with av.open(buffer, mode="w", format="ipod") as container:
-        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
-        for start in range(0, len(samples), 1024):
-            part = np.ascontiguousarray(samples[None, start : start + 1024])
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = RATE_HZ, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

@@ -1,10 +1,11 @@
 """That everybody can use the page, and that nothing given to it can use them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+from sounds import encoded
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +56,10 @@ FOCUS = """
 
 
 @pytest.fixture
-def long_wav(hiss: np.ndarray, encode: Callable[[np.ndarray, str], bytes]) -> bytes:
+def long_wav(hiss: np.ndarray) -> bytes:
     """A file in which the toy model hears two scenes."""
     loud = np.tile(hiss, 2)
-    return encode(np.concatenate([loud, np.zeros_like(loud)]), "wav")
+    return encoded(np.concatenate([loud, np.zeros_like(loud)]), 44_100)
 
 
 def tab(page: Any, wanted: str, key: str = "Tab") -> list[tuple[str, str]]:
