@@ -11,7 +11,7 @@ from easy_sounds import easy_clips
 
 from avgan.baselines import ccnn, cnn9, facn, kumar, piczak
 from avgan.baselines.fitting import Recipe
-from avgan.baselines.method import Budget, Clips
+from avgan.baselines.method import Budget
 
 NUM_LABELS = 3
 MAKERS: dict[str, Callable] = {
@@ -23,10 +23,7 @@ MAKERS: dict[str, Callable] = {
 }
 
 
-@pytest.fixture
-def clips() -> Callable[..., Clips]:
-    """A function that makes clips of 0.8 s."""
-    return partial(easy_clips, seconds=0.8)
+clips = partial(easy_clips, seconds=0.8)
 
 
 def untrained(name: str, *, num_epochs: int | None = None):

@@ -67,7 +67,7 @@ def of_labels(every: Clips, *labels: int) -> Clips:
 
 def test_it_learns_from_further_recordings_too(short: None) -> None:
     test, known = easy_clips(5, seed=1), of_labels(easy_clips(8), 0, 1)
-    rivals = sdcnn.sdcnn_with_more(), sdcnn.sdcnn()
+    rivals = sdcnn.sdcnn_with_more(), SDCNN()
     extra = of_labels(easy_clips(8, seed=7), 1, 2)
     for rival in rivals:
         rival.fit(replace(known, extra=extra), budget=Budget(), rng=np.random.default_rng(0))

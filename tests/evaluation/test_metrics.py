@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, recall_score
+from sklearn.metrics import log_loss as scikit_learns_log_loss
 
 from avgan.evaluation.metrics import (
     bootstrap_interval,
+    log_loss,
     mean_and_deviation,
     mean_over_folds,
     paired_test,
@@ -237,6 +239,10 @@ def test_groups_hold_each_clip_once() -> None:
     assert [part["accuracy"] for part in found.values()] == [pytest.approx(2 / 3), 1.0]
 
 
-def test_the_mean_over_classes_is_balanced_accuracy(rng: np.random.Generator) -> None:
-    targets, given = rng.integers(3, size=(2, 200))
+def test_mean_over_classes_and_log_loss_equal_scikit_learns(rng: np.random.Generator) -> None:
+    targets = rng.integers(3, size=200)
+    probabilities = rng.dirichlet(np.ones(3), size=200)
+    given = probabilities.argmax(1)
     assert mean_over_folds(given == targets, targets) == pytest.approx(balanced_accuracy_score(targets, given))
+    assert log_loss(targets, probabilities) == pytest.approx(scikit_learns_log_loss(targets, probabilities))
+    assert np.isfinite(log_loss(np.array([0]), np.array([[0.0, 1.0]])))

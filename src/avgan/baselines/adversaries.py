@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from avgan.baselines.fitting import device
+from avgan.baselines import fitting
 
 
 class Adversaries:
@@ -18,7 +18,7 @@ class Adversaries:
     def __init__(self, maker: nn.Module, examiner: nn.Module, rate: float) -> None:
         self.optimisers = []
         for network in (maker, examiner):
-            network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(fitting.device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.optimisers.append(torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999)))
 
     def update(self, which: int, loss: Tensor) -> None:

@@ -3,7 +3,7 @@
 A source is what clips were cut from: a recording, a video, a location. Its clips are right or wrong together, and
 statistics that take them for independent are too sure.
 
-Shapes: M items, S sources, F folds, R resamples.
+Shapes: M items, N labels, S sources, F folds, R resamples.
 """
 
 from collections.abc import Sequence
@@ -120,3 +120,9 @@ def shares_by(names: Sequence[str], correct: np.ndarray, sources: Names) -> dict
     """{name: share} of the clips with each of the names (M,), in the order in which they first occur."""
     group, each = np.asarray(names), np.asarray(sources)
     return {name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)}
+
+
+def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean cross-entropy in nats, the first measure of DCASE 2021 task 1B. targets (M,), probabilities (M, N)."""
+    of_truth = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean())

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import log_loss
 from torch import Tensor
 
 from avgan import checkpoint
@@ -27,7 +26,7 @@ from avgan.data.datasets.tau import CLIP_S, city_of
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 from avgan.evaluation import metrics
-from avgan.evaluation.metrics import share, shares_by
+from avgan.evaluation.metrics import log_loss, share, shares_by
 from avgan.evaluation.pictures.judge import Judge, code_side, imagine, train_judge
 from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
 from avgan.model import AVGAN
@@ -95,7 +94,7 @@ def seen_and_unseen(fold: Fold) -> dict[str, frozenset[str]]:
 
 
 def measures(scored: Scored) -> dict[str, Any]:
-    """What a report of TAU has beyond others: shares by city and scene, mean over scenes, log loss in nats."""
+    """What a report of TAU has beyond others: shares by city and scene, mean over scenes, log loss."""
     cities = {fold: {city_of(source) for source in sources} for fold, sources in scored.learnt_from.items()}
     names = {
         "seen": [
@@ -110,9 +109,7 @@ def measures(scored: Scored) -> dict[str, Any]:
             kind: dict(sorted(shares_by(each, scored.correct, scored.sources).items())) for kind, each in names.items()
         },
         "class_average": metrics.mean_over_folds(scored.correct, scored.targets),
-        "log_loss": float(
-            log_loss(scored.targets, scored.probabilities, labels=np.arange(scored.probabilities.shape[1]))
-        ),
+        "log_loss": log_loss(scored.targets, scored.probabilities),
     }
 
 
