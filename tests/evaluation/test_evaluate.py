@@ -113,7 +113,7 @@ def test_a_recording_that_stands_on_both_sides_under_two_names_is_refused(
         score(trained[1], replace(folded, clips=clips))
 
 
-def test_a_run_without_folds_is_scored_on_what_it_kept_aside(
+def test_a_run_without_folds_is_scored_on_what_it_was_watched_with(
     score: Callable, trained: tuple[AVGAN, Checkpoint], folded: Manifest, with_origin: Change
 ) -> None:
     sources = tuple(f"s{number}" for number in range(8))
@@ -191,7 +191,7 @@ def test_unknown_and_impossible_protocols_say_what_to_do(tmp_path: Path, tiny_ru
         evaluate(tiny_run, protocol="dcase", data=tiny_videos, out=tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         evaluate(tmp_path, protocol="holdout", data=tiny_videos, out=tmp_path)
-    with pytest.raises(DataError, match="kept nothing aside; train with"):
+    with pytest.raises(DataError, match="held nothing out; train with"):
         evaluate(tiny_run, protocol="holdout", data=tiny_videos, out=tmp_path)
 
 
@@ -274,8 +274,12 @@ def test_answers_of_another_recipe_are_not_taken_for_this_ones(
     tmp_path: Path, tiny_run: Path, five: Protocol, train_by_copy: list[tuple[str, Recipe]]
 ) -> None:
     described = checkpoint.describe(tiny_run)
-    task = evaluating.task_of(
-        five, evaluating.Settings(protocol="esc50", seed=0, budget_s=None), data=five.folds[0].test.root, out=tmp_path
+    task = evaluating.Task(
+        protocol=five,
+        settings=evaluating.Settings(protocol="esc50", seed=0, budget_s=None),
+        data=five.folds[0].test.root,
+        out=tmp_path,
+        sounds=evaluating.Sounds.of(five),
     )
 
     def ask(rate: float) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from avgan.data.manifest import Clip
 from avgan.evaluation import metrics
 from avgan.evaluation.metrics import share
-from avgan.evaluation.page import NUM_CLIPS, Answered, worst_confusions, write_page, write_picture_page
+from avgan.evaluation.page import NUM_CLIPS, worst_confusions, write_page, write_picture_page
+from avgan.evaluation.protocols.protocol import Scored
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}
@@ -87,7 +89,7 @@ def test_nothing_confused_is_nothing_shown() -> None:
 
 def evaluation(
     root: Path, rows: Sequence[tuple[int, int, float]], labels: Sequence[str] = LABELS
-) -> tuple[dict[str, Any], Answered]:
+) -> tuple[dict[str, Any], Scored]:
     """A report of made recordings, a source each; the last one's file is missing."""
     targets, probabilities = answers(rows, len(labels))
     rng = np.random.default_rng(0)
@@ -119,11 +121,11 @@ def evaluation(
         "num_clips": len(clips),
         "data": {"made": "0" * 64},
         "labels": list(labels),
-        "confusion": metrics.confusion(targets, probabilities.argmax(1), len(labels)).tolist(),
+        "confusion": confusion_matrix(targets, probabilities.argmax(1), labels=range(len(labels))).tolist(),
         "chosen_on": [],
         "groups": {"city": {"milan": share(correct, sources)}},
     }
-    return report, Answered(tuple(clips), root, targets, probabilities)
+    return report, Scored(tuple(clips), np.array(["1"] * len(clips)), targets, probabilities)
 
 
 ROWS = [(0, 1, 0.9), (0, 1, 0.8), (1, 2, 0.7), (2, 2, 0.9), (1, 1, 0.9), (0, 2, 0.6)]
@@ -138,7 +140,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     sheet = root / "sheet.jpg"
     Image.new("RGB", (2000, 500), "green").save(sheet)
-    return write_page(*evaluation(root, ROWS), root, draw=pictures, sheet=sheet)
+    return write_page(*evaluation(root, ROWS), root, root=root, imagine=pictures, sheet=sheet)
 
 
 def test_it_is_well_formed_and_whole_in_itself(written: Path) -> None:
@@ -196,8 +198,8 @@ def test_the_matrix_draws_what_is_not_zero(written: Path) -> None:
 
 
 def test_it_needs_neither_pictures_nor_mistakes(tmp_path: Path) -> None:
-    report, answered = evaluation(tmp_path, [(0, 0, 0.9), (1, 1, 0.9)])
-    page = Page(write_page(report, answered, tmp_path).read_text(encoding="utf-8"))
+    report, scored = evaluation(tmp_path, [(0, 0, 0.9), (1, 1, 0.9)])
+    page = Page(write_page(report, scored, tmp_path, root=tmp_path).read_text(encoding="utf-8"))
     assert "Nothing was confused." in page.text
     assert page.all("img") == page.all("audio") == []
 
@@ -205,9 +207,9 @@ def test_it_needs_neither_pictures_nor_mistakes(tmp_path: Path) -> None:
 def test_many_mistakes_stay_below_five_megabytes(tmp_path: Path) -> None:
     labels = [f"class_{number}" for number in range(50)]
     rows = [(number % 50, (number + 1 + number // 50) % 50, 0.5) for number in range(200)]
-    report, answered = evaluation(tmp_path, rows, labels)
+    report, scored = evaluation(tmp_path, rows, labels)
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    path = write_page(report, answered, tmp_path, draw=lambda numbers: [noise] * len(numbers))
+    path = write_page(report, scored, tmp_path, root=tmp_path, imagine=lambda numbers: [noise] * len(numbers))
     assert path.stat().st_size < 5e6
     assert len(Page(path.read_text(encoding="utf-8")).all("audio")) == NUM_CLIPS
 

@@ -13,8 +13,6 @@ from sklearn.metrics import log_loss as scikit_learns_log_loss
 
 from avgan.evaluation.metrics import (
     bootstrap_interval,
-    class_average,
-    confusion,
     log_loss,
     mean_and_deviation,
     mean_over_folds,
@@ -36,17 +34,11 @@ def answers(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return targets, answers
 
 
-def test_confusion_equals_scikit_learns(answers) -> None:
-    targets, given = answers
-    expected = confusion_matrix(targets, given, labels=range(NUM_LABELS))
-    np.testing.assert_array_equal(confusion(targets, given, NUM_LABELS), expected)
-
-
 def test_interval_covers_the_truth_as_often_as_it_says(rng: np.random.Generator) -> None:
     covered = 0
     for trial in range(200):
         correct = rng.random(200) < 0.8
-        low, high = bootstrap_interval(correct, np.arange(200), seed=trial, num_draws=500)
+        low, high = bootstrap_interval(correct, np.arange(200), seed=trial, num_resamples=500)
         assert low <= correct.mean() <= high
         covered += low <= 0.8 <= high
     assert 180 <= covered <= 200
@@ -88,7 +80,7 @@ def test_mean_and_deviation_are_the_samples() -> None:
 def test_per_class_table_states_recall_and_precision(answers) -> None:
     targets, given = answers
     labels = [f"label {number}" for number in range(NUM_LABELS)]
-    table = per_class_table(confusion(targets, given, NUM_LABELS), labels, title="title")
+    table = per_class_table(confusion_matrix(targets, given, labels=range(NUM_LABELS)), labels, title="title")
     rows = dict(re.findall(r"^\| (label \d) \| (.*) \|$", table, re.MULTILINE))
     options = {"labels": range(NUM_LABELS), "average": None, "zero_division": 0}
     recall = recall_score(targets, given, **options)
@@ -160,7 +152,7 @@ def test_the_interval_of_a_mean_over_folds_covers_it(rng: np.random.Generator) -
     chance = np.where(folds == 0, 0.5, 0.9)
     covered = 0
     for trial in range(200):
-        low, high = bootstrap_interval(rng.random(240) < chance, np.arange(240), folds, seed=trial, num_draws=400)
+        low, high = bootstrap_interval(rng.random(240) < chance, np.arange(240), folds, seed=trial, num_resamples=400)
         covered += low <= 0.7 <= high
     assert 180 <= covered <= 199
 
@@ -207,7 +199,7 @@ def test_few_sources_are_counted_exactly() -> None:
     assert paired_test(correct, correct, np.arange(30)) == 1.0
 
 
-def test_drawn_flips_agree_with_counting(rng: np.random.Generator) -> None:
+def test_sampled_flips_agree_with_counting(rng: np.random.Generator) -> None:
     values, others = rng.random((2, 40)) < 0.5
     difference = (values.astype(float) - others)[values != others]
     num = len(difference)
@@ -251,6 +243,6 @@ def test_mean_over_classes_and_log_loss_equal_scikit_learns(rng: np.random.Gener
     targets = rng.integers(3, size=200)
     probabilities = rng.dirichlet(np.ones(3), size=200)
     given = probabilities.argmax(1)
-    assert class_average(targets, given == targets) == pytest.approx(balanced_accuracy_score(targets, given))
+    assert mean_over_folds(given == targets, targets) == pytest.approx(balanced_accuracy_score(targets, given))
     assert log_loss(targets, probabilities) == pytest.approx(scikit_learns_log_loss(targets, probabilities))
     assert np.isfinite(log_loss(np.array([0]), np.array([[0.0, 1.0]])))

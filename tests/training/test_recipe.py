@@ -216,9 +216,9 @@ def test_nobody_is_scored_on_what_an_ancestor_learnt_from(
         ids=tuple(clip.id for clip in sounds.clips),
         sources=tuple(clip.source_id for clip in sounds.clips),
         targets=np.zeros(len(sounds), np.int64),
-        num_labels=2,
+        labels=("a", "b"),
         window_s=1.0,
-        read=lambda rate_hz: np.empty((0, rate_hz)),
+        read_rows=lambda rate_hz, rows: np.empty((0, rate_hz)),
         manifest=sounds,
     )
     with pytest.raises(LeakageError):

@@ -1,8 +1,8 @@
-"""The first baselines of ESC-50 (Piczak 2015a): twelve cepstral coefficients and zero crossings, and three classifiers.
+"""The three classifiers that came with ESC-50 (Piczak 2015), on MFCC and zero crossings.
 
 A clip is 26 numbers: mean and standard deviation over time of 12 coefficients and of the rate of zero crossings.
 
-Shapes: M clips, L samples, F mel bands, T time steps.
+Shapes: M clips, L samples.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from avgan.baselines import probes, spectra
+from avgan.baselines import spectra
 from avgan.baselines.method import Card, Clips
+from avgan.baselines.probes import Probe
 from avgan.features import FrontEndConfig
 
 FRONT_END = FrontEndConfig(
@@ -28,7 +29,6 @@ FRONT_END = FrontEndConfig(
 )
 TOP_DB = 80.0
 NUM_COEFFICIENTS = 12
-BLOCK = 64
 
 SOURCE = "Piczak: ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015"
 FOLLOWS = (
@@ -46,26 +46,21 @@ def describe(waveforms: np.ndarray) -> np.ndarray:
     decibels = spectra.limit_range(spectra.log_mels(waveforms, FRONT_END), TOP_DB)
     coefficients = spectra.mfccs(decibels, NUM_COEFFICIENTS + 1)[:, 1:]
     hop = FRONT_END.hop_length
-    crossings = spectra.zero_crossing_rates(waveforms, frame_length=hop, hop_length=hop)
-    series = [*np.moveaxis(coefficients, 1, 0), crossings]
-    means = [values.mean(1, dtype=np.float64) for values in series]
-    deviations = [values.std(1, dtype=np.float64) for values in series]
-    return np.stack(means + deviations, 1)
+    crossings = spectra.zero_crossing_rates(waveforms, frame_length=hop, hop_length=hop)[:, None]
+    series = coefficients, crossings
+    means = [values.mean(-1, dtype=np.float64) for values in series]
+    deviations = [values.std(-1, dtype=np.float64) for values in series]
+    return np.concatenate(means + deviations, 1)
 
 
-class MFCCRival(probes.Probed):
+class MFCCRival(Probe):
     """One of the three classifiers on the 26 numbers."""
 
     def __init__(self, card: Card, candidates: Sequence[Pipeline]) -> None:
-        self.card = card
-        self._candidates = candidates
-
-    def candidates(self) -> Sequence[Pipeline]:
-        return self._candidates
+        self.card, self.candidates = card, candidates
 
     def vectors(self, clips: Clips) -> np.ndarray:
-        blocks = probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
-        return np.concatenate([describe(waveforms) for waveforms in blocks])
+        return clips.in_blocks(FRONT_END.sample_rate_hz, describe)
 
 
 def svm() -> MFCCRival:
@@ -93,7 +88,7 @@ def forest() -> MFCCRival:
         published_on={"esc10": 72.7},
         published_by_fold={"1": 41.2, "2": 48.0, "3": 43.7, "4": 45.7, "5": 43.0},
         follows=FOLLOWS,
-        differs=("500 trees, and scikit-learn's other settings: the paper does not tell its own",),
+        differs=("500 trees, and scikit-learn's other settings: the paper does not give its own",),
     )
     return MFCCRival(card, [make_pipeline(RandomForestClassifier(500))])
 
@@ -109,7 +104,7 @@ def neighbours() -> MFCCRival:
         follows=FOLLOWS,
         differs=DIFFERS,
     )
-    candidates = [
-        make_pipeline(StandardScaler(), KNeighborsClassifier(number, weights="distance")) for number in (1, 3, 5, 8, 12)
-    ]
-    return MFCCRival(card, candidates)
+    numbers = (1, 3, 5, 8, 12)
+    return MFCCRival(
+        card, [make_pipeline(StandardScaler(), KNeighborsClassifier(num, weights="distance")) for num in numbers]
+    )

@@ -17,8 +17,9 @@ from avgan.baselines import METHODS
 from avgan.cli import main
 from avgan.errors import ConfigError, DataError
 from avgan.evaluation.comparison import compare as comparing
-from avgan.evaluation.comparison.answers import answers_path, identity_of, read_answers
+from avgan.evaluation.comparison.answers import answers_path, read_answers
 from avgan.evaluation.comparison.compare import compare
+from avgan.evaluation.comparison.identity import identity_of
 
 TOYS = ("nearest", "guess")
 
@@ -30,9 +31,10 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(avgan.baselines, "__path__", [*avgan.baselines.__path__, folder])
     for name in list(METHODS):
         monkeypatch.delitem(METHODS, name)
-    for name in ("Nearest", "Guess", "NeedsPictures"):
-        monkeypatch.setitem(METHODS, name.replace("sP", "s-P").lower(), f"toy:{name}")
-    yield importlib.import_module("avgan.baselines.toy")
+    module = importlib.import_module("avgan.baselines.toy")
+    for method in (module.Nearest, module.Guess, module.NeedsPictures):
+        monkeypatch.setitem(METHODS, method.card.name, method)
+    yield module
     del sys.modules["avgan.baselines.toy"], avgan.baselines.toy
 
 

@@ -41,7 +41,7 @@ def test_clips_of_known_labels_are_given_with_the_numbers_of_the_protocol(data: 
     known = clips_to_learn_from(fold, protocol, sounds, data=data, pictures=None, extra=extra)
     assert known.extra is not None
     assert known.extra.targets.tolist() == [1, 1, 1]
-    assert known.extra.num_labels == 2
+    assert known.extra.labels == ("a", "b")
     assert known.extra.read(16_000).shape == (3, 80_000)
     assert known.select(np.array([0])).extra is known.extra
     with pytest.raises(DataError, match="no recording has a label of folder, such as 'a'"):
@@ -100,7 +100,7 @@ def test_it_is_part_of_what_a_method_is_and_of_the_settings(
         def cost(self) -> Cost:
             return Cost(1, 1)
 
-    monkeypatch.setattr("avgan.evaluation.comparison.methods.make", lambda name: Guess())
+    monkeypatch.setattr("avgan.evaluation.comparison.compare.make", lambda name: Guess())
     more = recordings(tmp_path / "more", "ab", 2, seed=1)
 
     def ask(out: str, extra: Path | None) -> str:

@@ -177,8 +177,3 @@ def test_the_work_grows_with_the_recording() -> None:
     short, long = (ours.cost(networks, torch.zeros(1, seconds * 16_000)) for seconds in (2, 4))
     assert short.num_parameters == long.num_parameters
     assert 1.8 * short.num_macs < long.num_macs + short.num_macs < 3 * short.num_macs
-
-
-def test_probabilities_are_put_in_the_order_of_the_table() -> None:
-    rows = ours.in_order(np.array([[0.9, 0.1]]), ("b", "c"), ("a", "b", "c"))
-    assert rows.tolist() == [[0.0, 0.9, 0.1]]

@@ -10,12 +10,12 @@ import pytest
 from avgan.baselines.method import Card
 from avgan.data.manifest import Clip, Manifest
 from avgan.evaluation.comparison.answers import Answers, Settings
-from avgan.evaluation.comparison.plot import named
 from avgan.evaluation.comparison.table import (
     build_report,
+    columns,
     counted,
-    headings,
     markdown,
+    named,
     p_cell,
     page,
     plain,
@@ -122,7 +122,7 @@ def test_markdown_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
     text = markdown(report)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
-    assert widths == {len(headings(report)) + 2}
+    assert widths == {len(columns(report)) + 2}
     good = next(line for line in lines if line.startswith("| Good"))
     assert "| 83.7 | 95.0 ± " in good
     assert "| 90.0 |  |" in good

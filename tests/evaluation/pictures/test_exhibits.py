@@ -196,13 +196,13 @@ class Painter:
 
 def test_what_a_rival_imagines_is_kept_where_it_saw_pictures(tmp_path: Path) -> None:
     ids = ("a/0", "a/1")
-    deaf = Clips(ids, ids, np.zeros(2), 2, 1.0, lambda rate_hz: np.zeros((2, 9), np.float32))
-    shown = replace(deaf, draw=lambda rng: np.zeros((2, 3, 8, 8), np.uint8))
+    plain = Clips(ids, ids, np.zeros(2), ("a", "b"), 1.0, lambda rate_hz, rows: np.zeros((2, 9), np.float32))
+    shown = replace(plain, sample_pictures=lambda rng: np.zeros((2, 3, 8, 8), np.uint8))
     painter: Any = Painter()
-    keep_pictures(painter, deaf, deaf, tmp_path / "none")
-    keep_pictures(object(), shown, deaf, tmp_path / "none")  # type: ignore[arg-type]
+    keep_pictures(painter, plain, plain, tmp_path / "none")
+    keep_pictures(object(), shown, plain, tmp_path / "none")  # type: ignore[arg-type]
     assert not (tmp_path / "none").exists()
-    keep_pictures(painter, shown, deaf, tmp_path / "some")
+    keep_pictures(painter, shown, plain, tmp_path / "some")
     kept = read_pictures(tmp_path / "some", ids)
     np.testing.assert_array_equal(kept.mean((1, 2, 3)), [0, 255])
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from sklearn.metrics import pairwise_distances_argmin
 
 from avgan.evaluation.pictures.measures import (
     chance,
@@ -15,7 +16,6 @@ from avgan.evaluation.pictures.measures import (
     kernel_distance_with_error,
     kinds_of,
     mean_distance,
-    nearest,
     rank_of_first_right,
 )
 
@@ -131,7 +131,7 @@ def test_effective_number_counts_kinds_that_are_equally_common() -> None:
 def test_kinds_are_found_again(rng: np.random.Generator) -> None:
     photographs = np.repeat(MIDDLES, 20, axis=0) + 0.1 * rng.normal(size=(80, 4))
     kinds = kinds_of(photographs, 4)
-    assert len(set(nearest(MIDDLES, kinds))) == 4
+    assert len(set(pairwise_distances_argmin(MIDDLES, kinds))) == 4
     np.testing.assert_array_equal(kinds, kinds_of(photographs, 4))
 
 
@@ -156,7 +156,7 @@ def test_distance_within_looks_at_one_label_at_a_time(rng: np.random.Generator) 
     assert within == pytest.approx([0.0, pdist(features[3:7]).mean()])
 
 
-def test_pictures_of_one_source_are_drawn_together(rng: np.random.Generator) -> None:
+def test_pictures_of_one_source_are_sampled_together(rng: np.random.Generator) -> None:
     """Copies of a picture know no more than one: the interval is as wide as that of the sources."""
     source = np.arange(48) // 4
     labels = np.repeat(["a", "b"], 24)

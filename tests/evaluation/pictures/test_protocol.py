@@ -88,7 +88,7 @@ def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(gallery_
         torch.testing.assert_close(kept.features[row], gallery.features[int(clip.id)])
 
 
-def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_draw(
+def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_sample(
     tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
 ) -> None:
     """The gallery holds what the sampler makes of each recording, with noise by the recording's id."""
@@ -149,7 +149,7 @@ def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
             target.symlink_to(path)
     run = train(recipe, data=twice, out=tmp_path / "second")
     report = evaluate(run, protocol="pictures", data=twice)
-    assert report["held_out"] == "recordings kept aside"
+    assert report["held_out"] == "held-out recordings"
     assert report["num_pictures"] == 32
     assert report["num_scenes"] == 4
     assert report["exhibits"]["imagined"]["agreement"] is None

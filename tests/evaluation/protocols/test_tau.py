@@ -18,6 +18,7 @@ from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import answers_path
 from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.protocols import read_protocol, tau
+from avgan.evaluation.protocols.protocol import Scored
 from avgan.evaluation.report import summary
 from avgan.training.recipe import train
 
@@ -107,9 +108,12 @@ def test_a_set_without_a_test_says_what_to_do(tmp_path: Path, tau_tree: Callable
 
 def test_groups_are_those_of_the_clips_and_their_intervals_those_of_locations(data: Path) -> None:
     clips = find(data, "tau2019").select(lambda clip: clip.split == "test").clips
-    correct = np.array([clip.place == "lyon" for clip in clips])
-    seen = [tau.SEEN if clip.place in ("lyon", "paris") else tau.UNSEEN for clip in clips]
-    groups = tau.group_shares(clips, correct, seen)
+    right = np.array([clip.place == "lyon" for clip in clips])
+    folds, targets = np.array(["1"] * len(clips)), np.zeros(len(clips), int)
+    learnt_from = {"1": {"lyon-1", "paris-2"}}
+    groups = tau.measures(Scored(clips, folds, targets, np.stack([right, ~right], 1).astype(float), learnt_from))[
+        "groups"
+    ]
     assert {name: part["num_clips"] for name, part in groups["seen"].items()} == {tau.SEEN: 8, tau.UNSEEN: 4}
     assert groups["seen"][tau.UNSEEN]["accuracy"] == 0.0
     assert groups["seen"][tau.SEEN]["accuracy"] == 0.75
