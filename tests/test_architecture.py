@@ -42,6 +42,7 @@ PATH_ORDER = [
     "model",
     "checkpoint",
     "training",
+    "metrics",
     "calibration",
     "baselines",
     "evaluation",

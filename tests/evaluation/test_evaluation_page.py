@@ -14,10 +14,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from avgan import metrics
 from avgan.data.manifest import Clip
-from avgan.evaluation import metrics
-from avgan.evaluation.metrics import share
 from avgan.evaluation.page import NUM_CLIPS, Answered, worst_confusions, write_page, write_picture_page
+from avgan.metrics import share
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from avgan import __version__, checkpoint
+from avgan import __version__, checkpoint, metrics
 from avgan.baselines.method import Card, Method
 from avgan.checkpoint import Checkpoint
 from avgan.config import Recipe
 from avgan.data.datasets import find
 from avgan.data.manifest import Manifest
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import Answers, Settings
 from avgan.evaluation.comparison.clips import Sounds

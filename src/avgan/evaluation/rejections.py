@@ -23,9 +23,9 @@ from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
 from avgan.evaluation import outliers
-from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols.held_out import held_out_folds
 from avgan.files import write_whole
+from avgan.metrics import bootstrap_interval
 from avgan.runtime import Prediction, load
 from avgan.runtime.bundle import CARD_FILE
 from avgan.runtime.model import Model

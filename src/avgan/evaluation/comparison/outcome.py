@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from avgan.evaluation import metrics
+from avgan import metrics
 from avgan.evaluation.comparison.answers import Answers
 
 CHOSEN = "†"

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from avgan import __version__
+from avgan import __version__, metrics
 from avgan.baselines.method import Card
-from avgan.evaluation import metrics
 from avgan.evaluation.comparison.answers import Answers, Settings
 from avgan.evaluation.comparison.outcome import CHOSEN, Outcome
 from avgan.evaluation.comparison.plot import plot
