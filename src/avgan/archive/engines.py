@@ -23,7 +23,7 @@ from avgan.errors import AudioError, AvganError, BundleError
 from avgan.media.origin import in_name
 from avgan.runtime.bundle import MODEL_FILE
 from avgan.runtime.model import Listening, Model, load
-from avgan.runtime.prediction import Prediction, WindowPrediction, drawn_elsewhere
+from avgan.runtime.prediction import Prediction, WindowPrediction, decoded_elsewhere
 from avgan.workers import OrderedThreads, ray_cluster
 
 if TYPE_CHECKING:
@@ -202,8 +202,8 @@ class _Cluster:
             if one.prediction is not None:
                 own, known = one.prediction.seed, self._model.seed
                 seed = own if known is None else known
-                draw = partial(self._model.network.draw, seed=seed)
-                one.prediction = replace(one.prediction, draw=draw, seed=seed)
+                decode = partial(self._model.network.decode, seed=seed)
+                one.prediction = replace(one.prediction, decode=decode, seed=seed)
             yield one
 
 
@@ -222,7 +222,7 @@ def _classify(model: Model, options: Options, recording: Recording) -> RemoteCla
     windows: list[WindowPrediction] = []
     try:
         windows.extend(classification)
-        prediction = replace(classification.conclude(), draw=drawn_elsewhere)
+        prediction = replace(classification.conclude(), decode=decoded_elsewhere)
         return RemoteClassification(windows, prediction)
     except Exception as error:
         kind = AvganError if isinstance(error, AvganError) else type(error)

@@ -74,7 +74,7 @@ async def _listen(websocket: WebSocket, service: Service, options: LiveOptions, 
         for answer in listen_live(service.model, source, hop_s=options.hop):
             codes = answer.window.codes
             assert codes is not None
-            picture = service.model.network.draw(codes[None])[0]
+            picture = service.model.network.decode(codes[None])[0]
             say(answers.live_answer(answer, picture, source.num_dropped))
 
     classifying = loop.run_in_executor(service.live_threads, classify)
