@@ -72,7 +72,7 @@ def removal(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.ndarr
         began = time.process_time()
         explained = model.explain(waveform, model.card.sample_rate_hz, start_s=0.0)
         explaining_ends = time.process_time()
-        model.network.answer(model.network.hear(waveform[None]))
+        model.network.predict(model.network.embed(waveform[None]))
         seconds.append(explaining_ends - began)
         hearing.append(time.process_time() - explaining_ends)
         probability = share_of(model, waveform, explained)
@@ -135,7 +135,7 @@ def neighbours(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.nd
     everyone = np.array([place[label] for label in known.labels])
     shares: dict[str, list[float]] = {"nearest": [], "five nearest": [], "chance": []}
     for clip in clips:
-        codes = model.network.answer(model.network.hear(hear(clip)[None])).codes
+        codes = model.network.predict(model.network.embed(hear(clip)[None])).codes
         same = [each.scene == place[clip.label] for each in known.nearest(codes[0], 5)]
         shares["nearest"].append(same[0])
         shares["five nearest"].append(float(np.mean(same)))
@@ -191,7 +191,7 @@ def loudest_half(waveform: np.ndarray) -> np.ndarray:
 
 def share_of(model: Model, waveform: np.ndarray, explained: Explanation) -> float:
     """How probable the explained label is for a waveform."""
-    probabilities = model.network.answer(model.network.hear(waveform[None]))[0][0]
+    probabilities = model.network.predict(model.network.embed(waveform[None]))[0][0]
     names = model.card.labels if explained.label in model.card.labels else model.card.scenes
     return float(sum(p for p, name in zip(probabilities, names, strict=True) if name == explained.label))
 

@@ -17,8 +17,8 @@ from avgan import checkpoint
 from avgan.audio import read_audio
 from avgan.data.datasets import find
 from avgan.errors import DataError
-from avgan.evaluation.metrics import share
 from avgan.evaluation.outliers import KINDS, make
+from avgan.metrics import share
 from avgan.runtime import Prediction, load
 
 LEVELS_DB = (0, -20, -40, 10)

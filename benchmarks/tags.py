@@ -2,7 +2,7 @@
 
     python benchmarks/tags.py --data data/esc50 --fold 5
 
-A word is right where it stands for the label or for what a listener would also call it (`RIGHT`); other sounds in a
+A word is right where it stands for the label or for what a tag_words would also call it (`RIGHT`); other sounds in a
 clip are not labelled and count as wrong, so that the share of right words is a lower bound. 400 clips take 20 s.
 """
 
@@ -17,7 +17,7 @@ from avgan.data.datasets import DATASETS
 from avgan.features import LogMel
 from avgan.networks.trunks.mn04 import MN04Config, tag_names
 from avgan.runtime.bundle import Tags
-from avgan.runtime.sounds import Listener
+from avgan.runtime.sounds import TagWords
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
@@ -88,13 +88,13 @@ def main() -> None:
         waveform = torch.from_numpy(read_audio(options.data / clip.audio_path).copy())[None]
         with torch.no_grad():
             tags.append(network.tag(network(front_end(waveform))).sigmoid().numpy()[0])
-    print("| told from | words | of them right, % | clips with a right word, % | with none, % |")
+    print("| reported from | words | of them right, % | clips with a right word, % | with none, % |")
     print("|---|---|---|---|---|")
     for threshold in THRESHOLDS:
-        listener = Listener(Tags(names=tag_names(), thresholds=(threshold,)))
-        told = listener.hear(np.stack(tags))
+        tag_words = TagWords(Tags(names=tag_names(), thresholds=(threshold,)))
+        found = tag_words.choose(np.stack(tags))
         right = [
-            [word in RIGHT[clip.label].split(", ") for word in words] for clip, words in zip(clips, told, strict=True)
+            [word in RIGHT[clip.label].split(", ") for word in words] for clip, words in zip(clips, found, strict=True)
         ]
         num_words = sum(map(len, right))
         shares = [

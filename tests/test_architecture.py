@@ -43,6 +43,7 @@ PATH_ORDER = [
     "model",
     "checkpoint",
     "training",
+    "metrics",
     "calibration",
     "baselines",
     "evaluation",

@@ -16,7 +16,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan.audio import BLOCK_SAMPLES, AudioStream, fit, inspect_waveform, read_audio, windows
+from avgan.audio import BLOCK_SAMPLES, AudioStream, Level, fit, read_audio, windows
 from avgan.errors import AudioError
 from avgan.media import decoding, sound_codecs
 from sounds import encoded
@@ -311,7 +311,14 @@ def test_any_bytes_give_a_sound_or_an_audio_error(tone_wav: Path) -> None:
     check()
 
 
-def test_inspect_waveform(make_tone: Callable[..., np.ndarray]) -> None:
+def inspect_waveform(waveform: np.ndarray) -> tuple[str, ...]:
+    """What is wrong with a waveform (L,)."""
+    level = Level()
+    level.add(waveform[:, None], 16_000)
+    return level.warnings
+
+
+def test_a_level_warns_of_what_is_wrong(make_tone: Callable[..., np.ndarray]) -> None:
     tone = make_tone(duration_s=2.0)
     assert inspect_waveform(tone) == ()
     assert "silent" in inspect_waveform(np.zeros(20_000, np.float32))[0]

@@ -185,13 +185,13 @@ def test_a_network_too_slow_drops_only_what_cannot_wait(
     listen_here: Callable[..., tuple[int, str, str]],
     live: bool,
 ) -> None:
-    hear = Network.hear
+    embed = Network.embed
 
-    def hear_slowly(network: Network, waveforms: np.ndarray) -> np.ndarray:
+    def embed_slowly(network: Network, waveforms: np.ndarray) -> np.ndarray:
         time.sleep(0.02)
-        return hear(network, waveforms)
+        return embed(network, waveforms)
 
-    monkeypatch.setattr(Network, "hear", hear_slowly)
+    monkeypatch.setattr(Network, "embed", embed_slowly)
     monkeypatch.setattr("avgan.live.stream.MAX_WAITING_S", 1.0)
     standard_input(pcm(mixture(20.0)))
     status, out, err = listen_here("-", "--rate", RATE_HZ, "--format", "jsonl", *["--live"] * live)

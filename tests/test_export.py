@@ -82,7 +82,7 @@ def test_the_tags_are_named_and_read_by_the_runtime(exported: tuple[Path, Path])
     run, bundle = exported
     model = load(bundle)
     waveform = (0.1 * np.random.default_rng(3).standard_normal(16_000)).astype(np.float32)
-    answers = model.network.answer(model.network.hear(waveform[None]))
+    answers = model.network.predict(model.network.embed(waveform[None]))
     told = tell(rounded(run), torch.from_numpy(waveform[None]))
     if not told:
         assert model.card.tags is answers.tags is None
@@ -91,8 +91,8 @@ def test_the_tags_are_named_and_read_by_the_runtime(exported: tuple[Path, Path])
     assert model.card.tags.names == tag_names()
     assert answers.tags is not None
     np.testing.assert_allclose(answers.tags, told[0], atol=1e-4)
-    assert model.listener is not None
-    (words,) = model.listener.hear(answers.tags)
+    assert model.tag_words is not None
+    (words,) = model.tag_words.choose(answers.tags)
     prediction = model.classify(waveform, 16_000)
     assert prediction.windows[0].sounds == words == dict(prediction.sounds)
 
@@ -311,17 +311,17 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
     model = runtime.load(bundle)
     times = np.arange(16_000) / 16_000
     waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
-    probabilities, codes, _ = model.network.answer(model.network.hear(waveform[None]))
+    probabilities, codes, _ = model.network.predict(model.network.embed(waveform[None]))
     with torch.no_grad():
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)
     for seed in (0, 7):
-        drawn = model.network.draw(codes, seed=seed)
-        assert np.array_equal(model.network.draw(codes, seed=seed), drawn)
+        drawn = model.network.decode(codes, seed=seed)
+        assert np.array_equal(model.network.decode(codes, seed=seed), drawn)
         with torch.no_grad():
             image = networks.draw_codes(torch.from_numpy(codes), networks.noise(seed))
         wanted = (image[0] * 255).round().permute(1, 2, 0).numpy()
         assert (np.abs(drawn[0] - wanted) > 1).mean() < 0.02
-    assert not np.array_equal(model.network.draw(codes, seed=0), model.network.draw(codes, seed=7))
-    both = model.network.draw(np.concatenate((codes, codes)), seed=7)
+    assert not np.array_equal(model.network.decode(codes, seed=0), model.network.decode(codes, seed=7))
+    both = model.network.decode(np.concatenate((codes, codes)), seed=7)
     assert np.array_equal(both[0], both[1]), "windows of a recording share their noise"

@@ -105,11 +105,11 @@ def test_it_answers_much_like_the_other(
     folder.mkdir()
     write_like(full.path, folder, content)
     networks = Network(full), Network(open_bundle(folder))
-    heard = [np.concatenate([network.hear(w[None]) for w in chosen]) for network in networks]
+    heard = [np.concatenate([network.embed(w[None]) for w in chosen]) for network in networks]
     likeness = [np.corrcoef(a, b)[0, 1] for a, b in zip(*heard, strict=True)]
     assert np.median(likeness) > 0.98
-    labels, codes, _ = networks[0].answer(heard[0])
-    other_labels, other_codes, _ = networks[1].answer(heard[1])
+    labels, codes, _ = networks[0].predict(heard[0])
+    other_labels, other_codes, _ = networks[1].predict(heard[1])
     assert (labels.argmax(1) == other_labels.argmax(1)).mean() >= 0.9
     assert (codes == other_codes).mean() > 0.5
 

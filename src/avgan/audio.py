@@ -261,13 +261,6 @@ def extent(source: AudioSource) -> Extent:
     return Extent(stretches, is_steady=num_parts == 1 and JUMPS not in stream.notes)
 
 
-def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> tuple[str, ...]:
-    """Say what is wrong with a waveform (L,): silent, clipped, shorter than 1 s."""
-    level = Level()
-    level.add(waveform[:, None], rate_hz)
-    return level.warnings
-
-
 def check_hop(hop_s: float | None) -> None:
     """Raise AudioError for a hop that is no time, or so short that a minute has thousands of windows."""
     if hop_s is None:

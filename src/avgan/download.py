@@ -149,7 +149,7 @@ def _refuse_downgrade(remote: Remote, url: str) -> None:
 def _copy(response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, say: Callable[[str], None]) -> None:
     left = response.length  # None where the server does not say
     total = file.tell() + left if left is not None else remote.bytes
-    said = since_s = time.monotonic()
+    reported_s = since_s = time.monotonic()
     num_since = 0
     _refuse_too_large(total, remote)
     while block := response.read1(BLOCK_BYTES):
@@ -160,8 +160,8 @@ def _copy(response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, s
             since_s, num_since = time.monotonic(), 0
         _refuse_too_large(file.tell() + len(block), remote)
         _write(file, block)
-        if time.monotonic() - said > REPORT_S:
-            said = time.monotonic()
+        if time.monotonic() - reported_s > REPORT_S:
+            reported_s = time.monotonic()
             share = f" of {total / 1e6:,.0f}" if total else ""
             say(f"{remote.filename}: {file.tell() / 1e6:,.0f}{share} MB")
     if left is not None and file.tell() < (total or 0):

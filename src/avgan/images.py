@@ -21,6 +21,7 @@ from avgan.media import CONTAINERS, first_line, packets
 from avgan.media.tracks import zero_of
 
 SIZE_PX = 128
+QUALITY = 92  # of JPEG and WebP: no artefact to be seen, a tenth of the size
 GAP_PX = 2
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
@@ -138,12 +139,17 @@ def as_picture(image: np.ndarray) -> Image.Image:
 
 def png_bytes(image: np.ndarray, *, scale: int = 1) -> bytes:
     """The bytes of a PNG of `image` (see `as_picture`), enlarged smoothly."""
+    return encoded(image, "PNG", scale=scale)
+
+
+def encoded(image: np.ndarray, format: str, *, scale: int = 1) -> bytes:
+    """The same in any format that Pillow writes."""
     picture = as_picture(image)
     if scale != 1:
         size = (picture.width * scale, picture.height * scale)
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, format, **({"optimize": True} if format == "PNG" else {"quality": QUALITY}))
     return buffer.getvalue()
 
 

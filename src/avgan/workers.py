@@ -249,12 +249,12 @@ class OrderedThreads(Generic[Item, Part, Result]):
                 self._run(item, stream)
 
     def _run(self, item: Item, stream: OrderedStream[Part, Result]) -> None:
-        parts = self._job(item)
+        def parts() -> Iterator[Part]:
+            stream.result = yield from self._job(item)
+
         try:
-            while True:
-                self._put(stream, next(parts))
-        except StopIteration as end:
-            stream.result = end.value
+            for part in parts():
+                self._put(stream, part)
         except _StoppedError:
             raise
         except Exception as error:  # whatever it is, the caller is to deal with it

@@ -110,7 +110,7 @@ def test_a_defect_costs_one_recording(model: Model, tone_wav: Path, monkeypatch:
     def broken(waveforms: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(model.network, "hear", broken)
+    monkeypatch.setattr(model.network, "embed", broken)
     assert not classify(model, [Recording("a", tone_wav)], [Diary()], said).is_good
     assert said == ["a: failed (ZeroDivisionError: two lines); please report this"]
 

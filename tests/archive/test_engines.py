@@ -113,7 +113,7 @@ def test_a_defect_reaches_the_caller(
     def broken(*_: object, **__: object) -> object:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(model.network, "hear", broken)
+    monkeypatch.setattr(model.network, "embed", broken)
     for engine in (
         partial(classify_in_threads, model, Options(), num_threads=2),
         partial(classify_in_turn, model, Options()),

@@ -37,7 +37,7 @@ def prediction() -> Prediction:
         scenes={"coast": 0.7123456789, "forest": 0.2876, "church": 0.00005},
         sounds={"sea_waves": 0.7, "wind": 0.3},
         codes=np.zeros((16, 16), np.int64),
-        draw=lambda codes: np.zeros((len(codes), 128, 128, 3), np.uint8),
+        decode=lambda codes: np.zeros((len(codes), 128, 128, 3), np.uint8),
         windows=(),
         duration_s=7.0,
         rate_hz=44_100.0,
@@ -226,7 +226,7 @@ def test_a_long_timeline_ends_with_how_long_each_scene_lasts(prediction: Predict
     writer.begin(Recording("a", b""))
     for number in range(12):
         scene, reason = ("coast", "") if number % 3 else ("unknown", "silent")
-        writer.segment(Segment(number * 60, number * 60 + 60, scene, None, 0.9, reason, 1))
+        writer.segment(Segment(number * 60, number * 60 + 60, scene, None, 0.9, reason))
     writer.end(dataclasses.replace(prediction, warnings=()))
     assert file.getvalue().splitlines()[-1] == "  in all: coast 8.0 min, unknown 4.0 min"
     assert "in all" not in written("table", [prediction], "segment")

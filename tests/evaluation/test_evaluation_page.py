@@ -15,11 +15,11 @@ import soundfile
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
+from avgan import metrics
 from avgan.data.manifest import Clip
-from avgan.evaluation import metrics
-from avgan.evaluation.metrics import share
 from avgan.evaluation.page import NUM_CLIPS, worst_confusions, write_page, write_picture_page
 from avgan.evaluation.protocols.protocol import Scored
+from avgan.metrics import share
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}

@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, recall_score
 from sklearn.metrics import log_loss as scikit_learns_log_loss
 
-from avgan.evaluation.metrics import (
+from avgan.evaluation.report import headline, per_class_table, write_report
+from avgan.metrics import (
     bootstrap_interval,
     log_loss,
     mean_and_deviation,
@@ -20,7 +21,6 @@ from avgan.evaluation.metrics import (
     share,
     shares_by,
 )
-from avgan.evaluation.report import headline, per_class_table, write_report
 
 NUM_LABELS = 5
 CORRECT = np.array([True, True, False, True])

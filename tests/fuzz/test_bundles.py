@@ -168,7 +168,7 @@ def check_accepted(bundle: Bundle) -> None:
     rng = np.random.default_rng(0)
     num_samples = round(card.window_s * card.sample_rate_hz)
     for waveform in (np.zeros((1, num_samples)), rng.uniform(-1, 1, (2, num_samples))):
-        probabilities, codes, _ = model.network.answer(model.network.hear(waveform))
+        probabilities, codes, _ = model.network.predict(model.network.embed(waveform))
         assert probabilities.shape == (len(waveform), len(card.labels))
         assert codes.shape == (len(waveform), 16, 16)
 

@@ -104,21 +104,21 @@ class Slow:
     """A network that does not answer before it may go on."""
 
     def __init__(self, model: Model) -> None:
-        self._hear = model.network.hear
+        self._embed = model.network.embed
         self.goes_on = threading.Event()
         self.has_stopped = threading.Event()
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         self.has_stopped.set()
         assert self.goes_on.wait(60)
-        return self._hear(waveforms)
+        return self._embed(waveforms)
 
 
 def test_what_a_slow_network_misses_is_a_gap(
     model: Model, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     slow = Slow(model)
-    monkeypatch.setattr(model.network, "hear", slow)
+    monkeypatch.setattr(model.network, "embed", slow)
     source = LiveSource(RATE_HZ, max_waiting_s=2.0)
     answers = listen_live(model, source, hop_s=1.0)  # windows of 1 s
     found = []

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import tempfile
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
@@ -226,10 +225,10 @@ def test_where_nothing_can_be_written(tmp_path: Path, tone_wav: Path, monkeypatc
     with pytest.raises(AvganError, match="is no folder"):
         write_film(tone_wav / "f.mp4", windows_of([5]), 0.5, draw=draw)
 
-    def read_only(**_: object) -> tuple[int, str]:
+    def read_only(*_: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    monkeypatch.setattr("avgan.files.os.open", read_only)
     with pytest.raises(AvganError, match="Read-only"):
         write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, draw=draw)
 

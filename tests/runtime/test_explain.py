@@ -63,7 +63,7 @@ def knocks(start_s: float, rng: np.random.Generator) -> np.ndarray:
 
 def test_a_window_heard_in_parts_is_answered_as_a_whole(model: Model, rng: np.random.Generator) -> None:
     waveform = noise(model, rng)
-    whole = model.network.answer(model.network.hear(waveform[None]))[0][0]
+    whole = model.network.predict(model.network.embed(waveform[None]))[0][0]
     occlusion = Occlusion(model.network, model.card)
     parts = occlusion.take_apart(waveform)
     # What the toy hears between one patch and the next is lost, a few samples in 16,000.
@@ -79,7 +79,7 @@ def test_silencing_is_heard_as_the_whole_network_would_hear_it(shipped: Model, r
     changed[bands, steps] = parts.quiet[bands, None]
     session = shipped.network.part(("waveform", "log_mel"), ("heard",))
     inputs = {"waveform": waveform[None], "log_mel": changed[None, None]}
-    expected = shipped.network.answer(session.run(None, inputs)[0])[0][0]
+    expected = shipped.network.predict(session.run(None, inputs)[0])[0][0]
     assert occlusion.without(parts, bands, steps) == pytest.approx(expected, abs=1e-5)
     assert np.abs(expected - occlusion.probabilities(parts)).max() > 0.01
 
@@ -118,7 +118,7 @@ def test_silencing_what_is_salient_changes_the_answer_more_than_silencing_what_i
         times = np.arange(size) / RATE_HZ
         start_s, end_s = explained.times_s[span[0]], explained.times_s[span[-1]]
         quiet[(times >= start_s) & (times <= end_s)] *= 0.01
-        answer = model.network.answer(model.network.hear(quiet[None]))[0][0]
+        answer = model.network.predict(model.network.embed(quiet[None]))[0][0]
         return float(answer[model.card.labels.index(explained.label)])
 
     assert left(best) < 0.8 * explained.probability

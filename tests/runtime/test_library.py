@@ -172,12 +172,14 @@ def test_zips_that_are_refused(toy_bundle: Path, tmp_path: Path) -> None:
         "model.onnx is missing": with_member(b"", "card.json", (toy_bundle / "card.json").read_bytes()),
     }
     for expected, bad in cases.items():
-        with pytest.raises(BundleError) as caught:
-            add(write(tmp_path / "bad.zip", bad))
-        assert expected in str(caught.value)
-        assert "bad.zip" in str(caught.value)
-        assert str(home()) not in str(caught.value)
-        assert "\n" not in str(caught.value)
+        path = write(tmp_path / "bad.zip", bad)
+        for use in (add, load):  # the rules hold with `--model` as well
+            with pytest.raises(BundleError) as caught:
+                use(path)
+            assert expected in str(caught.value)
+            assert "bad.zip" in str(caught.value)
+            assert str(home()) not in str(caught.value)
+            assert "\n" not in str(caught.value)
         assert names() == []
         assert left_over(home()) == []
 

@@ -57,10 +57,10 @@ def test_the_windows_of_a_recording_share_their_noise(
     prediction = noisy.classify(sound, RATE_HZ, hop_s=1.0)
     plain = load(toy_bundle).classify(sound, RATE_HZ, hop_s=1.0)
     codes = np.stack([window.codes for window in prediction.windows if window.codes is not None])
-    shift = prediction.draw(codes).astype(int) - plain.draw(codes).astype(int)
+    shift = prediction.decode(codes).astype(int) - plain.decode(codes).astype(int)
     assert np.ptp(shift) <= 1
     strips = [
-        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), draw=each.draw)).mean()
+        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), draw=each.decode)).mean()
         for each in (prediction, plain)
     ]
     assert abs(strips[0] - strips[1]) > 0

@@ -32,7 +32,7 @@ def test_a_prediction_is_pickled_with_its_picture(prediction: Prediction) -> Non
     np.testing.assert_array_equal(twin.picture, prediction.picture)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(twin)).picture, prediction.picture)
     with pytest.raises(BundleError, match="another process"):
-        twin.draw(twin.codes[None])
+        twin.decode(twin.codes[None])
 
 
 def test_a_deep_copy_is_its_own_and_draws(prediction: Prediction) -> None:

@@ -15,7 +15,7 @@ from avgan.audio import Level
 from avgan.errors import BundleError, ConfigError
 from avgan.runtime import load
 from avgan.runtime.bundle import Calibration, installed
-from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.embedding import EmbeddedWindow
 from avgan.runtime.model import Model
 from avgan.runtime.prediction import UNKNOWN
 from avgan.runtime.unknown import CLIPPED, KNOWN_FILE, SHORT, SILENT, STEADY, STRANGE, UNSURE, Known, Rejection
@@ -128,8 +128,8 @@ def known_of(directions: np.ndarray) -> Known:
     return Known(np.zeros(directions.shape[1]), directions)
 
 
-def window(heard: np.ndarray, *, change_db: float = 9.0) -> HeardWindow:
-    return HeardWindow(0.0, 1.0, heard.astype(np.float32), 0.5, change_db)
+def window(embedding: np.ndarray, *, change_db: float = 9.0) -> EmbeddedWindow:
+    return EmbeddedWindow(0.0, 1.0, embedding.astype(np.float32), 0.5, change_db)
 
 
 def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -> None:
@@ -142,7 +142,7 @@ def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -
     chances = np.array([sure, sure, sure, unsure, unsure])
     expected = ["", STEADY, STRANGE, UNSURE, STEADY]
     assert rejection.reasons(windows, chances) == expected
-    assert [rejection.reason(*pair) for pair in zip(windows, chances, strict=True)] == expected
+    assert [rejection.reasons([one], each[None])[0] for one, each in zip(windows, chances, strict=True)] == expected
 
 
 def test_a_steady_recording_is_refused_where_the_threshold_is_known(

@@ -23,7 +23,7 @@ from avgan.errors import AudioError, AvganError, BundleError
 from avgan.media.origin import in_name
 from avgan.runtime.bundle import MODEL_FILE
 from avgan.runtime.model import Model, load
-from avgan.runtime.prediction import Prediction, WindowPrediction, drawn_elsewhere
+from avgan.runtime.prediction import Prediction, WindowPrediction, decoded_elsewhere
 from avgan.workers import OrderedThreads, ray_cluster
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ class _Cluster:
             if one.prediction is not None:
                 own, known = one.prediction.seed, self._model.seed
                 seed = own if known is None else known
-                draw = partial(self._model.network.draw, seed=seed)
-                one.prediction = replace(one.prediction, draw=draw, seed=seed)
+                decode = partial(self._model.network.decode, seed=seed)
+                one.prediction = replace(one.prediction, decode=decode, seed=seed)
             yield one
 
 
@@ -198,7 +198,7 @@ def _classify(model: Model, options: Options, recording: Recording) -> RemoteCla
         while True:
             windows.append(next(classification))
     except StopIteration as end:
-        return RemoteClassification(windows, replace(end.value, draw=drawn_elsewhere))
+        return RemoteClassification(windows, replace(end.value, decode=decoded_elsewhere))
     except Exception as error:
         kind = AvganError if isinstance(error, AvganError) else type(error)
         text = str(error).replace(str(recording.source), recording.name, 1)

@@ -132,7 +132,7 @@ def _draw(model: "Model", source: "LiveSource", answers: Iterator["LiveWindow"])
     with Live(screen, refresh_per_second=REFRESHES_PER_S):
         for answer in answers:
             assert answer.window.codes is not None
-            screen.add(answer, model.network.draw(answer.window.codes[None])[0])
+            screen.add(answer, model.network.decode(answer.window.codes[None])[0])
 
 
 def _counted(answers: Iterator["LiveWindow"], summary: "_Summary") -> Iterator["LiveWindow"]:

@@ -21,8 +21,8 @@ from avgan.data.manifest import Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
 from avgan.evaluation import outliers
-from avgan.evaluation.metrics import bootstrap_interval
 from avgan.evaluation.protocols.held_out import held_out_folds
+from avgan.metrics import bootstrap_interval
 from avgan.runtime import Prediction, load
 from avgan.runtime.model import Model
 from avgan.training.data import read_sounds

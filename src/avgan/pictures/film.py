@@ -20,7 +20,7 @@ from avgan.files import whole
 from avgan.pictures.thinning import Thinning, spans
 from avgan.runtime.drawing import INK, NIGHT, QUIET, colours, enlarged, font, imagined, plain, write
 from avgan.runtime.network import num_cores
-from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
+from avgan.runtime.prediction import UNKNOWN, Decode, WindowPrediction
 from avgan.runtime.wording import answered, clock, percent
 
 LONGEST_S = 60.0
@@ -77,7 +77,7 @@ def write_film(
     windows: Thinning,
     duration_s: float,
     *,
-    draw: Draw,
+    draw: Decode,
     source: AudioSource | None = None,
     track: int | None = None,
 ) -> Path:
@@ -99,7 +99,7 @@ def write_film(
     return path
 
 
-def frames(cut: Cut, draw: Draw) -> Iterator[Image.Image]:
+def frames(cut: Cut, draw: Decode) -> Iterator[Image.Image]:
     """The frames of a film. Holds two pictures at a time, however many there are."""
     ribbon = _ribbon(cut)
     picture = before = Image.new("RGB", (PICTURE_PX, PICTURE_PX), NIGHT)
@@ -165,7 +165,7 @@ def _draw_time(sheet: Image.Image, ribbon: Image.Image, time_s: float, duration_
     pen.rectangle((left - 1, top - 3, left + 1, top + RIBBON_PX + 2), INK)
 
 
-def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> None:
+def _encode(path: Path, cut: Cut, draw: Decode, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["comment"] = "Imagined from its sound, not filmed."

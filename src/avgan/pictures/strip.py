@@ -21,7 +21,7 @@ from avgan.files import write_whole
 from avgan.pictures import time_of_day, words
 from avgan.pictures.thinning import Thinning, whole_segments
 from avgan.runtime.drawing import INK, NIGHT, QUIET, Colour, colours, enlarged, font, imagined, plain, write
-from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
+from avgan.runtime.prediction import UNKNOWN, Decode, WindowPrediction
 from avgan.runtime.timeline import Segment
 from avgan.runtime.wording import answered, clock, percent
 
@@ -106,7 +106,7 @@ def _round_step_s(at_least_s: float) -> int:
 
 
 def write_strip(
-    path: str | Path, windows: Thinning, duration_s: float, *, draw: Draw, began: datetime | None = None
+    path: str | Path, windows: Thinning, duration_s: float, *, draw: Decode, began: datetime | None = None
 ) -> Path:
     """Write the strip of a recording as a PNG, whole or not at all. Raises AvganError where it cannot."""
     buffer = io.BytesIO()
@@ -115,7 +115,7 @@ def write_strip(
 
 
 def paint_strip(
-    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Draw, began: datetime | None = None
+    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Decode, began: datetime | None = None
 ) -> Image.Image:
     """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one.
 
@@ -138,7 +138,7 @@ def paint_strip(
 
 
 def paint_pictures(
-    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Draw
+    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Decode
 ) -> Image.Image:
     """The pictures of a recording alone, in one row that fills a sheet of `size_px`."""
     seconds = max(duration_s, 1e-3)
@@ -162,7 +162,7 @@ def _draw_axes(pen: ImageDraw.ImageDraw, page: Page) -> None:
 
 
 def _paste_pictures(
-    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], draw: Draw
+    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], draw: Decode
 ) -> None:
     """The picture of each stretch in its time, or where there is room for several, those of its surest windows."""
     at = 0

@@ -71,8 +71,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Tags(_Part):
-    """The sounds that a model hears beside the scene, in the order of the graph's tensor `tags`, and from which
-    probability on each is told: a number for each, or one for all."""
+    """The sounds that a model names beside the scene, in the order of the graph's tensor `tags`, and from which
+    probability on each is reported: a number for each, or one for all."""
 
     names: tuple[Name, ...] = Field(min_length=1, max_length=MAX_LABELS)
     thresholds: tuple[Share, ...] = Field(min_length=1, max_length=MAX_LABELS)
@@ -92,10 +92,8 @@ class Tags(_Part):
 
 
 class Patch(_Part):
-    """How a model hears: patch by patch, so that windows which overlap can share what was heard.
-
-    What is heard in a window is made from what is heard in its patches: the first `num_averaged` numbers are averaged,
-    the rest maximised.
+    """How windows that overlap share work where a model embeds patch by patch: in the embedding of a window the first
+    `num_averaged` numbers are averages over its patches, the rest maxima.
     """
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
@@ -103,8 +101,8 @@ class Patch(_Part):
 
 
 class Steps(_Part):
-    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and what
-    is heard in a window is made from the steps that lie in it.
+    """The same where it goes step by step: a stretch of `num` steps of `num_samples` each is embedded at once, and the
+    embedding of a window is made from the steps that lie in it.
     """
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
@@ -192,7 +190,7 @@ class Card(_Part):
     patch: Patch | None = None
     steps: Steps | None = None
     noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
-    """How many standard normal numbers a picture is drawn with; None: the codes alone determine it."""
+    """How many standard normal numbers a picture is decoded with; None: the codes alone determine it."""
     calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
@@ -321,25 +319,21 @@ def home() -> Path:
 
     Raises BundleError for a user without a home.
     """
+    folder = os.environ.get("AVGAN_HOME")
+    if not folder:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+        elif sys.platform == "darwin":
+            base = "~/Library/Application Support"
+        else:
+            base = os.environ.get("XDG_DATA_HOME", "")
+            if not Path(base).is_absolute():  # as the convention has it: otherwise to be ignored
+                base = "~/.local/share"
+        folder = f"{base}/avgan"
     try:
-        return _home()
+        return Path(folder).expanduser()
     except RuntimeError:  # neither $HOME nor an entry among the system's users
         raise BundleError("this user has no home folder; set AVGAN_HOME to the folder for added models") from None
-
-
-def _home() -> Path:
-    named = os.environ.get("AVGAN_HOME")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME", "")
-        if not Path(base).is_absolute():  # as the convention has it: otherwise to be ignored
-            base = "~/.local/share"
-    return Path(base).expanduser() / "avgan"
 
 
 def model_folder(name: str) -> Path | None:

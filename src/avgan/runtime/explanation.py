@@ -6,7 +6,6 @@ every kind of colour blindness, and the strongest stretch is framed.
 Shapes: F mel bands, T time steps, H W pixels.
 """
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from avgan.images import png_bytes
 from avgan.runtime.drawing import INK, NIGHT, QUIET, enlarged, plain, write
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import Draw, rounded, write_picture
+from avgan.runtime.prediction import Decode, rounded, write_picture
 from avgan.runtime.wording import percent
 
 FOR, AGAINST = (255, 148, 20), (80, 172, 255)
@@ -74,7 +74,7 @@ class Explanation:
     """Training clips with the most similar code maps, from the nearest; none where the bundle holds none."""
     codes: np.ndarray
     """(16, 16) int64, the window's own code map."""
-    draw: Draw
+    decode: Decode
     warnings: tuple[str, ...] = ()
     """Reasons to distrust it, and what was chosen in the file, of as much as was read of it."""
 
@@ -108,12 +108,11 @@ class Explanation:
 
     def png(self) -> bytes:
         """The bytes of a PNG: the spectrogram with the saliency drawn over it, and what the neighbours look like."""
-        return render(self)
+        return png_bytes(render(self))
 
     def save_picture(self, path: str | Path) -> Path:
         """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
-        with Image.open(io.BytesIO(self.png()), formats=("PNG",)) as image:
-            return write_picture(np.asarray(image.convert("RGB")), path)
+        return write_picture(render(self), path)
 
     def __repr__(self) -> str:
         return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"
@@ -124,7 +123,7 @@ class Explanation:
 
 
 def _pitches(low_hz: float, high_hz: float) -> str:
-    """Two frequencies as one says them: "140 to 900 Hz", "900 Hz to 1.2 kHz", "1 to 3 kHz"."""
+    """Two frequencies in words: "140 to 900 Hz", "900 Hz to 1.2 kHz", "1 to 3 kHz"."""
     low, high = _frequency(low_hz), _frequency(high_hz)
     if low.split()[1] == high.split()[1]:
         low = low.split()[0]
@@ -153,8 +152,8 @@ class _Plot:
         return TOP + PLOT_PX[1] * (1 - float(band) / (len(edges) - 1))
 
 
-def render(explanation: Explanation) -> bytes:
-    """The bytes of a PNG."""
+def render(explanation: Explanation) -> np.ndarray:
+    """The picture of an explanation (H, W, 3) uint8."""
     width = LEFT + PLOT_PX[0] + RIGHT
     height = TOP + PLOT_PX[1] + LEGEND + (STRIP + GAP if explanation.neighbours else 0)
     sheet = Image.new("RGB", (width, height), NIGHT)
@@ -167,9 +166,7 @@ def render(explanation: Explanation) -> bytes:
     _draw_legend(pen, TOP + PLOT_PX[1] + 58)
     if explanation.neighbours:
         _draw_neighbours(sheet, pen, explanation, TOP + PLOT_PX[1] + LEGEND)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return np.asarray(sheet)
 
 
 def coloured(log_mel: np.ndarray, saliency: np.ndarray) -> np.ndarray:
@@ -259,7 +256,7 @@ def _draw_neighbours(sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: 
     shown = [("imagined", explanation.codes)]
     shown += [(each.label, each.codes) for each in explanation.neighbours]
     step = (PLOT_PX[0] + GAP) // len(shown)
-    pictures = explanation.draw(np.stack([codes for _, codes in shown]).astype(np.int64))
+    pictures = explanation.decode(np.stack([codes for _, codes in shown]).astype(np.int64))
     for index, ((name, _), picture) in enumerate(zip(shown, pictures, strict=True)):
         left = LEFT + index * step
         size_px = min(PICTURE_PX, step - GAP)

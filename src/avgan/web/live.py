@@ -94,7 +94,7 @@ class _Session:
         model = self._service.model
         for answer in listen_live(model, self._source, hop_s=self._options.hop):
             assert answer.window.codes is not None
-            picture = model.network.draw(answer.window.codes[None])[0]
+            picture = model.network.decode(answer.window.codes[None])[0]
             text = answers.live_answer(answer, picture, self._source.num_dropped).decode()
             sending = asyncio.run_coroutine_threadsafe(self._websocket.send_text(text), self._loop)
             self._slot.send(sending, SEND_S)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from avgan import metrics
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation import metrics
 from avgan.files import write_whole
 
 FORMAT = 1

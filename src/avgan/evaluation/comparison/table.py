@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from avgan import __version__
+from avgan import __version__, metrics
 from avgan.baselines.method import Card
-from avgan.evaluation import metrics
 from avgan.evaluation.comparison.answers import Answers, Outcome, Settings
 from avgan.evaluation.protocols import Protocol
 from avgan.evaluation.report import between, markdown_table, new_figure, points, write_json

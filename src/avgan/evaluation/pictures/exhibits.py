@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from avgan import metrics
 from avgan.baselines.method import Clips, Method
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.pictures import measures
 from avgan.evaluation.pictures.judge import ranks
 from avgan.evaluation.pictures.scene_classifier import Outputs, TrainedClassifier

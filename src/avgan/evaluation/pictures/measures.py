@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import normalize
 
-from avgan.evaluation.metrics import interval_of, numbered, resampled
+from avgan.metrics import interval_of, numbered, resampled
 
 NUM_BLOCKS = 8
 """Of pictures, from which the error of the kernel distance is taken: fewer say little of it, more are too small."""

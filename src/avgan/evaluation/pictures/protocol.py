@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avgan import checkpoint
+from avgan import checkpoint, metrics
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import DATASETS, find
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.pictures.exhibits import (
     Exhibit,
     agreement,

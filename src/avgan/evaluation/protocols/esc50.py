@@ -8,8 +8,8 @@ from avgan.data.datasets import find
 from avgan.data.datasets.esc50 import CLIP_S
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation.metrics import shares_by
 from avgan.evaluation.protocols.protocol import Protocol, Scored, divide
+from avgan.metrics import shares_by
 from avgan.scenes import ESC10_CLASSES
 
 FOLDS = ("1", "2", "3", "4", "5")

@@ -23,8 +23,8 @@ from avgan.data.datasets import find
 from avgan.data.datasets.places import CLIP_S
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.splits import split_by_source
-from avgan.evaluation.metrics import Share, mean_over_folds, share, shares_by
 from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
+from avgan.metrics import Share, mean_over_folds, share, shares_by
 from avgan.scenes import DCASE_SCENES, SCENES
 
 HOME = "places"

@@ -19,16 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avgan import checkpoint
+from avgan import checkpoint, metrics
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find
 from avgan.data.datasets.tau import CLIP_S, city_of
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation import metrics
-from avgan.evaluation.metrics import log_loss, share, shares_by
 from avgan.evaluation.pictures.judge import Judge, code_side, imagine, train_judge
 from avgan.evaluation.protocols.protocol import Fold, Protocol, Scored
+from avgan.metrics import log_loss, share, shares_by
 from avgan.model import AVGAN
 
 SEEN, UNSEEN = "cities heard in training", "cities never heard"
