@@ -154,7 +154,7 @@ class Scoring:
             return True
         origin, asked = self.described.origin, {clip.source_id for clip in fold.test.clips}
         heard = {clip.source_id for clip in fold.train.clips}
-        learnt = set(origin.sources) == heard and not origin.kept_aside
+        learnt = set(origin.sources) == heard and not origin.validation_sources
         return learnt and not self.described.sources & asked
 
     def run_of(self, fold: Fold) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 
 from avgan.audio import read_audio
 from avgan.calibration import calibration_error
-from avgan.config import DataSection, Recipe, parse
+from avgan.config import DataSection, parse
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
@@ -61,7 +61,7 @@ class Answers:
 def data_of(trained: Mapping[str, Any]) -> DataSection:
     """What the labels of a bundle were learnt from, by its card."""
     if "recipe" in trained:
-        return parse(Recipe, trained["recipe"]).classifier.data
+        return parse(DataSection, trained["recipe"]["classifier"]["data"])
     return parse(DataSection, trained["config"]["data"])  # the shipped bundle is older than recipes
 
 

@@ -163,7 +163,7 @@ def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
     test = sounds.select(lambda clip: clip.split == "test")
     if test.clips:
         return test, "the test part"
-    aside = set(trained.origin.kept_aside)
+    aside = set(trained.origin.validation_sources)
     kept = sounds.select(lambda clip: clip.source_id in aside)
     if kept.clips:
         return kept, "recordings kept aside"
@@ -180,7 +180,7 @@ def pictures_of(trained: Checkpoint, gallery: Gallery, data: Path) -> tuple[Mani
     everything = read_sounds(trained.config.stage.data, data)
     pictured = everything.select(lambda clip: bool(clip.image_path and clip.label))
     learnt_from = pictured.select(lambda clip: clip.source_id in trained.sources)
-    held = {clip.source_id for clip in gallery.clips.clips} | set(trained.origin.kept_aside)
+    held = {clip.source_id for clip in gallery.clips.clips} | set(trained.origin.validation_sources)
     return learnt_from, pictured.select(lambda clip: clip.source_id in held)
 
 

@@ -56,7 +56,7 @@ def held_out_folds(sounds: Manifest, names: tuple[str, ...]) -> Fold | None:
 
 def kept_aside(sounds: Manifest, run: Checkpoint) -> Fold:
     """What a run was watched with. Raises DataError where that is nothing, or not here."""
-    aside = set(run.origin.kept_aside)
+    aside = set(run.origin.validation_sources)
     if missing := sorted(aside - {clip.source_id for clip in sounds.clips}):
         raise DataError(
             f"{sounds.root}: misses {missing[0]!r}, which the run kept aside ({len(missing)} such of {len(aside)}); "
