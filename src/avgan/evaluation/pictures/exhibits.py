@@ -80,13 +80,13 @@ def photographs(images: Manifest, chosen: np.ndarray) -> np.ndarray:
 def reconstructed(vqvae: VQVAE, pictures: np.ndarray) -> np.ndarray:
     """What remains of pictures (M, 3, H, W) uint8 after encoder, codes and decoder."""
     parts = torch.from_numpy(pictures).split(BATCH)
-    return np.concatenate([to_uint8(vqvae.draw(vqvae.encoder(part / 255.0))) for part in parts])
+    return np.concatenate([to_uint8(vqvae.decode(vqvae.encoder(part / 255.0))) for part in parts])
 
 
 @torch.inference_mode()
 def decoded(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
     """Features (M, D, 16, 16) -> pictures (M, 3, H, W) uint8."""
-    return np.concatenate([to_uint8(vqvae.draw(part)) for part in features.split(BATCH)])
+    return np.concatenate([to_uint8(vqvae.decode(part)) for part in features.split(BATCH)])
 
 
 def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> None:
