@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -141,9 +142,16 @@ def modules(source: Path) -> Iterator[Module]:
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield Module(path, name, ast.parse(path.read_text(encoding="utf-8")))
+        yield Module(path, name, parsed(path.read_text(encoding="utf-8")))
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    """The tree of a source text; every law reads all of them."""
+    return ast.parse(text)
+
+
+@cache
 def imports(module: Module) -> list[Import]:
     """All imports of a module, relative ones resolved, `from avgan import audio` read as `avgan.audio`."""
     package = ["avgan", *module.name.split(".")] if module.name else ["avgan"]
