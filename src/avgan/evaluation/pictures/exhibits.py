@@ -155,7 +155,8 @@ def score_exhibit(
 
 def agreement(scores: np.ndarray, targets: np.ndarray, sources: np.ndarray) -> dict[str, Any]:
     """How often the first answer, and the first five, hold the scene: scores (M, S), targets (M,), sources (M,)."""
-    rank, found = ranks(scores, targets), {}
+    rank = ranks(scores, targets)
+    found: dict[str, Any] = {}
     for name, most in (("agreement", 1), ("agreement_top5", 5)):
         found[name] = float((rank < most).mean())
         found[f"{name}_interval_95"] = metrics.bootstrap_interval(rank < most, sources)
