@@ -164,9 +164,9 @@ class ClassifierSection(StageSection):
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
     teacher_c: float = Field(0.0, ge=0)
     """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
-    labels themselves: for few recordings, which a deep head overfits (`training.teacher`); 0: labels."""
+    labels themselves: a deep head overfits few recordings (`training.teacher`); 0: labels."""
     noise: float = Field(0.0, ge=0)
-    """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
+    """Added to embeddings where the trunk is fixed, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)
     """Of the trunk in `joint`; head and classifier use `learning_rate`."""
     anchor: float = Field(0.0, ge=0)
@@ -185,8 +185,8 @@ class ClassifierSection(StageSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifierSection":
-        if (self.teacher_c or self.noise) and self.mode != "head":
-            raise ValueError("teacher_c and noise work on embeddings kept beforehand: set mode=head")
+        if (self.teacher_c or self.noise) and self.mode == "joint":
+            raise ValueError("teacher_c and noise work on embeddings kept beforehand: set both to 0, or mode=head")
         return self
 
 

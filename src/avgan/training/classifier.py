@@ -121,10 +121,6 @@ class ClassifierStage(Stage[ClassifierSection]):
         if self.section.noise:
             noise = self.random_rows(torch.randn, *embedding.shape, step=step, purpose="noise")
             embedding = embedding + self.section.noise * self.spread * noise
-        if self.teacher is not None:
-            size = len(self.teacher.steps)
-            chance = self.random_rows(torch.randn, len(embedding), size, step=step, purpose="recorder")
-            embedding = self.teacher.as_if_elsewhere(embedding, chance)
         return embedding
 
     def _imagine(self, embedding: Tensor) -> Tensor:
