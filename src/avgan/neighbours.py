@@ -34,7 +34,7 @@ def imagine_all(sounds: Manifest, bundle: Bundle, codebook: np.ndarray) -> Neigh
     """What clips look like to a bundle; codebook (K, D)."""
     network = Network(bundle)
     codes = [
-        network.predict(network.embed(waveform[None])).codes[0]
+        network.codes(network.predict(network.embed(waveform[None])).features)[0]
         for waveform in first_windows(sounds.root, sounds.clips, bundle)
     ]
     return Neighbours(

@@ -174,7 +174,7 @@ def _answers(bundle: Bundle, sounds: Manifest, clips: Sequence[Clip]) -> tuple[n
     network = Network(bundle)
     answers = [network.predict(network.embed(waveform[None])) for waveform in first_windows(sounds.root, clips, bundle)]
     labels = np.array([int(answer.probabilities.argmax()) for answer in answers])
-    return labels, np.concatenate([answer.codes for answer in answers])
+    return labels, np.concatenate([network.codes(answer.features) for answer in answers])
 
 
 class _Clips:

@@ -50,16 +50,18 @@ Engine = Callable[[Sequence[Recording]], Generator[Classification, None, None]]
 
 @dataclass(frozen=True)
 class Options:
-    """How recordings are classified: every `hop_s` (None: side by side), with checksums of their files or without."""
+    """How recordings are classified: every `hop_s` (None: side by side), with checksums of their files or without, and
+    with the codes of each window's picture or without."""
 
     hop_s: float | None = None
     checksum: bool = False
+    pictures: bool = True
 
 
 def classify(model: Model, options: Options, recording: Recording) -> Generator[WindowPrediction, None, Prediction]:
     """Classify one recording by a model in this process; see `Classification`."""
     stream = AudioStream(recording.source, target_rate_hz=model.card.sample_rate_hz, track=recording.track)
-    listening = model.listen(stream, hop_s=options.hop_s)
+    listening = model.listen(stream, hop_s=options.hop_s, pictures=options.pictures)
     yield from listening
     prediction = listening.conclude()
     checksum = sha256(recording) if options.checksum else ""

@@ -219,7 +219,8 @@ def run(
 
         sinks.append(Report(request.report, model.card))
     checksum = request.output is not None or request.format in WITH_CHECKSUMS
-    engine = choose_engine(request, model, Options(request.hop, checksum), len(recordings))
+    pictures = request.images is not None or request.report is not None
+    engine = choose_engine(request, model, Options(request.hop, checksum, pictures), len(recordings))
     # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
     note = say if request.output is None and request.format not in (None, "table") else lambda line: None
     with terminable():

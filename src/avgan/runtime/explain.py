@@ -211,7 +211,7 @@ class Explainer:
         waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
         embeddings = self._network.embed(waveform[None])
         predicted = self._network.predict(embeddings)
-        labels, codes = predicted.probabilities[0], predicted.codes[0]
+        labels, codes = predicted.probabilities[0], self._network.codes(predicted.features)[0]
         window = EmbeddedWindow.of(start_s, end_s, sound, embeddings[0], card.sample_rate_hz)
         (reason,) = self._rejection.reasons([window], labels[None])
         label, sound_name, of = self._asked(labels)

@@ -124,36 +124,41 @@ class Model:
         hop_s: float | None = None,
         live: bool = False,
         track: int | None = None,
+        pictures: bool = True,
     ) -> "Listening":
         """Classify a recording window by window, in constant memory however long it is: iterate over what is returned.
 
-        `live`: answer each window as soon as it has been heard, rather than in batches. Raises AudioError as
-        `classify` does.
+        `live`: answer each window as soon as it has been heard, rather than in batches. `pictures`: give each window
+        the codes of its picture, a third of the work where windows overlap. Raises AudioError as `classify` does.
         """
         check_hop(hop_s)
-        return Listening(self, self._stream(source, rate_hz, track), hop_s, live)
+        return Listening(self, self._stream(source, rate_hz, track), hop_s, live=live, pictures=pictures)
 
 
 class Listening:
     """A recording that is classified while one iterates over it; `conclude` sums it up. Iterate once."""
 
-    def __init__(self, model: Model, stream: AudioStream, hop_s: float | None, live: bool) -> None:
+    def __init__(self, model: Model, stream: AudioStream, hop_s: float | None, *, live: bool, pictures: bool) -> None:
         self.stream = stream
         self._model = model
         self._hop_s = hop_s
         self._live = live
+        self._pictures = pictures
         self._tally = Tally(model.card, model.tree)
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         model = self._model
         windows = embed_windows(model.network, model.card, self.stream, hop_s=self._hop_s, live=self._live)
         while group := list(islice(windows, 1 if self._live else BATCH_PREDICTED)):
-            labels, codes, tags = model.network.predict(np.stack([window.embedding for window in group]))
+            labels, features, tags = model.network.predict(np.stack([window.embedding for window in group]))
+            codes: list[np.ndarray | None] = [None] * len(group)
+            if self._pictures:
+                codes = [*model.network.codes(features).astype(np.uint16)]
             reasons = model.rejection.reasons(group, labels, self.stream.level)
             words: list[dict[str, float] | None] = [None] * len(group)
             if model.tag_words is not None and tags is not None:
                 words = [*model.tag_words.choose(tags)]
-            for each in zip(group, labels, codes, reasons, words, strict=True):
+            for each in zip(group, labels, features, codes, reasons, words, strict=True):
                 yield self._tally.add(*each)
 
     @property
@@ -169,4 +174,4 @@ class Listening:
 
         Raises RuntimeError before the first window.
         """
-        return self._tally.conclude(self.stream, windows, self._model.network.decode, self._model.seed)
+        return self._tally.conclude(self.stream, windows, self._model.network, self._model.seed)

@@ -28,14 +28,16 @@ EMBEDDING = "heard"
 """As the graphs of all bundles call it."""
 PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
+CODES_BATCH = 4
+"""Maps whose distances to all codes are in memory at once: 1 MB each."""
 
 
 class Outputs(NamedTuple):
-    """What a network predicts: probabilities (B, N) float32, codes (B, 16, 16) int64, and tags (B, M) float32 in
-    [0, 1], None for a bundle that has none."""
+    """What a network predicts: probabilities (B, N), imagined features (B, D, 16, 16) in [-1, 1], and tags (B, M) in
+    [0, 1], None for a bundle that has none; all float32."""
 
     probabilities: np.ndarray
-    codes: np.ndarray
+    features: np.ndarray
     tags: np.ndarray | None
 
 
@@ -55,10 +57,10 @@ class Network:
         self._sessions: dict[tuple[tuple[str, ...], ...], onnxruntime.InferenceSession] = {}
         self._opening = Lock()
         try:
-            check_graph(self._content, between=(LOG_MEL, STEPS, EMBEDDING, CODES))
+            check_graph(self._content, between=(LOG_MEL, STEPS, EMBEDDING, FEATURES, CODES))
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
-        self._predicted = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
+        self._predicted = (PROBABILITIES, FEATURES) + ((TAGS,) if bundle.card.tags else ())
         self.part((WAVEFORM,), (EMBEDDING,))
         self.part((EMBEDDING,), self._predicted)
 
@@ -75,9 +77,20 @@ class Network:
         return self.run((EMBEDDING,), {STEPS: _single(steps)})[0]
 
     def predict(self, embeddings: np.ndarray) -> Outputs:
-        """Embeddings (B, C) -> probabilities, codes and tags."""
+        """Embeddings (B, C) -> probabilities, features and tags."""
         found = self.run(self._predicted, {EMBEDDING: _single(embeddings)})
         return Outputs(found[0], found[1], found[2] if len(found) > 2 else None)
+
+    def codes(self, features: np.ndarray) -> np.ndarray:
+        """Imagined features (B, D, 16, 16) -> their nearest codes (B, 16, 16) int64.
+
+        Five times as much work as predicting, where there are 1,024 codes: for those who want pictures.
+        """
+        found = [
+            self.run((CODES,), {FEATURES: _single(features[start : start + CODES_BATCH])})[0]
+            for start in range(0, len(features), CODES_BATCH)
+        ]
+        return np.concatenate(found)
 
     def decode(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
         """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.

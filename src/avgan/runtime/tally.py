@@ -15,7 +15,8 @@ import numpy as np
 from avgan.audio import AudioStream
 from avgan.runtime.bundle import Card
 from avgan.runtime.embedding import EmbeddedWindow
-from avgan.runtime.prediction import UNKNOWN, Decode, Prediction, WindowPrediction
+from avgan.runtime.network import Network
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
 from avgan.runtime.tree import Answer, Tree
 from avgan.runtime.unknown import UNHEARD
 from avgan.runtime.wording import clock, either, lasting, percent
@@ -49,25 +50,25 @@ class Tally:
         # Sums of probabilities (N,) over the windows that were answered, and over all.
         self._labels_answered = np.zeros(len(card.labels))
         self._labels_total = np.zeros(len(card.labels))
-        # Per scene: its highest probability so far, with that window's codes. Which of them will
+        # Per scene: its highest probability so far, with that window's features (D, 16, 16). Which of them will
         # be the answer is known at the end only.
         self._surest: dict[int, tuple[float, np.ndarray]] = {}
-        # What a recording begins with is its own, and known before its first picture is decoded.
-        self._own_seed = 0
+        # Of the first window: what a recording begins with is its own, and makes the seed of its pictures.
+        self._first: np.ndarray | None = None
 
     def add(
         self,
         window: EmbeddedWindow,
         labels: np.ndarray,
-        codes: np.ndarray,
+        features: np.ndarray,
+        codes: np.ndarray | None,
         reason: str,
         words: Mapping[str, float] | None = None,
     ) -> WindowPrediction:
-        """Add a window: probabilities (N,), codes (16, 16), the reason not to answer it, if any, and the words of its
-        tags, None where the bundle has no tags."""
-        codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
-        if not self._num_windows:
-            self._own_seed = zlib.crc32(codes.astype("<u2").tobytes())
+        """Add a window: probabilities (N,), features (D, 16, 16), their codes (16, 16) or None, the reason not to
+        answer it, if any, and the words of its tags, None where the bundle has no tags."""
+        if self._first is None:
+            self._first = features.copy()  # or the whole batch would be kept
         self._num_windows += 1
         self._labels_total += labels
         if reason:
@@ -77,7 +78,7 @@ class Tally:
         self.latest = labels @ self._tree.label_to_scene
         for index, probability in enumerate(self.latest):
             if index not in self._surest or probability > self._surest[index][0]:
-                self._surest[index] = (float(probability), codes)
+                self._surest[index] = (float(probability), features.copy())
         answer = self._tree.answer(labels)
         sounds = self._sounds(labels, reason, words)
         self._count(window, UNKNOWN if reason else answer.name, answer.probability, sounds)
@@ -120,13 +121,13 @@ class Tally:
             self._words_s[word] += value * lasted_s
 
     def conclude(
-        self, stream: AudioStream, windows: tuple[WindowPrediction, ...], decode: Decode, seed: int | None
+        self, stream: AudioStream, windows: tuple[WindowPrediction, ...], network: Network, seed: int | None
     ) -> Prediction:
         """The answer for the recording: unknown where more than half of its windows are.
 
         `seed` of its pictures; None: the recording's own.
         """
-        if not self._num_windows:
+        if self._first is None:
             raise RuntimeError("no window has been heard yet: iterate first")
         tree, card = self._tree, self._card
         num_unknown = self._reasons.total()
@@ -138,20 +139,23 @@ class Tally:
             reason = ""
             labels = self._labels_answered / (self._num_windows - num_unknown)
             answer = self._decide(labels)
-        seed = self._own_seed if seed is None else seed
         sounds = self._all_sounds(labels)
         shown = answer.within[0] if answer.within else answer.name
+        _, surest = self._surest[tree.scenes.index(shown)]
+        first, codes = network.codes(np.stack((self._first, surest)))
+        if seed is None:
+            seed = zlib.crc32(first.astype("<u2").tobytes())
         return Prediction(
             sound=next(iter(sounds), None) if card.tags is not None or not reason else None,
             scenes=ranked(tree.scenes, labels @ tree.label_to_scene) if card.names_scenes else {},
             sounds=sounds,
-            codes=self._surest[tree.scenes.index(shown)][1].astype(np.int64),
+            codes=codes,
             windows=windows,
             warnings=(*stream.warnings, *self._remarks(answer.name, reason)),
             duration_s=stream.level.duration_s,
             rate_hz=stream.level.rate_hz,
             path=stream.name,
-            decode=partial(decode, seed=seed),
+            decode=partial(network.decode, seed=seed),
             seed=seed,
             calibration=card.calibration,
             recorded_at=stream.recorded_at,

@@ -22,18 +22,7 @@ from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, home, open_bundle
 from avgan.runtime.embedding import BATCH_STRETCHES, num_in_batch
 from avgan.runtime.graph import cut
-from avgan.runtime.network import (
-    CODES,
-    EMBEDDING,
-    FEATURES,
-    LOG_MEL,
-    PICTURE,
-    PROBABILITIES,
-    STEPS,
-    TAGS,
-    WAVEFORM,
-    Network,
-)
+from avgan.runtime.network import CODES, EMBEDDING, LOG_MEL, PICTURE, PROBABILITIES, STEPS, TAGS, WAVEFORM, Network
 from avgan.runtime.unknown import Rejection
 
 CPU_S, CPU_S_PER_MB = 4, 0.4
@@ -153,11 +142,11 @@ def _run(bundle: Bundle) -> None:
     Rejection(bundle)
     network = Network(bundle, num_threads=1)
     content = bundle.read(MODEL_FILE)
-    for name in (LOG_MEL, FEATURES):  # the others lie between parts that are run
-        cut(content, (WAVEFORM,), (name,))
+    cut(content, (WAVEFORM,), (LOG_MEL,))  # the other tensors lie between parts that are run
     num_samples, num_windows = round(card.window_s * card.sample_rate_hz), num_in_batch(card)
     embeddings = network.embed(np.zeros((num_windows, num_samples), np.float32))
-    probabilities, codes, tags = network.predict(network.embed(np.zeros((1, num_samples), np.float32)))
+    probabilities, features, tags = network.predict(network.embed(np.zeros((1, num_samples), np.float32)))
+    codes = network.codes(features)
     shapes: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {
         EMBEDDING: (embeddings, (num_windows, *embeddings.shape[-1:])),
         PROBABILITIES: (probabilities, (1, len(card.labels))),
