@@ -214,7 +214,8 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
     """Decode with the first decoder that can; returns how far it has read."""
     source.seek(0)
     by_both = source.read(4) in _SOUNDFILE_MAGIC
-    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.understates
+    plain = by_both and part.num_tracks == 1 and job.track in (None, 1)
+    plain &= part.is_counted and not part.understates
     # Of more channels than two it matters which is which, and FFmpeg says it.
     decoders = (
         [partial(_decode_with_soundfile, most_channels=2)] * plain
