@@ -486,3 +486,11 @@ def test_a_choice_does_not_depend_on_how_the_file_is_handed_over(
     by_path = heard(path)[0]
     np.testing.assert_array_equal(by_path, heard(path.read_bytes())[0])
     np.testing.assert_array_equal(by_path, heard(path)[0])
+
+
+def test_an_offset_is_taken_away(rng: np.random.Generator) -> None:
+    sound = (0.001 * rng.standard_normal(RATE_HZ * 6)).astype(np.float32)
+    stream = AudioStream(sound + np.float32(0.3), rate_hz=RATE_HZ)
+    waveform = np.concatenate(list(stream))
+    np.testing.assert_allclose(waveform, sound, atol=1e-4)
+    assert any("offset" in note for note in stream.warnings)

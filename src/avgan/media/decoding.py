@@ -38,6 +38,7 @@ _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full sc
 UNFINISHED = (
     "its header does not say how long it is, or says too little: read to the end of the file"
 )
+UNHEARD_OF_HZ = 10**12
 UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 # First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
@@ -60,7 +61,10 @@ def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
             raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
     else:
         # The caller's file stays open, and is read from where it stands.
-        content = source.read() if hasattr(source, "read") else None
+        try:
+            content = source.read() if hasattr(source, "read") else None
+        except (OSError, ValueError) as error:  # such as one that was closed
+            raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
         if not isinstance(content, bytes):
             raise AudioError(
                 f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
@@ -93,8 +97,9 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
     if np.ma.is_masked(samples):
         raise AudioError("an array with masked samples: fill them first, such as with .filled(0)")
     samples = np.asarray(samples)
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.integer, np.floating)):
         raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
+    rate_hz = min(rate_hz, UNHEARD_OF_HZ)  # of an integer with hundreds of digits there is no float
     if samples.ndim not in (1, 2):
         raise AudioError(
             f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"

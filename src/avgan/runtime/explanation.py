@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from avgan.runtime.drawing import INK, NIGHT, QUIET, enlarged, plain, write
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import Draw, rounded, write_picture
+from avgan.runtime.prediction import Draw, drawn_elsewhere, rounded, write_picture
 from avgan.runtime.wording import percent
 
 FOR, AGAINST = (255, 148, 20), (80, 172, 255)
@@ -108,7 +108,12 @@ class Explanation:
 
     def png(self) -> bytes:
         """The bytes of a PNG: the spectrogram with the saliency drawn over it, and what the neighbours look like."""
-        return render(self)
+        rendered: bytes | None = self.__dict__.get("rendered")
+        return rendered or render(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: the picture, drawn, in place of the network that draws."""
+        return self.__dict__ | {"draw": drawn_elsewhere, "rendered": self.png()}
 
     def save_picture(self, path: str | Path) -> Path:
         """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""

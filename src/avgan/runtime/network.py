@@ -63,6 +63,10 @@ class Network:
         self._answered = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
         self._answering = self.part((HEARD,), self._answered)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Network":
+        """Itself: nothing in it changes, and its sessions cannot be copied."""
+        return self
+
     def hear(self, waveforms: np.ndarray) -> np.ndarray:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
         heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
