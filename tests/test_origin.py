@@ -29,6 +29,11 @@ def in_zone(hours: float) -> datetime:
         ("rec20240501043000b.wav", MADE),
         ("20240501_043000Z.wav", MADE.replace(tzinfo=UTC)),
         ("20240501T043000_0.wav", MADE),
+        ("PXL_20240501_043000123.mp4", MADE),
+        ("20240501T043000+1000_REC [19.2 152.8].flac", in_zone(10)),
+        ("20240501T043000-0330.flac", in_zone(-3.5)),
+        ("20240501_043000-0100.wav", MADE),  # the hundredth
+        ("2024-05-01 04.30.00 PM.m4a", None),  # half past four in the afternoon
         ("20241301_043000.wav", None),  # no such month
         ("20240501_256100.wav", None),
         ("120240501_043000.wav", None),  # a longer number
