@@ -93,3 +93,9 @@ def test_what_cannot_be_read_has_no_time(tmp_path: Path) -> None:
     assert made_at(tmp_path) is None
     assert made_at(b"") is None
     assert made_at(b"RIFF\xff\xff\xff\xffWAVE" + b"\xff" * 999) is None
+
+
+@pytest.mark.parametrize("year", [1, 1899, 2100, 9999])
+def test_years_of_no_clock_are_no_time(year: int) -> None:
+    said = f"INFOICMT....Recorded at 23:59:58 31/12/{year:04} (UTC)".encode()
+    assert made_at(wav_with(b"LIST", said, before=False)) is None

@@ -9,6 +9,9 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 HEAD_BYTES = 1 << 16  # comments of FLAC, Ogg and MP3 stand at the beginning
+YEARS = range(
+    1900, 2100
+)  # as in names; others are no clock's, and times in the recording may lie beyond the calendar
 MOST_CHUNKS = 1_000
 MOST_CHUNK_BYTES = 1 << 20  # comments have kilobytes
 
@@ -31,6 +34,8 @@ def recorded_at(file: BinaryIO | None, name: str) -> datetime | None:
     It has a time zone where that is stated. Raises OSError where the file cannot be read.
     """
     found = _in_file(file) if file is not None else None
+    if found is not None and found.year not in YEARS:
+        found = None
     return found or in_name(name)
 
 
