@@ -110,12 +110,12 @@ def main() -> None:
         plain = options.excerpt / seconds["plain loop"]
         for way, value in seconds.items():
             speed = options.excerpt / value
-            print(f"| {way} | {options.excerpt} | {value:.1f} | {speed:.0f} | {speed / plain:.1f} |")  # fmt: skip
+            print(f"| {way} | {options.excerpt} | {value:.1f} | {speed:.0f} | {speed / plain:.1f} |")
         sys.stdout.flush()
         value = measure(classify(whole))
         speed = options.files / value
         num_answers = sum(1 for _ in (folder / "answers.jsonl").open())
-        print(f"| `avgan classify` | {options.files} | {value:.1f} | {speed:.0f} | {speed / plain:.1f} |")  # fmt: skip
+        print(f"| `avgan classify` | {options.files} | {value:.1f} | {speed:.0f} | {speed / plain:.1f} |")
         print(f"\n{num_answers} answers")
 
 

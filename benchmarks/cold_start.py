@@ -35,10 +35,7 @@ print(json.dumps([seconds, peak_kib / 1024, done.returncode, error[-300:]]))
 def measure(command: list[str]) -> tuple[float, float]:
     """Seconds and peak memory in MiB of a command. Exits with its error when it fails."""
     found = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(command)],
-        check=True,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", MEASURE, json.dumps(command)], check=True, capture_output=True, text=True
     )
     seconds, peak_mib, status, error = json.loads(found.stdout)
     if status:

@@ -142,40 +142,15 @@ def main() -> None:
     alone_s = decoding_s(videos)
     target = options.out / "set"
     shutil.rmtree(target, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-m",
-        "avgan",
-        "curate",
-        str(options.out / "videos"),
-        "-o",
-        str(target),
-    ]
-    command += [
-        "--weights",
-        str(options.data),
-        "--scenes",
-        options.scenes,
-        "--jobs",
-        str(options.jobs),
-    ]
+    command = [sys.executable, "-m", "avgan", "curate", str(options.out / "videos"), "-o", str(target)]
+    command += ["--weights", str(options.data), "--scenes", options.scenes, "--jobs", str(options.jobs)]
     took_s, memory = watch(command)
     spent = stages_s(target / "work")
-    num_clips = sum(
-        json.loads(path.read_text())["clips"] for path in (target / "work").glob("[0-9]*/done.json")
-    )
-    print(
-        f"\n{len(videos)} videos, {num_clips} clips, {options.jobs} jobs: {took_s:.0f} s, ", end=""
-    )
+    num_clips = sum(json.loads(path.read_text())["clips"] for path in (target / "work").glob("[0-9]*/done.json"))
+    print(f"\n{len(videos)} videos, {num_clips} clips, {options.jobs} jobs: {took_s:.0f} s, ", end="")
     print(f"{num_clips / took_s:.3g} clips a second\n")
-    print(
-        "| stage | seconds of a core | clips a second and core | of decoding alone |\n|---|---|---|---|"
-    )
-    for stage, seconds in [
-        ("decoding alone", alone_s),
-        *spent.items(),
-        ("all", sum(spent.values())),
-    ]:
+    print("| stage | seconds of a core | clips a second and core | of decoding alone |\n|---|---|---|---|")
+    for stage, seconds in [("decoding alone", alone_s), *spent.items(), ("all", sum(spent.values()))]:
         rate = num_clips / max(seconds, 1e-9)
         print(f"| {stage} | {seconds:.1f} | {rate:.3g} | {seconds / alone_s:.2f} |")
     tenth = max(1, len(memory) // 10)

@@ -89,9 +89,7 @@ def report(path: Path, rounds: int) -> None:
 
 def peak_mib(path: Path) -> float:
     """Of a fresh process that cuts a video."""
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
@@ -102,9 +100,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        videos = options.videos or [
-            make(Path(folder) / f"{size[1]}p.mp4", size, options.seconds) for size in SIZES
-        ]
+        videos = options.videos or [make(Path(folder) / f"{size[1]}p.mp4", size, options.seconds) for size in SIZES]
         print("| video | work | processor s | of decoding |\n|---|---|---|---|")
         for path in videos:
             report(path, options.rounds)

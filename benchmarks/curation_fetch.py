@@ -30,8 +30,7 @@ def serve(video: bytes, num_videos: int, told: Any) -> None:
     with open_site() as site:
         files = [site.put(f"/{n}.mp4", Page(video)) for n in range(num_videos)]
         pages = [
-            site.put(f"/{n}.html", Page(PAGE.format(file).encode(), type="text/html"))
-            for n, file in enumerate(files)
+            site.put(f"/{n}.html", Page(PAGE.format(file).encode(), type="text/html")) for n, file in enumerate(files)
         ]
         told.put((files, pages))
         time.sleep(3600)

@@ -33,11 +33,7 @@ NUM_SCENES = 10
 def videos_of(num_clips: int) -> list[Video]:
     """So many videos that there are so many clips."""
     return [
-        Video(
-            id=f"v{number:08}",
-            path=f"/films/v{number:08}.mp4",
-            label=f"scene {number % NUM_SCENES}",
-        )
+        Video(id=f"v{number:08}", path=f"/films/v{number:08}.mp4", label=f"scene {number % NUM_SCENES}")
         for number in range(num_clips // CLIPS_PER_VIDEO)
     ]
 
@@ -45,11 +41,7 @@ def videos_of(num_clips: int) -> list[Video]:
 def found_in(video: Video, rng: np.random.Generator) -> list[Candidate]:
     """The clips of one video, none like another."""
     tags = tuple((f"some sound {place}", 0.5 / (1 + place)) for place in range(5))
-    looks, voices, sums = (
-        rng.bytes(8 * 20).hex(),
-        rng.bytes(32 * 20).hex(),
-        rng.bytes(32 * 20).hex(),
-    )
+    looks, voices, sums = (rng.bytes(8 * 20).hex(), rng.bytes(32 * 20).hex(), rng.bytes(32 * 20).hex())
     return [
         clip(
             f"{video.id}-{10_000 * n}",
@@ -110,9 +102,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[20_000, 80_000, 320_000])
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    print(
-        "| clips | units | step | processor s | µs a clip | peak MiB so far |\n|---|---|---|---|---|---|"
-    )
+    print("| clips | units | step | processor s | µs a clip | peak MiB so far |\n|---|---|---|---|---|---|")
     for num_clips in options.clips:
         with tempfile.TemporaryDirectory() as folder:
             num_units = write_units(Path(folder), videos_of(num_clips))
@@ -123,10 +113,7 @@ def main() -> None:
             process.join()
         for name, seconds, peak in steps:
             each = 1e6 * seconds / num_clips
-            print(
-                f"| {num_clips:,} | {num_units:,} | {name} | {seconds:.2f} | {each:.1f} | {peak:.0f} |",
-                flush=True,
-            )
+            print(f"| {num_clips:,} | {num_units:,} | {name} | {seconds:.2f} | {each:.1f} | {peak:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

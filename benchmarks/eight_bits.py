@@ -21,15 +21,13 @@ ROUNDS = 40
 
 def main() -> None:
     """Time both bundles and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs=2)
     bundles = [open_bundle(path) for path in parser.parse_args().bundles]
     networks = [Network(bundle, num_threads=1) for bundle in bundles]
     window = noise(bundles[0])
     for network in networks:
-        network.hear(window)
+        network.embed(window)
     rounds = np.array([[seconds(network, window) for network in networks] for _ in range(ROUNDS)])
     print("| bundle | a window, ms |\n|---|---|")
     for bundle, median in zip(bundles, np.median(rounds, axis=0), strict=True):
@@ -46,7 +44,7 @@ def noise(bundle: Bundle) -> np.ndarray:
 def seconds(network: Network, window: np.ndarray) -> float:
     """Wall time of hearing a window."""
     began = time.perf_counter()
-    network.hear(window)
+    network.embed(window)
     return time.perf_counter() - began
 
 

@@ -35,9 +35,7 @@ NUM_RESAMPLES = 2_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model")
     parser.add_argument("--clips", type=int, default=100)
@@ -74,7 +72,7 @@ def removal(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.ndarr
         began = time.process_time()
         explained = model.explain(waveform, model.card.sample_rate_hz, start_s=0.0)
         explaining_ends = time.process_time()
-        model.network.answer(model.network.hear(waveform[None]))
+        model.network.predict(model.network.embed(waveform[None]))
         seconds.append(explaining_ends - began)
         hearing.append(time.process_time() - explaining_ends)
         probability = share_of(model, waveform, explained)
@@ -94,14 +92,9 @@ def removal(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.ndarr
             for column in (0, 1)
         ]
         print(f"| {kind} | {' | '.join(cells)} |")
-    lower = [
-        a[1] < b[1]
-        for a, b in zip(rows[kinds[0], "removed"], rows[kinds[2], "removed"], strict=True)
-    ]
+    lower = [a[1] < b[1] for a, b in zip(rows[kinds[0], "removed"], rows[kinds[2], "removed"], strict=True)]
     print(f"\nthe most salient lowers it more than the random: {interval(lower, sources)} of clips")
-    print(
-        f"\n{np.median(seconds):.2f} s for an explanation, {np.median(hearing):.3f} s for an answer"
-    )
+    print(f"\n{np.median(seconds):.2f} s for an explanation, {np.median(hearing):.3f} s for an answer")
 
 
 def pointing(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.ndarray]) -> None:
@@ -142,7 +135,7 @@ def neighbours(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.nd
     everyone = np.array([place[label] for label in known.labels])
     shares: dict[str, list[float]] = {"nearest": [], "five nearest": [], "chance": []}
     for clip in clips:
-        codes = model.network.answer(model.network.hear(hear(clip)[None])).codes
+        codes = model.network.predict(model.network.embed(hear(clip)[None])).codes
         same = [each.scene == place[clip.label] for each in known.nearest(codes[0], 5)]
         shares["nearest"].append(same[0])
         shares["five nearest"].append(float(np.mean(same)))
@@ -198,11 +191,9 @@ def loudest_half(waveform: np.ndarray) -> np.ndarray:
 
 def share_of(model: Model, waveform: np.ndarray, explained: Explanation) -> float:
     """How probable the explained label is for a waveform."""
-    probabilities = model.network.answer(model.network.hear(waveform[None]))[0][0]
+    probabilities = model.network.predict(model.network.embed(waveform[None]))[0][0]
     names = model.card.labels if explained.label in model.card.labels else model.card.scenes
-    return float(
-        sum(p for p, name in zip(probabilities, names, strict=True) if name == explained.label)
-    )
+    return float(sum(p for p, name in zip(probabilities, names, strict=True) if name == explained.label))
 
 
 def odds(probability: float) -> float:

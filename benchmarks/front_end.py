@@ -39,9 +39,7 @@ def main() -> None:
         fft_ms, product_ms = 1e3 * np.median(spent_s, axis=0)
         ratio = np.median(spent_s[:, 0] / spent_s[:, 1])
         apart = np.abs(answers[0] - answers[1]).max()
-        print(
-            f"{name}: FFT {fft_ms:.1f} ms, product {product_ms:.1f} ms, {ratio:.2f} times as fast"
-        )
+        print(f"{name}: FFT {fft_ms:.1f} ms, product {product_ms:.1f} ms, {ratio:.2f} times as fast")
         print(f"  largest difference {apart:.1e}")
 
 
@@ -54,9 +52,7 @@ def session_of(by_product: bool) -> onnxruntime.InferenceSession:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "front_end.onnx"
         example = torch.zeros(1, NUM_SAMPLES)
-        torch.onnx.export(
-            front_end, (example,), path, dynamo=True, input_names=["waveform"], verbose=False
-        )
+        torch.onnx.export(front_end, (example,), path, dynamo=True, input_names=["waveform"], verbose=False)
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

@@ -63,10 +63,7 @@ for start in range(0, len(waveform) - window + 1, hop):
 def measure(command: list[str]) -> tuple[float, float, float]:
     """Seconds, seconds of the processor, and peak memory in MiB of a command. Exits with its error when it fails."""
     found = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(command)],
-        check=True,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", MEASURE, json.dumps(command)], check=True, capture_output=True, text=True
     )
     seconds, cpu_s, peak_mib, status, error = json.loads(found.stdout)
     if status:
@@ -131,7 +128,7 @@ def main() -> None:
 
         avgan = [sys.executable, "-m", "avgan", "classify", "--hop", str(HOP_S), "--format", "csv"]
         avgan += ["--model", options.model] if options.model else []
-        loop = [sys.executable, "-c", PLAIN_LOOP, str(excerpt), str(graph), str(card.window_s), str(HOP_S)]  # fmt: skip
+        loop = [sys.executable, "-c", PLAIN_LOOP, str(excerpt), str(graph), str(card.window_s), str(HOP_S)]
         runs: dict[str, list[tuple[float, float, float]]] = {"loop": [], "excerpt": []}
         for _ in range(NUM_ROUNDS):
             runs["loop"].append(measure(loop))

@@ -17,8 +17,8 @@ from avgan import checkpoint
 from avgan.audio import read_audio
 from avgan.data.datasets import find
 from avgan.errors import DataError
-from avgan.evaluation.metrics import share
 from avgan.evaluation.outliers import KINDS, make
+from avgan.metrics import share
 from avgan.runtime import Prediction, load
 
 LEVELS_DB = (0, -20, -40, 10)
@@ -26,9 +26,7 @@ LEVELS_DB = (0, -20, -40, 10)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--model", default="places")
@@ -41,9 +39,7 @@ def main() -> None:
     aside = set(checkpoint.describe(arguments.run).origin.kept_aside)
     sounds = find(arguments.data, "places")
     clips = [clip for clip in sounds.clips if clip.source_id in aside and clip.label]
-    waveforms = [
-        read_audio(sounds.root / clip.audio_path, target_rate_hz=rate_hz) for clip in clips
-    ]
+    waveforms = [read_audio(sounds.root / clip.audio_path, target_rate_hz=rate_hz) for clip in clips]
     sources = [clip.source_id for clip in clips]
     labels = [clip.label for clip in clips]
     groups = [group_of[label] for label in labels]
@@ -54,39 +50,22 @@ def main() -> None:
             return
         found = share(np.array(right), of)
         low, high = found["interval_95"] or (found["accuracy"],) * 2
-        print(
-            f"{what}: {found['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {found['num_clips']} clips"
-        )
+        print(f"{what}: {found['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {found['num_clips']} clips")
 
     for level_db in LEVELS_DB:
         gain = np.float32(10 ** (level_db / 20))
         found = [model.classify(np.clip(gain * wave, -1, 1), rate_hz) for wave in waveforms]
         print(f"{level_db} dB")
-        tell(
-            "  scene",
-            [next(iter(one.scenes)) == own for one, own in zip(found, labels, strict=True)],
-        )
-        tell(
-            "  group",
-            [next(iter(one.groups)) == own for one, own in zip(found, groups, strict=True)],
-        )
+        tell("  scene", [next(iter(one.scenes)) == own for one, own in zip(found, labels, strict=True)])
+        tell("  group", [next(iter(one.groups)) == own for one, own in zip(found, groups, strict=True)])
         tell("  unknown", [not one.known for one in found])
-        for what, names, true in (
-            ("a scene", set(group_of), labels),
-            ("its group", set(group_of.values()), groups),
-        ):
+        for what, names, true in (("a scene", set(group_of), labels), ("its group", set(group_of.values()), groups)):
             rows = [row for row, one in enumerate(found) if one.scene in names]
             print(f"  answered with {what}: {len(rows) / len(found):.1%}")
             right = [found[row].scene == true[row] for row in rows]
             tell("    of these right", right, [sources[row] for row in rows])
     for kind in KINDS:
-        made = make(
-            kind,
-            arguments.outsiders,
-            side="test",
-            rate_hz=rate_hz,
-            duration_s=model.card.window_s,
-        )
+        made = make(kind, arguments.outsiders, side="test", rate_hz=rate_hz, duration_s=model.card.window_s)
         print(f"unknown of {kind}: {refused([model.classify(one, rate_hz) for one in made]):.0%}")
     try:
         other = find(arguments.data, "esc50")

@@ -66,15 +66,7 @@ class Found:
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    command = [
-        "ffmpeg",
-        "-hide_banner",
-        "-loglevel",
-        "error",
-        "-y",
-        "-nostdin",
-        *map(str, arguments),
-    ]
+    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-y", "-nostdin", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ffmpeg")
@@ -178,13 +170,7 @@ CODECS: dict[str, list[tuple[str, ...]]] = {
 }
 ENDLESS = {"mp2", "aac", "ac3", "eac3", "dts", "ts", "mpg", "nut"}
 """Frames after frames: a file that is cut off between two is one like any other."""
-VIDEO_CODEC = {
-    "webm": "libvpx",
-    "mpg": "mpeg1video",
-    "wmv": "wmv2",
-    "mxf": "mpeg2video",
-    "flv": "flv",
-}
+VIDEO_CODEC = {"webm": "libvpx", "mpg": "mpeg1video", "wmv": "wmv2", "mxf": "mpeg2video", "flv": "flv"}
 PICTURE = "testsrc=size=96x64:rate=25:duration={}"
 
 
@@ -237,20 +223,13 @@ def plain() -> Iterator[Case]:
                 if suffix == "mxf":
                     filters += ",aresample=48000"
                 yield Case(
-                    "plain",
-                    name,
-                    encoded(
-                        suffix, codec, filters=filters, picture_s=6.0 if suffix == "mxf" else 0.0
-                    ),
+                    "plain", name, encoded(suffix, codec, filters=filters, picture_s=6.0 if suffix == "mxf" else 0.0)
                 )
 
 
 SURROUND = {
     "centre": ("pan=5.1|FC=c0", 1.0),
-    "centre and noise": (
-        "pan=5.1|FL=0.003*c0|FR=0.003*c0|FC=c0|LFE=c0|BL=0.003*c0|BR=0.003*c0",
-        1.0,
-    ),
+    "centre and noise": ("pan=5.1|FL=0.003*c0|FR=0.003*c0|FC=c0|LFE=c0|BL=0.003*c0|BR=0.003*c0", 1.0),
     "fronts": ("pan=5.1|FL=c0|FR=c0", 1.0),
     "left only": ("pan=5.1|FL=c0", 1.0),
     "back left only": ("pan=5.1|BL=c0", 1.0),
@@ -276,12 +255,7 @@ def channels() -> Iterator[Case]:
             ("ogg", "libvorbis"),
             ("opus", "libopus"),
         ):
-            yield Case(
-                "channels",
-                f"{name} {suffix}",
-                encoded(suffix, (codec,), filters=filters),
-                gain=gain,
-            )
+            yield Case("channels", f"{name} {suffix}", encoded(suffix, (codec,), filters=filters), gain=gain)
     for name, (filters, gain) in SURROUND.items():
         for suffix, codec in (
             ("wav", "pcm_s16le"),
@@ -320,13 +294,7 @@ def times() -> Iterator[Case]:
             for late_s in (2.0, 20.0):
                 moved = tuple((begin + late_s, end + late_s) for begin, end in BURSTS_S)
                 make = encoded(suffix, codec, offset_s=late_s, picture_s=late_s + 6)
-                yield Case(
-                    "times",
-                    f"late {late_s:g} s {suffix} {codec[0]}",
-                    make,
-                    moved,
-                    must_note="begins",
-                )
+                yield Case("times", f"late {late_s:g} s {suffix} {codec[0]}", make, moved, must_note="begins")
             holed = (BURSTS_S[0], (BURSTS_S[1][0] + 8, BURSTS_S[1][1] + 8))
             if (suffix, codec) == ("mov", ("pcm_s16le",)):
                 continue  # FFmpeg writes no hole into it
@@ -340,12 +308,7 @@ def times() -> Iterator[Case]:
             )
     for suffix in ("m4a", "mka"):
         moved = tuple((begin + 20, end + 20) for begin, end in BURSTS_S)
-        yield Case(
-            "times",
-            f"late, no picture {suffix}",
-            encoded(suffix, CODECS[suffix][0], offset_s=20),
-            moved,
-        )
+        yield Case("times", f"late, no picture {suffix}", encoded(suffix, CODECS[suffix][0], offset_s=20), moved)
 
 
 def joined() -> Iterator[Case]:
@@ -389,10 +352,7 @@ def damaged() -> Iterator[Case]:
             for share in (0.4, 0.8):
 
                 def cut(
-                    folder: Path,
-                    suffix: str = suffix,
-                    codec: tuple[str, ...] = codec,
-                    share: float = share,
+                    folder: Path, suffix: str = suffix, codec: tuple[str, ...] = codec, share: float = share
                 ) -> Path:
                     path = encoded(suffix, codec, picture_s=6.0 if suffix == "mxf" else 0.0)(folder)
                     content = path.read_bytes()
@@ -411,9 +371,7 @@ def damaged() -> Iterator[Case]:
                 path.write_bytes(content)
                 return path
 
-            if not codec[0].startswith(
-                ("pcm", "adpcm")
-            ):  # in which noise is a sound like any other
+            if not codec[0].startswith(("pcm", "adpcm")):  # in which noise is a sound like any other
                 yield Case("damaged", f"{suffix} {codec[0]}", broken)
 
 
@@ -473,9 +431,7 @@ KINDS = (plain, channels, times, joined, damaged, headers, tracks)
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
-    parser.add_argument(
-        "--show", action="store_true", help="a line for each recording that is not right"
-    )
+    parser.add_argument("--show", action="store_true", help="a line for each recording that is not right")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         sys.exit("ffmpeg is not installed: the recordings are made with it")

@@ -21,9 +21,7 @@ import avgan
 
 def main() -> None:
     """Compare, and print Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--pattern", default="*")
     options = parser.parse_args()
@@ -68,9 +66,7 @@ def ask(address: str, path: Path) -> dict:
     """The answer to one recording."""
     for _ in range(20):
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(address, path.read_bytes())
-            ) as answer:
+            with urllib.request.urlopen(urllib.request.Request(address, path.read_bytes())) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code != 429:

@@ -48,13 +48,9 @@ def recording(seed: int) -> bytes:
     return file.getvalue()
 
 
-async def ask(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes
-) -> tuple[int, dict[str, str]]:
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> tuple[int, dict[str, str]]:
     """One request on a connection that stays open: status and headers of the answer."""
-    head = (
-        f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
+    head = f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
     writer.write(head.encode() + content)
     await writer.drain()
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -114,9 +114,7 @@ ATTACKS: dict[str, Callable[[int, float, int], Awaitable[None]]] = {
 }
 
 
-async def _held(
-    port: int, until_s: float, begin: bytes, drip: bytes = b"", *, every_s: float = 1.0
-) -> None:
+async def _held(port: int, until_s: float, begin: bytes, drip: bytes = b"", *, every_s: float = 1.0) -> None:
     """Hold a connection, which is not read; make another where it is closed, at most one each `every_s`."""
     while time.monotonic() < until_s:
         with suppress(OSError, TimeoutError):
@@ -157,17 +155,23 @@ async def attack(name: str, port: int, pid: int, options: argparse.Namespace) ->
 
 def measure(name: str, options: argparse.Namespace) -> str:
     """One attack on a service of its own, as a row of the table."""
-    command = [sys.executable, "-u", "-c",
-               f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({options.files},) * 2);"
-               "from avgan.cli import main; sys.exit(main(sys.argv[1:]))",
-               "serve", "--port", "0", "--max-mb", "1"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-u",
+        "-c",
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({options.files},) * 2);"
+        "from avgan.cli import main; sys.exit(main(sys.argv[1:]))",
+        "serve",
+        "--port",
+        "0",
+        "--max-mb",
+        "1",
+    ]
     environment = dict(os.environ)
     if options.source:
         environment["PYTHONPATH"] = options.source
     with tempfile.TemporaryFile("w+") as log:
-        service = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert service.stdout is not None
         try:
             port = urlsplit(service.stdout.readline().strip()).port
@@ -197,8 +201,10 @@ def main() -> None:
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print(f"{os.cpu_count()} cores, {options.clients} honest clients, {options.seconds:g} s each, "
-          f"{options.files} descriptors\n")  # fmt: skip
+    print(
+        f"{os.cpu_count()} cores, {options.clients} honest clients, {options.seconds:g} s each, "
+        f"{options.files} descriptors\n"
+    )
     print("| attack | p50, s | p99, s | longest, s | answers | memory, MiB | log, kB |")
     print("|---|---|---|---|---|---|---|")
     for name in ATTACKS:

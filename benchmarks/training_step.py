@@ -81,8 +81,7 @@ def make_data(recipe: Recipe, num_items: int) -> TrainingData:
     images: Any = Noise(rng.integers(0, 256, (num_items, 3, 128, 128), dtype=np.uint8))
     labels = tuple(f"{number:02d}" for number in range(NUM_LABELS))
     clips = tuple(
-        Clip(id=str(number), source_id=str(number), label=labels[number % NUM_LABELS])
-        for number in range(num_items)
+        Clip(id=str(number), source_id=str(number), label=labels[number % NUM_LABELS]) for number in range(num_items)
     )
     recordings = Recordings(clips, waveforms, np.arange(num_items) % NUM_LABELS)
     choices = tuple(np.arange(num_items) for _ in clips)
@@ -146,9 +145,7 @@ def run_step(stage: Stage, step: int) -> None:
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[16, 256, 1024])
     parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement")
     arguments = parser.parse_args()

@@ -37,10 +37,7 @@ from avgan.training.log import tell
 from avgan.training.recipe import train
 
 PRESETS = {"places": "places", "esc50": "transfer"}
-SETTINGS = {
-    "places": {},
-    "esc50": {"data.held_out_folds": '["5"]', "data.validation_fraction": "0.1"},
-}
+SETTINGS = {"places": {}, "esc50": {"data.held_out_folds": '["5"]', "data.validation_fraction": "0.1"}}
 GAN = {
     "sampler.network.kind": "gan",
     # the rates at which generator and critic of a convolutional GAN keep step (Adam's first moment at rest)
@@ -59,9 +56,7 @@ NUM_LABELS = 10
 
 def main() -> None:
     """Train, measure, export."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle", choices=tuple(PRESETS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -69,9 +64,7 @@ def main() -> None:
     parser.add_argument("--parent", type=Path, help="a run of pictures (stage vqvae) to begin from")
     parser.add_argument("--without", action="append", default=[], help="a folder to leave out")
     parser.add_argument("--sampler", choices=("flow", "gan"), default="flow")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], help="as for avgan train"
-    )
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="as for avgan train")
     arguments = parser.parse_args()
     data, small = arguments.data, not torch.cuda.is_available()
     changes = dict(SETTINGS[arguments.bundle])
@@ -81,12 +74,7 @@ def main() -> None:
         changes |= GAN | (SMALL_GAN if small else {})
     changes |= dict(text.split("=", 1) for text in arguments.settings)
     recipe = with_pictures(preset(PRESETS[arguments.bundle]), small=small)
-    model = train(
-        without_sampler(recipe, changes),
-        data=data,
-        out=arguments.run / "model",
-        parent=arguments.parent,
-    )
+    model = train(without_sampler(recipe, changes), data=data, out=arguments.run / "model", parent=arguments.parent)
     out = arguments.run / arguments.sampler
     run = train(override(recipe, changes), data=data, out=out, parent=model)
     save_sheet(run, data, run / "sheet.jpg")
@@ -125,11 +113,9 @@ def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, d
             "interval_95": labels["interval_95"],
             "protocol": protocol,
             "command": command,
-        },
+        }
     }
-    if (
-        seen["imagined"]["agreement"] is not None
-    ):  # where the classifier of photographs knows all scenes
+    if seen["imagined"]["agreement"] is not None:  # where the classifier of photographs knows all scenes
         figures["picture_shows_scene"] = {
             "value": seen["imagined"]["agreement"],
             "interval_95": seen["imagined"]["agreement_interval_95"],

@@ -45,15 +45,11 @@ STEPS = ("vqvae.num_steps=1500", "imagination.num_steps=500", "classifier.num_st
 
 def main() -> None:
     """Film, curate, train, measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--per-scene", type=int, help="at most so many recordings of a scene")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], help="as for avgan train"
-    )
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="as for avgan train")
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
     settings = [*STEPS, *arguments.settings]
@@ -73,9 +69,7 @@ def held_out(fold: str) -> str:
     return f'classifier.data.held_out_folds=["{fold}"]'
 
 
-def chain(
-    run: Path, preset: str, data: Path, videos: Path, settings: list[str], *more: object
-) -> None:
+def chain(run: Path, preset: str, data: Path, videos: Path, settings: list[str], *more: object) -> None:
     """Train a recipe of the paper, and measure it on recordings that its classifier was not trained on."""
     changes = [part for setting in settings for part in ("--set", setting)]
     if preset == "paper_dcase":
@@ -115,10 +109,7 @@ def photographs_of_scenes(data: Path) -> dict[str, list[Path]]:
     for clip in photographs.clips:
         if clip.split == "train":
             shown[clip.label].append(photographs.root / clip.image_path)
-    return {
-        scene: [path for name in kind.photographs for path in shown[name]]
-        for scene, kind in SCENES.items()
-    }
+    return {scene: [path for name in kind.photographs for path in shown[name]] for scene, kind in SCENES.items()}
 
 
 def film(recordings: Manifest, clips: list[Clip], photographs: list[Path], path: Path) -> None:

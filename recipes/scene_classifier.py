@@ -18,20 +18,13 @@ import numpy as np
 from avgan.data.datasets import find
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
-from avgan.evaluation.pictures.scene_classifier import (
-    MAKES,
-    load_classifier,
-    save_classifier,
-    train_classifier,
-)
+from avgan.evaluation.pictures.scene_classifier import MAKES, load_classifier, save_classifier, train_classifier
 from avgan.training.data import divide_images
 
 
 def main() -> None:
     """Train, save, measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=float, default=7.0)
@@ -41,10 +34,7 @@ def main() -> None:
     images = find(arguments.data, arguments.images)
     scenes = images.labels
     train, test = (
-        (
-            small(side, MAKES[arguments.make].size_px),
-            np.array([scenes.index(clip.label) for clip in side.clips]),
-        )
+        (small(side, MAKES[arguments.make].size_px), np.array([scenes.index(clip.label) for clip in side.clips]))
         for side in divide_images(images)
     )
     network = train_classifier(
@@ -57,9 +47,7 @@ def main() -> None:
     save_classifier(network, scenes, arguments.out)
     classifier = load_classifier(arguments.out)
     right = classifier.apply(test[0]).logits.argmax(1) == test[1]
-    print(
-        f"{classifier.sha256}: {100 * right.mean():.1f} % of {len(right)} photographs, {len(scenes)} scenes"
-    )
+    print(f"{classifier.sha256}: {100 * right.mean():.1f} % of {len(right)} photographs, {len(scenes)} scenes")
 
 
 def small(images: Manifest, size_px: int) -> np.ndarray:

@@ -34,9 +34,7 @@ NUM_AWAY = 10
 
 def main() -> None:
     """Train, calibrate and measure, round by round."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=len(ESC50_CLASSES) // NUM_AWAY)
@@ -49,12 +47,7 @@ def main() -> None:
         away = set(order[number * NUM_AWAY : (number + 1) * NUM_AWAY].tolist())
         folder = arguments.out / f"round-{number + 1}"
         data = without(arguments.data, away, folder / "data")
-        run = train(
-            override(preset("transfer"), settings),
-            data=data,
-            out=folder / "run",
-            parent=parent,
-        )
+        run = train(override(preset("transfer"), settings), data=data, out=folder / "run", parent=parent)
         parent = parent or runs_of(run)[0]
         bundle = export_bundle(run, folder / "bundle", fitted=calibrate(run, data))
         measured = measure(bundle, arguments.data) | {"away": sorted(away)}
@@ -70,9 +63,7 @@ def without(data: Path, away: set[str], folder: Path) -> Path:
         if path != sounds:
             link(folder / path.name, path)
     link(folder / "esc50" / "audio", sounds / "audio")
-    table = next(
-        path for path in (sounds / "esc50.csv", sounds / "meta" / "esc50.csv") if path.is_file()
-    )
+    table = next(path for path in (sounds / "esc50.csv", sounds / "meta" / "esc50.csv") if path.is_file())
     with table.open(newline="") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if row["category"] not in away]

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -45,9 +46,7 @@ def data_root() -> Path:
     """The folder with the real data sets; skips the test, saying why, where there is none."""
     root = find_data_root()
     if root is None:
-        pytest.skip(
-            "real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/"
-        )
+        pytest.skip("real data not found: set AVGAN_DATA to the folder that holds esc50/, miniplaces/")
     return root
 
 
@@ -78,9 +77,7 @@ def rng() -> np.random.Generator:
 def make_tone() -> Callable[..., np.ndarray]:
     """A function that makes a sine: `(L,)` float32 at half of full scale."""
 
-    def tone(
-        *, frequency_hz: float = 440.0, duration_s: float = 1.0, rate_hz: int = 16_000
-    ) -> np.ndarray:
+    def tone(*, frequency_hz: float = 440.0, duration_s: float = 1.0, rate_hz: int = 16_000) -> np.ndarray:
         times = np.arange(round(duration_s * rate_hz)) / rate_hz
         return (0.5 * np.sin(2 * np.pi * frequency_hz * times)).astype(np.float32)
 
@@ -193,12 +190,7 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fixed_length": False,
         "patch": {"num_samples": 4_000, "num_averaged": 2},
         "measured": {
-            "accuracy": {
-                "value": 0.75,
-                "interval_95": [0.7, 0.8],
-                "protocol": "none",
-                "command": "avgan evaluate",
-            }
+            "accuracy": {"value": 0.75, "interval_95": [0.7, 0.8], "protocol": "none", "command": "avgan evaluate"}
         },
         "data": [{"name": "nothing", "licence": "none needed", "address": ""}],
         "licences": {"code": "Apache-2.0", "weights": "Apache-2.0"},
@@ -301,23 +293,39 @@ def toy_sounds(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def run(toy_bundle: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python -m avgan` in an empty folder; `model=True` appends the toy bundle."""
+def run(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command line in this process, in an empty folder; `model=True` appends the toy bundle.
 
-    def run_command(
-        *arguments: object, model: bool = False, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "avgan", *map(str, arguments)]
+    What decoders in C write to standard error is seen too. A process of its own takes seconds, most of them to import.
+    """
+    from avgan import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: object, model: bool = False, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        command = list(map(str, arguments))
         if model:
-            command += ["--model", str(toy_bundle)]
-        result = subprocess.run(
-            command, input=stdin, capture_output=True, cwd=tmp_path, timeout=120
-        )
-        out, err = result.stdout.decode(), result.stderr.decode()
-        assert "Traceback" not in err
-        return subprocess.CompletedProcess(command, result.returncode, out, err)
+            command += ["--model", str(request.getfixturevalue("toy_bundle"))]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfd.readouterr()
+        status = cli.main(command)
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(command, status, out, err)
 
     return run_command
+
+
+@pytest.fixture
+def avgan(run: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., tuple[int, str, list[str]]]:
+    """The same; gives exit status, standard output, and the lines of standard error."""
+
+    def call(*arguments: object, **options: Any) -> tuple[int, str, list[str]]:
+        done = run(*arguments, **options)
+        return done.returncode, done.stdout, done.stderr.splitlines()
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -563,9 +571,7 @@ def tiny_sampled(tiny_config: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
-) -> Path:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]) -> Path:
     """The finished runs of `tiny_config` on `tiny_videos`. Read them, do not change them."""
     from avgan.training.recipe import train
 
@@ -579,15 +585,11 @@ def with_origin() -> Callable[..., Any]:
 
     from avgan.checkpoint import Checkpoint
 
-    def changed(
-        described: Checkpoint, *, data: Mapping[str, Any] = {}, **fields: Any
-    ) -> Checkpoint:
+    def changed(described: Checkpoint, *, data: Mapping[str, Any] = {}, **fields: Any) -> Checkpoint:
         config = described.config
         section = config.stage.data.model_copy(update=dict(data))
         stage = config.stage.model_copy(update={"data": section})
-        origin = replace(
-            described.origin, config=config.model_copy(update={"stage": stage}), **fields
-        )
+        origin = replace(described.origin, config=config.model_copy(update={"stage": stage}), **fields)
         return replace(described, lineage=(*described.lineage[:-1], origin))
 
     return changed

@@ -23,8 +23,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 aten = torch.ops.aten
-READS = {aten._local_scalar_dense, aten.nonzero, aten.equal, aten.masked_select, aten._unique2,
-         aten.unique_dim, aten.unique_consecutive, aten.bincount}  # fmt: skip
+READS = {
+    aten._local_scalar_dense,
+    aten.nonzero,
+    aten.equal,
+    aten.masked_select,
+    aten._unique2,
+    aten.unique_dim,
+    aten.unique_consecutive,
+    aten.bincount,
+}
 """Operations whose result, or its size, the host has to wait for."""
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
 CROSSING = {aten.copy_, aten._copy_from, aten.set_}
@@ -77,9 +85,7 @@ class OtherDevice(TorchFunctionMode):
         """Whether a tensor is on the device."""
         return _mark_of(tensor) == HERE
 
-    def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
         here = any(self.is_here(tensor) for tensor in _tensors((args, kwargs)))
         name = getattr(function, "__name__", "")
@@ -129,9 +135,7 @@ class OtherDevice(TorchFunctionMode):
                 asked, dtype, _, memory_format = torch._C._nn._parse_to(*args[1:], **kwargs)
                 goes_here = here if asked is None else self._is_this(asked)
             kept = {} if memory_format is None else {"memory_format": memory_format}
-            moved = Tensor.to(
-                moved, dtype=dtype or moved.dtype, copy=bool(kwargs.get("copy")), **kept
-            )
+            moved = Tensor.to(moved, dtype=dtype or moved.dtype, copy=bool(kwargs.get("copy")), **kept)
         if goes_here == here:
             return moved
         self.num_reads += here
@@ -166,9 +170,7 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.other = other
 
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         packet = operation.overloadpacket
         given = list(_tensors((args, kwargs)))
@@ -193,10 +195,7 @@ class _Operations(TorchDispatchMode):
         backward = torch._C._current_graph_task_id() != -1
         free = FREE in marks or (not given and (self.other.inside or backward))
         if here or free:
-            _mark(
-                (result, [t for t, m in zip(given, marks, strict=True) if m == FREE]),
-                HERE if here else FREE,
-            )
+            _mark((result, [t for t, m in zip(given, marks, strict=True) if m == FREE]), HERE if here else FREE)
         return result
 
 

@@ -31,9 +31,7 @@ def read_tones(root: Path) -> Manifest:
     for path in sorted(root.glob("*.wav")):
         label, number = path.stem.split("-")
         split = ("train", "test")[int(number) % 2]
-        clips.append(
-            Clip(id=path.stem, source_id=path.stem, label=label, audio_path=path.name, split=split)
-        )
+        clips.append(Clip(id=path.stem, source_id=path.stem, label=label, audio_path=path.name, split=split))
     return Manifest("tones", root, tuple(clips))
 
 
@@ -43,9 +41,7 @@ def read_rooms(root: Path) -> Manifest:
     for path in sorted(root.glob("*.png")):
         scene, number = path.stem.split("-")
         split = "train" if int(number) < 8 else "validation"
-        clips.append(
-            Clip(id=path.stem, source_id=path.stem, label=scene, image_path=path.name, split=split)
-        )
+        clips.append(Clip(id=path.stem, source_id=path.stem, label=scene, image_path=path.name, split=split))
     return Manifest("rooms", root, tuple(clips))
 
 
@@ -69,11 +65,7 @@ TONES = declared(
     places={label: Place(scene, "strong") for label, scene in SCENES.items()},
 )
 ROOMS = declared(
-    "rooms",
-    matches=lambda root: any(root.glob("cellar-*.png")),
-    read=read_rooms,
-    has_sounds=False,
-    has_pictures=True,
+    "rooms", matches=lambda root: any(root.glob("cellar-*.png")), read=read_rooms, has_sounds=False, has_pictures=True
 )
 
 
@@ -85,9 +77,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     times = np.arange(16_000) / 16_000
     for label, tone_hz in TONES_HZ.items():
         for number in range(NUM_RECORDINGS):
-            waveform = 0.02 * rng.standard_normal(16_000) + 0.3 * np.sin(
-                2 * np.pi * tone_hz * times
-            )
+            waveform = 0.02 * rng.standard_normal(16_000) + 0.3 * np.sin(2 * np.pi * tone_hz * times)
             soundfile.write(root / "tones" / f"{label}-{number}.wav", waveform, 16_000)
     for scene, colour in (("cellar", (20, 20, 60)), ("office", (240, 230, 200))):
         for number in range(16):
@@ -128,11 +118,7 @@ def test_a_data_set_from_outside_is_trained_on_scored_pictured_and_compared(
     assert (run / "pictures" / "figure8.png").exists()
 
     table = compare(
-        protocol="test",
-        methods=("svm-mfcc",),
-        data=data,
-        out=tmp_path / "table",
-        given={"mine": run / "test"},
+        protocol="test", methods=("svm-mfcc",), data=data, out=tmp_path / "table", given={"mine": run / "test"}
     )
     rows = {row["name"]: row for row in table["methods"]}
     assert rows["svm-mfcc"]["accuracy"] > 0.9

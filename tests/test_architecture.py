@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,81 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 PATH_ORDER = [
-    "errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-    "pictures", "pages", "demo", "features", "data", "weights", "networks", "losses", "config", "presets",
-    "model", "checkpoint", "training", "calibration", "baselines", "evaluation", "curation", "neighbours", "cards",
-    "export", "quantize", "recipes", "web", "cli", "__main__",
-]  # fmt: skip
+    "errors",
+    "files",
+    "workers",
+    "download",
+    "scenes",
+    "media",
+    "audio",
+    "images",
+    "runtime",
+    "live",
+    "archive",
+    "pictures",
+    "pages",
+    "demo",
+    "features",
+    "data",
+    "weights",
+    "networks",
+    "losses",
+    "config",
+    "presets",
+    "model",
+    "checkpoint",
+    "training",
+    "metrics",
+    "calibration",
+    "baselines",
+    "evaluation",
+    "curation",
+    "neighbours",
+    "cards",
+    "export",
+    "quantize",
+    "recipes",
+    "web",
+    "cli",
+    "__main__",
+]
 """The path of a recording. A module imports only from what stands before it, or from its own package."""
 
-LIGHT = {"errors", "files", "workers", "download", "scenes", "media", "audio", "images", "runtime", "live", "archive",
-         "pictures", "pages", "demo", "web"}  # fmt: skip
+LIGHT = {
+    "errors",
+    "files",
+    "workers",
+    "download",
+    "scenes",
+    "media",
+    "audio",
+    "images",
+    "runtime",
+    "live",
+    "archive",
+    "pictures",
+    "pages",
+    "demo",
+    "web",
+}
 """What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
 
-HEAVY = {"torch", "lightning", "lightning_fabric", "tensorboard", "sklearn", "matplotlib", "pyarrow", "safetensors",
-         "onnx", "onnxscript", "librosa", "scipy", "yt_dlp", "cv2"}  # fmt: skip
+HEAVY = {
+    "torch",
+    "lightning",
+    "lightning_fabric",
+    "tensorboard",
+    "sklearn",
+    "matplotlib",
+    "pyarrow",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "librosa",
+    "scipy",
+    "yt_dlp",
+    "cv2",
+}
 """Packages of the extras; those in `data` may use pyarrow, see `data_stays_free_of_torch`."""
 
 MAX_FILE_LINES = 600
@@ -80,9 +143,16 @@ def modules(source: Path) -> Iterator[Module]:
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield Module(path, name, ast.parse(path.read_text(encoding="utf-8")))
+        yield Module(path, name, _tree(path, path.stat().st_mtime_ns))
 
 
+@cache
+def _tree(path: Path, changed_ns: int) -> ast.Module:
+    """Each file is parsed once, not once for each law."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(module: Module) -> list[Import]:
     """All imports of a module, relative ones resolved, `from avgan import audio` read as `avgan.audio`."""
     package = ["avgan", *module.name.split(".")] if module.name else ["avgan"]
@@ -97,10 +167,7 @@ def imports(module: Module) -> list[Import]:
             start = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*start, *([node.module] if node.module else [])])
             whole = base.startswith("avgan") or not base
-            found.extend(
-                Import(f"{base}.{name.name}" if whole else base, node.lineno, at_top)
-                for name in node.names
-            )
+            found.extend(Import(f"{base}.{name.name}" if whole else base, node.lineno, at_top) for name in node.names)
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for child in ast.iter_child_nodes(node):
@@ -122,9 +189,7 @@ def arrows_go_one_way(source: Path) -> list[str]:
             if item.layer not in PATH_ORDER or item.layer == module.layer:
                 continue
             if PATH_ORDER.index(item.layer) > place:
-                problems.append(
-                    f"{module.at(item.line)}: imports {item.target}, which stands after it"
-                )
+                problems.append(f"{module.at(item.line)}: imports {item.target}, which stands after it")
     return problems
 
 
@@ -166,9 +231,7 @@ def networks_know_nobody(source: Path) -> list[str]:
         if module.layer != "networks":
             continue
         for item in imports(module):
-            gathers = module.path.name == "__init__.py" and item.target.startswith(
-                f"avgan.{module.name}."
-            )
+            gathers = module.path.name == "__init__.py" and item.target.startswith(f"avgan.{module.name}.")
             parent = module.name.rpartition(".")[0]
             declared = item.target.startswith(f"avgan.{parent}.{parent.rpartition('.')[2][:-1]}.")
             own = gathers or (parent != "networks" and declared)
@@ -215,9 +278,7 @@ def sizes_stay_readable(source: Path) -> list[str]:
             arguments = node.args
             num_parameters = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
             if node.name == "__init__" and num_parameters > MAX_CONSTRUCTOR_PARAMETERS:
-                problems.append(
-                    f"{module.at(node.lineno)}: constructor of {num_parameters} parameters"
-                )
+                problems.append(f"{module.at(node.lineno)}: constructor of {num_parameters} parameters")
     return problems
 
 
@@ -226,15 +287,7 @@ def nothing_is_pickled(source: Path) -> list[str]:
     problems = []
     for module in modules(source):
         for item in imports(module):
-            if item.package in {
-                "pickle",
-                "cPickle",
-                "cloudpickle",
-                "dill",
-                "joblib",
-                "shelve",
-                "marshal",
-            }:
+            if item.package in {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}:
                 problems.append(f"{module.at(item.line)}: imports {item.target}")
         for node in ast.walk(module.tree):
             if not isinstance(node, ast.Call):
@@ -248,28 +301,33 @@ def nothing_is_pickled(source: Path) -> list[str]:
     return problems
 
 
-PLACE_ON_A_MACHINE = re.compile(
-    r"(?<![\w.:/~$}-])/(?:work|home|root|Users|opt)/\w|(?<![\w.])\.{2}/shared\b"
-)
+PLACE_ON_A_MACHINE = re.compile(r"(?<![\w.:/~$}-])/(?:work|home|root|Users|opt)/\w|(?<![\w.])\.{2}/shared\b")
 """An absolute path into somebody's machine, or a folder outside the checkout."""
 
-READ_AS_TEXT = {"", ".cfg", ".cff", ".css", ".csv", ".html", ".js", ".json", ".jsonl", ".md", ".py", ".sh", ".toml",
-                ".txt", ".yaml", ".yml"}  # fmt: skip
+READ_AS_TEXT = {
+    "",
+    ".cfg",
+    ".cff",
+    ".css",
+    ".csv",
+    ".html",
+    ".js",
+    ".json",
+    ".jsonl",
+    ".md",
+    ".py",
+    ".sh",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
 
 
 def project_speaks_of_itself(checkout: Path) -> list[str]:
     """No tracked file names a place on somebody's machine."""
     listed = subprocess.run(
-        [
-            "git",
-            "-C",
-            str(checkout),
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ],
+        ["git", "-C", str(checkout), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
         check=False,
     )
@@ -317,14 +375,22 @@ PLANTED = [
     (networks_know_nobody, "networks/critic.py", "from avgan.networks.vqvae import A", "import torch"),
     (networks_know_nobody, "networks/critic.py", "from . import vqvae", "from avgan.errors import A"),
     (networks_know_nobody, "networks/critic.py", "from avgan.data import manifest", None),
-    (networks_know_nobody, "networks/trunks/__init__.py", "from avgan.networks import critic",
-     "from avgan.networks.trunks.conv8 import Conv8"),
+    (
+        networks_know_nobody,
+        "networks/trunks/__init__.py",
+        "from avgan.networks import critic",
+        "from avgan.networks.trunks.conv8 import Conv8",
+    ),
     (light_half_stays_light, "runtime/model.py", "def f():\n    import torch", "import onnxruntime"),
     (light_half_stays_light, "pages/report.py", "import matplotlib.pyplot as plt", "from PIL import Image"),
     (light_half_stays_light, "web/app.py", "def f():\n    from avgan import training", "import avgan"),
     (light_half_stays_light, "cli/app.py", "import torch", "def f():\n    import torch"),
-    (light_half_stays_light, "__init__.py", "from torch import nn",
-     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import nn"),
+    (
+        light_half_stays_light,
+        "__init__.py",
+        "from torch import nn",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import nn",
+    ),
     (data_stays_free_of_torch, "data/loading.py", "import torch.utils.data", "import pyarrow.parquet"),
     (sizes_stay_readable, "audio.py", "A = 1\n" * (MAX_FILE_LINES + 1), "A = 1\n" * MAX_FILE_LINES),
     (sizes_stay_readable, "audio.py", LONG_FUNCTION, LONG_FUNCTION.replace("    pass\n", "", 1)),
@@ -333,13 +399,11 @@ PLANTED = [
     (nothing_is_pickled, "checkpoint.py", "torch.load(a)", "torch.load(a, weights_only=True)"),
     (nothing_is_pickled, "checkpoint.py", "torch.load(a, weights_only=False)", None),
     (nothing_is_pickled, "data/esc50.py", "np.load(a, allow_pickle=True)", "np.load(a)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("law", "name", "broken", "kept"), PLANTED)
-def test_a_planted_violation_is_found(
-    tmp_path: Path, law: Law, name: str, broken: str, kept: str | None
-) -> None:
+def test_a_planted_violation_is_found(tmp_path: Path, law: Law, name: str, broken: str, kept: str | None) -> None:
     path = tmp_path / "avgan" / name
     path.parent.mkdir(parents=True)
     path.write_text(broken)
@@ -405,31 +469,14 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_package_is_silent_and_brings_nothing_heavy() -> None:
-    heavy = sorted(
-        {
-            *HEAVY,
-            "numpy",
-            "onnxruntime",
-            "av",
-            "PIL",
-            "soundfile",
-            "soxr",
-            "cyclopts",
-            "rich",
-            "jinja2",
-        }
-    )
-    ran = run_python(
-        f"import avgan, sys; assert avgan.__version__; print(sorted(set({heavy}) & set(sys.modules)))"
-    )
+    heavy = sorted({*HEAVY, "numpy", "onnxruntime", "av", "PIL", "soundfile", "soxr", "cyclopts", "rich", "jinja2"})
+    ran = run_python(f"import avgan, sys; assert avgan.__version__; print(sorted(set({heavy}) & set(sys.modules)))")
     assert ran.stdout.strip() == "[]", ran.stderr
     assert ran.stderr == ""
 
 
 @pytest.mark.parametrize("name", sorted({*LIGHT, "cli"}))
 def test_the_light_half_imports_where_no_extra_is_installed(name: str) -> None:
-    ran = run_python(
-        f"import sys\nfor name in {sorted(HEAVY)}: sys.modules[name] = None\nimport avgan.{name}"
-    )
+    ran = run_python(f"import sys\nfor name in {sorted(HEAVY)}: sys.modules[name] = None\nimport avgan.{name}")
     assert ran.returncode == 0, ran.stderr
     assert (ran.stdout, ran.stderr) == ("", "")

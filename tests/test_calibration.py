@@ -43,9 +43,7 @@ def likelihood(logits: np.ndarray, targets: np.ndarray, temperature: float) -> f
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
-def test_the_temperature_is_found_and_is_the_likeliest(
-    rng: np.random.Generator, truth: float
-) -> None:
+def test_the_temperature_is_found_and_is_the_likeliest(rng: np.random.Generator, truth: float) -> None:
     logits, targets = drawn(rng, 4_000, truth)
     found = fit_temperature(logits, targets)
     assert found == pytest.approx(truth, rel=0.1)
@@ -77,9 +75,7 @@ def test_the_error_is_that_of_an_example_computed_by_hand() -> None:
     assert expected_error(surest, correct, 1) == pytest.approx(abs(surest.mean() - 0.6))
 
 
-def test_the_error_vanishes_for_honest_probabilities_and_grows_with_boasting(
-    rng: np.random.Generator,
-) -> None:
+def test_the_error_vanishes_for_honest_probabilities_and_grows_with_boasting(rng: np.random.Generator) -> None:
     honest = rng.uniform(0.3, 0.7, 50_000)
     correct = rng.random(50_000) < honest
     errors = [expected_error(honest + boast, correct) for boast in (0.0, 0.1, 0.2, 0.3)]
@@ -88,9 +84,7 @@ def test_the_error_vanishes_for_honest_probabilities_and_grows_with_boasting(
     assert errors[3] == pytest.approx(0.3, abs=0.01)
 
 
-def test_the_interval_of_the_error_widens_where_clips_share_sources(
-    rng: np.random.Generator,
-) -> None:
+def test_the_interval_of_the_error_widens_where_clips_share_sources(rng: np.random.Generator) -> None:
     logits, targets = drawn(rng, 100, 1.0)
     table, true = np.repeat(probabilities(logits, 3.0), 4, 0), np.repeat(targets, 4)
     widths = []
@@ -103,9 +97,7 @@ def test_the_interval_of_the_error_widens_where_clips_share_sources(
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.5])
 @pytest.mark.parametrize("num", [60, 159, 400])
-def test_a_threshold_refuses_no_more_than_its_share(
-    rng: np.random.Generator, num: int, share: float
-) -> None:
+def test_a_threshold_refuses_no_more_than_its_share(rng: np.random.Generator, num: int, share: float) -> None:
     """Of values drawn alike, over many repetitions; and not much less, as far as so many values can tell."""
     trials = 4_000
     values = rng.gamma(0.5, size=(trials, num + 1))
@@ -121,18 +113,14 @@ def test_few_values_give_no_threshold(rng: np.random.Generator) -> None:
     assert threshold(rng.random(4_800), many_of_few, 0.02) == -np.inf, "48 sources are 48"
 
 
-def test_the_order_statistic_is_the_textbooks_where_each_clip_is_a_source(
-    rng: np.random.Generator,
-) -> None:
+def test_the_order_statistic_is_the_textbooks_where_each_clip_is_a_source(rng: np.random.Generator) -> None:
     values = rng.random(99)
     for share in (0.01, 0.02, 0.055, 0.5, 0.99):
         rank = int(share * 100 + 1e-9)
         assert threshold(values, np.arange(99), share) == np.sort(values)[rank - 1]
 
 
-def test_a_threshold_keeps_its_share_where_clips_of_a_source_go_together(
-    rng: np.random.Generator,
-) -> None:
+def test_a_threshold_keeps_its_share_where_clips_of_a_source_go_together(rng: np.random.Generator) -> None:
     """Forty sources of which four gave most clips: counted by clips, new sources would be refused too often."""
     trials, share, refused, by_clips = 1_500, 0.1, 0, 0
     source = np.repeat(np.arange(40), [50] * 4 + [1] * 36)
@@ -176,13 +164,9 @@ def recordings(rng: np.random.Generator, num: int, offset: float = 0.0) -> Embed
     )
 
 
-def test_the_distance_is_small_for_what_was_known_and_grows_outside(
-    rng: np.random.Generator,
-) -> None:
+def test_the_distance_is_small_for_what_was_known_and_grows_outside(rng: np.random.Generator) -> None:
     known = fit_known(recordings(rng, 600))
-    far = [
-        known.distance(recordings(rng, 60, offset).embedding).mean() for offset in (0, 0.3, 1, 3)
-    ]
+    far = [known.distance(recordings(rng, 60, offset).embedding).mean() for offset in (0, 0.3, 1, 3)]
     assert far == sorted(far)
     assert far[0] < 0.1
     assert far[3] > 0.5
@@ -191,9 +175,7 @@ def test_the_distance_is_small_for_what_was_known_and_grows_outside(
 def test_the_distance_does_not_hear_loudness(rng: np.random.Generator) -> None:
     train = recordings(rng, 300)
     known = fit_known(train)
-    np.testing.assert_allclose(
-        known.distance(5 * train.embedding), known.distance(train.embedding), rtol=1e-3
-    )
+    np.testing.assert_allclose(known.distance(5 * train.embedding), known.distance(train.embedding), rtol=1e-3)
 
 
 def test_the_distance_is_what_principal_components_leave(rng: np.random.Generator) -> None:
@@ -218,9 +200,7 @@ def test_few_clips_are_enough_to_be_finite(rng: np.random.Generator) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable
-) -> Path:
+def watched_run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable) -> Path:
     """A finished run that kept half of its videos aside."""
     from avgan.training.recipe import train
 
@@ -243,24 +223,19 @@ def test_a_run_is_calibrated_on_what_it_kept_aside_and_exported(
     assert model.card.calibration == fitted.calibration
     scaled, unscaled = model.classify(tone_wav), plain.classify(tone_wav)
     assert list(scaled.scenes) == list(unscaled.scenes)
-    powers = {
-        name: value ** (1 / fitted.calibration.temperature)
-        for name, value in unscaled.scenes.items()
-    }
+    powers = {name: value ** (1 / fitted.calibration.temperature) for name, value in unscaled.scenes.items()}
     for name, value in scaled.scenes.items():
         assert value == pytest.approx(powers[name] / sum(powers.values()), abs=1e-3)
 
 
-def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(
-    tiny_run: Path, tiny_videos: Path
-) -> None:
+def test_a_run_that_kept_nothing_aside_cannot_be_calibrated(tiny_run: Path, tiny_videos: Path) -> None:
     with pytest.raises(DataError, match="validation_fraction"):
         calibrate(tiny_run, tiny_videos)
 
 
 @pytest.mark.parametrize(
     ("num_sources", "strange"), [(5, 0.03), (8, 0.03), (9, 0.1), (19, 0.05), (32, 1 / 33), (33, 0.03), (400, 0.03)]
-)  # fmt: skip
+)
 def test_what_is_strange_is_told_from_few_sources_at_the_smallest_share_they_allow(
     num_sources: int, strange: float, rng: np.random.Generator
 ) -> None:

@@ -36,8 +36,7 @@ def make(recipe: Recipe) -> AVGAN:
 def describe(step: int = 2, *, finished: bool = False) -> Checkpoint:
     """Of a classifier run with its two ancestors, which learnt from a source each."""
     lineage = tuple(
-        Origin(RECIPE.run(kind), {"sounds": "esc50 abc"}, (f"source of {kind}",), ("aside",))
-        for kind in STAGES
+        Origin(RECIPE.run(kind), {"sounds": "esc50 abc"}, (f"source of {kind}",), ("aside",)) for kind in STAGES
     )
     places = {"dog": "yard", "rain": "field/wild", "train": "train_station/platform"}
     return Checkpoint(lineage, LABELS, places, step, finished, {"accuracy": 0.5})
@@ -51,9 +50,7 @@ def networks() -> AVGAN:
 def same(one: Any, other: Any) -> bool:
     """Equality of nested trees, tuples counting as lists."""
     if isinstance(one, torch.Tensor):
-        return (
-            isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-        )
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -72,8 +69,7 @@ leaves = (
 trees = st.recursive(
     leaves,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -175,9 +171,7 @@ def test_a_run_without_checkpoint_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["networks.safetensors", "state.safetensors", "checkpoint.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "noise"])
-def test_damage_is_said_in_one_line(
-    tmp_path: Path, networks: AVGAN, name: str, damage: str
-) -> None:
+def test_damage_is_said_in_one_line(tmp_path: Path, networks: AVGAN, name: str, damage: str) -> None:
     path = checkpoint.save(tmp_path / "checkpoint", describe(), networks, {"x": torch.ones(9)})
     file = path / name
     content = file.read_bytes()
@@ -197,9 +191,7 @@ def test_damage_is_said_in_one_line(
     assert str(path) in str(caught.value)
 
 
-def test_weights_that_do_not_fit_the_configuration_are_refused(
-    tmp_path: Path, networks: AVGAN
-) -> None:
+def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path: Path, networks: AVGAN) -> None:
     path = checkpoint.save(tmp_path, describe(), networks, {})
     other = make(override(RECIPE, {"vqvae.network.width": "8"}))
     with pytest.raises(CheckpointError, match="do not fit the configuration"):

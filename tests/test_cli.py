@@ -1,4 +1,4 @@
-"""The command line as people meet it: real processes, wrong usage, what is missing, what takes time."""
+"""The command line as people meet it: wrong usage, what is missing, what takes time."""
 
 import json
 import subprocess
@@ -68,9 +68,7 @@ def test_a_bundle_that_is_none(run: Run, tone_wav: Path) -> None:
     assert "no such bundle" in result.stderr
 
 
-def test_models(
-    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from avgan.runtime.bundle import open_bundle
 
     monkeypatch.setattr("avgan.runtime.bundle.installed", lambda: [open_bundle(toy_bundle)])
@@ -90,9 +88,7 @@ def test_help_is_light() -> None:
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     for arguments in (["--help"], ["classify", "--help"], ["data", "--help"], ["--version"]):
-        result = subprocess.run(
-            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
-        )
+        result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
         assert result.stderr.strip() == "[]"
         assert result.stdout
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avgan import cli
 from avgan.data.manifest import Manifest
 
 sys.path.insert(0, str(Path(__file__).parent / "curation"))
@@ -20,19 +19,6 @@ pytest.importorskip("pyarrow")
 
 LABELS = ("kitchen", "street", "yard")
 Avgan = Callable[..., tuple[int, str, list[str]]]
-
-
-@pytest.fixture
-def avgan(capsys: pytest.CaptureFixture[str]) -> Avgan:
-    """Run a command in this process; returns status, output and lines of standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        status = cli.main([*map(str, arguments)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err.splitlines()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +69,7 @@ def test_a_folder_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path)
     assert avgan("curate", folder, "-o", out, *COMMON)[0] == 0
     assert (out / "list.json").read_bytes() == before
 
-    tolerant = (
-        "--tolerate",
-        "still",
-        "--limit",
-        "min_level_db=-200",
-        "--limit",
-        "max_silent=1",
-        "--shares",
-        "1,0,1",
-    )
+    tolerant = ("--tolerate", "still", "--limit", "min_level_db=-200", "--limit", "max_silent=1", "--shares", "1,0,1")
     status, _, said = avgan("curate", folder, "-o", out, *COMMON, *tolerant, "--per-class", 4)
     assert status == 0, said
     kept = [clip for clip in Manifest.load(out / "manifest.parquet").clips if clip.status == "kept"]
@@ -109,9 +86,7 @@ def test_a_folder_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_path: Path)
     assert said == [f"avgan: {out}: was begun with clip_s 1.0, not 2.0; name another folder"]
 
 
-def test_clips_that_were_cut_already_are_told_of_skip(
-    avgan: Avgan, folder: Path, tmp_path: Path
-) -> None:
+def test_clips_that_were_cut_already_are_told_of_skip(avgan: Avgan, folder: Path, tmp_path: Path) -> None:
     options = ("--clip", 3.5, "--sounds", "none", "--jobs", 1, "--tolerate", "still")
     status, _, said = avgan("curate", folder, "-o", tmp_path / "none", *options)
     assert status == 1
@@ -138,11 +113,7 @@ def test_clips_that_were_cut_already_are_told_of_skip(
         (["{}", "-o", "x", "--shares", "1,1,1,1"], 2, "at most three numbers"),
         (["{}", "-o", "x", "--labels", "table-1"], 2, "name taggers with --scenes and --sounds"),
         (["{}", "-o", "x", "--sounds", "bees"], 1, "bees: no such tagger; known are"),
-        (
-            ["{}", "-o", "x", "--sounds", "cnn14", "--weights", "x"],
-            1,
-            "no Cnn14_mAP=0.431.pth in",
-        ),
+        (["{}", "-o", "x", "--sounds", "cnn14", "--weights", "x"], 1, "no Cnn14_mAP=0.431.pth in"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -170,9 +141,7 @@ def test_a_list_of_addresses_becomes_a_data_set(avgan: Avgan, folder: Path, tmp_
             lines.append(f"{site.put(f'/{number}.mp4', page)},{label},CC BY")
         lines.append(f"{site.address}/gone.mp4,yard,")
         (tmp_path / "list.csv").write_text("\n".join(lines))
-        status, _, said = avgan(
-            "curate", tmp_path / "list.csv", "-o", out, *COMMON, "--per-hour", 0, "--tidy"
-        )
+        status, _, said = avgan("curate", tmp_path / "list.csv", "-o", out, *COMMON, "--per-hour", 0, "--tidy")
     assert status == 0, said
     losses = json.loads((out / "losses.json").read_text())
     assert [(loss["stage"], loss["reason"]) for loss in losses] == [("acquire", "gone")]

@@ -19,7 +19,7 @@ from avgan import cli
 from avgan.runtime.network import Network
 
 RATE_HZ = 16_000
-SUMMARY = "avgan: heard "
+SUMMARY = "avgan: listened "
 
 FAKE_SOUNDDEVICE = '''
 """A microphone of hiss, in blocks of 100 ms; after `seconds` it is unplugged."""
@@ -94,26 +94,56 @@ def listen(toy_bundle: Path) -> Callable[..., subprocess.Popen[bytes]]:
     return start
 
 
-def rows(out: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.decode().splitlines()]
+def rows(out: bytes | str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """A pipe in the place of standard input, which a thread writes to; then it is closed."""
+    readable, writable = os.pipe()
+    threads = []
+
+    def write(content: bytes) -> None:
+        with suppress(BrokenPipeError), os.fdopen(writable, "wb", buffering=0) as file:
+            for start in range(0, len(content), 65_537):  # what a pipe holds, and one byte more
+                file.write(content[start : start + 65_537])
+
+    def start(content: bytes) -> None:
+        threads.append(threading.Thread(target=write, args=(content,)))
+        threads[0].start()
+
+    with os.fdopen(readable, "rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        yield start
+    threads[0].join()
+
+
+@pytest.fixture
+def listen_here(toy_bundle: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `avgan listen` in this process; returns status, output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main(["listen", *map(str, arguments), "--model", str(toy_bundle)])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.mark.parametrize(
-    ("rate_hz", "num_channels", "encoding"),
-    [(8_000, 1, "f32le"), (44_100, 2, "s16le"), (96_000, 8, "s16le")],
+    ("rate_hz", "num_channels", "encoding"), [(8_000, 1, "f32le"), (44_100, 2, "s16le"), (96_000, 8, "s16le")]
 )
 def test_a_pipe_of_odd_chunks_loses_nothing(
-    listen: Callable[..., subprocess.Popen[bytes]], rate_hz: int, num_channels: int, encoding: str
+    standard_input: Callable[[bytes], None],
+    listen_here: Callable[..., tuple[int, str, str]],
+    rate_hz: int,
+    num_channels: int,
+    encoding: str,
 ) -> None:
-    content = pcm(mixture(6.0, rate_hz, num_channels), encoding) + b"\1"  # a frame cut short
-    process = listen(
-        "-", "--rate", rate_hz, "--channels", num_channels, "--encoding", encoding, "--hop", 0.5
-    )
-    assert process.stdin is not None
-    for start in range(0, len(content), 65_537):
-        process.stdin.write(content[start : start + 65_537])
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0
+    standard_input(pcm(mixture(6.0, rate_hz, num_channels), encoding) + b"\1")  # a frame cut short
+    options = ("--channels", num_channels, "--encoding", encoding, "--hop", 0.5)
+    status, out, err = listen_here("-", "--rate", rate_hz, *options)
+    assert status == 0
     answers = rows(out)
     starts = [answer["start_s"] for answer in answers]
     assert starts == pytest.approx(np.arange(11) * 0.5, abs=1e-6)
@@ -122,7 +152,7 @@ def test_a_pipe_of_odd_chunks_loses_nothing(
     assert answers[-1]["reason"] == "silent"
     assert all(answer["num_dropped"] == answer["num_gaps"] == 0 for answer in answers)
     assert all(answer["latency_s"] >= 0 for answer in answers)
-    lines = err.decode().splitlines()
+    lines = err.splitlines()
     assert lines[0].startswith(SUMMARY + "0:06: ")
     assert "beach 0:03" in lines[0]
     assert "dropped 0 blocks" in lines[-1]
@@ -148,48 +178,25 @@ def test_real_time(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
     assert rows(out)[-1]["num_dropped"] == 0
 
 
-@pytest.fixture
-def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
-    """A pipe in the place of standard input, which a thread writes to; then it is closed."""
-    readable, writable = os.pipe()
-    threads = []
-
-    def write(content: bytes) -> None:
-        with suppress(BrokenPipeError), os.fdopen(writable, "wb") as file:
-            file.write(content)
-
-    def start(content: bytes) -> None:
-        threads.append(threading.Thread(target=write, args=(content,)))
-        threads[0].start()
-
-    with os.fdopen(readable, "rb") as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        yield start
-    threads[0].join()
-
-
 @pytest.mark.parametrize("live", [True, False])
 def test_a_network_too_slow_drops_only_what_cannot_wait(
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     standard_input: Callable[[bytes], None],
-    toy_bundle: Path,
+    listen_here: Callable[..., tuple[int, str, str]],
     live: bool,
 ) -> None:
-    hear = Network.hear
+    embed = Network.embed
 
-    def hear_slowly(network: Network, waveforms: np.ndarray) -> np.ndarray:
+    def embed_slowly(network: Network, waveforms: np.ndarray) -> np.ndarray:
         time.sleep(0.02)
-        return hear(network, waveforms)
+        return embed(network, waveforms)
 
-    monkeypatch.setattr(Network, "hear", hear_slowly)
+    monkeypatch.setattr(Network, "embed", embed_slowly)
     monkeypatch.setattr("avgan.live.stream.MAX_WAITING_S", 1.0)
     standard_input(pcm(mixture(20.0)))
-    options = ["--live"] if live else []
-    arguments = ["listen", "-", "--rate", "16000", "--format", "jsonl", "--model", str(toy_bundle)]
-    assert cli.main([*arguments, *options]) == 0
-    out, err = capsys.readouterr()
-    answers = rows(out.encode())
+    status, out, err = listen_here("-", "--rate", RATE_HZ, "--format", "jsonl", *["--live"] * live)
+    assert status == 0
+    answers = rows(out)
     if live:
         assert 0 < len(answers) < 19
         assert answers[-1]["num_dropped"] > 0
@@ -204,10 +211,7 @@ def test_a_network_too_slow_drops_only_what_cannot_wait(
 
 
 def test_a_writer_that_is_killed(listen: Callable[..., subprocess.Popen[bytes]]) -> None:
-    program = (
-        "import sys, time\n"
-        "sys.stdout.buffer.write(bytes(64_001)); sys.stdout.buffer.flush(); time.sleep(600)"
-    )
+    program = "import sys, time\nsys.stdout.buffer.write(bytes(64_001)); sys.stdout.buffer.flush(); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as writer:
         process = listen("-", "--rate", RATE_HZ, stdin=writer.stdout)
         assert process.stdout is not None
@@ -288,50 +292,51 @@ def test_a_reader_that_goes_away(listen: Callable[..., subprocess.Popen[bytes]])
         (["-", "--rate", "16000"], b"fLaC" + bytes(99_999), 1, "a FLAC file, not raw samples"),
     ],
 )
-def test_what_cannot_be_heard(
+def test_what_is_no_live_sound(
     standard_input: Callable[[bytes], None],
-    capsys: pytest.CaptureFixture[str],
-    toy_bundle: Path,
+    listen_here: Callable[..., tuple[int, str, str]],
     arguments: list[str],
     content: bytes,
     status: int,
     expected: str,
 ) -> None:
     standard_input(content)
-    assert cli.main(["listen", *arguments, "--model", str(toy_bundle)]) == status
-    out, err = capsys.readouterr()
-    assert out == ""
+    found, out, err = listen_here(*arguments)
+    assert (found, out) == (status, "")
     assert err.count("\n") == 1
     assert expected in err
 
 
 @pytest.fixture
-def microphone(tmp_path: Path) -> dict[str, str]:
-    """An environment with a made-up microphone."""
-    (tmp_path / "sounddevice.py").write_text(FAKE_SOUNDDEVICE)
-    return os.environ | {"PYTHONPATH": str(tmp_path), "SECONDS": "3.2"}
+def microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A made-up microphone, of which this is the program."""
+    path = tmp_path / "sounddevice.py"
+    path.write_text(FAKE_SOUNDDEVICE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SECONDS", "3.2")
+    yield path
+    sys.modules.pop("sounddevice", None)
 
 
-def test_a_microphone_until_it_is_unplugged(
-    listen: Callable[..., subprocess.Popen[bytes]], microphone: dict[str, str]
-) -> None:
-    process = listen("--device", "built", env=microphone)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1
+def test_a_microphone_until_it_is_unplugged(listen_here: Callable[..., tuple[int, str, str]], microphone: Path) -> None:
+    status, out, err = listen_here("--device", "built")
+    assert status == 1
     answers = rows(out)
     assert [(row["start_s"], row["end_s"]) for row in answers] == [(0, 1), (1, 2), (2, 3)]
     assert [row["scene"] for row in answers] == ["beach"] * 3
     assert [row["num_gaps"] for row in answers] == [0, 1, 0]  # what the device itself lost
-    lines = err.decode().splitlines()
+    lines = err.splitlines()
     assert lines[0].startswith(SUMMARY + "0:03: beach 0:03")
     assert "1 times the device lost some" in lines[-2]
     assert lines[-1] == "avgan: Built-in: the microphone is gone; plug it in again"
 
 
 def test_ctrl_c_at_the_microphone(
-    listen: Callable[..., subprocess.Popen[bytes]], microphone: dict[str, str]
+    listen: Callable[..., subprocess.Popen[bytes]], microphone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = listen(env=microphone | {"SECONDS": "600"})
+    monkeypatch.setenv("SECONDS", "600")
+    process = listen()
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -340,18 +345,16 @@ def test_ctrl_c_at_the_microphone(
     assert err.decode().startswith(SUMMARY)
 
 
-def test_devices_are_listed(
-    listen: Callable[..., subprocess.Popen[bytes]], microphone: dict[str, str], tmp_path: Path
-) -> None:
-    out, err = listen("--list-devices", env=microphone).communicate(timeout=120)
-    assert out.decode().splitlines() == [
+def test_devices_are_listed(listen_here: Callable[..., tuple[int, str, str]], microphone: Path) -> None:
+    status, out, err = listen_here("--list-devices")
+    assert out.splitlines() == [
         "  1  Built-in  1 channels, 48000 Hz, Fake, the default",
         "  2  USB       8 channels, 48000 Hz, Fake",
     ]
-    assert err == b""
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
-    process = listen(env=microphone)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (1, b"")
-    assert err.count(b"\n") == 1
-    assert b"apt install libportaudio2" in err
+    assert (status, err) == (0, "")
+    del sys.modules["sounddevice"]
+    microphone.write_text("raise OSError('PortAudio library not found')")
+    status, out, err = listen_here()
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "apt install libportaudio2" in err

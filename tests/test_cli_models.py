@@ -1,10 +1,8 @@
-"""`avgan models` as people meet it: real processes, a home of their own."""
+"""`avgan models` as people meet it, in a home of their own."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,20 +11,10 @@ import pytest
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run `python -m avgan` with an empty home."""
-    environment = os.environ | {"AVGAN_HOME": str(tmp_path / "home")}
-
-    def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "avgan", *map(str, arguments)]
-        result = subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
-        )
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run_command
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty home."""
+    monkeypatch.setenv("AVGAN_HOME", str(tmp_path / "home"))
 
 
 def test_a_model_from_coming_to_going(run: Run, toy_bundle: Path, tone_wav: Path) -> None:

@@ -12,28 +12,10 @@ from typing import Any
 
 import pytest
 
-from avgan import cli
-
 pytest.importorskip("torch")
 
 Outcome = tuple[int, str, list[str]]
 """Exit status, standard output, lines of standard error."""
-
-
-@pytest.fixture
-def avgan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
-    """Run a command line in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return status, shown.out, shown.err.splitlines()
-
-    return run
 
 
 def settings(run: Path) -> Iterator[str]:
@@ -59,16 +41,25 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
         return [sys.executable, "-m", "avgan", *map(str, arguments)]
 
     def run(*arguments: object) -> tuple[str, list[str]]:
-        done = subprocess.run(
-            command(*arguments), capture_output=True, text=True, cwd=tmp_path, check=True
-        )
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=tmp_path, check=True)
         return done.stdout, done.stderr.splitlines()
 
     train = [
-        "train", "--preset", "paper_esc50", "--data", tiny_videos, "-o", "mine", *settings(tiny_run),
-        "--set", "data.validation_fraction=0.5", "--set", "loop.precision=bf16-mixed",
-        "--set", "vqvae.num_steps=300",
-    ]  # fmt: skip
+        "train",
+        "--preset",
+        "paper_esc50",
+        "--data",
+        tiny_videos,
+        "-o",
+        "mine",
+        *settings(tiny_run),
+        "--set",
+        "data.validation_fraction=0.5",
+        "--set",
+        "loop.precision=bf16-mixed",
+        "--set",
+        "vqvae.num_steps=300",
+    ]
     with subprocess.Popen(
         command(*train),
         stdout=subprocess.PIPE,
@@ -107,9 +98,7 @@ def test_from_videos_to_an_answer(tiny_run: Path, tiny_videos: Path, tmp_path: P
     assert lines == []
 
 
-def test_a_finished_run_says_what_comes_next(
-    avgan: Callable[..., Outcome], tiny_run: Path, tiny_videos: Path
-) -> None:
+def test_a_finished_run_says_what_comes_next(avgan: Callable[..., Outcome], tiny_run: Path, tiny_videos: Path) -> None:
     before = sorted(path.name for path in tiny_run.glob("*/tensorboard/*"))
     command = ["train", "--preset", "paper_esc50", "--data", tiny_videos, "-o", tiny_run]
     status, out, lines = avgan(*command, *settings(tiny_run))
@@ -163,10 +152,18 @@ def test_a_score_is_a_few_lines_and_the_whole_on_demand(
     avgan: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = {
-        "protocol": "esc50", "preset": "transfer", "classifier": "joint", "seed": 0, "accuracy": 0.5,
-        "interval_95": [0.4, 0.6], "deviation_over_folds": 0.1, "by_fold": {"1": 0.4, "2": 0.6},
-        "num_clips": 20, "scene_accuracy": 0.75, "chosen_on": ["2"],
-    }  # fmt: skip
+        "protocol": "esc50",
+        "preset": "transfer",
+        "classifier": "joint",
+        "seed": 0,
+        "accuracy": 0.5,
+        "interval_95": [0.4, 0.6],
+        "deviation_over_folds": 0.1,
+        "by_fold": {"1": 0.4, "2": 0.6},
+        "num_clips": 20,
+        "scene_accuracy": 0.75,
+        "chosen_on": ["2"],
+    }
     monkeypatch.setattr("avgan.evaluation.evaluate.evaluate", lambda *_, **__: report)
     command = ["evaluate", "run", "--protocol", "esc50", "--data", "."]
     status, out, lines = avgan(*command)
@@ -201,9 +198,7 @@ def test_scores_of_other_data_are_refused(
     assert not (run / "esc50").exists()
 
 
-def test_a_bundle_replaces_nothing_but_a_bundle(
-    avgan: Callable[..., Outcome], tiny_run: Path, tmp_path: Path
-) -> None:
+def test_a_bundle_replaces_nothing_but_a_bundle(avgan: Callable[..., Outcome], tiny_run: Path, tmp_path: Path) -> None:
     scenes = tmp_path / "my-scenes"
     scenes.mkdir()
     (scenes / "recording.wav").write_bytes(b"dear")

@@ -25,9 +25,7 @@ def hiss_wav(tmp_path: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def test_says_when_and_draws_it(
-    hiss_wav: Path, toy_bundle: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_says_when_and_draws_it(hiss_wav: Path, toy_bundle: Path, tmp_path: Path, capsys: Capture) -> None:
     picture = tmp_path / "why.png"
     command = ["explain", str(hiss_wav), "-o", str(picture), "--model", str(toy_bundle)]
     assert cli.main([*command, "--start", "1"]) == 0
@@ -73,12 +71,7 @@ def test_the_unknown_is_called_so(toy_bundle: Path, tmp_path: Path, capsys: Capt
     ],
 )
 def test_problems_are_told_in_one_line(
-    tone_wav: Path,
-    toy_bundle: Path,
-    capsys: Capture,
-    arguments: list[str],
-    status: int,
-    line: str,
+    tone_wav: Path, toy_bundle: Path, capsys: Capture, arguments: list[str], status: int, line: str
 ) -> None:
     named = [str(tone_wav) if word == "TONE" else word for word in arguments]
     assert cli.main(["explain", *named, "--model", str(toy_bundle)]) == status

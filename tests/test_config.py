@@ -109,9 +109,7 @@ def test_a_wrong_setting_is_named_in_one_line(path: str, text: str, named: str) 
 
 
 @pytest.mark.parametrize("setting", [{"typical": "0.5"}, {"num_looks": "2"}])
-def test_pictures_are_sorted_only_where_sounds_were_heard_beforehand(
-    setting: dict[str, str],
-) -> None:
+def test_pictures_are_sorted_only_where_sounds_were_heard_beforehand(setting: dict[str, str]) -> None:
     changes = {f"imagination.{name}": text for name, text in setting.items()}
     with pytest.raises(ConfigError) as caught:
         override(preset("paper_esc50"), changes)
@@ -169,11 +167,7 @@ def test_the_papers_presets_add_nothing_of_ours() -> None:
         assert (imagination.flip, imagination.ema_decay, imagination.num_views) == (False, 0.0, 0)
         assert (imagination.typical, imagination.num_looks) == (1.0, 0)
         assert not imagination.critic.hears
-        assert (classifier.mode, classifier.num_views, classifier.network.kind) == (
-            "frozen",
-            1,
-            "conv8",
-        )
+        assert (classifier.mode, classifier.num_views, classifier.network.kind) == ("frozen", 1, "conv8")
         assert (classifier.mixup, classifier.label_smoothing, classifier.ema_decay) == (0, 0, 0)
         assert imagination.trunk == Conv8Config()
         assert recipe.rounds.num > 1
@@ -186,10 +180,7 @@ def test_a_vqvae_that_names_no_kind_is_the_papers() -> None:
 
 
 def test_another_kind_of_vqvae_brings_its_own_settings() -> None:
-    changed = override(
-        preset("compact"),
-        {"vqvae.network.widths": "[8, 8, 8, 8]", "vqvae.network.kind": "residual"},
-    )
+    changed = override(preset("compact"), {"vqvae.network.widths": "[8, 8, 8, 8]", "vqvae.network.kind": "residual"})
     assert changed.vqvae.network.kind == "residual"
     assert changed.vqvae.network.widths == (8, 8, 8, 8)
     with pytest.raises(ConfigError, match=r"vqvae\.network\.width"):

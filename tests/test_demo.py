@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.audio import inspect_waveform, read_audio
+from avgan.audio import AudioStream, read_audio
 from avgan.demo import DURATION_S, RECORDINGS, write_recordings
 
 
@@ -20,7 +20,9 @@ def test_every_one_is_a_good_recording(paths: list[Path]) -> None:
     for path in paths:
         waveform = read_audio(path)
         assert len(waveform) == round(16_000 * DURATION_S)
-        assert inspect_waveform(waveform) == (), path.name
+        stream = AudioStream(path)
+        assert len(np.concatenate(list(stream))) == len(waveform)
+        assert stream.warnings == (), path.name
         assert 0.3 < np.abs(waveform).max() <= 1
         halves = [np.sqrt(np.mean(half**2)) for half in np.split(waveform, 2)]
         assert min(halves) > 1e-3, path.name  # something is heard in every window

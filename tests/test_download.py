@@ -136,9 +136,7 @@ def test_a_part_longer_than_the_file_is_dropped(server: Server, target: Path) ->
     assert target.read_bytes() == CONTENT
 
 
-def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(
-    server: Server, target: Path
-) -> None:
+def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(server: Server, target: Path) -> None:
     server.breaks_at = [1000] * ATTEMPTS
     with pytest.raises(DataError, match=r"attempts\); what arrived is kept"):
         fetch(server.remote, target)
@@ -146,9 +144,7 @@ def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(
     assert target.with_name("data.bin.part").read_bytes() == CONTENT[: 1000 * ATTEMPTS]
 
 
-def test_a_connection_that_breaks_often_but_gets_on_is_not_given_up(
-    server: Server, target: Path
-) -> None:
+def test_a_connection_that_breaks_often_but_gets_on_is_not_given_up(server: Server, target: Path) -> None:
     server.breaks_at = [1000, BLOCK_BYTES, 1000, 1000, BLOCK_BYTES, 1000, BLOCK_BYTES, 1000]
     assert len(server.breaks_at) > ATTEMPTS
     assert fetch(server.remote, target) == [1.0, 1.0, 2.0, 4.0, 1.0, 2.0, 1.0, 2.0]
@@ -196,9 +192,7 @@ def test_no_server_is_a_clear_error(target: Path) -> None:
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_what_is_larger_than_allowed_is_refused_and_not_kept(
-    server: Server, target: Path, says_length: bool
-) -> None:
+def test_what_is_larger_than_allowed_is_refused_and_not_kept(server: Server, target: Path, says_length: bool) -> None:
     server.says_length = says_length
     remote = Remote(url=server.remote.url, filename="data.bin", max_bytes=HALF)
     with pytest.raises(DataError, match=f"more than the {HALF:,} bytes"):

@@ -27,20 +27,12 @@ SCENES = {"dog": "yard", "rain": "field", "train": "platform", "sea_waves": "bea
 
 VARIANTS = {
     "conv8": {},
-    "mn04": {
-        "imagination.trunk.kind": "mn04",
-        "vqvae.network.code_dim": "4",
-        "vqvae.network.num_codes": "32",
-    },
+    "mn04": {"imagination.trunk.kind": "mn04", "vqvae.network.code_dim": "4", "vqvae.network.num_codes": "32"},
 }
 
 
 def finished_run(
-    folder: Path,
-    recipe: Recipe,
-    *,
-    finished: bool = True,
-    scene_of_label: dict[str, str] | None = SCENES,
+    folder: Path, recipe: Recipe, *, finished: bool = True, scene_of_label: dict[str, str] | None = SCENES
 ) -> Path:
     """A run folder as training leaves it, with weights that are random but not degenerate."""
     networks = AVGAN([recipe.run(kind) for kind in recipe.kinds], len(LABELS))
@@ -61,15 +53,11 @@ def finished_run(
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def exported(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_config: Callable[..., Any],
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., Any]
 ) -> tuple[Path, Path]:
     """(run, bundle) of each variant; the labels of mn04 are scenes, beside which it hears sounds."""
     folder = tmp_path_factory.mktemp("export")
-    config = override(
-        tiny_config({"data.sounds": "esc50", "data.images": "miniplaces"}), VARIANTS[request.param]
-    )
+    config = override(tiny_config({"data.sounds": "esc50", "data.images": "miniplaces"}), VARIANTS[request.param])
     places = None if request.param == "mn04" else SCENES
     run = finished_run(folder / "run", config, scene_of_label=places)
     return run, export_bundle(run, folder / "bundle", name="small")
@@ -94,7 +82,7 @@ def test_the_tags_are_named_and_read_by_the_runtime(exported: tuple[Path, Path])
     run, bundle = exported
     model = load(bundle)
     waveform = (0.1 * np.random.default_rng(3).standard_normal(16_000)).astype(np.float32)
-    answers = model.network.answer(model.network.hear(waveform[None]))
+    answers = model.network.predict(model.network.embed(waveform[None]))
     told = tell(rounded(run), torch.from_numpy(waveform[None]))
     if not told:
         assert model.card.tags is answers.tags is None
@@ -103,22 +91,18 @@ def test_the_tags_are_named_and_read_by_the_runtime(exported: tuple[Path, Path])
     assert model.card.tags.names == tag_names()
     assert answers.tags is not None
     np.testing.assert_allclose(answers.tags, told[0], atol=1e-4)
-    assert model.listener is not None
-    (words,) = model.listener.hear(answers.tags)
+    assert model.tag_words is not None
+    (words,) = model.tag_words.choose(answers.tags)
     prediction = model.classify(waveform, 16_000)
     assert prediction.windows[0].sounds == words == dict(prediction.sounds)
 
 
-def test_the_bundle_answers_as_torch_at_sizes_it_was_not_traced_with(
-    exported: tuple[Path, Path],
-) -> None:
+def test_the_bundle_answers_as_torch_at_sizes_it_was_not_traced_with(exported: tuple[Path, Path]) -> None:
     import onnxruntime
 
     run, bundle = exported
     card = json.loads((bundle / "card.json").read_text())
-    session = onnxruntime.InferenceSession(
-        bundle / "model.onnx", providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
     networks = rounded(run)
     rng = np.random.default_rng(5)
     lengths = (16_000,) if card["fixed_length"] else (16_000, 21_111, 40_123)
@@ -170,11 +154,7 @@ def test_large_weights_are_stored_in_half_precision(exported: tuple[Path, Path])
     run, bundle = exported
     model = onnx.load(bundle / "model.onnx")
     numbers = {
-        kind: sum(
-            int(np.prod(tensor.dims))
-            for tensor in model.graph.initializer
-            if tensor.data_type == kind
-        )
+        kind: sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.data_type == kind)
         for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     }
     networks = rounded(run)
@@ -255,10 +235,7 @@ def test_a_bundle_is_replaced_whole_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("failing", ["check_parity", "write_graph", "make_card"])
 def test_a_failure_leaves_the_older_bundle(
-    tmp_path: Path,
-    tiny_config: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    failing: str,
+    tmp_path: Path, tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     run = finished_run(tmp_path / "run", tiny_config())
     bundle = tmp_path / "out" / "bundle"
@@ -294,10 +271,7 @@ def test_parity_notices_another_graph(exported: tuple[Path, Path], tmp_path: Pat
         networks.classifier.dense.bias.add_(torch.tensor([0.1, 0, 0, 0]))
     with pytest.raises(RuntimeError, match="disagrees with torch"):
         export.check_parity(
-            export.Shipped(networks).eval(),
-            bundle / "model.onnx",
-            length=16_000,
-            fixed_length=card["fixed_length"],
+            export.Shipped(networks).eval(), bundle / "model.onnx", length=16_000, fixed_length=card["fixed_length"]
         )
 
 
@@ -318,9 +292,7 @@ def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) 
 
 @pytest.fixture(scope="module", params=["flow", "gan"])
 def sampled(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_sampled: Callable[..., Any],
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_sampled: Callable[..., Any]
 ) -> tuple[Path, Path]:
     """(run, bundle) of a model with a sampler of each kind."""
     folder = tmp_path_factory.mktemp("sampled")
@@ -339,17 +311,17 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
     model = runtime.load(bundle)
     times = np.arange(16_000) / 16_000
     waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
-    probabilities, codes, _ = model.network.answer(model.network.hear(waveform[None]))
+    probabilities, codes, _ = model.network.predict(model.network.embed(waveform[None]))
     with torch.no_grad():
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)
     for seed in (0, 7):
-        drawn = model.network.draw(codes, seed=seed)
-        assert np.array_equal(model.network.draw(codes, seed=seed), drawn)
+        drawn = model.network.decode(codes, seed=seed)
+        assert np.array_equal(model.network.decode(codes, seed=seed), drawn)
         with torch.no_grad():
             image = networks.draw_codes(torch.from_numpy(codes), networks.noise(seed))
         wanted = (image[0] * 255).round().permute(1, 2, 0).numpy()
         assert (np.abs(drawn[0] - wanted) > 1).mean() < 0.02
-    assert not np.array_equal(model.network.draw(codes, seed=0), model.network.draw(codes, seed=7))
-    both = model.network.draw(np.concatenate((codes, codes)), seed=7)
+    assert not np.array_equal(model.network.decode(codes, seed=0), model.network.decode(codes, seed=7))
+    both = model.network.decode(np.concatenate((codes, codes)), seed=7)
     assert np.array_equal(both[0], both[1]), "windows of a recording share their noise"

@@ -8,15 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from avgan.features import (
-    FrontEndConfig,
-    LogMel,
-    averaging_matrix,
-    bin_gains,
-    hz_to_mel,
-    mel_filterbank,
-    mel_to_hz,
-)
+from avgan.features import FrontEndConfig, LogMel, averaging_matrix, bin_gains, hz_to_mel, mel_filterbank, mel_to_hz
 from avgan.networks.trunks.mn04 import mn04_front_end
 
 RATE_HZ = 16_000
@@ -77,9 +69,7 @@ def test_slaney_filters_equal_librosas() -> None:
 
 def test_htk_filters_equal_tensorflows_definition() -> None:
     """`tf.signal.linear_to_mel_weight_matrix`, loop by loop: triangles on the mel axis, the first bin left out."""
-    config = FrontEndConfig(
-        n_fft=512, window_length=400, f_min_hz=125.0, f_max_hz=7_500.0, mel_scale="htk"
-    )
+    config = FrontEndConfig(n_fft=512, window_length=400, f_min_hz=125.0, f_max_hz=7_500.0, mel_scale="htk")
 
     def mel(hz: float) -> float:
         return 1127.0 * np.log(1.0 + hz / 700.0)
@@ -115,9 +105,7 @@ def test_averaging_is_fair_to_every_frame(num_frames: int, num_time_steps: int) 
         return
     weights = averaging_matrix(num_frames, num_time_steps).double()
     assert (weights >= 0).all()
-    torch.testing.assert_close(
-        weights.sum(0), torch.ones(num_time_steps).double(), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(weights.sum(0), torch.ones(num_time_steps).double(), rtol=0, atol=1e-5)
     share = torch.full((num_frames,), num_time_steps / num_frames).double()
     torch.testing.assert_close(weights.sum(1), share, rtol=0, atol=1e-4)
 
@@ -166,9 +154,7 @@ def mn04_reference(waveform: np.ndarray) -> np.ndarray:
     return (np.log(filters @ power.T + 1e-5) + 4.5) / 5.0
 
 
-def test_mn04s_front_end_hears_at_16_khz_what_its_authors_hear_at_32(
-    rng: np.random.Generator,
-) -> None:
+def test_mn04s_front_end_hears_at_16_khz_what_its_authors_hear_at_32(rng: np.random.Generator) -> None:
     """Sound that reaches up to 7 kHz, 60 dB over the range of its bands; the ends, where they pad, left out."""
     spectrum = np.fft.rfft(rng.standard_normal(2 * RATE_HZ))
     hz = np.fft.rfftfreq(2 * RATE_HZ, 1 / RATE_HZ)
@@ -200,9 +186,7 @@ def test_a_native_rate_scales_energies_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("config", [FrontEndConfig(num_time_steps=64), mn04_front_end()])
-def test_training_in_half_precision_hears_the_same(
-    config: FrontEndConfig, rng: np.random.Generator
-) -> None:
+def test_training_in_half_precision_hears_the_same(config: FrontEndConfig, rng: np.random.Generator) -> None:
     waveform = torch.from_numpy(noise(5 * RATE_HZ, rng).astype(np.float32))[None]
     front_end = LogMel(config)
     with torch.autocast("cpu", torch.bfloat16):
@@ -232,9 +216,7 @@ def test_impossible_front_ends_are_refused(fields: dict[str, float], message: st
 
 
 @pytest.mark.parametrize("gain_db", [-60.0, -40.0, 10.0])
-def test_with_a_level_the_gain_of_a_recorder_changes_nothing(
-    gain_db: float, rng: np.random.Generator
-) -> None:
+def test_with_a_level_the_gain_of_a_recorder_changes_nothing(gain_db: float, rng: np.random.Generator) -> None:
     front_end = LogMel(mn04_front_end(-25.0))
     waveform = torch.from_numpy(speech_like(2 * RATE_HZ, rng)).float()[None]
     heard = front_end(waveform)
@@ -243,9 +225,7 @@ def test_with_a_level_the_gain_of_a_recorder_changes_nothing(
     halves = torch.cat((waveform, 2 * waveform), 1)
     first, second = front_end(halves)[..., 20:180], front_end(halves)[..., 220:380]
     loud = first > first.mean()
-    assert torch.allclose(
-        (second - first)[loud], torch.tensor(0.2 * np.log(4.0)).float(), atol=0.03
-    )
+    assert torch.allclose((second - first)[loud], torch.tensor(0.2 * np.log(4.0)).float(), atol=0.03)
 
 
 def test_silence_stays_silence_whatever_the_level() -> None:
@@ -264,9 +244,7 @@ def test_silence_stays_silence_whatever_the_level() -> None:
         {"n_fft": 512, "window_length": 512, "centre": False},
     ],
 )
-def test_the_product_of_single_precision_is_the_transform(
-    signal, fields: dict, rng: np.random.Generator
-) -> None:
+def test_the_product_of_single_precision_is_the_transform(signal, fields: dict, rng: np.random.Generator) -> None:
     config = FrontEndConfig(hop_length=160, compression="log", floor=1e-5, **fields)
     front_end = LogMel(config)
     waveform = torch.from_numpy(signal(RATE_HZ, rng).astype(np.float32))[None]

@@ -15,9 +15,7 @@ import pytest
 from avgan.errors import AvganError
 from avgan.files import whole, write_whole
 
-pytestmark = pytest.mark.skipif(
-    os.name != "posix", reason="modes, links and pipes as Unix has them"
-)
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes as Unix has them")
 
 
 @pytest.fixture
@@ -32,9 +30,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o027])
-def test_a_new_file_gets_what_the_umask_leaves(
-    tmp_path: Path, umask: Callable[[int], int], mask: int
-) -> None:
+def test_a_new_file_gets_what_the_umask_leaves(tmp_path: Path, umask: Callable[[int], int], mask: int) -> None:
     umask(mask)
     assert mode(write_whole(tmp_path / "a", "x")) == 0o666 & ~mask
     assert os.umask(mask) == mask
@@ -92,14 +88,8 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_standard_output_can_be_named(
-    tone_wav: Path,
-    run: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    toy_bundle: Path,
-) -> None:
-    command = [sys.executable, "-m", "avgan", "imagine", str(tone_wav), "-o", "/dev/stdout",
-               "--model", str(toy_bundle)]  # fmt: skip
+def test_standard_output_can_be_named(tone_wav: Path, toy_bundle: Path) -> None:
+    command = [sys.executable, "-m", "avgan", "imagine", str(tone_wav), "-o", "/dev/stdout", "--model", str(toy_bundle)]
     ran = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert ran.stdout.startswith(b"\x89PNG")
 

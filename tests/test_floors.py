@@ -9,10 +9,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FLOORS = {
-    floor["package"]: floor
-    for floor in tomllib.loads((CHECKOUT / "tests" / "floors.toml").read_text())["floor"]
-}
+FLOORS = {floor["package"]: floor for floor in tomllib.loads((CHECKOUT / "tests" / "floors.toml").read_text())["floor"]}
 
 
 def asked_for() -> list[Requirement]:
@@ -25,9 +22,7 @@ def asked_for() -> list[Requirement]:
 
 
 def lowest(requirement: Requirement) -> Version:
-    bounds = [
-        Version(part.version) for part in requirement.specifier if part.operator in (">=", "==")
-    ]
+    bounds = [Version(part.version) for part in requirement.specifier if part.operator in (">=", "==")]
     assert bounds, f"{requirement}: says no lowest version"
     return max(bounds)
 
@@ -41,13 +36,7 @@ def test_nothing_below_a_published_flaw_is_asked_for(package: str) -> None:
 
 
 def test_what_was_tested_together_is_above_the_floors() -> None:
-    pinned = dict(
-        re.findall(
-            r"^([\w.-]+)==([\w.]+?)\.?\*?$",
-            (CHECKOUT / "constraints.txt").read_text(),
-            re.MULTILINE,
-        )
-    )
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+?)\.?\*?$", (CHECKOUT / "constraints.txt").read_text(), re.MULTILINE))
     pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
     for package, floor in FLOORS.items():
         assert Version(pinned[package]) >= Version(floor["version"]), package

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import json
 import os
 import pty
+import pwd
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,37 +39,31 @@ def test_what_a_terminal_obeys_is_taken_away(
 
 
 @pytest.mark.skipif(not hasattr(pty, "openpty"), reason="this system has no terminals to ask")
-def test_a_terminal_gets_no_sequence_of_a_file_name(
-    tone_wav: Path, toy_bundle: Path, tmp_path: Path
-) -> None:
+def test_a_terminal_gets_no_sequence_of_a_file_name(tone_wav: Path, toy_bundle: Path, tmp_path: Path) -> None:
     """The whole command on a terminal, with names that would write its clipboard."""
     name = f"a{CLIPBOARD}.wav"
     shutil.copy(tone_wav, tmp_path / name)
     (tmp_path / f"b{CLIPBOARD}.wav").write_bytes(b"no sound")
-    for options in (["--format", "table"], ["--format", "csv"], ["--hop", "0.5"]):
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "avgan", "classify", name, f"b{CLIPBOARD}.wav", *options,
-             "--model", str(toy_bundle)],
-            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
-        )  # fmt: skip
-        os.close(theirs)
-        shown = bytearray()
-        try:
-            while part := os.read(ours, 1 << 16):
-                shown += part
-        except OSError:  # the other side was closed
-            pass
-        process.wait(60)
-        os.close(ours)
-        assert b"]52;" in shown
-        assert b"\x1b]" not in shown
-        assert b"\x07" not in shown
+    named = ["classify", name, f"b{CLIPBOARD}.wav", "--model", str(toy_bundle)]
+    commands = [[*named, *options] for options in (["--format", "table"], ["--format", "csv"], ["--hop", "0.5"])]
+    code = "import json, sys; from avgan.cli import main; [main(command) for command in json.loads(sys.argv[1])]"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(commands)], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path
+    )
+    os.close(theirs)
+    shown = bytearray()
+    with suppress(OSError):  # the other side was closed
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    process.wait(60)
+    os.close(ours)
+    assert shown.count(b"]52;") >= len(commands)
+    assert b"\x1b]" not in shown
+    assert b"\x07" not in shown
 
 
-@pytest.mark.parametrize(
-    "text", ["=1+2", "+1", "-x.wav", "@a", "\tx", "\rx", "'=1", "''-1", "'a", "", "a=b"]
-)
+@pytest.mark.parametrize("text", ["=1+2", "+1", "-x.wav", "@a", "\tx", "\rx", "'=1", "''-1", "'a", "", "a=b"])
 def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     cell = to_cell(text)
     assert cell[:1] not in {"=", "+", "-", "@", "\t", "\r"}
@@ -74,9 +71,7 @@ def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     assert cell == text or cell == f"'{text}"
 
 
-@pytest.mark.parametrize(
-    "name", ["=cmd|' /C calc'!A0.wav", "=a\rb.wav", '=a\r\n"b.wav', "=a\n,b.wav"]
-)
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.wav", "=a\rb.wav", '=a\r\n"b.wav', "=a\n,b.wav"])
 def test_rows_whose_names_look_like_formulas_are_gone_on_with(tmp_path: Path, name: str) -> None:
     path = tmp_path / "answers.csv"
     row = {"path": name, "error": "+no sound", "made_with": "test"}
@@ -94,25 +89,22 @@ def test_rows_whose_names_look_like_formulas_are_gone_on_with(tmp_path: Path, na
 def test_labels_for_audacity_keep_to_their_columns() -> None:
     file = io.StringIO()
     segment = Segment(
-        start_s=0.0,
-        end_s=1.0,
-        scene="a\tb\nc",
-        sound="d\te",
-        probability=0.5,
-        reason="\x1b[2J",
-        num_windows=1,
+        start_s=0.0, end_s=1.0, scene="a\tb\nc", sound="d\te", probability=0.5, reason="\x1b[2J", num_windows=1
     )
     LabelWriter(file, Layout(unit="segment")).segment(segment)
     assert file.getvalue().count("\n") == 1
     assert file.getvalue().count("\t") == 2
 
 
-@pytest.mark.parametrize("content", [
-    '{"path": "a", "made_with": "x"}\n' + '{"path": "' + "[" * 10 + '"}\n{"made_with": "x"}\n',
-    '{"path": "a", "x": ' + "[" * 100_000 + "\n",
-    '{"path": "a", "made_with": "x"}\n' + "[" * 100_000 + "\n",
-    '{"path": ["a"], "made_with": "x"}\n',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"path": "a", "made_with": "x"}\n' + '{"path": "' + "[" * 10 + '"}\n{"made_with": "x"}\n',
+        '{"path": "a", "x": ' + "[" * 100_000 + "\n",
+        '{"path": "a", "made_with": "x"}\n' + "[" * 100_000 + "\n",
+        '{"path": ["a"], "made_with": "x"}\n',
+    ],
+)
 def test_rows_of_another_make_are_told_in_a_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(content)
@@ -141,13 +133,21 @@ def test_closed_streams_are_no_reason_for_a_traceback(
     tmp_path: Path, tone_wav: Path, toy_bundle: Path, closed: str
 ) -> None:
     errors = tmp_path / "errors"
-    for arguments in (["classify", str(tone_wav), "--model", str(toy_bundle)], ["models"],
-                      ["classify", "-", "--model", str(toy_bundle)]):  # fmt: skip
+    for arguments in (
+        ["classify", str(tone_wav), "--model", str(toy_bundle)],
+        ["models"],
+        ["classify", "-", "--model", str(toy_bundle)],
+    ):
         command = [sys.executable, "-m", "avgan", *arguments]
         close = f'exec {closed}{"<" if closed == "0" else ">"}&-; exec "$@"'
         with errors.open("wb") as err:
-            ran = subprocess.run(["sh", "-c", close, "sh", *command], stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=err, timeout=60)  # fmt: skip
+            ran = subprocess.run(
+                ["sh", "-c", close, "sh", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                timeout=60,
+            )
         said = errors.read_text()
         assert "Traceback" not in said
         assert "Exception" not in said
@@ -156,21 +156,26 @@ def test_closed_streams_are_no_reason_for_a_traceback(
             assert "standard output is closed" in said or "no sound" in said or "empty" in said
 
 
-def test_a_user_without_a_home_is_told_in_a_line(toy_bundle: Path, tone_wav: Path) -> None:
+def test_a_user_without_a_home_is_told_in_a_line(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    toy_bundle: Path,
+    tone_wav: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As in a container that runs as nobody the system knows."""
-    code = (
-        "import os, pwd, sys\n"
-        "def unknown(number): raise KeyError(number)\n"
-        "pwd.getpwuid = unknown\n"
-        "for name in ('HOME', 'AVGAN_HOME', 'XDG_DATA_HOME'): os.environ.pop(name, None)\n"
-        "from avgan.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    for arguments, status in ((["models"], 0), (["models", "remove", "x"], 1), (["models", "add", str(toy_bundle)], 1),
-                              (["classify", str(tone_wav), "--model", str(toy_bundle)], 0)):  # fmt: skip
-        ran = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "AVGAN_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for arguments, status in (
+        (["models"], 0),
+        (["models", "remove", "x"], 1),
+        (["models", "add", str(toy_bundle)], 1),
+        (["classify", str(tone_wav), "--model", str(toy_bundle)], 0),
+    ):
+        ran = run(*arguments)
         assert ran.returncode == status, ran.stderr
-        assert "Traceback" not in ran.stderr
         assert ("AVGAN_HOME" in ran.stderr) is (arguments[0] == "models")

@@ -37,9 +37,7 @@ def corners(image: np.ndarray) -> str:
 def make_video(path: Path, frames: list[np.ndarray], *, rate: int = 10) -> Path:
     with av.open(path, "w") as container:
         height, width = frames[0].shape[:2]
-        stream = container.add_stream(
-            "libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p"
-        )
+        stream = container.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p")
         stream.codec_context.gop_size = 7
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
@@ -100,14 +98,7 @@ def test_things_that_are_no_picture(tmp_path: Path) -> None:
     cut = tmp_path / "cut.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)).save(cut)
     cut.write_bytes(cut.read_bytes()[:2_000])
-    for source in (
-        text,
-        cut,
-        tmp_path,
-        tmp_path / "missing.png",
-        np.zeros(5),
-        np.zeros((4, 4), int),
-    ):
+    for source in (text, cut, tmp_path, tmp_path / "missing.png", np.zeros(5), np.zeros((4, 4), int)):
         with pytest.raises(ImageError) as caught:
             read_image(source)
         assert "\n" not in str(caught.value)
@@ -124,16 +115,9 @@ def test_frame_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("matrix", "expected"),
-    [
-        ((1, 0, 0, 1), "rgbw"),
-        ((0, 1, -1, 0), "brwg"),
-        ((-1, 0, 0, -1), "wbgr"),
-        ((0, -1, 1, 0), "gwrb"),
-    ],
+    [((1, 0, 0, 1), "rgbw"), ((0, 1, -1, 0), "brwg"), ((-1, 0, 0, -1), "wbgr"), ((0, -1, 1, 0), "gwrb")],
 )
-def test_a_phones_turn_is_honoured(
-    tmp_path: Path, matrix: tuple[int, int, int, int], expected: str
-) -> None:
+def test_a_phones_turn_is_honoured(tmp_path: Path, matrix: tuple[int, int, int, int], expected: str) -> None:
     """Phones store frames as the sensor sees them, and the turn in the track header's matrix."""
     path = make_video(tmp_path / "phone.mp4", [quadrants()] * 3)
     content = bytearray(path.read_bytes())
@@ -154,9 +138,7 @@ def test_things_that_are_no_video(tmp_path: Path, tone_wav: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%!PS\n", b"\xc5\xd0\xd3\xc6"])
-def test_a_picture_never_runs_as_a_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes
-) -> None:
+def test_a_picture_never_runs_as_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
     """Pillow would give PostScript to the Ghostscript that it finds, whatever the file is called."""
     ran = tmp_path / "ran"
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
@@ -201,9 +183,7 @@ def written(path: Path, codec: str, width: int, height: int) -> Path:
     return path
 
 
-def test_a_frame_of_too_many_pixels_is_not_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frame_of_too_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "a.avi", "mjpeg", 640, 480)
     read_frame(path, 0.0)
     monkeypatch.setattr("avgan.images.MAX_FRAME_PIXELS", 640 * 400)
@@ -214,8 +194,11 @@ def test_a_frame_of_too_many_pixels_is_not_decoded(
 def test_only_known_containers_and_codecs_are_read(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"format that is not read|not found"):
         read_frame(written(tmp_path / "a.avi", "png", 64, 48), 0.0)
-    for name, text in (("a.m3u8", "#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"),
-                       ("a.txt", "plain text " * 99), ("a.concat", "ffconcat version 1.0\nfile x\n")):  # fmt: skip
+    for name, text in (
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"),
+        ("a.txt", "plain text " * 99),
+        ("a.concat", "ffconcat version 1.0\nfile x\n"),
+    ):
         (tmp_path / name).write_text(text)
         with pytest.raises(ImageError):
             read_frame(tmp_path / name, 0.0)
@@ -252,9 +235,7 @@ def test_sheet(rng: np.random.Generator) -> None:
     images = rng.random((2, 3, 3, 32, 32))
     sheet = grid(images)
     assert sheet.size == (3 * 34 + 2, 2 * 34 + 2)
-    np.testing.assert_array_equal(
-        np.asarray(sheet)[2:34, 2:34], np.asarray(as_picture(images[0, 0]))
-    )
+    np.testing.assert_array_equal(np.asarray(sheet)[2:34, 2:34], np.asarray(as_picture(images[0, 0])))
     assert grid(images, ["real", "imagined"]).width > sheet.width
     assert grid([[images[0, 0]], list(images[1])]).size == sheet.size
     with pytest.raises(ImageError, match="labels"):

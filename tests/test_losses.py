@@ -147,10 +147,7 @@ def test_looks_are_compared_by_direction_at_every_level() -> None:
     torch.manual_seed(0)
     levels = [torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)]
     assert float(losses.perceptual_loss(levels, [7.0 * level for level in levels])) < 1e-10
-    across = (
-        [torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)],
-        [torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)],
-    )
+    across = ([torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)], [torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)])
     assert float(losses.perceptual_loss(*across)) == pytest.approx(2.0)
     both = [across[0][0]] * 2, [across[1][0], across[0][0]]
     assert float(losses.perceptual_loss(*both)) == pytest.approx(1.0)

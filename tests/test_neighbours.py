@@ -29,11 +29,7 @@ def sounds(*clips: tuple[str, str, str]) -> Manifest:
 
 def test_only_what_was_trained_on() -> None:
     manifest = sounds(("d", "one", "sea"), ("a", "two", "sea"), ("b", "kept", "sea"))
-    manifest = Manifest(
-        "mine",
-        Path(),
-        (*manifest.clips, Clip(id="c", source_id="one", label="sea", image_path="c")),
-    )
+    manifest = Manifest("mine", Path(), (*manifest.clips, Clip(id="c", source_id="one", label="sea", image_path="c")))
     found = training_clips(manifest, described(("sea", "street"), ("one", "two")))
     assert [clip.id for clip in found] == ["a", "d"]
 
@@ -53,9 +49,7 @@ def test_other_data_are_refused(tiny_videos: Path, with_origin: Callable[..., Ch
 
 
 @pytest.mark.slow
-def test_an_exported_clip_is_its_own_neighbour(
-    tiny_run: Path, tiny_videos: Path, tmp_path: Path
-) -> None:
+def test_an_exported_clip_is_its_own_neighbour(tiny_run: Path, tiny_videos: Path, tmp_path: Path) -> None:
     from avgan.export import export_bundle
     from avgan.runtime import load
 

@@ -1,16 +1,15 @@
 """When a recording was made, by what recorders write into names and files."""
 
-import io
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from avgan.audio import AudioStream
 from avgan.media.origin import in_name, made_at
+from sounds import encoded
 
 MADE = datetime(2024, 5, 1, 4, 30, 0)
 
@@ -46,9 +45,7 @@ def test_names(name: str, expected: datetime | None) -> None:
 
 
 def wav_with(chunk: bytes, content: bytes, *, before: bool) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros(16_000), 16_000, format="WAV")
-    whole = file.getvalue()
+    whole = encoded(np.zeros(16_000))
     added = chunk + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
     return whole[:12] + added + whole[12:] if before else whole + added
 
@@ -74,7 +71,7 @@ def comment(text: str) -> bytes:
         (b"guan", b"GUANO|Version: 1.0\nTimestamp: 2024-05-01T04:30:00+02:00\n", in_zone(2)),
         (b"LIST", comment("a song"), None),
     ],
-)  # fmt: skip
+)
 def test_what_recorders_write_into_a_wav(
     tmp_path: Path, chunk: bytes, content: bytes, before: bool, expected: datetime | None
 ) -> None:

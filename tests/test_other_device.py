@@ -27,17 +27,14 @@ def other() -> Iterator[OtherDevice]:
 def small_network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(),
-        nn.Linear(4 * 36, 3),
-    )  # fmt: skip
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(), nn.Linear(4 * 36, 3)
+    )
 
 
 OPTIMISERS: dict[str, Callable] = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, 0.01),
     "adam-single": lambda parameters: torch.optim.Adam(parameters, 0.01, foreach=False),
-    "sgd-fused": lambda parameters: torch.optim.SGD(
-        parameters, 0.01, momentum=0.9, nesterov=True, fused=True
-    ),
+    "sgd-fused": lambda parameters: torch.optim.SGD(parameters, 0.01, momentum=0.9, nesterov=True, fused=True),
 }
 
 
@@ -89,7 +86,7 @@ def test_a_training_there_has_the_values_of_the_cpu_and_waits_for_nothing(optimi
         lambda device: nn.Embedding(3, 2).to(device)(torch.tensor([1])),
         lambda device: torch.stft(torch.ones(900, device=device), 256, window=torch.ones(256), return_complex=True),
     ],
-)  # fmt: skip
+)
 def test_a_planted_mix_is_found(other: OtherDevice, mistake: Callable) -> None:
     with pytest.raises(RuntimeError, match=MIXED):
         mistake(other.device)
@@ -113,9 +110,7 @@ def test_what_cuda_allows_is_allowed(other: OtherDevice) -> None:
     signal = torch.randn(900).to(other.device)
     spectrum = torch.stft(signal, 256, win_length=200, window=windows, return_complex=True)
     assert spectrum.abs().square().device == other.device
-    expected = torch.stft(
-        signal.cpu(), 256, win_length=200, window=windows.cpu(), return_complex=True
-    )
+    expected = torch.stft(signal.cpu(), 256, win_length=200, window=windows.cpu(), return_complex=True)
     assert torch.equal(spectrum.cpu(), expected)
 
 
@@ -166,9 +161,7 @@ def test_a_generator_draws_on_its_own_device(other: OtherDevice) -> None:
         (lambda values: values[:2].to(torch.float64).cumsum(0), 0),
     ],
 )
-def test_what_the_host_waits_for_is_counted(
-    other: OtherDevice, reading: Callable, num: int
-) -> None:
+def test_what_the_host_waits_for_is_counted(other: OtherDevice, reading: Callable, num: int) -> None:
     values = torch.ones(3, device=other.device)
     reading(values)
     reading(torch.ones(3))  # of the CPU: nothing to wait for

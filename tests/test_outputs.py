@@ -31,9 +31,7 @@ def walk(walk_samples: np.ndarray, tmp_path: Path) -> Path:
 def test_the_table(run: Run, walk: Path, toy_places: Path) -> None:
     heading, line = run("classify", walk.name, "--model", toy_places).stdout.splitlines()
     assert heading.split() == ["recording", "scene", "sound", "remarks"]
-    assert (
-        "outdoor: road or beach" in line
-    )  # in all: no place of it for as much as half of the time
+    assert "outdoor: road or beach" in line  # in all: no place of it for as much as half of the time
     assert "traffic, dog" in line or "dog, traffic" in line
     assert "note: holds several scenes: " in line
     assert "33 % of the time" in line
@@ -64,11 +62,7 @@ def test_json_and_csv(run: Run, walk: Path, toy_places: Path) -> None:
 
 def test_labels_for_audacity(run: Run, walk: Path, toy_places: Path) -> None:
     text = run("classify", walk.name, "--model", toy_places, "--format", "audacity").stdout
-    assert [line.split("\t")[2] for line in text.splitlines()] == [
-        "road: traffic",
-        "outdoor (road)",
-        "beach: dog",
-    ]
+    assert [line.split("\t")[2] for line in text.splitlines()] == ["road: traffic", "outdoor (road)", "beach: dog"]
 
 
 def test_page_and_pictures(run: Run, walk: Path, toy_places: Path, tmp_path: Path) -> None:
@@ -83,9 +77,7 @@ def test_page_and_pictures(run: Run, walk: Path, toy_places: Path, tmp_path: Pat
     assert "04:30:08 · " in text
     assert "<td>04:30:04</td>" in text
     folder = tmp_path / "seen" / walk.stem
-    assert {path.name.split(" ")[-1] for path in folder.glob("0*.png")} == {
-        "road.png", "outdoor.png", "beach.png",
-    }  # fmt: skip
+    assert {path.name.split(" ")[-1] for path in folder.glob("0*.png")} == {"road.png", "outdoor.png", "beach.png"}
     with Image.open(folder / "strip.png") as strip:
         assert strip.width > 600
 
@@ -106,9 +98,7 @@ def test_the_card(toy_places: Path, toy_sounds: Path) -> None:
 def test_a_model_of_sounds_names_no_place(run: Run, walk: Path, toy_sounds: Path) -> None:
     line = run("classify", walk.name, "--model", toy_sounds).stdout.splitlines()[1]
     assert line.split()[1] == "rumble"
-    rows = json.loads(
-        run("classify", walk.name, "--hop", 1, "--format", "json", "--model", toy_sounds).stdout
-    )
+    rows = json.loads(run("classify", walk.name, "--hop", 1, "--format", "json", "--model", toy_sounds).stdout)
     assert {row["scene"] for row in rows} == {""}
     assert [row["sound"] for row in rows] == ["rumble", "hiss"]
 

@@ -76,15 +76,11 @@ def test_it_can_be_cut_where_the_other_can(small: bytes) -> None:
         onnx.checker.check_model(onnx.load_from_string(cut(small, inputs, outputs)))
 
 
-def test_a_sampler_stays_as_it_is(
-    tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
-) -> None:
+def test_a_sampler_stays_as_it_is(tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]) -> None:
     """Its ears go to 8 bits; what draws takes noise as before and draws the same."""
     run = train(tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run")
     full = open_bundle(export_bundle(run, tmp_path / "full"))
-    waveforms = [
-        0.1 * np.random.default_rng(n).standard_normal(16_000, np.float32) for n in range(4)
-    ]
+    waveforms = [0.1 * np.random.default_rng(n).standard_normal(16_000, np.float32) for n in range(4)]
     content = quantize(full.read(MODEL_FILE), waveforms, noise_size=full.card.noise_size)
     codes = np.arange(256).reshape(1, 16, 16) % 32
     drawn = [
@@ -109,11 +105,11 @@ def test_it_answers_much_like_the_other(
     folder.mkdir()
     write_like(full.path, folder, content)
     networks = Network(full), Network(open_bundle(folder))
-    heard = [np.concatenate([network.hear(w[None]) for w in chosen]) for network in networks]
+    heard = [np.concatenate([network.embed(w[None]) for w in chosen]) for network in networks]
     likeness = [np.corrcoef(a, b)[0, 1] for a, b in zip(*heard, strict=True)]
     assert np.median(likeness) > 0.98
-    labels, codes, _ = networks[0].answer(heard[0])
-    other_labels, other_codes, _ = networks[1].answer(heard[1])
+    labels, codes, _ = networks[0].predict(heard[0])
+    other_labels, other_codes, _ = networks[1].predict(heard[1])
     assert (labels.argmax(1) == other_labels.argmax(1)).mean() >= 0.9
     assert (codes == other_codes).mean() > 0.5
 
@@ -129,9 +125,7 @@ def write_like(other: Path, folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]
-) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]) -> Path:
     """A run that kept a part of its clips aside."""
     config = tiny_config({"data.validation_fraction": "0.5"})
     return train(config, data=tiny_videos, out=tmp_path_factory.mktemp("kept") / "run")

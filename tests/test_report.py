@@ -19,15 +19,7 @@ from PIL import Image
 from avgan.archive.batch import Recording
 from avgan.audio import read_audio
 from avgan.errors import AvganError
-from avgan.pages.report import (
-    COLOURS,
-    EXCERPT_S,
-    MAX_STRETCHES,
-    Report,
-    read_excerpt,
-    spectrogram,
-    spectrogram_png,
-)
+from avgan.pages.report import COLOURS, EXCERPT_S, MAX_STRETCHES, Report, read_excerpt, spectrogram, spectrogram_png
 from avgan.runtime import Model, load
 from avgan.runtime.prediction import WindowPrediction
 from avgan.runtime.timeline import segments
@@ -81,8 +73,9 @@ def listen(model: Model, path: Path, report: Report, *, hop_s: float | None = No
     report.end(dataclasses.replace(listening.conclude(), path=str(path)))
 
 
-@pytest.fixture
-def page_text(model: Model, tmp_path: Path, rng: np.random.Generator) -> str:
+@pytest.fixture(scope="module")
+def page_text(model: Model, tmp_path_factory: pytest.TempPathFactory) -> str:
+    tmp_path, rng = tmp_path_factory.mktemp("page"), np.random.default_rng(0)
     report = Report(tmp_path / "new" / "page.html", model.card)
     for name, seconds in (("<script>alert(1)</script> ü.wav", 12.0), ("tiny.wav", 0.001)):
         path = tmp_path / name.replace("/", "_")
@@ -225,9 +218,7 @@ def test_it_shows_scenes_over_time(model: Model, tmp_path: Path, rng: np.random.
     assert re.search(r"0:010:02unknownsilent", page.text)
 
 
-def test_the_pictures_of_a_timeline_stand_in_their_time(
-    model: Model, tmp_path: Path, rng: np.random.Generator
-) -> None:
+def test_the_pictures_of_a_timeline_stand_in_their_time(model: Model, tmp_path: Path, rng: np.random.Generator) -> None:
     page = report_of(model, [changing_wav(tmp_path / "a.wav", rng, 6)], tmp_path)
     strip = np.asarray(decoded_image(page.all("img")[-1]["src"] or "").convert("L"), float)
     parts = [part[:, 8:-8].mean() for part in np.array_split(strip, 6, axis=1)]
@@ -240,10 +231,7 @@ def test_many_changes_are_shown_as_fewer(
     report = Report(tmp_path / "page.html", model.card)
     report.begin(Recording("a.wav", tone_wav))
     grid = np.zeros((16, 16), np.uint16)
-    windows = [
-        WindowPrediction(i, i + 1, str(rng.choice(list("abcd"))), None, 0.5, codes=grid)
-        for i in range(400)
-    ]
+    windows = [WindowPrediction(i, i + 1, str(rng.choice(list("abcd"))), None, 0.5, codes=grid) for i in range(400)]
     num_changes = 0
     for window in windows:
         report.window(window)
@@ -268,9 +256,7 @@ def test_the_unknown_never_looks_like_an_answer(model: Model, tmp_path: Path) ->
     assert heading is not None
     assert heading[1].strip() == "unknown"  # and no number
     assert "best guesses" not in page.text  # of silence there is nothing to guess from
-    assert "%" not in (tmp_path / "page.html").read_text().split("<article")[1].split("</article")[
-        0
-    ].replace("%;", "")
+    assert "%" not in (tmp_path / "page.html").read_text().split("<article")[1].split("</article")[0].replace("%;", "")
     picture = page.all("img")[0]
     assert picture["alt"] == "Dimmed: not an answer"
     shown = np.asarray(decoded_image(picture["src"] or ""))
@@ -303,9 +289,7 @@ def test_an_archive_needs_no_memory(
     assert images == [(256, 256), (640, 176)] * 2 + [(128, 128)] * 58
 
 
-def test_what_cannot_be_read_again_is_shown_without_its_sound(
-    model: Model, tmp_path: Path, tone_wav: Path
-) -> None:
+def test_what_cannot_be_read_again_is_shown_without_its_sound(model: Model, tmp_path: Path, tone_wav: Path) -> None:
     report = Report(tmp_path / "page.html", model.card)
     report.begin(Recording("pipe", tmp_path / "gone.wav"))
     report.end(model.classify(tone_wav))

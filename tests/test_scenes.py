@@ -7,13 +7,7 @@ import pytest
 
 from avgan.data.datasets import DATASETS
 from avgan.errors import DataError
-from avgan.scenes import (
-    DCASE_SCENES,
-    ESC50_CLASSES,
-    ESC50_SCENE,
-    TABLE_1,
-    TAU_SCENE,
-)
+from avgan.scenes import DCASE_SCENES, ESC50_CLASSES, ESC50_SCENE, TABLE_1, TAU_SCENE
 
 
 def test_table_1_has_one_row_for_each_dcase_scene() -> None:
@@ -30,11 +24,7 @@ def test_table_1_names_up_to_five_labels_as_the_paper_says() -> None:
 
 def test_esc50_has_fifty_classes_in_the_order_of_its_targets() -> None:
     assert len(ESC50_CLASSES) == 50
-    assert (ESC50_CLASSES[0], ESC50_CLASSES[25], ESC50_CLASSES[49]) == (
-        "dog",
-        "footsteps",
-        "hand_saw",
-    )
+    assert (ESC50_CLASSES[0], ESC50_CLASSES[25], ESC50_CLASSES[49]) == ("dog", "footsteps", "hand_saw")
 
 
 @pytest.mark.parametrize("name", ["esc50", "tau2019"])

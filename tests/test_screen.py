@@ -49,9 +49,7 @@ def pixels(sent: str, pattern: str) -> np.ndarray:
     return np.array([line for line in lines if line], int)
 
 
-def answer(
-    end_s: float, scene: str = "sea_coast", *, reason: str = "", num_gaps: int = 0
-) -> LiveWindow:
+def answer(end_s: float, scene: str = "sea_coast", *, reason: str = "", num_gaps: int = 0) -> LiveWindow:
     window = WindowPrediction(end_s - 5, end_s, scene, "sea_waves", 0.81, reason)
     scenes = {"sea_coast": 0.81, "street": 0.11, "forest_path": 0.08}
     return LiveWindow(window, scenes, 0.046, num_gaps)
@@ -88,9 +86,7 @@ def test_a_picture_in_256_colours_is_near(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("system", [None, "standard", "no colour"])
-def test_without_colours_there_is_no_picture(
-    monkeypatch: pytest.MonkeyPatch, system: str | None
-) -> None:
+def test_without_colours_there_is_no_picture(monkeypatch: pytest.MonkeyPatch, system: str | None) -> None:
     if system == "no colour":
         monkeypatch.setenv("NO_COLOR", "1")
         system = "truecolor"
@@ -107,11 +103,11 @@ def test_groups_and_sounds_are_said_and_what_is_unknown_is_heard_all_the_same() 
     known = answer(5.0, "transport")
     window = replace(known.window, within=("tram", "metro"), sounds={"speech": 0.8, "bells": 0.4})
     text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
-    for fact in ("perhaps tram or metro", "hears speech, bells"):
+    for fact in ("perhaps tram or metro", "with speech, bells"):
         assert fact in text
     window = replace(window, scene="unknown", within=(), reason="nothing stands out")
     text = "\n".join(plain(shown(console(), screen(replace(known, window=window))[0])))
-    for fact in ("unknown", "nothing stands out", "hears speech, bells"):
+    for fact in ("unknown", "nothing stands out", "with speech, bells"):
         assert fact in text
 
 
@@ -119,7 +115,7 @@ def test_the_screen(rng: np.random.Generator) -> None:
     drawn, picture = screen(answer(5.0), answer(6.0, num_gaps=1))
     sent = shown(console(), drawn)
     text = "\n".join(plain(sent))
-    for fact in ("the desk microphone", "48 kHz", "hears sea waves", "street", "11 %"):
+    for fact in ("the desk microphone", "48 kHz", "with sea waves", "street", "11 %"):
         assert fact in text
     for fact in ("-6 dB", "latency 46 ms", "dropped 0"):
         assert fact in text

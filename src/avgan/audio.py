@@ -27,10 +27,7 @@ from avgan.media.origin import made_at
 from avgan.media.tracks import JUMPS
 
 SAMPLE_RATE_HZ = 16_000
-MIN_RATE_HZ, MAX_RATE_HZ = (
-    1_000,
-    10_000_000,
-)  # outside: kilohertz were given, or the header is damaged
+MIN_RATE_HZ, MAX_RATE_HZ = (1_000, 10_000_000)  # outside: kilohertz were given, or the header is damaged
 CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
@@ -165,8 +162,7 @@ class AudioStream:
             raise AudioError(f"a {kind}: pass it as an array, np.asarray(...), with its rate_hz")
         elif rate_hz is not None:
             raise AudioError(
-                f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass "
-                "the samples as an array"
+                f"{self.name}: a file states its own sample rate; leave rate_hz out, or pass the samples as an array"
             )
         elif is_live:
             live = cast("Iterator[tuple[np.ndarray, float]]", source)
@@ -184,19 +180,13 @@ class AudioStream:
             yield block
         if not num_heard and self._stretch is not None:
             from_s = self._stretch.start_s
-            raise AudioError(
-                f"{self.name}: has no sound from {from_s:g} s on; correct or drop this clip"
-            )
+            raise AudioError(f"{self.name}: has no sound from {from_s:g} s on; correct or drop this clip")
         if not num_heard:  # none that lasts as long as one of ours, where the rate is high
-            raise AudioError(
-                f"{self.name}: holds no sound ({self.level.num_samples} samples); record it again"
-            )
+            raise AudioError(f"{self.name}: holds no sound ({self.level.num_samples} samples); record it again")
         if self.level.num_not_finite == self.level.num_samples:
             raise AudioError(f"{self.name}: no sample is a finite number; export the file again")
 
-    def _without_offset(
-        self, blocks: Iterable[tuple[np.ndarray, float]]
-    ) -> Iterator[tuple[np.ndarray, float]]:
+    def _without_offset(self, blocks: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[np.ndarray, float]]:
         """Mono blocks (L,) around zero, from the first on whose offset is louder than its sound.
 
         An offset is not heard, but counts where a window is brought to one level: the sound would be lost beside it.
@@ -242,11 +232,7 @@ class AudioStream:
 
 
 def read_audio(
-    source: AudioSource,
-    *,
-    rate_hz: float | None = None,
-    target_rate_hz: int = SAMPLE_RATE_HZ,
-    track: int | None = None,
+    source: AudioSource, *, rate_hz: float | None = None, target_rate_hz: int = SAMPLE_RATE_HZ, track: int | None = None
 ) -> np.ndarray:
     """Read a whole recording: (L,) float32, mono, at `target_rate_hz`, in about [-1, 1].
 
@@ -295,13 +281,6 @@ def extent(source: AudioSource) -> Extent:
     return Extent(stretches, is_steady=num_parts == 1 and JUMPS not in stream.notes)
 
 
-def inspect_waveform(waveform: np.ndarray, *, rate_hz: int = SAMPLE_RATE_HZ) -> tuple[str, ...]:
-    """Say what is wrong with a waveform (L,): silent, clipped, shorter than 1 s."""
-    level = Level()
-    level.add(waveform[:, None], rate_hz)
-    return level.warnings
-
-
 def check_hop(hop_s: float | None) -> None:
     """Raise AudioError for a hop that is no time, or so short that a minute has thousands of windows."""
     if hop_s is None:
@@ -346,9 +325,7 @@ def windows(
         yield Window(start / rate_hz, num_read / rate_hz, fit(rest, size, fill=fill))
 
 
-def fit(
-    waveform: np.ndarray, num_samples: int, *, fill: Literal["silence", "repeat"] = "silence"
-) -> np.ndarray:
+def fit(waveform: np.ndarray, num_samples: int, *, fill: Literal["silence", "repeat"] = "silence") -> np.ndarray:
     """Bring a waveform (L,) to (num_samples,): cut the end, or fill it with silence or repetition."""
     missing = num_samples - len(waveform)
     if missing <= 0:
@@ -368,9 +345,7 @@ def source_name(source: AudioSource | Iterator[tuple[np.ndarray, float]]) -> str
     return name if isinstance(name, str) else "the recording"
 
 
-def _resample(
-    blocks: Iterable[tuple[np.ndarray, float]], target_rate_hz: int
-) -> Iterator[np.ndarray]:
+def _resample(blocks: Iterable[tuple[np.ndarray, float]], target_rate_hz: int) -> Iterator[np.ndarray]:
     """Bring mono blocks to one rate; a recording whose rate changes on the way is done in parts."""
     for rate_hz, group in itertools.groupby(blocks, lambda block: block[1]):
         if rate_hz == target_rate_hz:
@@ -384,6 +359,4 @@ def _resample(
 
 def _check_rate(rate_hz: float, name: str) -> None:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise AudioError(
-            f"{name}: a sample rate of {rate_hz} Hz; the rate must be in hertz, such as 44100"
-        )
+        raise AudioError(f"{name}: a sample rate of {rate_hz} Hz; the rate must be in hertz, such as 44100")

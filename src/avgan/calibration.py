@@ -84,10 +84,7 @@ def calibrate(run: Path, data: Path) -> Fitted:
         raise DataError(
             f"{run}: this run kept nothing aside to calibrate with; train with --set data.validation_fraction=0.1"
         )
-    train, aside = (
-        _of_sources(sounds, sources)
-        for sources in (described.origin.sources, described.origin.kept_aside)
-    )
+    train, aside = (_of_sources(sounds, sources) for sources in (described.origin.sources, described.origin.kept_aside))
     if not aside.clips or not train.clips:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
     check_leakage(train, aside)
@@ -98,21 +95,14 @@ def calibrate(run: Path, data: Path) -> Fitted:
 
 def _of_sources(sounds: Manifest, sources: tuple[str, ...]) -> Manifest:
     wanted = set(sources)
-    return sounds.select(
-        lambda clip: clip.source_id in wanted and bool(clip.audio_path) and bool(clip.label)
-    )
+    return sounds.select(lambda clip: clip.source_id in wanted and bool(clip.audio_path) and bool(clip.label))
 
 
 @torch.inference_mode()
 def embed(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Embedded:
     """Embeddings and logits of all clips of a manifest, whose labels the networks must know."""
     front_end = described.front_end
-    store = WaveformStore(
-        sounds,
-        rate_hz=front_end.sample_rate_hz,
-        window_s=described.window_s,
-        cache_bytes=0,
-    )
+    store = WaveformStore(sounds, rate_hz=front_end.sample_rate_hz, window_s=described.window_s, cache_bytes=0)
     embeddings, logits, changes = [], [], []
     for start in range(0, len(sounds), BATCH):
         waveforms = store.get(np.arange(start, min(start + BATCH, len(sounds))))
@@ -143,9 +133,7 @@ def fit(aside: Embedded, known: Known, described: Checkpoint, taught: Embedded) 
     of_label = np.array([scenes.index(name) for name in names])
     membership = np.eye(len(scenes))[of_label]
     places = of_label[aside.targets]
-    errors = [
-        calibration_error(values @ membership, places, aside.sources) for values in (before, after)
-    ]
+    errors = [calibration_error(values @ membership, places, aside.sources) for values in (before, after)]
     rows = np.arange(len(places))
     sources = aside.sources
     changes = np.concatenate((aside.change_db, taught.change_db))
@@ -162,10 +150,7 @@ def fit(aside: Embedded, known: Known, described: Checkpoint, taught: Embedded) 
         num_clips=len(rows),
         num_sources=len(set(aside.sources.tolist())),
         temperature=temperature,
-        likelihood=tuple(
-            float(-np.log(values[rows, aside.targets] + 1e-300).mean())
-            for values in (before, after)
-        ),
+        likelihood=tuple(float(-np.log(values[rows, aside.targets] + 1e-300).mean()) for values in (before, after)),
         error_before=errors[0],
         error_after=errors[1],
         shares=shares,
@@ -173,10 +158,7 @@ def fit(aside: Embedded, known: Known, described: Checkpoint, taught: Embedded) 
         least_probability=float(max(unsure, 0.0)),
         least_group_probability=unsure_of_group,
         largest_distance=float(strange) if np.isfinite(strange) else None,
-        needed=tuple(
-            float(max(threshold(true, sources, 1 - percent / 100), 0.0))
-            for percent in range(1, 100)
-        ),
+        needed=tuple(float(max(threshold(true, sources, 1 - percent / 100), 0.0)) for percent in range(1, 100)),
     )
 
 
@@ -238,9 +220,7 @@ def shortcomings(calibration: Calibration | None) -> str:
     if calibration.largest_distance is None:
         found.append("calls no sound strange")
     elif share > SHARES[STRANGE]:
-        found.append(
-            f"refuses up to {share:.0%} of what it should answer ({SHARES[STRANGE]:.0%} is meant)"
-        )
+        found.append(f"refuses up to {share:.0%} of what it should answer ({SHARES[STRANGE]:.0%} is meant)")
     if calibration.least_probability == 0:
         found.append("calls no answer unsure")
     return (

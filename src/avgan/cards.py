@@ -1,4 +1,4 @@
-"""The card of a bundle: what a trained run says of itself to whoever uses it."""
+"""The card of a bundle: what a user must know of a trained run."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from avgan.scenes import groups_of
 from avgan.training.recipe import recipe_of
 
 TAG_THRESHOLD = 0.2
-"""From which probability on a sound is told. Of 400 clips of ESC-50 65 % are then told their own sound and 11 % none,
+"""From which probability on a sound is reported. Of 400 clips of ESC-50 65 % then get their own sound and 11 % none,
 and 61 % of the words are right; with 0.1 it is 74, 3 and 52 %, with 0.3 60, 21 and 71 % (`benchmarks/tags.py`)."""
 
 
@@ -48,15 +48,13 @@ def make_card(
         "trained": {
             "front_end": described.front_end.model_dump(mode="json"),
             "recipe": recipe_of(described).model_dump(mode="json"),
-            "provenance": {
-                origin.config.stage.kind: origin.provenance for origin in described.lineage
-            },
+            "provenance": {origin.config.stage.kind: origin.provenance for origin in described.lineage},
         },
     }
 
 
-def describe_graph(*, tags: bool, noise_size: int | None) -> dict[str, Any]:
-    """What a card says of a graph that tells sounds, or draws with noise."""
+def describe_outputs(*, tags: bool, noise_size: int | None) -> dict[str, Any]:
+    """The fields of a card for a graph that names sounds as well, or decodes with noise."""
     card: dict[str, Any] = {}
     if tags:
         card["tags"] = {"names": list(tag_names()), "thresholds": [TAG_THRESHOLD]}
@@ -94,10 +92,7 @@ def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
     names = [
         name
         for stage in stages
-        for name, used in (
-            (stage.data.sounds, stage.kind != "vqvae"),
-            (stage.data.images, stage.kind != "classifier"),
-        )
+        for name, used in ((stage.data.sounds, stage.kind != "vqvae"), (stage.data.images, stage.kind != "classifier"))
         if used
     ]
     for name in dict.fromkeys(names):

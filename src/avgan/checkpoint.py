@@ -22,14 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgan.config import (
-    ClassifierSection,
-    ImaginationSection,
-    RunConfig,
-    StageSection,
-    VQVAESection,
-    parse,
-)
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection, parse
 from avgan.errors import CheckpointError
 from avgan.features import FrontEndConfig
 from avgan.files import resumable
@@ -172,9 +165,7 @@ def newest(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, or of the last run of a recipe that has one; else None."""
     folder = folder_of(run) / "checkpoint"
     complete = [path for path in folder.glob("[!.]*") if (path / "checkpoint.json").exists()]
-    return max(
-        complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None
-    )
+    return max(complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None)
 
 
 def read(path: Path) -> Checkpoint:
@@ -253,9 +244,7 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
             tensors[name] = node.detach().clone().contiguous()
             return {TENSOR_MARK: name}
         if isinstance(node, dict):
-            return {
-                "__dict__": [[key, visit(value, f"{name}.{key}")] for key, value in node.items()]
-            }
+            return {"__dict__": [[key, visit(value, f"{name}.{key}")] for key, value in node.items()]}
         if isinstance(node, list | tuple):
             return [visit(value, f"{name}.{index}") for index, value in enumerate(node)]
         return node
@@ -275,13 +264,8 @@ def unpack(tensors: dict[str, Tensor], skeleton: Any) -> Any:
 
 
 def _to_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    lineage = [
-        asdict(origin) | {"config": origin.config.model_dump(mode="json")}
-        for origin in checkpoint.lineage
-    ]
-    return (
-        {"format": FORMAT, "torch": torch.__version__} | asdict(checkpoint) | {"lineage": lineage}
-    )
+    lineage = [asdict(origin) | {"config": origin.config.model_dump(mode="json")} for origin in checkpoint.lineage]
+    return {"format": FORMAT, "torch": torch.__version__} | asdict(checkpoint) | {"lineage": lineage}
 
 
 def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:

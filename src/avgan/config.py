@@ -10,15 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from avgan.errors import ConfigError
 from avgan.networks.classifier import ClassifierConfig
@@ -94,8 +86,7 @@ def _coding_kind(value: Any) -> str:
 
 
 AnyVQVAE = Annotated[
-    Annotated[VQVAEConfig, Tag("plain")] | Annotated[ResidualConfig, Tag("residual")],
-    Discriminator(_coding_kind),
+    Annotated[VQVAEConfig, Tag("plain")] | Annotated[ResidualConfig, Tag("residual")], Discriminator(_coding_kind)
 ]
 
 
@@ -165,17 +156,11 @@ class ImaginationSection(StageSection):
     @model_validator(mode="after")
     def _consistent(self) -> "ImaginationSection":
         if (self.typical < 1 or self.num_looks) and not self.num_views:
-            raise ValueError(
-                "typical and num_looks sort what was embedded beforehand: set num_views"
-            )
+            raise ValueError("typical and num_looks sort what was embedded beforehand: set num_views")
         if (self.typical < 1 or self.num_looks) and self.data.pairs != "matching":
-            raise ValueError(
-                "typical and num_looks sort the pictures of a sound's own scene: set data.pairs=matching"
-            )
+            raise ValueError("typical and num_looks sort the pictures of a sound's own scene: set data.pairs=matching")
         if self.mismatch_weight and not self.critic.hears:
-            raise ValueError(
-                "mismatch_weight shows the critic the wrong sound: set critic.hears=true"
-            )
+            raise ValueError("mismatch_weight shows the critic the wrong sound: set critic.hears=true")
         return self
 
 
@@ -214,9 +199,7 @@ class ClassifierSection(StageSection):
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifierSection":
         if (self.teacher_c or self.noise) and self.mode != "head":
-            raise ValueError(
-                "teacher_c and noise work on embeddings kept beforehand: set mode=head"
-            )
+            raise ValueError("teacher_c and noise work on embeddings kept beforehand: set mode=head")
         return self
 
 
@@ -238,10 +221,7 @@ class SamplerSection(StageSection):
     """Of the moving average of the sampler's weights, which is what is kept; 0 keeps the last weights."""
 
 
-Stage = Annotated[
-    VQVAESection | ImaginationSection | ClassifierSection | SamplerSection,
-    Field(discriminator="kind"),
-]
+Stage = Annotated[VQVAESection | ImaginationSection | ClassifierSection | SamplerSection, Field(discriminator="kind")]
 
 
 class LoopSection(Section):
@@ -294,9 +274,7 @@ class Recipe(Section):
     def run(self, kind: str) -> RunConfig:
         """The run of one stage. Raises ConfigError where the recipe has none of that kind."""
         if kind not in self.kinds:
-            raise ConfigError(
-                f"the preset {self.preset} has no stage {kind}: its stages are {', '.join(self.kinds)}"
-            )
+            raise ConfigError(f"the preset {self.preset} has no stage {kind}: its stages are {', '.join(self.kinds)}")
         return RunConfig(preset=self.preset, stage=getattr(self, kind), loop=self.loop)
 
     def with_data(self, kinds: tuple[str, ...] = (), **changes: Any) -> "Recipe":
@@ -348,9 +326,7 @@ def _set(tree: dict[str, Any], path: str, value: Any, recipe: Recipe) -> None:
     if not isinstance(node, dict) or last not in node:
         raise ConfigError(f"no setting is called {path!r}: {_nearest(path, recipe)}")
     if isinstance(node[last], dict) and not isinstance(value, dict):
-        raise ConfigError(
-            f"{path} is a group of settings: name one of them, such as {path}.{next(iter(node[last]))}"
-        )
+        raise ConfigError(f"{path} is a group of settings: name one of them, such as {path}.{next(iter(node[last]))}")
     if last == "kind" and node["kind"] != value:
         node.clear()
     node[last] = value
@@ -372,9 +348,7 @@ def _nearest(path: str, recipe: Recipe) -> str:
     meant = (same_end or difflib.get_close_matches(path, names))[:3]
     if meant:
         return f"did you mean {' or '.join(meant)}?"
-    return (
-        f"its first word must be one of {', '.join(dict.fromkeys(n.split('.')[0] for n in names))}"
-    )
+    return f"its first word must be one of {', '.join(dict.fromkeys(n.split('.')[0] for n in names))}"
 
 
 Model = TypeVar("Model", bound=BaseModel)

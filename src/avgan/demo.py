@@ -40,9 +40,7 @@ def write_recordings(folder: Path) -> list[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, PEAK * waveform / np.abs(waveform).max(), RATE_HZ)
         except (OSError, soundfile.SoundFileError) as error:
-            raise AvganError(
-                f"{folder}: cannot be written ({error}); choose another place"
-            ) from None
+            raise AvganError(f"{folder}: cannot be written ({error}); choose another place") from None
         paths.append(path)
     return paths
 
@@ -51,12 +49,7 @@ def write_recordings(folder: Path) -> list[Path]:
 
 
 def noise(
-    rng: Rng,
-    low_hz: float,
-    high_hz: float,
-    *,
-    slope_db: float = 0.0,
-    num_samples: int = NUM_SAMPLES,
+    rng: Rng, low_hz: float, high_hz: float, *, slope_db: float = 0.0, num_samples: int = NUM_SAMPLES
 ) -> np.ndarray:
     """Noise (L,) of loudness 1 between two frequencies, soft at the edges, `slope_db` per octave."""
     frequency_hz = np.fft.rfftfreq(num_samples, 1 / RATE_HZ)
@@ -77,9 +70,7 @@ def slow(rng: Rng, changes_hz: float, low: float = 0.0, high: float = 1.0) -> np
     return points[before] * (1 - blend) + points[before + 1] * blend
 
 
-def ring(
-    frequencies_hz: np.ndarray, decays_s: np.ndarray, strengths: np.ndarray, rng: Rng
-) -> np.ndarray:
+def ring(frequencies_hz: np.ndarray, decays_s: np.ndarray, strengths: np.ndarray, rng: Rng) -> np.ndarray:
     """What a struck thing sounds like: sines (one each) that die away at their own pace."""
     times_s = np.arange(round(RATE_HZ * 5 * decays_s.max())) / RATE_HZ
     phases = rng.uniform(0, 2 * np.pi, len(frequencies_hz))
@@ -87,9 +78,7 @@ def ring(
     return (strengths[:, None] * waves * np.exp(-times_s / decays_s[:, None])).sum(0)
 
 
-def burst(
-    rng: Rng, low_hz: float, high_hz: float, decay_s: float, *, attack_s: float = 0.0
-) -> np.ndarray:
+def burst(rng: Rng, low_hz: float, high_hz: float, decay_s: float, *, attack_s: float = 0.0) -> np.ndarray:
     """A short rush of noise that sets in within `attack_s` and dies away."""
     times_s = np.arange(max(64, round(RATE_HZ * (attack_s + 6 * decay_s)))) / RATE_HZ
     rise = np.minimum(1, times_s / attack_s) if attack_s else 1
@@ -120,9 +109,7 @@ def moments(rng: Rng, rate_hz: float) -> Iterator[float]:
         at_s += rng.exponential(1 / rate_hz)
 
 
-def steps(
-    rng: Rng, period_s: float, *, jitter: float = 0.0, start_s: float = 0.3
-) -> Iterator[float]:
+def steps(rng: Rng, period_s: float, *, jitter: float = 0.0, start_s: float = 0.3) -> Iterator[float]:
     """Times in s at which something happens regularly, each gap off by up to a share `jitter`."""
     at_s = start_s
     while at_s < DURATION_S:
@@ -144,10 +131,7 @@ def room(rng: Rng, dry: np.ndarray, decay_s: float, wet: float) -> np.ndarray:
 def tone(frequency_hz: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
     """A tone whose pitch follows `frequency_hz` (L,), with the strengths of its harmonics."""
     phase = 2 * np.pi * np.cumsum(frequency_hz) / RATE_HZ
-    return sum(
-        (level * np.sin(number * phase) for number, level in enumerate(harmonics, 1)),
-        np.zeros(len(phase)),
-    )
+    return sum((level * np.sin(number * phase) for number, level in enumerate(harmonics, 1)), np.zeros(len(phase)))
 
 
 # Recordings
@@ -177,9 +161,7 @@ def sea_waves(rng: Rng) -> np.ndarray:
     for at_s in steps(rng, 6.0, jitter=0.15, start_s=-1.0):
         since = TIME_S - at_s - 1.8
         swell = np.where(since < 0, np.exp(since / 0.7), np.exp(-since / 1.1))
-        run_out = np.where(
-            since < 0.25, np.exp((since - 0.25) / 0.25), np.exp(-(since - 0.25) / 1.7)
-        )
+        run_out = np.where(since < 0.25, np.exp((since - 0.25) / 0.25), np.exp(-(since - 0.25) / 1.7))
         size = rng.uniform(0.7, 1.2)
         track += size * (0.5 * swell * rumble + 0.9 * swell * body + 0.3 * run_out * foam)
     return track

@@ -49,11 +49,7 @@ class _TryAgain(Exception):  # noqa: N818, it never leaves this file
 
 
 def download(
-    remote: Remote,
-    target: Path,
-    say: Callable[[str], None],
-    *,
-    sleep: Callable[[float], None] = time.sleep,
+    remote: Remote, target: Path, say: Callable[[str], None], *, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Fetch a remote file to `target`, from where an earlier call left off; all or nothing.
 
@@ -150,12 +146,10 @@ def _refuse_downgrade(remote: Remote, url: str) -> None:
         raise DataError(f"{remote.url}: leads to {url}, which is not https; state its sha256")
 
 
-def _copy(
-    response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, say: Callable[[str], None]
-) -> None:
+def _copy(response: http.client.HTTPResponse, file: IO[bytes], remote: Remote, say: Callable[[str], None]) -> None:
     left = response.length  # None where the server does not say
     total = file.tell() + left if left is not None else remote.bytes
-    said = since_s = time.monotonic()
+    reported_s = since_s = time.monotonic()
     num_since = 0
     _refuse_too_large(total, remote)
     while block := response.read1(BLOCK_BYTES):
@@ -166,8 +160,8 @@ def _copy(
             since_s, num_since = time.monotonic(), 0
         _refuse_too_large(file.tell() + len(block), remote)
         _write(file, block)
-        if time.monotonic() - said > REPORT_S:
-            said = time.monotonic()
+        if time.monotonic() - reported_s > REPORT_S:
+            reported_s = time.monotonic()
             share = f" of {total / 1e6:,.0f}" if total else ""
             say(f"{remote.filename}: {file.tell() / 1e6:,.0f}{share} MB")
     if left is not None and file.tell() < (total or 0):
@@ -184,9 +178,7 @@ def _write(file: IO[bytes], block: bytes) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path}: cannot be written ({error.strerror}); make room or choose another place"
-    )
+    return DataError(f"{path}: cannot be written ({error.strerror}); make room or choose another place")
 
 
 def _refuse_too_large(num_bytes: int | None, remote: Remote) -> None:

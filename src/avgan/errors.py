@@ -40,6 +40,4 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else "?" for sign in text
-    )
+    return "".join(sign if sign.isprintable() or "\ud800" <= sign <= "\udfff" else "?" for sign in text)

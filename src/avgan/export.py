@@ -14,8 +14,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,25 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from avgan import checkpoint
 from avgan.calibration import Fitted, calibrate, shortcomings
-from avgan.cards import describe_graph, make_card
+from avgan.cards import describe_outputs, make_card
 from avgan.errors import BundleError
 from avgan.model import AVGAN
 from avgan.neighbours import find_own, imagine_all
 from avgan.networks.trunks.mn04 import MN04
-from avgan.runtime.bundle import Bundle, Card
+from avgan.runtime.bundle import CARD_FILE, MODEL_FILE, Bundle, Card
 from avgan.runtime.neighbours import NEIGHBOURS_FILE
+from avgan.runtime.network import (
+    CODES,
+    EMBEDDING,
+    FEATURES,
+    LOG_MEL,
+    NOISE,
+    PICTURE,
+    PROBABILITIES,
+    STEPS,
+    TAGS,
+    WAVEFORM,
+)
 from avgan.runtime.unknown import KNOWN_FILE
 
 OPSET = 20
@@ -42,41 +55,30 @@ DIFFERING_PIXELS = 0.02
 SMALLEST_HALVED = 1_024
 """Tensors with fewer numbers stay in single precision: biases cost nothing."""
 
-
-OUTPUTS = ("probabilities", "codes", "picture")
-TAGS = "tags"
-"""A further output, of trunks that were taught to tell sounds: their probabilities, each for itself."""
-INNER = ("log_mel", "heard", "features")
-"""Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`)."""
-STEPS = "steps"
-"""One more, of trunks that go step by step."""
-WAVEFORM, NOISE = "waveform", "noise"
-"""Inputs; noise only where there is a sampler."""
+OUTPUTS = (PROBABILITIES, CODES, PICTURE)
+"""And TAGS of trunks that were taught to name sounds: their probabilities, each for itself."""
+INNER = (LOG_MEL, EMBEDDING, FEATURES)
+"""Tensors inside the graph that keep their names, so that readers can cut it there (`runtime.graph`); of trunks that go
+step by step STEPS as well."""
 
 
 class Shipped(nn.Module):
     """waveform (B, L), noise (B, Z) where there is a sampler -> probabilities (B, N), codes (B, 16, 16), picture
     (B, 3, 128, 128), tags (B, M), and INNER.
 
-
     `outputs` names those that there are: no tags where the trunk was taught none, nor where they are not asked for;
     `inner` the tensors inside, with the steps of a trunk that goes by `step_frames`.
     """
 
     def __init__(
-        self,
-        networks: AVGAN,
-        temperature: float = 1.0,
-        *,
-        tags: bool = True,
-        step_frames: int | None = None,
+        self, networks: AVGAN, temperature: float = 1.0, *, tags: bool = True, step_frames: int | None = None
     ) -> None:
         super().__init__()
         self.networks = networks
         self.temperature = temperature
         trunk = networks.generator.trunk
-        self.teller = trunk if tags and isinstance(trunk, MN04) else None
-        self.outputs = (*OUTPUTS, TAGS) if self.teller is not None else OUTPUTS
+        self.tagger = trunk if tags and isinstance(trunk, MN04) else None
+        self.outputs = (*OUTPUTS, TAGS) if self.tagger is not None else OUTPUTS
         self.step_frames = step_frames
         self.inner = (*INNER, STEPS) if step_frames else INNER
 
@@ -90,12 +92,12 @@ class Shipped(nn.Module):
         generator, networks = self.networks.generator, self.networks
         log_mel = networks.log_mel(waveform)
         steps = [generator.steps(log_mel, self.step_frames)] if self.step_frames else []
-        heard = generator.summarize(*steps) if steps else generator.embed(log_mel)
-        imagined = networks.imagine(heard, noise)
+        embedding = generator.summarize(*steps) if steps else generator.embed(log_mel)
+        imagined = networks.imagine(embedding, noise)
         probabilities = torch.softmax(imagined.logits / self.temperature, 1)
-        tags = () if self.teller is None else (self.teller.tag(heard).sigmoid(),)
-        answers = (probabilities, imagined.codes, imagined.image, *tags)
-        return *answers, log_mel, heard, imagined.features, *steps
+        tags = () if self.tagger is None else (self.tagger.tag(embedding).sigmoid(),)
+        outputs = (probabilities, imagined.codes, imagined.image, *tags)
+        return *outputs, log_mel, embedding, imagined.features, *steps
 
 
 def export_bundle(
@@ -117,8 +119,7 @@ def export_bundle(
     Raises BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished,
     DataError when `data` is not what it was trained on, RuntimeError when the graph disagrees with torch.
     """
-    if out.exists() and not replaceable(out):
-        raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
+    check_place(out)
     networks, described = checkpoint.load_finished(run)
     own = None if data is None else find_own(described, data)
     if fitted is None and data is not None and described.origin.kept_aside:
@@ -130,29 +131,22 @@ def export_bundle(
     step_frames = described.imagination.trunk.step_frames
     shipped = Shipped(networks, temperature, tags=of_scenes, step_frames=step_frames).eval()
     fixed_length = described.front_end.num_time_steps is not None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
-    try:
-        graph = folder / "model.onnx"
+    with bundle_folder(out) as folder:
+        graph = folder / MODEL_FILE
         length = round(described.window_s * described.front_end.sample_rate_hz)
         write_graph(shipped, graph, length=length, fixed_length=fixed_length)
         parity = check_parity(shipped, graph, length=length, fixed_length=fixed_length)
         card = make_card(described, name or out.name, fixed_length, parity, measured or {})
-        card |= describe_graph(tags=shipped.teller is not None, noise_size=shipped.noise_size)
-        card["sha256"] = {graph.name: hashlib.sha256(graph.read_bytes()).hexdigest()}
+        card |= describe_outputs(tags=shipped.tagger is not None, noise_size=shipped.noise_size)
+        card["sha256"] = {MODEL_FILE: hashlib.sha256(graph.read_bytes()).hexdigest()}
         if fitted is not None:
             card["calibration"] = fitted.calibration.model_dump(mode="json")
             add_file(folder, card, KNOWN_FILE, fitted.known.pack())
         if own is not None:
             bundle = Bundle(folder, Card.model_validate(card))
             codebook = networks.vqvae.quantizer.codebook.detach().numpy()
-            neighbours = imagine_all(own, bundle, codebook)
-            add_file(folder, card, NEIGHBOURS_FILE, neighbours.pack())
-        (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        folder.chmod(0o755)
-        replace_folder(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            add_file(folder, card, NEIGHBOURS_FILE, imagine_all(own, bundle, codebook).pack())
+        write_card(folder, card)
     if lacking := shortcomings(fitted.calibration if fitted else None):
         say(f"note: {lacking}")
     return out
@@ -164,9 +158,29 @@ def add_file(folder: Path, card: dict[str, Any], name: str, content: bytes) -> N
     card["sha256"][name] = hashlib.sha256(content).hexdigest()
 
 
-def replaceable(out: Path) -> bool:
-    """Whether nothing is lost by a new bundle in the place of `out`: an older bundle, or an empty folder."""
-    return out.is_dir() and ((out / "card.json").is_file() or not any(out.iterdir()))
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_place(out: Path) -> None:
+    """Raise BundleError where something would be lost by a bundle in the place of `out`: else than an older bundle, or
+    an empty folder."""
+    is_free = out.is_dir() and ((out / CARD_FILE).is_file() or not any(out.iterdir()))
+    if out.exists() and not is_free:
+        raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
+
+
+@contextmanager
+def bundle_folder(out: Path) -> Iterator[Path]:
+    """An empty folder to write a bundle to; moved to `out` at the end, removed on any error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        replace_folder(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_folder(new: Path, old: Path) -> None:
@@ -235,9 +249,7 @@ def write_graph(shipped: Shipped, path: Path, *, length: int, fixed_length: bool
     model = program.model_proto
     hide_inner_outputs(model, shipped.inner)
     halve_initializers(model)
-    for (
-        node
-    ) in model.graph.node:  # where in our source it came from, a quarter of a large graph's bytes
+    for node in model.graph.node:  # where in our source it came from, a quarter of a large graph's bytes
         node.ClearField("metadata_props")
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
@@ -271,9 +283,7 @@ def halve_initializers(model: Any) -> None:
         model.graph.node.insert(index, cast)
 
 
-def check_parity(
-    shipped: Shipped, path: Path, *, length: int, fixed_length: bool
-) -> dict[str, float]:
+def check_parity(shipped: Shipped, path: Path, *, length: int, fixed_length: bool) -> dict[str, float]:
     """Largest difference from torch for each output, over several batch sizes and lengths, none of them the traced.
 
     Codes are compared as the share that differs: a feature half-way between two codes may fall either way. The picture
@@ -282,35 +292,29 @@ def check_parity(
     """
     lengths = (length,) if fixed_length else (length, length + length // 2, 2 * length + 123)
     worst: dict[str, float] = {}
-    outputs = shipped.outputs
     session = _session(path)
     rng = np.random.default_rng(0)
-    for num_samples in lengths:
-        for batch in (1, 2, 5):
-            inputs = {WAVEFORM: test_signals(batch, num_samples, rng)}
-            if shipped.noise_size is not None:
-                size = (batch, shipped.noise_size)
-                inputs[NOISE] = rng.standard_normal(size, dtype=np.float32)
-            with torch.no_grad():
-                tensors = [torch.from_numpy(array) for array in inputs.values()]
-                parts = shipped(*tensors)[: len(outputs)]
-            expected = dict(zip(outputs, (part.numpy() for part in parts), strict=True))
-            found = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
-            agree = (found["codes"] == expected["codes"]).all((1, 2))
-            apart = np.abs(found["picture"] - expected["picture"])[agree]
-            differences = {
-                "probabilities": np.abs(found["probabilities"] - expected["probabilities"]).max(),
-                "picture": apart.max(initial=0.0),
-                "codes_differing": (found["codes"] != expected["codes"]).mean(),
-            }
-            if shipped.noise_size is not None:
-                differing = float((apart > TOLERANCE).mean()) if apart.size else 0.0
-                differences["picture"] = 0.0 if differing <= DIFFERING_PIXELS else differing
-            if TAGS in outputs:
-                differences[TAGS] = np.abs(found[TAGS] - expected[TAGS]).max()
-            worst = {
-                key: max(worst.get(key, 0.0), float(value)) for key, value in differences.items()
-            }
+    for num_samples, batch in product(lengths, (1, 2, 5)):
+        inputs = {WAVEFORM: test_signals(batch, num_samples, rng)}
+        if shipped.noise_size is not None:
+            inputs[NOISE] = rng.standard_normal((batch, shipped.noise_size), dtype=np.float32)
+        with torch.no_grad():
+            tensors = shipped(*map(torch.from_numpy, inputs.values()))
+        expected = {name: tensor.numpy() for name, tensor in zip(shipped.outputs, tensors, strict=False)}
+        found = dict(zip(shipped.outputs, session.run(list(shipped.outputs), inputs), strict=True))
+        apart = {name: np.abs(found[name] - expected[name]) for name in shipped.outputs}
+        pictures = apart[PICTURE][(apart[CODES] == 0).all((1, 2))]
+        differences = {
+            PROBABILITIES: apart[PROBABILITIES].max(),
+            PICTURE: pictures.max(initial=0.0),
+            "codes_differing": (apart[CODES] != 0).mean(),
+        }
+        if shipped.noise_size is not None:
+            differing = float((pictures > TOLERANCE).mean()) if pictures.size else 0.0
+            differences[PICTURE] = 0.0 if differing <= DIFFERING_PIXELS else differing
+        if TAGS in apart:
+            differences[TAGS] = apart[TAGS].max()
+        worst = {key: max(worst.get(key, 0.0), float(value)) for key, value in differences.items()}
     most = dict.fromkeys(worst, TOLERANCE) | {"codes_differing": 1e-3}
     if any(worst[key] > most[key] for key in worst):
         raise RuntimeError(f"the exported graph disagrees with torch: {worst}")

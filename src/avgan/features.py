@@ -114,9 +114,7 @@ def averaging_matrix(num_frames: int, num_time_steps: int) -> Tensor:
     Raises ValueError when there are fewer frames than time steps: stretching would invent sound.
     """
     if num_frames < num_time_steps:
-        raise ValueError(
-            f"{num_frames} frames cannot fill {num_time_steps} time steps: use a longer window"
-        )
+        raise ValueError(f"{num_frames} frames cannot fill {num_time_steps} time steps: use a longer window")
     span = num_frames / num_time_steps
     starts = torch.arange(num_time_steps, dtype=torch.float64) * span
     frames = torch.arange(num_frames, dtype=torch.float64)[:, None]
@@ -152,9 +150,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.config = config
         # in single precision the formula itself loses the window's ends
-        window = torch.hann_window(
-            config.window_length, periodic=not config.symmetric_window, dtype=torch.float64
-        )
+        window = torch.hann_window(config.window_length, periodic=not config.symmetric_window, dtype=torch.float64)
         self.register_buffer("window", window.float(), persistent=False)
         filters = torch.from_numpy(mel_filterbank(config))
         self.register_buffer("filters", filters, persistent=False)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import IO, Any
 
 from avgan.errors import AvganError
 
@@ -38,13 +40,14 @@ def whole(path: str | Path) -> Iterator[Path]:
         target = path.resolve() if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target.parent)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PREFIX, suffix=SUFFIX)
-        temporary = Path(name)
+        temporary = target.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        handle = os.open(temporary, flags, 0o600 if before else 0o666)  # a new one gets what the umask leaves
         try:
-            _lock(handle)
+            hold(handle)
             yield temporary
-            # mkstemp makes private files; results are meant to be shared
-            _give_rights(temporary, before)
+            if before is not None:
+                _give_rights(temporary, before)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -87,24 +90,12 @@ def _written_through(path: Path, before: os.stat_result) -> Iterator[Path]:
             shutil.copyfileobj(file, sink)
 
 
-def _give_rights(temporary: Path, before: os.stat_result | None) -> None:
-    """The rights of the file that was there, or those of a new one."""
-    if before is None:
-        temporary.chmod(0o666 & ~_umask())
-        return
+def _give_rights(temporary: Path, before: os.stat_result) -> None:
+    """The rights of the file that was there."""
     with suppress(OSError):  # somebody else's file becomes ours, as it must
         if hasattr(os, "chown"):
             os.chown(temporary, before.st_uid, before.st_gid)
     temporary.chmod(stat.S_IMODE(before.st_mode))
-
-
-def _umask() -> int:
-    """That of this process; to ask for it is to set it, unless Linux tells."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/status").read_text().split("Umask:")[1].split()[0], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -116,20 +107,22 @@ def _remove_leftovers(folder: Path) -> None:
                 continue
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
-                if _lock(handle) or age_s > LEFT_S:
+                if hold(handle) or age_s > LEFT_S:
                     path.unlink()
             finally:
                 os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Hold a file while it is written; whether it could be had. Some systems keep no such locks."""
+def hold(file: int | IO[Any]) -> bool | None:
+    """Hold an open file until it is closed: False where another holds it, None where the system keeps no such locks."""
     try:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return None
     return True
 
 

@@ -55,9 +55,7 @@ def generator_loss(imagined_score: Tensor) -> Tensor:
     return -imagined_score.mean()
 
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, imagined: Tensor, weight: Tensor
-) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, imagined: Tensor, weight: Tensor) -> Tensor:
     """(|grad D(w G + (1 - w) E)|_2 - 1)^2, weight (B,) the w of each sample, uniform in [0, 1] (Eq. 2, third term).
 
     The norm is taken per sample over all its features. real, imagined (B, ...); neither receives a gradient.

@@ -73,19 +73,14 @@ class AVGAN(nn.Module):
                 seed,
                 "generator",
                 lambda: Generator(
-                    imagination.generator,
-                    trunk.build(),
-                    vector_size=trunk.vector_size,
-                    code_dim=code_dim,
+                    imagination.generator, trunk.build(), vector_size=trunk.vector_size, code_dim=code_dim
                 ),
             )
             size = self.generator.embedding_size
             self.critic = seeded(seed, "critic", lambda: Critic(imagination.critic, code_dim, size))
         if isinstance(classifier, ClassifierSection):
             self.classifier = seeded(
-                seed,
-                "classifier",
-                lambda: build_classifier(classifier.network, code_dim, num_labels),
+                seed, "classifier", lambda: build_classifier(classifier.network, code_dim, num_labels)
             )
         sampler = stages.get(SAMPLER)
         self.sampler = None

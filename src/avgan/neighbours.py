@@ -34,7 +34,7 @@ def imagine_all(sounds: Manifest, bundle: Bundle, codebook: np.ndarray) -> Neigh
     """What clips look like to a bundle; codebook (K, D)."""
     network = Network(bundle)
     codes = [
-        network.answer(network.hear(waveform[None]))[1][0]
+        network.predict(network.embed(waveform[None])).codes[0]
         for waveform in first_windows(sounds.root, sounds.clips, bundle)
     ]
     return Neighbours(
@@ -67,9 +67,6 @@ def first_windows(root: Path, clips: Iterable[Clip], bundle: Bundle) -> Iterator
         if clip.end_s is not None:
             length_s = min(length_s, clip.end_s - clip.start_s)
         waveform = read_excerpt(
-            root / clip.audio_path,
-            start_s=clip.start_s,
-            length_s=length_s,
-            rate_hz=card.sample_rate_hz,
+            root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=card.sample_rate_hz
         )
         yield fit(waveform, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)

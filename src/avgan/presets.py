@@ -69,9 +69,7 @@ def compact() -> Recipe:
             flip=True,
         ),
         imagination=ImaginationSection(
-            trunk=Conv8Config(
-                widths=(32, 64, 128, 256), front_end=FrontEndConfig(num_time_steps=128)
-            ),
+            trunk=Conv8Config(widths=(32, 64, 128, 256), front_end=FrontEndConfig(num_time_steps=128)),
             critic=CriticConfig(width=32),
             num_steps=150,
             batch_size=32,
@@ -148,9 +146,7 @@ def places() -> Recipe:
         update={
             "preset": "places",
             # a field recording hardly differs from itself shifted: one view, and one more, are enough
-            "imagination": recipe.imagination.model_copy(
-                update={"trunk": MN04Config(blocks=True), "num_views": 1}
-            ),
+            "imagination": recipe.imagination.model_copy(update={"trunk": MN04Config(blocks=True), "num_views": 1}),
             "classifier": recipe.classifier.model_copy(
                 update={
                     # by recording and by collection 0.0007 to 0.003 lie within two points; 0.01 is 4 to 6 worse
@@ -237,9 +233,7 @@ def pictures_small() -> Recipe:
     return with_pictures(recipe, small=True)
 
 
-def _augmented_joint(
-    *, num_steps: int, learning_rate: float, trunk_learning_rate: float
-) -> ClassifierSection:
+def _augmented_joint(*, num_steps: int, learning_rate: float, trunk_learning_rate: float) -> ClassifierSection:
     """The joint classifier stage with every augmentation on."""
     return ClassifierSection(
         network=ClassifierConfig(kind="linear", dropout=0.2),
@@ -293,38 +287,21 @@ ABLATIONS: dict[str, Ablation] = {
         "is the label to be had from features that were only taught to imagine (the paper's third stage)?",
         {"classifier.mode": "frozen", "classifier.mixup": "0"},
     ),
-    "no-imagination": Ablation(
-        "does it help to imagine before naming?",
-        {"imagination.num_steps": "0"},
-    ),
-    "shuffled-pairs": Ablation(
-        "is it the right pictures that help, or any?",
-        {"imagination.data.pairs": "shuffled"},
-    ),
+    "no-imagination": Ablation("does it help to imagine before naming?", {"imagination.num_steps": "0"}),
+    "shuffled-pairs": Ablation("is it the right pictures that help, or any?", {"imagination.data.pairs": "shuffled"}),
     "strong-pairs": Ablation(
-        "are pictures of a place worth showing where the sound says little of it?",
-        {"imagination.data.pairs": "strong"},
+        "are pictures of a place worth showing where the sound says little of it?", {"imagination.data.pairs": "strong"}
     ),
-    "no-critic": Ablation(
-        "what does the critic add to the reconstruction?",
-        {"imagination.adversarial_weight": "0"},
-    ),
-    "gamma-0": Ablation(
-        "what does the reconstruction add to the critic?",
-        {"imagination.gamma": "0"},
-    ),
+    "no-critic": Ablation("what does the critic add to the reconstruction?", {"imagination.adversarial_weight": "0"}),
+    "gamma-0": Ablation("what does the reconstruction add to the critic?", {"imagination.gamma": "0"}),
     "no-minibatch": Ablation(
-        "is minibatch discrimination needed against collapse?",
-        {"imagination.critic.num_kernels": "0"},
+        "is minibatch discrimination needed against collapse?", {"imagination.critic.num_kernels": "0"}
     ),
     "codes-8": Ablation("how many codes?", {"vqvae.network.num_codes": "8"}),
     "codes-16": Ablation("how many codes (the paper's)?", {"vqvae.network.num_codes": "16"}),
     "codes-64": Ablation("how many codes?", {"vqvae.network.num_codes": "64"}),
     "codes-512": Ablation("how many codes?", {"vqvae.network.num_codes": "512"}),
-    "code-dim-1": Ablation(
-        "how many numbers a code (the paper's)?",
-        {"vqvae.network.code_dim": "1"},
-    ),
+    "code-dim-1": Ablation("how many numbers a code (the paper's)?", {"vqvae.network.code_dim": "1"}),
     "code-dim-16": Ablation("how many numbers a code?", {"vqvae.network.code_dim": "16"}),
 }
 """By name. `compact` tells what the trunk is worth, `cnn9`, which hears the log-mel itself, what imagining is."""

@@ -1,9 +1,9 @@
-"""A bundle with the heavy layers of its ears in 8 bits: a little more than half the size, and what that costs.
+"""A bundle with the heavy layers before its features in 8 bits: a little more than half the size, and what that costs.
 
 Static quantisation with ranges from training clips. In 8 bits are the dense layers on the way from the log-mel to the
 features: what multiplies many channels with each other, which is nearly all of the work. In floating point stay the
 front end, whose range is wide; depthwise layers, of which each channel has a range of its own; classifier and codes,
-whose choices are between close numbers; and the decoder, which draws. A range is the mean over clips of their
+whose choices are between close numbers; and the decoder. A range is the mean over clips of their
 smallest and largest value: the extremes over all clips would spend the 256 steps on outliers.
 
 Shapes: L samples, M clips, N labels.
@@ -24,11 +24,11 @@ import numpy as np
 from avgan import checkpoint
 from avgan.checkpoint import Checkpoint
 from avgan.data.manifest import Clip, Manifest
-from avgan.errors import BundleError, DataError
-from avgan.evaluation.metrics import bootstrap_interval
-from avgan.export import INNER, replace_folder, replaceable
+from avgan.errors import DataError
+from avgan.export import INNER, bundle_folder, check_place, write_card
+from avgan.metrics import bootstrap_interval
 from avgan.neighbours import first_windows, training_clips
-from avgan.runtime.bundle import CARD_FILE, MODEL_FILE, Bundle, open_bundle
+from avgan.runtime.bundle import MODEL_FILE, Bundle, open_bundle
 from avgan.runtime.network import FEATURES, NOISE, WAVEFORM, Network
 from avgan.training.data import read_sounds
 
@@ -42,8 +42,7 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     Its card says what was lost on the clips that the run held out or kept aside. Raises BundleError when `out` holds
     something else than a bundle, DataError when `data` is not what the run was trained on.
     """
-    if out.exists() and not replaceable(out):
-        raise BundleError(f"{out}: holds something else than a bundle; choose another -o")
+    check_place(out)
     bundle = open_bundle(full)
     described = checkpoint.describe(run)
     sounds = read_sounds(described.config.stage.data, data)
@@ -57,23 +56,16 @@ def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     card["name"] = f"{bundle.card.name}-int8"
     card["description"] += "; heavy layers in 8 bits"
     card["sha256"][MODEL_FILE] = hashlib.sha256(content).hexdigest()
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=out.parent))
-    try:
+    with bundle_folder(out) as folder:
         shutil.copytree(full, folder, dirs_exist_ok=True)
         (folder / MODEL_FILE).write_bytes(content)
-        (folder / CARD_FILE).write_text(json.dumps(card))
+        write_card(folder, card)
         card["measured"] = compare(bundle, open_bundle(folder), sounds, held_out(sounds, described))
-        (folder / CARD_FILE).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        folder.chmod(0o755)
-        replace_folder(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        write_card(folder, card)
     return out
 
 
-def quantize(
-    model: bytes, waveforms: Sequence[np.ndarray], *, noise_size: int | None = None
-) -> bytes:
+def quantize(model: bytes, waveforms: Sequence[np.ndarray], *, noise_size: int | None = None) -> bytes:
     """The graph of a bundle with its heavy layers in 8 bits, ranges taken from waveforms (L,) of one length.
 
     `noise_size`: the card's. The sampler, like the decoder, stays as it is.
@@ -109,26 +101,21 @@ def quantize(
 def heavy_layers(model: Any) -> list[Any]:
     """The nodes before FEATURES that multiply several channels with each other."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    sources = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
-    maker = {name: node for node in model.graph.node for name in node.output}
-    found: dict[str, Any] = {}
-    seen: set[str] = set()
-    names = [FEATURES]
-    while names:
-        name = names.pop()
-        if name in seen or name not in maker:
+    shapes |= {
+        node.output[0]: shapes[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Cast" and node.input[0] in shapes
+    }
+    needed = {FEATURES}
+    found = []
+    for node in reversed(model.graph.node):  # those of an ONNX graph stand after what they need
+        if needed.isdisjoint(node.output):
             continue
-        seen.add(name)
-        node = maker[name]
-        names.extend(node.input)
-        if node.op_type not in ("Conv", "Gemm"):
-            continue
-        weight = node.input[1]
-        shape = shapes.get(sources[weight].input[0] if weight in sources else weight, (1, 1))
+        needed.update(node.input)
         groups = next((item.i for item in node.attribute if item.name == "group"), 1)
-        if groups == 1 and shape[1] > 1:
-            found[node.name] = node
-    return [node for node in model.graph.node if node.name in found]
+        if node.op_type in ("Conv", "Gemm") and groups == 1 and shapes.get(node.input[1], (1, 1))[1] > 1:
+            found.append(node)
+    return found[::-1]
 
 
 def unhalve(model: Any, names: Iterable[str]) -> None:
@@ -147,7 +134,7 @@ def unhalve(model: Any, names: Iterable[str]) -> None:
 
 
 def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
-    """The clips that a run has never heard, of the folds it held out, or else of what it kept aside."""
+    """The clips that a run was never trained on, of the folds it held out, or else of what it kept aside."""
     folds, aside = described.config.stage.data.held_out_folds, set(described.origin.kept_aside)
     chosen = [clip for clip in sounds.clips if clip.audio_path and clip.label in described.labels]
     if folds:
@@ -155,9 +142,7 @@ def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     return [clip for clip in chosen if clip.source_id in aside]
 
 
-def compare(
-    full: Bundle, small: Bundle, sounds: Manifest, clips: Sequence[Clip]
-) -> dict[str, dict[str, Any]]:
+def compare(full: Bundle, small: Bundle, sounds: Manifest, clips: Sequence[Clip]) -> dict[str, dict[str, Any]]:
     """What a smaller bundle loses on clips, for its card; nothing where there are no clips."""
     if not clips:
         return {}
@@ -177,22 +162,17 @@ def compare(
         name: {
             "value": float(values.mean()),
             "interval_95": bootstrap_interval(values, sources),
-            "protocol": said,
+            "protocol": how,
             "command": "avgan export --int8",
         }
-        for name, (values, said) in figures.items()
+        for name, (values, how) in figures.items()
     }
 
 
-def _answers(
-    bundle: Bundle, sounds: Manifest, clips: Sequence[Clip]
-) -> tuple[np.ndarray, np.ndarray]:
+def _answers(bundle: Bundle, sounds: Manifest, clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """Labels (M,) and codes (M, 16, 16) of clips."""
     network = Network(bundle)
-    answers = [
-        network.answer(network.hear(waveform[None]))
-        for waveform in first_windows(sounds.root, clips, bundle)
-    ]
+    answers = [network.predict(network.embed(waveform[None])) for waveform in first_windows(sounds.root, clips, bundle)]
     labels = np.array([int(answer.probabilities.argmax()) for answer in answers])
     return labels, np.concatenate([answer.codes for answer in answers])
 

@@ -55,56 +55,22 @@ DCASE_SCENES: tuple[str, ...] = (
 
 # Table 1 as printed: its names are kept even where Places365 and AudioSet spell theirs otherwise.
 TABLE_1: dict[str, Table1Row] = {
-    "airport": Table1Row(
-        "Airport terminal",
-        ("airport_terminal",),
-        ("Aircraft", "Rail transport", "Subway metro"),
-    ),
-    "bus": Table1Row(
-        "Bus",
-        ("bus_interior", "car_interior"),
-        ("Truck", "Engine", "Bus", "Car", "Train"),
-    ),
+    "airport": Table1Row("Airport terminal", ("airport_terminal",), ("Aircraft", "Rail transport", "Subway metro")),
+    "bus": Table1Row("Bus", ("bus_interior", "car_interior"), ("Truck", "Engine", "Bus", "Car", "Train")),
     "metro": Table1Row(
-        "New York City Subway",
-        ("subway_station", "train", "car"),
-        ("Train wheels squealing", "Subway metro"),
+        "New York City Subway", ("subway_station", "train", "car"), ("Train wheels squealing", "Subway metro")
     ),
     "metro_station": Table1Row(
-        "Train station",
-        ("train_interior", "subway_station"),
-        ("Train wheels squealing", "Rail transport", "Train"),
+        "Train station", ("train_interior", "subway_station"), ("Train wheels squealing", "Rail transport", "Train")
     ),
-    "park": Table1Row(
-        "National park",
-        ("park", "garden", "orchard"),
-        ("Outside rural or natural", "Insect", "Bird"),
-    ),
+    "park": Table1Row("National park", ("park", "garden", "orchard"), ("Outside rural or natural", "Insect", "Bird")),
     "public_square": Table1Row(
-        "Times Square",
-        ("picnic_area", "downtown"),
-        ("Engine", "Car", "Vehicle", "Outside rural or natural"),
+        "Times Square", ("picnic_area", "downtown"), ("Engine", "Car", "Vehicle", "Outside rural or natural")
     ),
-    "street_traffic": Table1Row(
-        "Traffic",
-        ("road", "highway", "street"),
-        ("Motorcycle", "Engine", "Car", "Vehicle"),
-    ),
-    "shopping_mall": Table1Row(
-        "Shopping mall",
-        ("shopping_mall",),
-        ("Crowd", "Cheering", "Children shouting"),
-    ),
-    "street_pedestrian": Table1Row(
-        "Road",
-        ("road", "crosswalk", "boardwalk", "highway"),
-        ("Engine", "Car", "Vehicle"),
-    ),
-    "tram": Table1Row(
-        "Tram",
-        ("tram", "train", "car"),
-        ("Engine", "Subway metro", "Vehicle", "Train"),
-    ),
+    "street_traffic": Table1Row("Traffic", ("road", "highway", "street"), ("Motorcycle", "Engine", "Car", "Vehicle")),
+    "shopping_mall": Table1Row("Shopping mall", ("shopping_mall",), ("Crowd", "Cheering", "Children shouting")),
+    "street_pedestrian": Table1Row("Road", ("road", "crosswalk", "boardwalk", "highway"), ("Engine", "Car", "Vehicle")),
+    "tram": Table1Row("Tram", ("tram", "train", "car"), ("Engine", "Subway metro", "Vehicle", "Train")),
 }
 
 # Where each sound of ESC-50 is heard. The order is the data set's own: dog = 0 ... hand_saw = 49.
@@ -226,8 +192,7 @@ SCENES: dict[str, Scene] = {
 }
 
 PLACES_SCENE: dict[str, Place] = {
-    name: Place(scene.photographs[0], "strong", scene.photographs[1:])
-    for name, scene in SCENES.items()
+    name: Place(scene.photographs[0], "strong", scene.photographs[1:]) for name, scene in SCENES.items()
 }
 
 

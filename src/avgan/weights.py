@@ -18,9 +18,7 @@ TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".pkl")
 Reader = Callable[[Path], Mapping[str, np.ndarray]]
 
 
-def find_weights(
-    named: Path | None, names: Sequence[str], advice: str, *, below: Sequence[str] = ("weights",)
-) -> Path:
+def find_weights(named: Path | None, names: Sequence[str], advice: str, *, below: Sequence[str] = ("weights",)) -> Path:
     """The file that is named, or the first with one of the names in the folder that is, or in a folder `below` it.
 
     Raises DataError, which ends in the advice, where there is none.
@@ -73,20 +71,10 @@ def _of_checkpoint(content: object) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, Mapping):
         raise ValueError("it holds no arrays by name")
-    return {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, Tensor)
-    }
+    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
-def fill(
-    network: nn.Module,
-    arrays: Mapping[str, Tensor],
-    path: Path,
-    *,
-    name_of: Callable[[str], str] = str,
-) -> None:
+def fill(network: nn.Module, arrays: Mapping[str, Tensor], path: Path, *, name_of: Callable[[str], str] = str) -> None:
     """Give a network its arrays, by the names that they have in the file, and set it to be used.
 
     Axes of length 1 are ignored, arrays that the network does not know left alone. It may be built on torch's device

@@ -95,7 +95,7 @@ class WorkerProcess:
                 cwd="/" if self._confined else None,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches this process alone, and `kill` also what a worker started
-            )  # fmt: skip
+            )
 
     def receive(self, timeout_s: float | None = None) -> tuple[bytes, bytes]:
         """The next frame. Raises TimeoutError where nothing comes, EOFError or OSError where the process died."""
@@ -182,29 +182,23 @@ class OrderedStream(Generic[Part, Result]):
         self.error: Exception | None = None
         self.result: Result | None = None
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Generator[Part, None, Result]:
         while parts := self._threads.fetch(self):
             yield from parts
         if self.error is not None:
             raise self.error
-
-    def conclude(self) -> Result:
-        assert self.result is not None, "conclude before the last part"
+        assert self.result is not None
         return self.result
 
 
 class OrderedThreads(Generic[Item, Part, Result]):
     """Threads that run `job` on an item each; the parts are handed out in the order of the items, in bounded memory."""
 
-    def __init__(
-        self, job: Callable[[Item], Generator[Part, None, Result]], items: Sequence[Item]
-    ) -> None:
+    def __init__(self, job: Callable[[Item], Generator[Part, None, Result]], items: Sequence[Item]) -> None:
         self._job = job
         self._items = items
         self._changed = threading.Condition()
-        self._begun: deque[OrderedStream[Part, Result]] = (
-            deque()
-        )  # the first is the one whose turn it is
+        self._begun: deque[OrderedStream[Part, Result]] = deque()  # the first is the one whose turn it is
         self._num_begun = 0
         self._num_waiting = 0  # parts of all of them
         self._stopped = False
@@ -255,12 +249,12 @@ class OrderedThreads(Generic[Item, Part, Result]):
                 self._run(item, stream)
 
     def _run(self, item: Item, stream: OrderedStream[Part, Result]) -> None:
-        parts = self._job(item)
+        def parts() -> Iterator[Part]:
+            stream.result = yield from self._job(item)
+
         try:
-            while True:
-                self._put(stream, next(parts))
-        except StopIteration as end:
-            stream.result = end.value
+            for part in parts():
+                self._put(stream, part)
         except _StoppedError:
             raise
         except Exception as error:  # whatever it is, the caller is to deal with it
@@ -274,8 +268,7 @@ class OrderedThreads(Generic[Item, Part, Result]):
         with self._changed:
             self._wait(
                 lambda: (
-                    self._num_waiting < MAX_WAITING
-                    or (stream is self._begun[0] and len(stream.parts) < MIN_WAITING)
+                    self._num_waiting < MAX_WAITING or (stream is self._begun[0] and len(stream.parts) < MIN_WAITING)
                 )
             )
             stream.parts.append(part)

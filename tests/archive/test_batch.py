@@ -14,7 +14,7 @@ from avgan.archive.engines import Classification, Options, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.audio import AudioSource
 from avgan.errors import AvganError
-from avgan.runtime import Model, Prediction, WindowPrediction, load
+from avgan.runtime import Model, Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment
 
 
@@ -53,21 +53,12 @@ class Full(Sink):
         raise AvganError("not reached")
 
 
-@pytest.fixture(scope="module")
-def model(toy_bundle: Path) -> Model:
-    return load(toy_bundle)
-
-
-def classify(
-    model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]
-) -> Outcome:
+def classify(model: Model, recordings: Sequence[Recording], sinks: Sequence[Sink], said: list[str]) -> Outcome:
     engine = partial(classify_in_turn, model, Options())
     return classify_all(engine, recordings, sinks, on_error=said.append)
 
 
-def test_windows_and_segments_come_in_order(
-    model: Model, tmp_path: Path, rng: np.random.Generator
-) -> None:
+def test_windows_and_segments_come_in_order(model: Model, tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "two halves.wav"
     noise = rng.uniform(-0.5, 0.5, 32_000)
     soundfile.write(path, np.concatenate((noise, 0 * noise)), 16_000)
@@ -75,9 +66,16 @@ def test_windows_and_segments_come_in_order(
     said: list[str] = []
     assert classify(model, [Recording("a", str(path))], [diary], said).is_good
     assert diary.entries == [
-        "begin a", "window 0", "window 1", "window 2", "segment 0-2 beach", "window 3",
-        "segment 2-4 unknown", "end a", "close",
-    ]  # fmt: skip
+        "begin a",
+        "window 0",
+        "window 1",
+        "window 2",
+        "segment 0-2 beach",
+        "window 3",
+        "segment 2-4 unknown",
+        "end a",
+        "close",
+    ]
     assert said == []
 
 
@@ -107,15 +105,13 @@ def test_reasons_are_counted_without_names(model: Model, tmp_path: Path) -> None
     assert outcome.failed == {"the file is empty": 1, "not a sound file that can be decoded": 2}
 
 
-def test_a_defect_costs_one_recording(
-    model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_costs_one_recording(model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     def broken(waveforms: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(model.network, "hear", broken)
+    monkeypatch.setattr(model.network, "embed", broken)
     assert not classify(model, [Recording("a", tone_wav)], [Diary()], said).is_good
     assert said == ["a: failed (ZeroDivisionError: two lines); please report this"]
 
@@ -174,6 +170,4 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(model: Model, tmp_path
     recordings.append(Recording("<standard input>", (tmp_path / "x.wav").read_bytes()))
     folder = tmp_path / "pictures"
     assert classify(model, recordings, [PictureFolder(folder)], []).is_good
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "X-3.png", "standard input.png", "x-2.png", "x.png",
-    ]  # fmt: skip
+    assert sorted(path.name for path in folder.iterdir()) == ["X-3.png", "standard input.png", "x-2.png", "x.png"]

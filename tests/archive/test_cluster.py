@@ -1,20 +1,21 @@
 """What a cluster's answers become here; `tests/test_cli_archive.py` runs a real one."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from avgan.archive import engines as engine
-from avgan.archive.engines import LocalClassification, Options
+from avgan.archive.engines import Classification, Options, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError, BundleError
-from avgan.runtime import Model, load
+from avgan.runtime import Model, Prediction, WindowPrediction
 
 ray = pytest.importorskip("ray")
 
+Taken = Callable[[Classification], tuple[list[WindowPrediction], Prediction]]
 LETHAL = "lethal.wav"
 
 
@@ -35,35 +36,28 @@ class Refs:
     def get(self, arguments: tuple[Any, ...]) -> list[engine.RemoteClassification]:
         if any(recording.name == LETHAL for recording in arguments[3]):
             raise ray.exceptions.WorkerCrashedError
-        classified: list[engine.RemoteClassification] = pickle.loads(
-            pickle.dumps(engine._classify_group(*arguments))
-        )
+        classified: list[engine.RemoteClassification] = pickle.loads(pickle.dumps(engine._classify_group(*arguments)))
         return classified
 
 
-@pytest.fixture(scope="module")
-def model(toy_bundle: Path) -> Model:
-    return load(toy_bundle, num_threads=1)
-
-
-def answers(model: Model, recordings: Sequence[Recording]) -> list[str]:
+def answers(model: Model, recordings: Sequence[Recording], taken: Taken) -> list[str]:
     found = []
     for answer in engine.classify_on_cluster(model, Options(0.5), recordings, num_jobs=None):
         try:
-            num_windows = len(list(answer))
-            found.append(f"{answer.conclude().path}: {num_windows}")
+            windows, prediction = taken(answer)
+            found.append(f"{prediction.path}: {len(windows)}")
         except Exception as error:
             found.append(f"{type(error).__name__} {error}")
     return found
 
 
 def test_a_recording_that_kills_its_worker_costs_no_other(
-    model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, taken: Taken, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = Refs(monkeypatch)
     names = [f"{number}.wav" for number in range(60)]
     names[20] = LETHAL
-    found = answers(model, [Recording(name, str(tone_wav)) for name in names])
+    found = answers(model, [Recording(name, str(tone_wav)) for name in names], taken)
     assert refs.num_tasks < len(names)
     assert found[20].startswith(f"AvganError {LETHAL}: its worker died (WorkerCrashedError)")
     assert [one for number, one in enumerate(found) if number != 20] == [
@@ -72,19 +66,18 @@ def test_a_recording_that_kills_its_worker_costs_no_other(
 
 
 def test_pictures_and_what_went_wrong_are_as_here(
-    model: Model, tone_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, taken: Taken, tone_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Refs(monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("text.wav").write_text("text")
     recordings = [Recording("tone.wav", "tone.wav"), Recording("text.wav", "text.wav")]
     there = list(engine.classify_on_cluster(model, Options(checksum=True), recordings, num_jobs=1))
-    here = [
-        LocalClassification(model, recording, Options(checksum=True)) for recording in recordings
-    ]
-    assert list(there[0]) == list(here[0])
-    assert there[0].conclude().to_dict() == here[0].conclude().to_dict()
-    assert (there[0].conclude().picture == here[0].conclude().picture).all()
+    here = list(classify_in_turn(model, Options(checksum=True), recordings))
+    (windows, remote), (expected_windows, local) = taken(there[0]), taken(here[0])
+    assert windows == expected_windows
+    assert remote.to_dict() == local.to_dict()
+    assert (remote.picture == local.picture).all()
     with pytest.raises(AudioError) as expected:
         list(here[1])
     with pytest.raises(Exception, match="not a sound file") as error:
@@ -94,13 +87,11 @@ def test_pictures_and_what_went_wrong_are_as_here(
 
 def test_another_model_is_refused(model: Model, tone_wav: Path) -> None:
     with pytest.raises(BundleError, match="another model"):
-        engine._classify_group(
-            str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))]
-        )
+        engine._classify_group(str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))])
 
 
 def test_no_cluster_where_one_is_named(
-    model: Model, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, taken: Taken, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("nobody there\nmany lines")
@@ -108,4 +99,4 @@ def test_no_cluster_where_one_is_named(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(Exception, match=r"no Ray cluster at 127.0.0.1:1 \(nobody there\)"):
-        answers(model, [Recording("a", str(tone_wav))])
+        answers(model, [Recording("a", str(tone_wav))], taken)

@@ -1,7 +1,7 @@
 """Recordings classified in threads: the answers of one after another, in order, in bounded memory."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,13 @@ import pytest
 import soundfile
 
 from avgan import workers
-from avgan.archive.engines import Engine, Options, classify_in_threads, classify_in_turn
+from avgan.archive.engines import Classification, Engine, Options, classify_in_threads, classify_in_turn
 from avgan.archive.sources import Recording
 from avgan.errors import AudioError
-from avgan.runtime import Model, WindowPrediction, load
+from avgan.runtime import Model, Prediction, WindowPrediction, load
 from avgan.workers import OrderedThreads
 
-
-@pytest.fixture(scope="module")
-def model(toy_bundle: Path) -> Model:
-    return load(toy_bundle, num_threads=1)
+Taken = Callable[[Classification], tuple[list[WindowPrediction], Prediction]]
 
 
 @pytest.fixture
@@ -38,13 +35,12 @@ def recordings(tmp_path: Path, rng: np.random.Generator) -> list[Recording]:
     return found
 
 
-def everything(engine: Engine, recordings: Sequence[Recording]) -> list[Any]:
+def everything(engine: Engine, recordings: Sequence[Recording], taken: Taken) -> list[Any]:
     """What an engine answers, to the last bit; of what failed, the error's text."""
     found: list[Any] = []
     for answer in engine(recordings):
         try:
-            windows = list(answer)
-            conclusion = answer.conclude()
+            windows, conclusion = taken(answer)
         except AudioError as error:
             found.append(str(error))
             continue
@@ -53,22 +49,20 @@ def everything(engine: Engine, recordings: Sequence[Recording]) -> list[Any]:
     return found
 
 
-def test_the_answers_are_those_of_one_after_another(
-    model: Model, recordings: list[Recording]
-) -> None:
+def test_the_answers_are_those_of_one_after_another(model: Model, recordings: list[Recording], taken: Taken) -> None:
     options = Options(hop_s=0.5, checksum=True)
-    expected = everything(partial(classify_in_turn, model, options), recordings)
+    expected = everything(partial(classify_in_turn, model, options), recordings, taken)
     assert [type(one) for one in expected].count(str) == 2
     assert expected[0][3]["path"] == "0.wav"
     several = load(model.bundle.path, num_threads=3)
-    assert everything(partial(classify_in_turn, several, options), recordings) == expected
+    assert everything(partial(classify_in_turn, several, options), recordings, taken) == expected
     for num_threads in (1, 2, 5):
         engine = partial(classify_in_threads, model, options, num_threads=num_threads)
-        assert everything(engine, recordings) == expected
+        assert everything(engine, recordings, taken) == expected
 
 
 def test_what_waits_for_its_turn_is_bounded(
-    model: Model, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
+    model: Model, recordings: list[Recording], taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With room for four windows, and the first recording's for two, all go on to the end all the same."""
     monkeypatch.setattr(workers, "MAX_WAITING", 4)
@@ -85,7 +79,7 @@ def test_what_waits_for_its_turn_is_bounded(
 
     monkeypatch.setattr(OrderedThreads, "_put", counted)
     engine = partial(classify_in_threads, model, Options(0.5), num_threads=3)
-    assert len(everything(engine, recordings)) == len(recordings)
+    assert len(everything(engine, recordings, taken)) == len(recordings)
     assert 3 <= most <= 6
 
 
@@ -119,7 +113,7 @@ def test_a_defect_reaches_the_caller(
     def broken(*_: object, **__: object) -> object:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(model.network, "hear", broken)
+    monkeypatch.setattr(model.network, "embed", broken)
     for engine in (
         partial(classify_in_threads, model, Options(), num_threads=2),
         partial(classify_in_turn, model, Options()),

@@ -28,7 +28,7 @@ def prediction(name: str) -> Prediction:
         windows=(),
         duration_s=2.0,
         path=name,
-        draw=lambda codes: codes,
+        decode=lambda codes: codes,
     )
 
 
@@ -46,7 +46,7 @@ def write(path: Path, unit: Unit, *, made_with: str = MADE, retry: bool = False)
             writer.begin(Recording(name, b""))
             for start_s in (0.0, 1.0):
                 writer.window(WindowPrediction(start_s, start_s + 1, "coast", None, 1.0))
-                writer.segment(Segment(start_s, start_s + 1, "coast", None, 1.0, "", 1))
+                writer.segment(Segment(start_s, start_s + 1, "coast", None, 1.0))
             if name == NAMES[BAD] and not retry:
                 writer.fail(f"{name}: gone")
             else:
@@ -105,9 +105,7 @@ def test_a_retry_that_was_cut_off_leaves_one_answer_in_the_end(
         assert output.done == set(NAMES)
 
 
-def test_a_recording_is_the_same_by_another_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_is_the_same_by_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "rows.jsonl", "recording")
     with Output(tmp_path / "rows.jsonl", MADE) as output:

@@ -11,15 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from avgan.archive.sources import (
-    expand,
-    find_all,
-    find_recordings,
-    paths_of,
-    read_list,
-    read_manifest,
-    summary,
-)
+from avgan.archive.sources import expand, find_all, find_recordings, paths_of, read_list, read_manifest, summary
 from avgan.audio import read_audio
 from avgan.errors import AudioError, DataError
 from avgan.media.kinds import is_sound
@@ -32,9 +24,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def test_folders_are_searched(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "b.WAV", "a.mp3", "sub/deep er/ü.webm", "notes.txt", ".hidden.wav", "x.wav/in.ogg"
-    )
+    touch(tmp_path, "b.WAV", "a.mp3", "sub/deep er/ü.webm", "notes.txt", ".hidden.wav", "x.wav/in.ogg")
     names = [path.relative_to(tmp_path).as_posix() for path in find_recordings(tmp_path)]
     assert names == ["a.mp3", "b.WAV", "sub/deep er/ü.webm", "x.wav/in.ogg"]
     assert find_recordings(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
@@ -53,9 +43,13 @@ def test_patterns_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert expand("none*.wav") == ["none*.wav"]  # which will be said to be missing
     recordings, num_empty = find_all(["*", "none"], on_error=print)
     assert [recording.name for recording in recordings] == [
-        "[1].wav", "a.wav", "b.wav", os.path.join("x", "c.flac"), os.path.join("x", "y", "d.wav"),
+        "[1].wav",
+        "a.wav",
+        "b.wav",
+        os.path.join("x", "c.flac"),
+        os.path.join("x", "y", "d.wav"),
         "none",
-    ]  # fmt: skip
+    ]
     assert num_empty == 0
 
 
@@ -81,9 +75,7 @@ def test_lists(content: bytes, expected: list[str]) -> None:
 
 
 def test_manifests_name_paths_relative_to_themselves(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(
-        '\ufefflabel,path\nrain,"x, y.wav"\nsea,/abs.wav\nrain,"x, y.wav"\n'
-    )
+    (tmp_path / "a.csv").write_text('\ufefflabel,path\nrain,"x, y.wav"\nsea,/abs.wav\nrain,"x, y.wav"\n')
     assert read_manifest(tmp_path / "a.csv") == [str(tmp_path / "x, y.wav"), "/abs.wav"]
     rows = [{"path": "ü.wav"}, {"path": "", "audio_path": "b.wav"}]
     lines = "\n\n".join(map(json.dumps, rows))
@@ -102,9 +94,7 @@ def test_manifests_name_paths_relative_to_themselves(tmp_path: Path) -> None:
         ("a.csv", None, "No such file"),
     ],
 )
-def test_manifests_that_are_none(
-    tmp_path: Path, name: str, content: str | None, reason: str
-) -> None:
+def test_manifests_that_are_none(tmp_path: Path, name: str, content: str | None, reason: str) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=reason):
@@ -127,9 +117,14 @@ def test_what_is_passed_over_is_counted_by_reason(tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
     assert [path.name for path in find_recordings(tmp_path, counts)] == ["a.wav"]
     assert counts == {
-        ".txt": 2, ".jpg": 1, "empty": 1, "hidden": 2, "without an ending": 1, "links to nothing": 1,
+        ".txt": 2,
+        ".jpg": 1,
+        "empty": 1,
+        "hidden": 2,
+        "without an ending": 1,
+        "links to nothing": 1,
         "no files": 1,
-    }  # fmt: skip
+    }
     assert summary(counts).startswith("9 files passed over: 2 .txt, 2 hidden, ")
     counts.clear()
     recordings, _ = find_all([str(tmp_path / "*")], on_error=print, passed_over=counts)
@@ -165,20 +160,12 @@ def test_whatever_is_heard_by_its_name_is_heard_in_a_folder(tmp_path: Path) -> N
         "mpg": ["-c:a", "mp2"],
         "3gp": ["-c:a", "aac"],
     }
-    for suffix, options in made.items():
-        command = [
-            "ffmpeg",
-            "-loglevel",
-            "error",
-            "-nostdin",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=duration=2:sample_rate=48000",
-        ]
-        path = tmp_path / f"a.{suffix}"
-        subprocess.run([*command, *options, str(path)], check=True)
-        shutil.copy(path, tmp_path / f"{suffix} without an ending")
+    command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-f", "lavfi", "-i", "sine=duration=2:sample_rate=48000"]
+    for suffix, options in made.items():  # of one process: most of the time it takes to start
+        command += [*options, str(tmp_path / f"a.{suffix}")]
+    subprocess.run(command, check=True)
+    for suffix in made:
+        shutil.copy(tmp_path / f"a.{suffix}", tmp_path / f"{suffix} without an ending")
     counts: Counter[str] = Counter()
     found = find_recordings(tmp_path, counts)
     assert len(found) == 2 * len(made), set(tmp_path.iterdir()) - set(found)
@@ -189,14 +176,6 @@ def test_whatever_is_heard_by_its_name_is_heard_in_a_folder(tmp_path: Path) -> N
 
 def test_noise_is_no_recording(rng: np.random.Generator) -> None:
     heads = [rng.bytes(8_192) for _ in range(300)]
-    heads += [
-        b"\xff\xfe" + "a text of Windows\n".encode("utf-16-le") * 200,
-        b"\xff\xfb" + bytes(8_000),
-    ]
-    heads += [
-        b"\0\0\0\x18ftypheic" + bytes(99),
-        b"RIFF\0\0\0\0WEBPVP8 ",
-        b"%PDF-1.7",
-        b"import {x} from 'y';\n" * 99,
-    ]
+    heads += [b"\xff\xfe" + "a text of Windows\n".encode("utf-16-le") * 200, b"\xff\xfb" + bytes(8_000)]
+    heads += [b"\0\0\0\x18ftypheic" + bytes(99), b"RIFF\0\0\0\0WEBPVP8 ", b"%PDF-1.7", b"import {x} from 'y';\n" * 99]
     assert not any(map(is_sound, heads))

@@ -105,7 +105,7 @@ def test_a_budget_is_kept_and_the_schedule_still_ends() -> None:
 
 
 def test_a_fit_that_slows_down_plans_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting._Trainer, "seconds_of_epoch", lambda *_: 0.01)
+    monkeypatch.setattr(fitting, "seconds_of_step", lambda *_: 0.002)
     budget = Budget(1.5)
     _, _, rates = fit(budget=budget, num_epochs=1_000, pause_s=0.02)
     assert budget.seconds_left > -1.0
@@ -131,13 +131,6 @@ def test_cost_counts_weights_and_products() -> None:
     assert cost.num_macs == 12 * 8 * 8 + 8 * 3
 
 
-def test_band_statistics_are_numpys() -> None:
-    spectra = np.random.default_rng(0).normal(3.0, 2.0, (5, 4, 7)).astype(np.float32)
-    mean, spread = fitting.band_statistics(spectra)
-    np.testing.assert_allclose(mean[:, 0], spectra.mean((0, 2)), rtol=1e-5)
-    np.testing.assert_allclose(spread[:, 0], spectra.std((0, 2)), rtol=1e-5)
-
-
 def test_rolling_moves_time_and_loses_nothing() -> None:
     inputs = problem()[0]
     moved = fitting.rolled(inputs, np.random.default_rng(0))
@@ -148,7 +141,7 @@ def test_rolling_moves_time_and_loses_nothing() -> None:
 def test_mixed_labels_stay_distributions_of_mostly_one() -> None:
     inputs, targets = problem()
     labels = nn.functional.one_hot(torch.from_numpy(targets)).float()
-    mixed_inputs, mixed_labels = fitting._mixed(inputs, labels, 0.3, np.random.default_rng(0))
+    mixed_inputs, mixed_labels = fitting.mixed(inputs, labels, 0.3, np.random.default_rng(0))
     torch.testing.assert_close(mixed_labels.sum(1), torch.ones(len(labels)))
     assert (mixed_labels.argmax(1) == torch.from_numpy(targets)).float().mean() > 0.95
     assert mixed_inputs.shape == inputs.shape

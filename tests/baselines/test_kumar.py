@@ -1,12 +1,12 @@
 """Kumar's network with weights that a user brings: what it takes for them, and that they are used as published."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from easy_sounds import easy_clips
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -16,9 +16,19 @@ from avgan.errors import DataError
 
 PUBLISHED = [
     # number of a layer, channels before and after; what lies between are poolings
-    (1, 1, 16), (2, 16, 16), (4, 16, 32), (5, 32, 32), (7, 32, 64), (8, 64, 64), (10, 64, 128),
-    (11, 128, 128), (13, 128, 256), (14, 256, 256), (16, 256, 512), (18, 512, 1024),
-]  # fmt: skip
+    (1, 1, 16),
+    (2, 16, 16),
+    (4, 16, 32),
+    (5, 32, 32),
+    (7, 32, 64),
+    (8, 64, 64),
+    (10, 64, 128),
+    (11, 128, 128),
+    (13, 128, 256),
+    (14, 256, 256),
+    (16, 256, 512),
+    (18, 512, 1024),
+]
 
 
 def weights() -> dict[str, Tensor]:
@@ -40,7 +50,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def fit(clips: Clips) -> kumar.Pretrained:
-    rival = kumar.pretrained()
+    rival = kumar.Pretrained()
     rival.fit(clips, budget=Budget(), rng=np.random.default_rng(0))
     return rival
 
@@ -50,19 +60,11 @@ def as_published(arrays: dict[str, Tensor], log_mel: Tensor) -> Tensor:
     hidden = log_mel[:, None]
     pooled_after = {2, 5, 8, 11, 14, 16}
     for number, _, _ in PUBLISHED:
-        of_layer = {
-            key.split(".", 1)[1]: v
-            for key, v in arrays.items()
-            if key.startswith(f"layer{number}.")
-        }
+        of_layer = {key.split(".", 1)[1]: v for key, v in arrays.items() if key.startswith(f"layer{number}.")}
         padding = 0 if number == 18 else 1
-        hidden = nn.functional.conv2d(
-            hidden, of_layer["0.weight"], of_layer["0.bias"], padding=padding
-        )
+        hidden = nn.functional.conv2d(hidden, of_layer["0.weight"], of_layer["0.bias"], padding=padding)
         mean, var = of_layer["1.running_mean"], of_layer["1.running_var"]
-        hidden = nn.functional.batch_norm(
-            hidden, mean, var, of_layer["1.weight"], of_layer["1.bias"]
-        )
+        hidden = nn.functional.batch_norm(hidden, mean, var, of_layer["1.weight"], of_layer["1.bias"])
         hidden = hidden.relu()
         if number in pooled_after:
             hidden = nn.functional.max_pool2d(hidden, 2)
@@ -70,9 +72,7 @@ def as_published(arrays: dict[str, Tensor], log_mel: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", kumar.FILENAMES)
-def test_weights_of_ones_own_are_used_as_published(
-    name: str, easy_clips: Callable[..., Clips], tmp_path: Path
-) -> None:
+def test_weights_of_ones_own_are_used_as_published(name: str, tmp_path: Path) -> None:
     arrays = weights()
     path = tmp_path / "kumar" / name
     path.parent.mkdir()
@@ -86,29 +86,25 @@ def test_weights_of_ones_own_are_used_as_published(
     answers = rival.predict(test)
     np.testing.assert_allclose(answers.sum(1), 1.0)
     assert (answers.argmax(1) == test.targets).mean() > 0.6  # even random layers tell these apart
-    heard = kumar.hear(test)
+    log_mels = kumar.log_mels(test)
     with torch.inference_mode():
-        expected = as_published(arrays, torch.from_numpy(heard).transpose(1, 2))
-    np.testing.assert_allclose(rival._vectors(heard), expected, rtol=1e-3, atol=1e-4)
+        expected = as_published(arrays, torch.from_numpy(log_mels)[:, 0].transpose(1, 2))
+    np.testing.assert_allclose(rival.embed(log_mels), expected, rtol=1e-3, atol=1e-4)
     used = sum(v.numel() for k, v in arrays.items() if "running" not in k and "layer19" not in k)
     machine = 3 * 1024 + 3
     assert rival.cost().num_parameters == used + machine
 
 
-def test_short_clips_end_in_zeros_and_quiet_ones_are_limited(
-    easy_clips: Callable[..., Clips],
-) -> None:
-    heard = kumar.hear(easy_clips(1, seconds=0.5))
+def test_short_clips_end_in_zeros_and_quiet_ones_are_limited() -> None:
+    log_mels = kumar.log_mels(easy_clips(1, seconds=0.5))[:, 0]
     num_steps = 1 + 22_050 // 512
-    assert heard.shape == (3, 128, 128)
-    assert not heard[..., num_steps:].any()
-    inside = heard[..., :num_steps]
+    assert log_mels.shape == (3, 128, 128)
+    assert not log_mels[..., num_steps:].any()
+    inside = log_mels[..., :num_steps]
     assert (inside.max((1, 2)) - inside.min((1, 2)) <= 80.0 + 1e-4).all()
 
 
-def test_without_weights_it_says_where_they_are(
-    easy_clips: Callable[..., Clips], tmp_path: Path
-) -> None:
+def test_without_weights_it_says_where_they_are(tmp_path: Path) -> None:
     for folder in (tmp_path, None):
         with pytest.raises(DataError, match=r"no kumar.safetensors .* get mx-h64"):
             fit(easy_clips(1, folder=folder))
@@ -121,9 +117,7 @@ class Runs:
         return (Path.touch, (Path("was-run"),))
 
 
-def test_other_files_are_refused_and_nothing_in_them_is_run(
-    easy_clips: Callable[..., Clips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_files_are_refused_and_nothing_in_them_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     clips, path = easy_clips(1, folder=tmp_path), tmp_path / "kumar.pth"
     path.write_bytes(pickle.dumps({"layer1.0.weight": Runs()}, protocol=2))

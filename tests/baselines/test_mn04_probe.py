@@ -1,14 +1,13 @@
 """A linear classifier on mn04's vectors."""
 
-from collections.abc import Callable
-
 import numpy as np
+from easy_sounds import easy_clips
 
-from avgan.baselines.method import Budget, Clips
+from avgan.baselines.method import Budget
 from avgan.baselines.mn04_probe import MN04Probe
 
 
-def test_it_learns_tones_from_noise_from_clicks(easy_clips: Callable[..., Clips]) -> None:
+def test_it_learns_tones_from_noise_from_clicks() -> None:
     rival, test = MN04Probe(), easy_clips(4, seed=1)
     rival.fit(easy_clips(8), budget=Budget(), rng=np.random.default_rng(0))
     answers = rival.predict(test)

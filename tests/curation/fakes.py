@@ -16,14 +16,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from clips import GOOD
 
 from avgan.curation import cut as cutting
+from avgan.curation.engines import Work, open_worker
 from avgan.curation.record import Cut, Measures, Video
-from avgan.curation.unit import SoundTags, Tools
+from avgan.curation.unit import PATIENCE_S, SoundTags
 from avgan.errors import DataError
 
 
@@ -70,6 +72,7 @@ def cut(video: Video) -> Iterator[Cut]:
             sound=rng.uniform(-0.5, 0.5, (3_200, 2)).astype(np.float32),
             frames=(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8),),
             frame_times_s=(5.5 + number,),
+            thumbnails=(),
         )
     if "damaged" in said:
         raise LostError("damaged", f"{video.path}: ends early")
@@ -95,20 +98,28 @@ def tag_sounds(sounds: Sequence[np.ndarray]) -> list[SoundTags]:
     return [((("Car", round(float(abs(sound).mean()), 4)),), 0.0, 0.0) for sound in sounds]
 
 
-def open_tools() -> Tools:
-    return Tools(
-        fetch=fetch,
-        cut=cut,
-        measure=measure,
-        tag_pictures=tag_pictures,
-        tag_sounds=tag_sounds,
-        blur=lambda frame: frame,
-        facts={"sees": {"name": "fake"}},
-    )
+def open_tools(**changes: Any) -> Any:
+    """Tools, some of them others."""
+    usual = {
+        "fetch": fetch,
+        "cut": cut,
+        "measure": measure,
+        "tag_pictures": tag_pictures,
+        "tag_sounds": tag_sounds,
+        "blur": lambda frame: frame,
+        "patience_s": PATIENCE_S,
+        "facts": {"sees": {"name": "fake"}},
+    }
+    return SimpleNamespace(**usual | changes)
 
 
-def open_impatient_tools() -> Tools:
-    return replace(open_tools(), patience_s=1.0)
+def make_here(work: Work, numbers: Sequence[int]) -> Any:
+    """An engine that is this process."""
+    yield from map(open_worker(work), numbers)
+
+
+def open_impatient_tools() -> Any:
+    return open_tools(patience_s=1.0)
 
 
 def fail() -> Any:

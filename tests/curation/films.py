@@ -20,9 +20,7 @@ BITS = 16
 DARK, LIGHT = 60, 220
 """Of a block: dark enough to be told from light, light enough to be no black bar."""
 TICK_S = 0.001
-TIME_BASE = Fraction(
-    1, 60_000
-)  # whole for 24, 25, 30 and 30000/1001 frames a second; MPEG-4 allows no finer
+TIME_BASE = Fraction(1, 60_000)  # whole for 24, 25, 30 and 30000/1001 frames a second; MPEG-4 allows no finer
 
 Pictures = Callable[[int, float], np.ndarray] | Sequence[np.ndarray]
 """(number of the frame, its time in s) -> (H, W, 3) uint8; or pictures that follow each other, equally long."""
@@ -82,9 +80,7 @@ def film(
         if samples is not None:
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
             stream = container.add_stream(sound_codec, rate=rate_hz, layout=layout)
-            streams.append(
-                (stream, _audio_frames(samples, rate_hz, layout, starts_s + sound_starts_s))
-            )
+            streams.append((stream, _audio_frames(samples, rate_hz, layout, starts_s + sound_starts_s)))
         _mux_in_turns(container, streams)
     return path
 
@@ -116,9 +112,7 @@ def read_count(frame: np.ndarray) -> int:
     return sum(int(bit) << place for place, bit in enumerate(bits))
 
 
-def drifting(
-    picture: np.ndarray, *, pixels_per_s: float = 12.0
-) -> Callable[[int, float], np.ndarray]:
+def drifting(picture: np.ndarray, *, pixels_per_s: float = 12.0) -> Callable[[int, float], np.ndarray]:
     """Three quarters of a picture (H, W, 3), over which the view moves to and fro: pictures for `film`."""
     height, width = (3 * side // 4 for side in picture.shape[:2])
     room = picture.shape[1] - width
@@ -184,9 +178,7 @@ def _shown(pictures: Pictures, seconds: float) -> Callable[[int, float], np.ndar
         return pictures
     if len(pictures) == 0:
         return None
-    return lambda number, time_s: pictures[
-        min(int(time_s / seconds * len(pictures)), len(pictures) - 1)
-    ]
+    return lambda number, time_s: pictures[min(int(time_s / seconds * len(pictures)), len(pictures) - 1)]
 
 
 def _video_frames(
@@ -206,9 +198,7 @@ def _video_frames(
         yield time_s, frame
 
 
-def _between_bars(
-    picture: np.ndarray, size: tuple[int, int], bars: tuple[float, float, float, float]
-) -> np.ndarray:
+def _between_bars(picture: np.ndarray, size: tuple[int, int], bars: tuple[float, float, float, float]) -> np.ndarray:
     width, height = size
     top, bottom = round(bars[0] * height), height - round(bars[1] * height)
     left, right = round(bars[2] * width), width - round(bars[3] * width)
@@ -217,9 +207,7 @@ def _between_bars(
     if inner == picture.shape[1::-1]:
         canvas[top:bottom, left:right] = picture
     else:
-        canvas[top:bottom, left:right] = Image.fromarray(picture).resize(
-            inner, Image.Resampling.BILINEAR
-        )
+        canvas[top:bottom, left:right] = Image.fromarray(picture).resize(inner, Image.Resampling.BILINEAR)
     return canvas
 
 
@@ -239,10 +227,7 @@ def _mux_in_turns(container: av.container.OutputContainer, streams: list) -> Non
     """Encode whichever stream is behind, so that picture and sound lie side by side in the file."""
     waiting = [(stream, frames, next(frames, None)) for stream, frames in streams]
     while any(entry[2] is not None for entry in waiting):
-        behind = min(
-            (n for n, entry in enumerate(waiting) if entry[2] is not None),
-            key=lambda n: waiting[n][2][0],
-        )
+        behind = min((n for n, entry in enumerate(waiting) if entry[2] is not None), key=lambda n: waiting[n][2][0])
         stream, frames, (_, frame) = waiting[behind]
         container.mux(stream.encode(frame))
         waiting[behind] = (stream, frames, next(frames, None))

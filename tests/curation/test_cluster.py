@@ -1,27 +1,24 @@
 """Units made by a cluster: the same bytes as here, also when an actor is killed or a machine is lost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import fail, fail_badly, film_of_text, open_tools
+from fakes import fail, fail_badly, film_of_text, make_here, open_tools
 
 from avgan.curation import engines as engine
-from avgan.curation.engines import Work, Worker, make_in_processes
+from avgan.curation.engines import Work, make_in_processes
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.record import Video, save_plan
-from avgan.curation.unit import MAX_DEATHS, Report, Settings, Tools
+from avgan.curation.unit import MAX_DEATHS, Report, Settings
 from avgan.errors import AvganError
 
 ray = pytest.importorskip("ray")
 
 
-def built(
-    videos: Sequence[Video], out: Path, engine: Any, open_tools: Any = open_tools
-) -> dict[str, bytes]:
+def built(videos: Sequence[Video], out: Path, engine: Any, open_tools: Any = open_tools) -> dict[str, bytes]:
     curate(videos, out, settings=Settings(), choice=Choice(), open_tools=open_tools, engine=engine)
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if not name.startswith("work")}
@@ -29,16 +26,13 @@ def built(
 
 def films(folder: Path, *, wait: float) -> list[Video]:
     """Their clips are the same, however long they wait."""
-    return [
-        film_of_text(folder, f"film{n:02}", clips=3, noise=n, wait=wait, label="abc"[n % 3])
-        for n in range(40)
-    ]
+    return [film_of_text(folder, f"film{n:02}", clips=3, noise=n, wait=wait, label="abc"[n % 3]) for n in range(40)]
 
 
 def answer_of(work: Work) -> Report:
     """What an actor makes of the one unit there is."""
     answer = engine.Actor(work)({"number": [0]})
-    return engine._report_of(answer["kind"][0], answer["text"][0])
+    return engine.report_of(answer["kind"][0], answer["text"][0])
 
 
 def test_what_an_actor_says_becomes_what_it_means(tmp_path: Path) -> None:
@@ -83,8 +77,8 @@ def test_deaths_before_a_machine_was_lost_are_no_videos_fault(
     def leave(video: Video) -> Any:
         raise SystemExit
 
-    def open_deadly_tools() -> Tools:
-        return replace(open_tools(), cut=leave)
+    def open_deadly_tools() -> Any:
+        return open_tools(cut=leave)
 
     save_plan(tmp_path / "plan.parquet", [[film_of_text(tmp_path, "one", clips=2)]], "")
     for _ in range(MAX_DEATHS):
@@ -110,9 +104,7 @@ def test_nothing_to_do_starts_no_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_also_when_an_actor_is_killed(
-    tmp_path: Path, fakes_are_found: None
-) -> None:
+def test_a_cluster_gives_the_same_bytes_also_when_an_actor_is_killed(tmp_path: Path, fakes_are_found: None) -> None:
     videos = films(tmp_path / "videos", wait=0.05)
     here = built(videos, tmp_path / "here", partial(make_in_processes, num_jobs=2))
     for number in (3, 20):  # the first who cuts it is killed
@@ -139,9 +131,7 @@ def two_machines(fakes_are_found: None) -> Iterator[Any]:
     """A cluster of two machines of two cores, both of them processes here."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     cluster.add_node(num_cpus=2)
     ray.init(cluster.address)  # what Ray says is seen where the test fails
     yield cluster
@@ -153,7 +143,7 @@ def two_machines(fakes_are_found: None) -> Iterator[Any]:
 def test_a_machine_that_is_lost_takes_nothing_along(tmp_path: Path, two_machines: Any) -> None:
     (other,) = [node for node in two_machines.list_all_nodes() if not node.head]
 
-    def open_and_tell() -> Tools:
+    def open_and_tell() -> Any:
         (tmp_path / ray.get_runtime_context().get_node_id()).touch()
         return open_tools()
 
@@ -166,12 +156,8 @@ def test_a_machine_that_is_lost_takes_nothing_along(tmp_path: Path, two_machines
                 is_there = False
             yield report
 
-    def here(work: Work, numbers: Sequence[int]) -> Any:
-        worker = Worker(work)
-        yield from map(worker.make, numbers)
-
     videos = films(tmp_path / "videos", wait=0.3)
     there = built(videos, tmp_path / "there", losing, open_and_tell)
     assert there["losses.json"] == b"[]\n"
     videos = films(tmp_path / "videos", wait=0)
-    assert there == built(videos, tmp_path / "here", here)
+    assert there == built(videos, tmp_path / "here", make_here)

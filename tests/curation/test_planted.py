@@ -3,16 +3,15 @@
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fakes import make_here
 from planting import CLIP_S, DEFECTS, DISAGREEING, SKIP_S, planted
 from voices import needs_speech
 
-from avgan.curation.engines import Work, Worker
 from avgan.curation.pipeline import Choice, curate
 from avgan.curation.select import WRONG_LABEL, Labels, Rules
-from avgan.curation.unit import Settings, open_tools
+from avgan.curation.unit import Settings, Tools
 from avgan.data.manifest import Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -21,18 +20,13 @@ Pairs = Counter[tuple[str, str]]
 """Clips by what was planted and by what was found; nothing planted and nothing found is empty."""
 
 
-def make_here(work: Work, numbers: Any) -> Any:
-    worker = Worker(work)
-    yield from map(worker.make, numbers)
-
-
 @pytest.fixture(scope="module")
 def found(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Labels, Pairs]:
     """What each way to judge labels makes of the films. They are cut once."""
     folder = tmp_path_factory.mktemp("planted")
     truth = dict(planted(data_root, folder / "films"))
     wrong_of = {video.id: wrong for video, wrong in truth.items()}
-    settings = Settings(clip_s=CLIP_S, skip_s=SKIP_S, sees="squeezenet-places365", hears="mn04")
+    settings = Settings(clip_s=CLIP_S, skip_s=SKIP_S, picture_tagger="squeezenet-places365", sound_tagger="mn04")
 
     def judged(labels: Labels) -> Pairs:
         outcome = curate(
@@ -40,7 +34,7 @@ def found(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Lab
             folder / "set",
             settings=settings,
             choice=Choice(rules=Rules(labels=labels)),
-            open_tools=partial(open_tools, settings, data_root),
+            open_tools=partial(Tools, settings, data_root),
             engine=make_here,
         )
         assert not outcome.losses
@@ -91,9 +85,7 @@ def test_a_wrong_label_is_kept_where_the_source_is_believed(found: dict[Labels, 
     assert shares(others, "")[0] >= 0.9
 
 
-def test_table_1_finds_wrong_labels_and_drops_good_clips_with_them(
-    found: dict[Labels, Pairs],
-) -> None:
+def test_table_1_finds_wrong_labels_and_drops_good_clips_with_them(found: dict[Labels, Pairs]) -> None:
     pairs = found["table_1"]
     for kind in DISAGREEING:
         there = sum(count for (was, _), count in pairs.items() if was == kind)

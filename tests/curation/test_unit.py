@@ -5,7 +5,6 @@ import io
 import json
 import tarfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,14 @@ from clips import clip
 from fakes import film_of_text, open_tools
 from PIL import Image
 
-from avgan.curation.engines import PLAN, Work, Worker
+from avgan.curation.engines import PLAN, Work, open_worker
 from avgan.curation.record import Video, load_clips, load_plan, load_unit, save_clips, save_plan
-from avgan.curation.unit import (
-    MAX_DEATHS,
-    AttemptLog,
-    flac,
-    folder_of,
-    is_done,
-    jpeg,
-    make_unit,
-    read_report,
-)
+from avgan.curation.unit import MAX_DEATHS, AttemptLog, flac, folder_of, is_done, jpeg, make_unit, read_report
 from avgan.errors import AvganError, DataError
 
 
 def make(work: Path, videos: list[Video], number: int = 0) -> Path:
-    make_unit(number, videos, work, open_tools(), AttemptLog(work, number, "run"))
+    make_unit(number, videos, work, open_tools(), "run")
     return folder_of(work, number)
 
 
@@ -61,9 +51,7 @@ def test_clips_media_and_losses(tmp_path: Path, videos: list[Video]) -> None:
     assert clips[0].scenes[0][0] == "road"
     assert clips[0].frame_s == 5.5
     losses = json.loads((folder / "losses.json").read_text())
-    assert [
-        (loss["video_id"], loss["stage"], loss["reason"], loss["detail"]) for loss in losses
-    ] == [
+    assert [(loss["video_id"], loss["stage"], loss["reason"], loss["detail"]) for loss in losses] == [
         ("two", "cut", "too short", "no whole clip after what is skipped"),
         ("three", "cut", "damaged", "three.txt: ends early"),
         ("four", "acquire", "gone", "nowhere.txt: no such file"),
@@ -78,14 +66,7 @@ def test_clips_media_and_losses(tmp_path: Path, videos: list[Video]) -> None:
         assert hashlib.sha256(media[f"{one.id}.flac"]).hexdigest() == one.audio_sha256
         assert hashlib.sha256(media[f"{one.id}.jpg"]).hexdigest() == one.image_sha256
     assert read_report(tmp_path, 0).num_clips == 23
-    assert set(read_report(tmp_path, 0).seconds) == {
-        "acquire",
-        "cut",
-        "measure",
-        "see",
-        "hear",
-        "encode",
-    }
+    assert set(read_report(tmp_path, 0).seconds) == {"acquire", "cut", "measure", "see", "hear", "encode"}
 
 
 def test_the_same_bytes_each_time(tmp_path: Path, videos: list[Video]) -> None:
@@ -94,15 +75,15 @@ def test_the_same_bytes_each_time(tmp_path: Path, videos: list[Video]) -> None:
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, videos: list[Video]) -> None:
     before = contents(make(tmp_path, videos))
-    tools = replace(open_tools(), fetch=None)  # type: ignore[arg-type]
-    make_unit(0, videos, tmp_path, tools, AttemptLog(tmp_path, 0, "run"))
+    tools = open_tools(fetch=None)
+    make_unit(0, videos, tmp_path, tools, "run")
     assert contents(folder_of(tmp_path, 0)) == before
 
 
 def test_a_unit_that_fails_leaves_nothing(tmp_path: Path, videos: list[Video]) -> None:
-    tools = replace(open_tools(), measure=None)  # type: ignore[arg-type]
+    tools = open_tools(measure=None)
     with pytest.raises(TypeError):
-        make_unit(0, videos, tmp_path, tools, AttemptLog(tmp_path, 0, "run"))
+        make_unit(0, videos, tmp_path, tools, "run")
     assert not is_done(tmp_path, 0)
     assert not list(tmp_path.glob(".*"))
 
@@ -113,27 +94,23 @@ def test_what_is_wrong_with_the_machine_is_no_fault_of_a_video(tmp_path: Path) -
 
     save_plan(tmp_path / PLAN, [[film_of_text(tmp_path, "one", full="")]], "{}")
     with pytest.raises(AvganError, match=r"No space left.*make room"):
-        Worker(Work(tmp_path, "run", open_tools)).make(0)
+        open_worker(Work(tmp_path, "run", open_tools))(0)
 
     def lacking(video: Video, folder: Path) -> Video:
         raise DataError("yt-dlp is not installed")
 
-    tools = replace(open_tools(), fetch=lacking)
+    tools = open_tools(fetch=lacking)
     with pytest.raises(DataError, match="not installed"):
-        make_unit(0, [Video(id="one")], tmp_path, tools, AttemptLog(tmp_path, 0, "run"))
+        make_unit(0, [Video(id="one")], tmp_path, tools, "run")
 
 
-def test_two_who_make_the_same_unit_do_not_disturb_each_other(
-    tmp_path: Path, videos: list[Video]
-) -> None:
+def test_two_who_make_the_same_unit_do_not_disturb_each_other(tmp_path: Path, videos: list[Video]) -> None:
     def late(video: Video, folder: Path) -> Video:
         if not is_done(tmp_path, 0):  # somebody else is faster
             make(tmp_path, videos)
         return open_tools().fetch(video, folder)
 
-    make_unit(
-        0, videos, tmp_path, replace(open_tools(), fetch=late), AttemptLog(tmp_path, 0, "run")
-    )
+    make_unit(0, videos, tmp_path, open_tools(fetch=late), "run")
     assert contents(make(tmp_path, videos, 1)) == contents(folder_of(tmp_path, 0))
     assert not list(tmp_path.glob(".*"))
 

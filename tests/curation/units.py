@@ -13,6 +13,7 @@ from PIL import Image
 
 from avgan.curation.record import Candidate, Loss
 from avgan.curation.select import Verdict
+from avgan.data.shards import add_member
 
 RATE_HZ = 32_000
 SCENES = ("bus", "metro_station", "park")
@@ -45,12 +46,7 @@ def picture_bytes(number: int, *, size: tuple[int, int] = (320, 180)) -> bytes:
 
 
 def make_units(
-    folder: Path,
-    *,
-    num_videos: int = 12,
-    clips_per_video: int = 2,
-    seconds: float = 1.0,
-    more_frames: int = 0,
+    folder: Path, *, num_videos: int = 12, clips_per_video: int = 2, seconds: float = 1.0, more_frames: int = 0
 ) -> Units:
     """Videos of the three scenes in turn, two a unit; each third clip of a video's scene is dropped for a reason.
 
@@ -71,7 +67,7 @@ def make_units(
 
 def _add(
     tar: tarfile.TarFile, units: Units, video: str, number: int, index: int, seconds: float, more_frames: int
-) -> None:  # fmt: skip
+) -> None:
     serial = 10 * number + index
     files = {
         "flac": sound_bytes(200.0 + 20 * serial, seconds=seconds),
@@ -96,13 +92,9 @@ def _add(
         sounds=(("Vehicle", 0.8),),
     )
     for kind, content in files.items():
-        info = tarfile.TarInfo(f"{candidate.id}.{kind}")
-        info.size = len(content)
-        tar.addfile(info, io.BytesIO(content))
+        add_member(tar, f"{candidate.id}.{kind}", content)
     if index == 2:
-        verdict = Verdict(
-            candidate=candidate, label=candidate.label, reason="still", detail="motion 0 < 0.002"
-        )
+        verdict = Verdict(candidate=candidate, label=candidate.label, reason="still", detail="motion 0 < 0.002")
     else:
         split = ("train", "train", "validation", "test")[number // 3 % 4]
         verdict = Verdict(candidate=candidate, label=candidate.label, split=split)

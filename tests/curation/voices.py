@@ -76,19 +76,14 @@ def speech(text: str, voice: str, seconds: float) -> np.ndarray:
     """A sentence, again and again for so long: (L,) float32."""
     command = ["espeak-ng", "-v", voice, "-s", "170", "--stdout", text]
     spoken = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.resize(
-        read_audio(io.BytesIO(spoken), target_rate_hz=RATE_HZ), round(seconds * RATE_HZ)
-    )
+    return np.resize(read_audio(io.BytesIO(spoken), target_rate_hz=RATE_HZ), round(seconds * RATE_HZ))
 
 
-def crowd(
-    rng: np.random.Generator, seconds: float, half: str, *, num_voices: int = 16
-) -> np.ndarray:
+def crowd(rng: np.random.Generator, seconds: float, half: str, *, num_voices: int = 16) -> np.ndarray:
     """Many who speak at a time, none louder than twice another: (L,) float32."""
     length = round(seconds * RATE_HZ)
     voices = [
-        speech(str(rng.choice(SENTENCES[half])), str(rng.choice(VOICES[half])), seconds)
-        for _ in range(num_voices)
+        speech(str(rng.choice(SENTENCES[half])), str(rng.choice(VOICES[half])), seconds) for _ in range(num_voices)
     ]
     return sum(np.roll(voice, rng.integers(length)) * rng.uniform(0.5, 1) for voice in voices)
 

@@ -52,12 +52,7 @@ def test_get_says_the_licence_first_and_unpacks(tmp_path: Path, served: list[str
     assert folder == tmp_path / "miniplaces"
     assert DATASETS["miniplaces"].licence in said[0]
     assert acquire.check("miniplaces", tmp_path) == []
-    assert sorted(path.name for path in folder.iterdir()) == [
-        ".complete",
-        "index.csv",
-        "train",
-        "val",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == [".complete", "index.csv", "train", "val"]
 
 
 def test_get_again_fetches_nothing(tmp_path: Path, served: list[str]) -> None:
@@ -156,9 +151,7 @@ def test_check_names_missing_damaged_and_altered_files(
     problems = acquire.check_media(Manifest("own", tmp_path, clips))
     assert len(problems) == 5
     for problem, expected in zip(
-        problems,
-        ["bad.wav", "bad.jpg", "absent.wav: missing", "good.wav: altered", "no sound from 60 s"],
-        strict=True,
+        problems, ["bad.wav", "bad.jpg", "absent.wav: missing", "good.wav: altered", "no sound from 60 s"], strict=True
     ):
         assert expected in problem
 

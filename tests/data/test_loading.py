@@ -22,9 +22,7 @@ RATE_HZ = 16_000
 def tones(tmp_path: Path, tone: Maker) -> Manifest:
     """Four recordings of 200, 400, 600 and 800 Hz and of other lengths and rates."""
     clips = []
-    for number, (seconds, rate_hz) in enumerate(
-        [(1.0, 16_000), (3.0, 16_000), (2.0, 44_100), (0.5, 8_000)]
-    ):
+    for number, (seconds, rate_hz) in enumerate([(1.0, 16_000), (3.0, 16_000), (2.0, 44_100), (0.5, 8_000)]):
         name = f"{number}.wav"
         tone(tmp_path / name, seconds=seconds, hz=200.0 * (number + 1), rate_hz=rate_hz)
         clips.append(Clip(id=name, source_id=name, audio_path=name))
@@ -44,9 +42,7 @@ def test_any_order_and_repetition(tones: Manifest, pitch: Callable[..., float]) 
 @pytest.mark.parametrize("cache_bytes", [0, 8000 * 2 * 2, 1 << 20])
 def test_the_cache_changes_no_value(tones: Manifest, cache_bytes: int) -> None:
     store = WaveformStore(tones, rate_hz=RATE_HZ, window_s=0.5, cache_bytes=cache_bytes)
-    reference = np.concatenate(
-        [WaveformStore(tones, rate_hz=RATE_HZ, window_s=0.5).get([i]) for i in range(4)]
-    )
+    reference = np.concatenate([WaveformStore(tones, rate_hz=RATE_HZ, window_s=0.5).get([i]) for i in range(4)])
     for indices in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 1]):
         np.testing.assert_array_equal(store.get(indices), reference[indices])
 
@@ -87,7 +83,7 @@ def test_rows_are_decoded_once_while_the_cache_lasts() -> None:
 
     cache = RowCache(decode, cache_bytes=8)
     for _ in range(2):
-        rows = cache.get([0, 1, 2, 0])
+        rows = cache.rows([0, 1, 2, 0])
         assert [int(row[0]) for row in rows] == [0, 1, 2, 0]
     assert sorted(decoded) == [0, 1, 2, 2]
 

@@ -12,7 +12,6 @@ import soundfile
 from avgan.audio import AudioStream, extent
 from avgan.data.datasets.folder import read_folder
 from avgan.data.loading import ImageStore, WaveformStore, read_excerpt
-from avgan.errors import DataError
 from avgan.images import read_frame, shown
 
 RATE_HZ = 16_000
@@ -35,15 +34,11 @@ def pictures(seconds: float, source: str = "testsrc=size=64x48:rate=25") -> tupl
     return ("-f", "lavfi", "-i", f"{source}:duration={seconds}")
 
 
-def make_video(
-    path: Path, *, seen_s: float = 20, heard_s: float = 20, late_s: float = 0, hz: float = 440
-) -> Path:
+def make_video(path: Path, *, seen_s: float = 20, heard_s: float = 20, late_s: float = 0, hz: float = 440) -> Path:
     """Pictures from the beginning on, and a tone that begins later."""
     path.parent.mkdir(parents=True, exist_ok=True)
     codec = ["-ar", "44100"] * (path.suffix in (".flv", ".mpg"))
-    ffmpeg(
-        *pictures(seen_s), "-itsoffset", str(late_s), *sine(hz, heard_s), "-map", "0:v", "-map", "1:a", *codec, path
-    )  # fmt: skip
+    ffmpeg(*pictures(seen_s), "-itsoffset", str(late_s), *sine(hz, heard_s), "-map", "0:v", "-map", "1:a", *codec, path)
     return path
 
 
@@ -62,15 +57,13 @@ def test_an_excerpt_is_what_is_heard_there(tmp_path: Path, suffix: str, late_s: 
         first = round(start_s * RATE_HZ)
         there = expected[first : first + len(stretch)]
         # Time stamps are rounded to a millisecond, which turns a tone a little: compare how loud it is, and when.
-        loud, due = (np.abs(part[:20_000]).reshape(-1, 400).max(1) > 0.05 for part in (stretch, there))  # fmt: skip
+        loud, due = (np.abs(part[:20_000]).reshape(-1, 400).max(1) > 0.05 for part in (stretch, there))
         assert len(stretch) == pytest.approx(20_000, abs=100)
         assert np.sum(loud != due) <= 2
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize(
-    ("suffix", "codec"), [("ogg", "libvorbis"), ("flac", "flac"), ("wav", "pcm_s16le")]
-)
+@pytest.mark.parametrize(("suffix", "codec"), [("ogg", "libvorbis"), ("flac", "flac"), ("wav", "pcm_s16le")])
 def test_an_excerpt_of_joined_files_reaches_into_the_second(
     tmp_path: Path, pitch: Pitch, suffix: str, codec: str
 ) -> None:
@@ -101,20 +94,27 @@ def test_the_channels_of_an_excerpt_are_chosen_by_what_is_in_them(
 
 @needs_ffmpeg
 @pytest.mark.parametrize("start_s", [0.0, 1.5])
-def test_the_track_of_an_excerpt_is_the_one_with_sound(
-    tmp_path: Path, pitch: Pitch, start_s: float
-) -> None:
+def test_the_track_of_an_excerpt_is_the_one_with_sound(tmp_path: Path, pitch: Pitch, start_s: float) -> None:
     path = tmp_path / "two.mkv"
-    ffmpeg(*sine(440, 4), *sine(880, 4), "-filter_complex", "[0:a]volume=0[q]", "-map", "[q]", "-map", "1:a",
-           "-c:a", "flac", path)  # fmt: skip
+    ffmpeg(
+        *sine(440, 4),
+        *sine(880, 4),
+        "-filter_complex",
+        "[0:a]volume=0[q]",
+        "-map",
+        "[q]",
+        "-map",
+        "1:a",
+        "-c:a",
+        "flac",
+        path,
+    )
     stretch = read_excerpt(path, start_s=start_s, length_s=1, rate_hz=RATE_HZ)
     assert pitch(stretch) == pytest.approx(880, abs=3)
 
 
 @needs_ffmpeg
-def test_where_time_stamps_jump_an_excerpt_is_counted_by_the_sound(
-    tmp_path: Path, pitch: Pitch
-) -> None:
+def test_where_time_stamps_jump_an_excerpt_is_counted_by_the_sound(tmp_path: Path, pitch: Pitch) -> None:
     path, parts = tmp_path / "streams.ts", []
     for hz in (440, 880):
         ffmpeg(*sine(hz, 6), "-c:a", "aac", tmp_path / f"{hz}.ts")
@@ -158,8 +158,19 @@ def test_videos_give_clips_where_there_is_sound_and_picture(tmp_path: Path, suff
 def test_a_hole_in_the_sound_makes_no_clip(tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / label).mkdir()
-        ffmpeg(*pictures(20), *sine(440, 12), "-map", "0:v", "-map", "1:a",
-               "-af", "asetpts='PTS+if(gte(T,6),8/TB,0)'", "-c:a", "aac", tmp_path / label / "hole.mp4")  # fmt: skip
+        ffmpeg(
+            *pictures(20),
+            *sine(440, 12),
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-af",
+            "asetpts='PTS+if(gte(T,6),8/TB,0)'",
+            "-c:a",
+            "aac",
+            tmp_path / label / "hole.mp4",
+        )
     manifest = read_folder(tmp_path, window_s=5.0)
     times = [clip.start_s for clip in manifest.clips[: len(manifest) // 2]]
     assert times == pytest.approx([0, 5, 14, 19], abs=0.1)
@@ -170,9 +181,20 @@ def test_a_hole_in_the_sound_makes_no_clip(tmp_path: Path) -> None:
 def test_pictures_are_those_of_the_files_clock(tmp_path: Path) -> None:
     """Red for 4 s, then blue; the sound begins 5 s before the pictures."""
     path = tmp_path / "late.mkv"
-    ffmpeg(*sine(440, 14), "-itsoffset", "5", "-f", "lavfi", "-i", "color=red:size=64x64:rate=10:duration=4[out0];"
-           "color=blue:size=64x64:rate=10:duration=4[b];[out0][b]concat", "-map", "0:a", "-map", "1:v",
-           path)  # fmt: skip
+    ffmpeg(
+        *sine(440, 14),
+        "-itsoffset",
+        "5",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=red:size=64x64:rate=10:duration=4[out0];color=blue:size=64x64:rate=10:duration=4[b];[out0][b]concat",
+        "-map",
+        "0:a",
+        "-map",
+        "1:v",
+        path,
+    )
     assert shown(path) == pytest.approx((5, 13), abs=0.3)
     for time_s, channel in ((0, 0), (6, 0), (8, 0), (10, 2), (40, 2)):
         assert read_frame(path, time_s).mean((1, 2)).argmax() == channel
@@ -216,11 +238,3 @@ def test_what_is_no_recording_is_counted_too_and_what_is_one_is_found_without_it
         "in no label folder: 1 (loose.wav); "
         "neither recordings, videos nor pictures: 3 (readme.md, ...)"
     )
-
-
-def test_a_label_of_which_nothing_is_left_is_an_error(tmp_path: Path, tone: Maker) -> None:
-    tone(tmp_path / "bus" / "a.wav")
-    (tmp_path / "tram").mkdir()
-    (tmp_path / "tram" / "b.wav").write_bytes(b"")
-    with pytest.raises(DataError, match=r"b\.wav: cannot be decoded .*nothing else .*'tram'"):
-        read_folder(tmp_path)

@@ -55,9 +55,7 @@ def test_a_label_without_scene_is_named() -> None:
 
 
 @pytest.mark.parametrize(("sounds", "images"), [(SOUNDS, ()), ((), IMAGES)])
-def test_nothing_to_pair_is_a_clear_error(
-    sounds: tuple[Clip, ...], images: tuple[Clip, ...]
-) -> None:
+def test_nothing_to_pair_is_a_clear_error(sounds: tuple[Clip, ...], images: tuple[Clip, ...]) -> None:
     lacking = "pictures" if sounds else "recordings"
     with pytest.raises(DataError, match=f"no {lacking} to pair"):
         pair_by_label(sounds, images, SCENES)
@@ -65,8 +63,7 @@ def test_nothing_to_pair_is_a_clear_error(
 
 def videos() -> tuple[Clip, ...]:
     return tuple(
-        Clip(id=str(n), source_id=str(n), label="bus", audio_path="v.mp4", image_path="v.mp4")
-        for n in range(3)
+        Clip(id=str(n), source_id=str(n), label="bus", audio_path="v.mp4", image_path="v.mp4") for n in range(3)
     )
 
 
@@ -87,9 +84,7 @@ def test_without_videos_nothing_is_synchronous() -> None:
 
 def test_a_manifest_is_paired_by_what_it_holds() -> None:
     assert pair_within(Manifest("own", Path(), videos())).kind == "synchronous"
-    pictures = tuple(
-        Clip(id=f"p{label}", source_id=label, label=label, image_path="x.jpg") for label in SCENES
-    )
+    pictures = tuple(Clip(id=f"p{label}", source_id=label, label=label, image_path="x.jpg") for label in SCENES)
     pairing = pair_within(Manifest("own", Path(), (*SOUNDS, *pictures)))
     assert pairing.kind == "by_label"
     assert all(
@@ -108,9 +103,7 @@ def test_the_control_shows_each_sound_what_belongs_to_another_scene() -> None:
     shown = [IMAGES[int(choices[0])].label for choices in control.image_choices]
     assert all(other != own for other, own in zip(shown, scenes, strict=True))
     again = shuffled(pairing, scenes, seed=3)
-    assert all(
-        (a == b).all() for a, b in zip(control.image_choices, again.image_choices, strict=True)
-    )
+    assert all((a == b).all() for a, b in zip(control.image_choices, again.image_choices, strict=True))
     with pytest.raises(DataError, match="all recordings are of one scene"):
         shuffled(pairing, ["yard"] * len(SOUNDS), seed=3)
 
@@ -120,9 +113,7 @@ def test_weak_sounds_may_be_shown_anything_and_strong_ones_keep_their_place() ->
     strong = {SOUNDS[0].label}
     loosened = only_strong(pairing, strong)
     assert 0 < sum(sound.label in strong for sound in SOUNDS) < len(SOUNDS)
-    for sound, before, after in zip(
-        SOUNDS, pairing.image_choices, loosened.image_choices, strict=True
-    ):
+    for sound, before, after in zip(SOUNDS, pairing.image_choices, loosened.image_choices, strict=True):
         kept = before.tolist() if sound.label in strong else list(range(len(IMAGES)))
         assert after.tolist() == kept
 

@@ -48,11 +48,7 @@ def test_a_label_is_a_scene_of_the_tree_or_nothing(data: Path) -> None:
 
 def test_each_clip_says_where_it_is_from_and_under_what_terms(data: Path) -> None:
     clip = find(data, "places").clips[1]
-    assert (clip.origin, clip.address, clip.licence) == (
-        "ann/sounds",
-        "ann/sounds/x/a.wav",
-        "CC0",
-    )
+    assert (clip.origin, clip.address, clip.licence) == ("ann/sounds", "ann/sounds/x/a.wav", "CC0")
 
 
 def test_a_folder_without_an_index_is_told_what_it_lacks(tmp_path: Path) -> None:
@@ -63,11 +59,7 @@ def test_a_folder_without_an_index_is_told_what_it_lacks(tmp_path: Path) -> None
 def test_the_tree_has_the_scenes_of_dcase_in_the_groups_of_its_task_1b() -> None:
     groups = groups_of(DCASE_SCENES)
     assert groups is not None
-    assert {scene for scene, group in groups.items() if group == "transport"} == {
-        "bus",
-        "metro",
-        "tram",
-    }
+    assert {scene for scene, group in groups.items() if group == "transport"} == {"bus", "metro", "tram"}
     assert {scene for scene, group in groups.items() if group == "indoor"} == {
         "airport",
         "metro_station",

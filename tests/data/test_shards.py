@@ -1,10 +1,7 @@
 """Files in a tar: the bytes that were put in, whoever reads them when; and plain words where the tar is not well."""
 
 import io
-import multiprocessing
-import os
 import tarfile
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,56 +66,18 @@ def test_a_tar_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
         assert shards.read_member(path, "x").read() == content
 
 
-def test_a_tar_is_walked_once(
+def test_a_tar_is_walked_once_whoever_reads_it(
     many: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, files = many
     walked: list[Path] = []
     walk = shards._walk
-    monkeypatch.setattr(shards, "_walk", lambda *given: walked.append(given[0]) or walk(*given))
+    monkeypatch.setattr(shards, "_walk", lambda shard: walked.append(shard) or walk(shard))
+    shards.names_in(path)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: shards.read_member(path, name).read(), [*files] * 50))
     assert found == [*files.values()] * 50
     assert walked == [path]
-
-
-def test_no_more_indexes_are_kept_than_there_is_room_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "MAX_INDEXES", 2)
-    paths = [write_tar(tmp_path / f"{n}.tar", {"x": bytes([n])}) for n in range(4)]
-    for path in paths * 2:
-        assert shards.read_member(path, "x").read() == bytes([paths.index(path)])
-    assert len(shards._indexes) <= 2
-
-
-def _read_all(path: Path, names: list[str]) -> list[bytes]:
-    return [shards.read_member(path, name).read() for name in names]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_process_forked_while_others_read_reads_too(
-    many: tuple[Path, dict[str, bytes]],
-) -> None:
-    path, files = many
-    held, let_go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with shards._lock:
-            held.set()
-            let_go.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    try:
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            found = pool.apply_async(_read_all, (path, list(files))).get(timeout=20)
-    finally:
-        let_go.set()
-        thread.join()
-    assert found == list(files.values())
 
 
 def test_what_is_not_there_is_named(many: tuple[Path, dict[str, bytes]]) -> None:
@@ -180,25 +139,19 @@ def test_links_and_sparse_files_lead_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["flac", "wav", "mp3"])
-def test_a_sound_in_a_tar_is_the_sound_in_a_folder(
-    tmp_path: Path, tone: Maker, suffix: str
-) -> None:
+def test_a_sound_in_a_tar_is_the_sound_in_a_folder(tmp_path: Path, tone: Maker, suffix: str) -> None:
     path = tone(tmp_path / f"a.{suffix}", seconds=3.0, rate_hz=32_000)
     tar = write_tar(tmp_path / "a.tar", {path.name: path.read_bytes()})
     for start_s, length_s in ((0.0, 9.0), (1.25, 0.5)):
         options = {"start_s": start_s, "length_s": length_s, "rate_hz": 16_000}
-        np.testing.assert_array_equal(
-            read_excerpt(tar / path.name, **options), read_excerpt(path, **options)
-        )
+        np.testing.assert_array_equal(read_excerpt(tar / path.name, **options), read_excerpt(path, **options))
 
 
 def test_a_video_in_a_tar_is_heard(tmp_path: Path, video: Maker) -> None:
     path = video(tmp_path / "v.mp4", seconds_each=1.0)
     tar = write_tar(tmp_path / "a.tar", {"v.mp4": path.read_bytes()})
     options = {"start_s": 1.5, "length_s": 1.0, "rate_hz": 16_000}
-    np.testing.assert_array_equal(
-        read_excerpt(tar / "v.mp4", **options), read_excerpt(path, **options)
-    )
+    np.testing.assert_array_equal(read_excerpt(tar / "v.mp4", **options), read_excerpt(path, **options))
 
 
 def test_damaged_files_in_a_tar_are_named_and_nothing_else_is_said(
@@ -208,10 +161,7 @@ def test_damaged_files_in_a_tar_are_named_and_nothing_else_is_said(
     image = picture(tmp_path / "a.jpg").read_bytes()
     files = {"a.flac": sound[:100], "b.flac": b"\0" * 500, "a.jpg": image[:300], "b.jpg": b"\1" * 9}
     write_tar(tmp_path / "s.tar", files)
-    clips = tuple(
-        Clip(id=n, source_id=n, audio_path=f"s.tar/{n}.flac", image_path=f"s.tar/{n}.jpg")
-        for n in "ab"
-    )
+    clips = tuple(Clip(id=n, source_id=n, audio_path=f"s.tar/{n}.flac", image_path=f"s.tar/{n}.jpg") for n in "ab")
     manifest = Manifest("own", tmp_path, clips)
     for index, name in enumerate("ab"):
         with pytest.raises(AudioError, match=rf"s\.tar/{name}\.flac"):

@@ -19,8 +19,7 @@ FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 def manifest_of(rows: list[tuple[int, str]]) -> Manifest:
     """Rows of (source, label)."""
     clips = tuple(
-        Clip(id=str(number), source_id=str(source), label=label)
-        for number, (source, label) in enumerate(rows)
+        Clip(id=str(number), source_id=str(source), label=label) for number, (source, label) in enumerate(rows)
     )
     return Manifest("own", Path(), clips)
 
@@ -49,9 +48,7 @@ def test_no_source_on_two_sides_and_no_clip_lost(rows: list[tuple[int, str]], se
 
 
 @given(st.integers(3, 12), st.integers(1, 4), st.integers(0, 5))
-def test_a_label_with_enough_sources_stands_in_every_split(
-    num_sources: int, clips_each: int, seed: int
-) -> None:
+def test_a_label_with_enough_sources_stands_in_every_split(num_sources: int, clips_each: int, seed: int) -> None:
     rows = [
         (source + 100 * (label == "b"), label)
         for label in "ab"

@@ -89,9 +89,7 @@ def test_only_the_held_out_fold_is_scored(
     assert np.sum(report["confusion"]) == report["num_clips"] == 4
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.html", "confusion.png", "per_class.md"} <= written
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == json.loads(
-        json.dumps(report)
-    )
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == json.loads(json.dumps(report))
 
 
 @pytest.mark.parametrize("generation", [0, 1, 2])
@@ -110,23 +108,16 @@ def test_a_recording_that_stands_on_both_sides_under_two_names_is_refused(
     score: Callable, trained: tuple[AVGAN, Checkpoint], folded: Manifest
 ) -> None:
     twins = ("0.wav", "10.wav")
-    clips = tuple(
-        replace(clip, audio_sha256="ff" if clip.id in twins else "") for clip in folded.clips
-    )
+    clips = tuple(replace(clip, audio_sha256="ff" if clip.id in twins else "") for clip in folded.clips)
     with pytest.raises(LeakageError, match=r"10\.wav"):
         score(trained[1], replace(folded, clips=clips))
 
 
-def test_a_run_without_folds_is_scored_on_what_it_kept_aside(
-    score: Callable,
-    trained: tuple[AVGAN, Checkpoint],
-    folded: Manifest,
-    with_origin: Change,
+def test_a_run_without_folds_is_scored_on_what_it_was_watched_with(
+    score: Callable, trained: tuple[AVGAN, Checkpoint], folded: Manifest, with_origin: Change
 ) -> None:
     sources = tuple(f"s{number}" for number in range(8))
-    aside = with_origin(
-        trained[1], data={"held_out_folds": ()}, kept_aside=("s8", "s11"), sources=sources
-    )
+    aside = with_origin(trained[1], data={"held_out_folds": ()}, kept_aside=("s8", "s11"), sources=sources)
     report = score(aside, folded)
     assert list(report["by_fold"]) == ["validation"]
     assert report["num_clips"] == 2
@@ -170,10 +161,7 @@ def test_what_a_data_set_leaves_for_a_test_is_scored_and_nothing_else(
 
 
 def test_stored_answers_serve_until_the_weights_are_others(
-    score: Callable,
-    trained: tuple[AVGAN, Checkpoint],
-    folded: Manifest,
-    monkeypatch: pytest.MonkeyPatch,
+    score: Callable, trained: tuple[AVGAN, Checkpoint], folded: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks, described = trained
     first = score(described, folded)
@@ -198,20 +186,16 @@ def test_a_checkpoint_remembers_what_it_was_trained_on(tiny_run: Path, tiny_vide
     assert set(described.sources) == files
 
 
-def test_unknown_and_impossible_protocols_say_what_to_do(
-    tmp_path: Path, tiny_run: Path, tiny_videos: Path
-) -> None:
+def test_unknown_and_impossible_protocols_say_what_to_do(tmp_path: Path, tiny_run: Path, tiny_videos: Path) -> None:
     with pytest.raises(ConfigError, match="choose one of esc50, esc10"):
         evaluate(tiny_run, protocol="dcase", data=tiny_videos, out=tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         evaluate(tmp_path, protocol="holdout", data=tiny_videos, out=tmp_path)
-    with pytest.raises(DataError, match="kept nothing aside; train with"):
+    with pytest.raises(DataError, match="held nothing out; train with"):
         evaluate(tiny_run, protocol="holdout", data=tiny_videos, out=tmp_path)
 
 
-def test_an_unfinished_run_is_not_scored(
-    tmp_path: Path, trained: tuple[AVGAN, Checkpoint], tiny_videos: Path
-) -> None:
+def test_an_unfinished_run_is_not_scored(tmp_path: Path, trained: tuple[AVGAN, Checkpoint], tiny_videos: Path) -> None:
     networks, described = trained
     half = replace(described, finished=False)
     checkpoint.save(tmp_path / "checkpoint", half, networks, {})
@@ -228,9 +212,7 @@ def five(folded: Manifest) -> Protocol:
 
 
 @pytest.fixture
-def train_by_copy(
-    tiny_run: Path, with_origin: Change, monkeypatch: pytest.MonkeyPatch
-) -> list[tuple[str, Recipe]]:
+def train_by_copy(tiny_run: Path, with_origin: Change, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Recipe]]:
     """Training is replaced by a copy of `tiny_run`; the list says what was asked of it."""
     described = checkpoint.describe(tiny_run)
     asked: list[tuple[str, Recipe]] = []
@@ -257,9 +239,7 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(evaluating, "read_protocol", lambda *_: five)
-    sounds = replace(
-        five.folds[0].train, clips=five.folds[0].train.clips + five.folds[0].test.clips
-    )
+    sounds = replace(five.folds[0].train, clips=five.folds[0].train.clips + five.folds[0].test.clips)
     monkeypatch.setattr(evaluating, "find", lambda *_, **__: sounds)
 
     def ask() -> dict[str, Any]:
@@ -287,23 +267,19 @@ def test_folds_are_trained_and_scored_once_and_an_interruption_resumed(
     assert report["num_clips"] == 12
     assert report["accuracy"] == pytest.approx(np.mean(list(report["by_fold"].values())))
     assert report["interval_95"][0] <= report["accuracy"] <= report["interval_95"][1]
-    assert report["deviation_over_folds"] == pytest.approx(
-        np.std(list(report["by_fold"].values()), ddof=1)
-    )
+    assert report["deviation_over_folds"] == pytest.approx(np.std(list(report["by_fold"].values()), ddof=1))
 
 
 def test_answers_of_another_recipe_are_not_taken_for_this_ones(
-    tmp_path: Path,
-    tiny_run: Path,
-    five: Protocol,
-    train_by_copy: list[tuple[str, Recipe]],
+    tmp_path: Path, tiny_run: Path, five: Protocol, train_by_copy: list[tuple[str, Recipe]]
 ) -> None:
     described = checkpoint.describe(tiny_run)
-    task = evaluating.task_of(
-        five,
-        evaluating.Settings(protocol="esc50", seed=0, budget_s=None),
+    task = evaluating.Task(
+        protocol=five,
+        settings=evaluating.Settings(protocol="esc50", seed=0, budget_s=None),
         data=five.folds[0].test.root,
         out=tmp_path,
+        sounds=evaluating.Sounds.of(five),
     )
 
     def ask(rate: float) -> dict[str, Any]:
@@ -342,9 +318,7 @@ def test_a_run_serves_as_the_fold_that_it_held_out(
     assert served(replace(leaky, lineage=(first, *leaky.lineage[1:]))) == []
 
 
-def test_folds_begin_from_the_last_ancestor_that_learnt_from_none_of_them(
-    tiny_run: Path, folded: Manifest
-) -> None:
+def test_folds_begin_from_the_last_ancestor_that_learnt_from_none_of_them(tiny_run: Path, folded: Manifest) -> None:
     (fold,) = divide(folded, ("1",))
     assert last_without(tiny_run, fold) == (tiny_run / "2-imagination").resolve()
     (seen, *_) = checkpoint.describe(tiny_run).lineage[0].sources

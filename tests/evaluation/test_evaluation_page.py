@@ -13,17 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
+from avgan import metrics
 from avgan.data.manifest import Clip
-from avgan.evaluation import metrics
-from avgan.evaluation.metrics import share
-from avgan.evaluation.page import (
-    NUM_CLIPS,
-    Answered,
-    worst_confusions,
-    write_page,
-    write_picture_page,
-)
+from avgan.evaluation.page import NUM_CLIPS, worst_confusions, write_page, write_picture_page
+from avgan.evaluation.protocols.protocol import Scored
+from avgan.metrics import share
 
 LABELS = ("clock_tick", "dog", "<script>alert(1)</script>")
 VOID = {"meta", "img", "br", "rect", "link", "input"}
@@ -73,11 +69,7 @@ def test_the_most_frequent_confusion_comes_first_and_its_surest_clip() -> None:
     rows = [(0, 1, 0.6), (1, 2, 0.99), (0, 1, 0.9), (2, 2, 0.9), (0, 0, 0.8), (1, 0, 0.7)]
     targets, probabilities = answers(rows)
     found = worst_confusions(targets, probabilities, [str(row) for row in range(6)])
-    assert [(each.truth, each.answer, each.count) for each in found] == [
-        (0, 1, 2),
-        (1, 2, 1),
-        (1, 0, 1),
-    ]
+    assert [(each.truth, each.answer, each.count) for each in found] == [(0, 1, 2), (1, 2, 1), (1, 0, 1)]
     assert found[0].clips == (2, 0)
     assert found[0].num_of_truth == 3
 
@@ -97,7 +89,7 @@ def test_nothing_confused_is_nothing_shown() -> None:
 
 def evaluation(
     root: Path, rows: Sequence[tuple[int, int, float]], labels: Sequence[str] = LABELS
-) -> tuple[dict[str, Any], Answered]:
+) -> tuple[dict[str, Any], Scored]:
     """A report of made recordings, a source each; the last one's file is missing."""
     targets, probabilities = answers(rows, len(labels))
     rng = np.random.default_rng(0)
@@ -129,11 +121,11 @@ def evaluation(
         "num_clips": len(clips),
         "data": {"made": "0" * 64},
         "labels": list(labels),
-        "confusion": metrics.confusion(targets, probabilities.argmax(1), len(labels)).tolist(),
+        "confusion": confusion_matrix(targets, probabilities.argmax(1), labels=range(len(labels))).tolist(),
         "chosen_on": [],
         "groups": {"city": {"milan": share(correct, sources)}},
     }
-    return report, Answered(tuple(clips), root, targets, probabilities)
+    return report, Scored(tuple(clips), np.array(["1"] * len(clips)), targets, probabilities)
 
 
 ROWS = [(0, 1, 0.9), (0, 1, 0.8), (1, 2, 0.7), (2, 2, 0.9), (1, 1, 0.9), (0, 2, 0.6)]
@@ -148,7 +140,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     sheet = root / "sheet.jpg"
     Image.new("RGB", (2000, 500), "green").save(sheet)
-    return write_page(*evaluation(root, ROWS), root, draw=pictures, sheet=sheet)
+    return write_page(*evaluation(root, ROWS), root, root=root, imagine=pictures, sheet=sheet)
 
 
 def test_it_is_well_formed_and_whole_in_itself(written: Path) -> None:
@@ -206,8 +198,8 @@ def test_the_matrix_draws_what_is_not_zero(written: Path) -> None:
 
 
 def test_it_needs_neither_pictures_nor_mistakes(tmp_path: Path) -> None:
-    report, answered = evaluation(tmp_path, [(0, 0, 0.9), (1, 1, 0.9)])
-    page = Page(write_page(report, answered, tmp_path).read_text(encoding="utf-8"))
+    report, scored = evaluation(tmp_path, [(0, 0, 0.9), (1, 1, 0.9)])
+    page = Page(write_page(report, scored, tmp_path, root=tmp_path).read_text(encoding="utf-8"))
     assert "Nothing was confused." in page.text
     assert page.all("img") == page.all("audio") == []
 
@@ -215,9 +207,9 @@ def test_it_needs_neither_pictures_nor_mistakes(tmp_path: Path) -> None:
 def test_many_mistakes_stay_below_five_megabytes(tmp_path: Path) -> None:
     labels = [f"class_{number}" for number in range(50)]
     rows = [(number % 50, (number + 1 + number // 50) % 50, 0.5) for number in range(200)]
-    report, answered = evaluation(tmp_path, rows, labels)
+    report, scored = evaluation(tmp_path, rows, labels)
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    path = write_page(report, answered, tmp_path, draw=lambda numbers: [noise] * len(numbers))
+    path = write_page(report, scored, tmp_path, root=tmp_path, imagine=lambda numbers: [noise] * len(numbers))
     assert path.stat().st_size < 5e6
     assert len(Page(path.read_text(encoding="utf-8")).all("audio")) == NUM_CLIPS
 
@@ -231,19 +223,8 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
         seen = {"agreement": agreement, "agreement_interval_95": interval, "distinct": 1.0}
         return {"name": name} | numbers | seen
 
-    shares = {
-        "photographs": 0.4,
-        "rival": 0.25,
-        "imagined": 0.3,
-        "reconstructed": 0.35,
-        "shuffled": 0.1,
-    }
-    at = {
-        "share": 0.3,
-        "interval_95": (0.2, 0.4),
-        "shuffled": 0.1,
-        "shuffled_interval_95": (0.05, 0.2),
-    }
+    shares = {"photographs": 0.4, "rival": 0.25, "imagined": 0.3, "reconstructed": 0.35, "shuffled": 0.1}
+    at = {"share": 0.3, "interval_95": (0.2, 0.4), "shuffled": 0.1, "shuffled_interval_95": (0.05, 0.2)}
     report = {
         "preset": "<tiny>",
         "seed": 0,
@@ -256,10 +237,7 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
         "agreement_interval_95": (0.2, 0.5),
         "shuffled": 0.1,
         "exhibits": {kind: exhibit(f"{kind}'s", share) for kind, share in shares.items()},
-        "retrieval": {
-            "num_photographs": 60,
-            "at": {"1": at | {"chance": 0.1}, "5": at | {"chance": 0.2}},
-        },
+        "retrieval": {"num_photographs": 60, "at": {"1": at | {"chance": 0.1}, "5": at | {"chance": 0.2}}},
     }
     Image.new("RGB", (1900, 500), "green").save(tmp_path / "figure8.png")
     page = Page(write_picture_page(report, tmp_path).read_text(encoding="utf-8"))
@@ -274,9 +252,7 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium found; install one to test the page")
     with sync_api.sync_playwright() as playwright:
@@ -286,9 +262,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_a_browser_shows_sorts_and_plays_it(
-    browser: Any, written: Path, width: int, scheme: str
-) -> None:
+def test_a_browser_shows_sorts_and_plays_it(browser: Any, written: Path, width: int, scheme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     asked: list[str] = []
     problems: list[str] = []
@@ -298,9 +272,7 @@ def test_a_browser_shows_sorts_and_plays_it(
     page.goto(written.as_uri())
 
     def column(number: int) -> list[str]:
-        cells: list[str] = page.locator(
-            f".classes tbody tr > :nth-child({number})"
-        ).all_inner_texts()
+        cells: list[str] = page.locator(f".classes tbody tr > :nth-child({number})").all_inner_texts()
         return cells
 
     names = [label.replace("_", " ") for label in LABELS]

@@ -35,13 +35,9 @@ def test_no_parameter_is_drawn_on_both_sides(rng: np.random.Generator) -> None:
     for side in ("choose", "test"):
         dice = Dice(rng, side)
         drawn[side] = np.array([dice.log_uniform(10, 1_000) for _ in range(2_000)])
-        assert {dice.pick("abcdef") for _ in range(200)} == set(
-            "ace" if side == "choose" else "bdf"
-        )
+        assert {dice.pick("abcdef") for _ in range(200)} == set("ace" if side == "choose" else "bdf")
     assert all(values.min() >= 10 and values.max() < 1_000 for values in drawn.values())
-    cells = {
-        side: set(np.floor(6 * np.log10(values / 10)).astype(int)) for side, values in drawn.items()
-    }
+    cells = {side: set(np.floor(6 * np.log10(values / 10)).astype(int)) for side, values in drawn.items()}
     assert cells["choose"] & cells["test"] == set()
     assert cells["choose"] | cells["test"] == set(range(12))
 

@@ -23,22 +23,7 @@ with atheris.instrument_imports(include=["avgan", "soundfile", "av"]):
 import numpy as np
 
 MAX_SAMPLES = 16_000 * 600
-NUMBERS = (
-    0,
-    1,
-    2,
-    0x7F,
-    0x80,
-    0xFF,
-    1_000,
-    0x7FFF,
-    0x8000,
-    0xFFFF,
-    10**6,
-    2**31 - 1,
-    2**31,
-    2**32 - 1,
-)
+NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 1_000, 0x7FFF, 0x8000, 0xFFFF, 10**6, 2**31 - 1, 2**31, 2**32 - 1)
 
 printed = tempfile.TemporaryFile()  # noqa: SIM115 (for as long as we live)
 standard_error = os.dup(2)

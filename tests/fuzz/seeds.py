@@ -21,17 +21,45 @@ NOT_READ = {"RAW", "SD2", "HTK", "MAT4", "MAT5", "MPC2K", "PAF", "SDS", "WVE", "
 
 WITH_PICTURE = (("mp4", "libx264"), ("matroska", "mpeg4"), ("avi", "mpeg4"), ("webm", "libvpx-vp9"))
 ENCODED = (
-    ("ipod", "aac"), ("ipod", "alac"), ("mp4", "aac"), ("mp4", "libmp3lame"), ("mov", "pcm_s16le"),
-    ("3gp", "aac"), ("adts", "aac"), ("ac3", "ac3"), ("eac3", "eac3"), ("webm", "libopus"),
-    ("matroska", "pcm_f32le"), ("matroska", "libopus"), ("ogg", "libopus"),
-    ("mp3", "libmp3lame"), ("mp2", "mp2"), ("avi", "pcm_s16le"), ("avi", "mp2"),
-    ("flv", "aac"), ("mpegts", "aac"), ("mpegts", "mp2"), ("asf", "wmav2"), ("asf", "wmav1"),
-    ("wv", "wavpack"), ("tta", "tta"), ("caf", "alac"), ("wav", "adpcm_ms"), ("wav", "adpcm_ima_wav"),
-    ("aiff", "pcm_s16be"), ("au", "pcm_s16be"), ("w64", "pcm_s16le"), ("nut", "pcm_s16le"),
+    ("ipod", "aac"),
+    ("ipod", "alac"),
+    ("mp4", "aac"),
+    ("mp4", "libmp3lame"),
+    ("mov", "pcm_s16le"),
+    ("3gp", "aac"),
+    ("adts", "aac"),
+    ("ac3", "ac3"),
+    ("eac3", "eac3"),
+    ("webm", "libopus"),
+    ("matroska", "pcm_f32le"),
+    ("matroska", "libopus"),
+    ("ogg", "libopus"),
+    ("mp3", "libmp3lame"),
+    ("mp2", "mp2"),
+    ("avi", "pcm_s16le"),
+    ("avi", "mp2"),
+    ("flv", "aac"),
+    ("mpegts", "aac"),
+    ("mpegts", "mp2"),
+    ("asf", "wmav2"),
+    ("asf", "wmav1"),
+    ("wv", "wavpack"),
+    ("tta", "tta"),
+    ("caf", "alac"),
+    ("wav", "adpcm_ms"),
+    ("wav", "adpcm_ima_wav"),
+    ("aiff", "pcm_s16be"),
+    ("au", "pcm_s16be"),
+    ("w64", "pcm_s16le"),
+    ("nut", "pcm_s16le"),
     ("amr", "libopencore_amrnb"),
-)  # fmt: skip
-MANY_CHANNELS = (("matroska", "ac3", "5.1"), ("matroska", "libopus", "7.1"), ("ipod", "aac", "7.1"),
-                 ("ipod", "aac", "hexadecagonal"))  # fmt: skip
+)
+MANY_CHANNELS = (
+    ("matroska", "ac3", "5.1"),
+    ("matroska", "libopus", "7.1"),
+    ("ipod", "aac", "7.1"),
+    ("ipod", "aac", "hexadecagonal"),
+)
 
 
 def tone(num_channels: int, rate_hz: int = RATE_HZ) -> np.ndarray:

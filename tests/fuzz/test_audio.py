@@ -30,8 +30,26 @@ fuzzed = settings(deadline=None, suppress_health_check=list(HealthCheck), print_
 brief = settings(fuzzed, max_examples=NUM_EXAMPLES, derandomize=True)
 thorough = settings(fuzzed, max_examples=NUM_EXAMPLES_SLOW)
 
-INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF, 1_000, 1_024, 0x7FFF, 0x8000, 0xFFFF, 44_100, 10**6, 0x7FFFFFFF, 0x80000000,
-               0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # fmt: skip
+INTERESTING = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    1_000,
+    1_024,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    44_100,
+    10**6,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    0x7FFFFFFFFFFFFFFF,
+    0xFFFFFFFFFFFFFFFF,
+)
 
 
 @st.composite
@@ -40,9 +58,7 @@ def edits(draw: st.DrawFn) -> list[tuple[str, int, Any]]:
     found = []
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.one_of(st.integers(0, 127), st.integers(0, 1 << 17)))
-        number = st.tuples(
-            st.sampled_from(INTERESTING), st.sampled_from((1, 2, 4, 8)), st.booleans()
-        )
+        number = st.tuples(st.sampled_from(INTERESTING), st.sampled_from((1, 2, 4, 8)), st.booleans())
         kind, with_what = draw(
             st.one_of(
                 st.tuples(st.just("number"), number),
@@ -95,9 +111,7 @@ def test_noise(problems: Problems, content: bytes) -> None:
 
 @brief
 @given(data=st.data(), changes=edits())
-def test_damaged_recordings(
-    problems: Problems, seeds: dict[str, bytes], data: st.DataObject, changes: list
-) -> None:
+def test_damaged_recordings(problems: Problems, seeds: dict[str, bytes], data: st.DataObject, changes: list) -> None:
     assert problems(edit(seeds[data.draw(st.sampled_from(sorted(seeds)))], changes)) == []
 
 
@@ -120,15 +134,20 @@ def test_truncated_and_continued_with_another_file(
     assert problems(first[: round(share * len(first))] + second) == []
 
 
-def wav(
-    content: bytes, *, tag: int, channels: int, rate_hz: int, bits: int, align: int, size: int
-) -> bytes:
+def wav(content: bytes, *, tag: int, channels: int, rate_hz: int, bits: int, align: int, size: int) -> bytes:
     """A WAV file whose header says what it is told to."""
     head = struct.pack("<HHIIHH", tag, channels, rate_hz, rate_hz * align % 2**32, align, bits)
     return b"".join(
-        (b"RIFF", struct.pack("<I", (36 + len(content)) % 2**32), b"WAVEfmt \x10\0\0\0", head,
-         b"data", struct.pack("<I", size), content)
-    )  # fmt: skip
+        (
+            b"RIFF",
+            struct.pack("<I", (36 + len(content)) % 2**32),
+            b"WAVEfmt \x10\0\0\0",
+            head,
+            b"data",
+            struct.pack("<I", size),
+            content,
+        )
+    )
 
 
 @brief
@@ -150,7 +169,7 @@ def test_many_channels_take_no_more_memory(decoder: Any, channels: int) -> None:
     content = bytes(2 * 4_000_000 // channels * channels)
     answer = decoder.decode(
         wav(content, tag=1, channels=channels, rate_hz=16_000, bits=16, align=2 * channels, size=len(content))
-    )  # fmt: skip
+    )
     assert answer["outcome"] == "sound"
     assert answer["num_samples"] == len(content) // 2 // channels
     assert answer["memory_mib"] < 30
@@ -168,9 +187,7 @@ def test_more_channels_than_pyav_has_planes(seeds: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("rate_hz", [1_000, 1_009, 15_999, 44_101, 383_981, 9_999_991, 10_000_000])
 def test_any_rate_is_brought_down_within_bounds(decoder: Any, rate_hz: int) -> None:
     content = bytes(2 * rate_hz)
-    answer = decoder.decode(
-        wav(content, tag=1, channels=1, rate_hz=rate_hz, bits=16, align=2, size=len(content))
-    )
+    answer = decoder.decode(wav(content, tag=1, channels=1, rate_hz=rate_hz, bits=16, align=2, size=len(content)))
     assert answer["outcome"] == "sound", answer
     assert answer["num_samples"] == pytest.approx(16_000, abs=1)
     assert answer["cpu_s"] < 3
@@ -233,9 +250,7 @@ def address() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("name", PLAYLISTS)
-def test_a_playlist_opens_nothing(
-    tmp_path: Path, tone_wav: Path, address: tuple[str, list[str]], name: str
-) -> None:
+def test_a_playlist_opens_nothing(tmp_path: Path, tone_wav: Path, address: tuple[str, list[str]], name: str) -> None:
     url, asked = address
     (tmp_path / "tone.wav").write_bytes(tone_wav.read_bytes())
     port = url.split(":")[2].split("/")[0]
@@ -253,8 +268,15 @@ def test_what_was_found_once_does_not_come_back(problems: Problems, path: Path) 
     assert problems(path.read_bytes()) == []
 
 
-GOOD = {"outcome": "sound", "text": "", "num_samples": 16_000, "cpu_s": 0.01, "memory_mib": 1.0,
-        "files_left": 0, "printed": ""}  # fmt: skip
+GOOD = {
+    "outcome": "sound",
+    "text": "",
+    "num_samples": 16_000,
+    "cpu_s": 0.01,
+    "memory_mib": 1.0,
+    "files_left": 0,
+    "printed": "",
+}
 
 
 @pytest.mark.parametrize(
@@ -273,9 +295,7 @@ GOOD = {"outcome": "sound", "text": "", "num_samples": 16_000, "cpu_s": 0.01, "m
         {"cpu_s": 20.0},
     ],
 )
-def test_each_fault_is_seen(
-    find_problems: Callable[[dict[str, Any]], list[str]], fault: dict[str, Any]
-) -> None:
+def test_each_fault_is_seen(find_problems: Callable[[dict[str, Any]], list[str]], fault: dict[str, Any]) -> None:
     assert find_problems(GOOD) == []
     assert len(find_problems({**GOOD, **fault})) == 1
 

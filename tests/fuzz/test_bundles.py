@@ -35,9 +35,32 @@ MAX_MIB = 300
 Random = np.random.Generator
 
 VALUES: list[Any] = [
-    0, -1, 1, 2**31, 2**63, 10**30, 1e308, -1e308, float("inf"), float("nan"), "", "x" * 5_000, None, True, [], {},
-    ["a"] * 50, {"a": "b"}, "../x", "\x1b[2J", "\u0000", 0.001, 16_000, 384_000, 3600,
-]  # fmt: skip
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    10**30,
+    1e308,
+    -1e308,
+    float("inf"),
+    float("nan"),
+    "",
+    "x" * 5_000,
+    None,
+    True,
+    [],
+    {},
+    ["a"] * 50,
+    {"a": "b"},
+    "../x",
+    "\x1b[2J",
+    "\u0000",
+    0.001,
+    16_000,
+    384_000,
+    3600,
+]
 
 
 def flip_bits(content: bytes, rng: Random) -> bytes:
@@ -80,18 +103,7 @@ def change_graph(content: bytes, rng: Random) -> bytes:
             tensor.dims[rng.integers(len(tensor.dims))] = int(rng.choice([0, -1, 2, 2**20, 2**40]))
         elif kind == 2:
             node.op_type = str(
-                rng.choice(
-                    [
-                        "Tile",
-                        "Expand",
-                        "ConstantOfShape",
-                        "Range",
-                        "Pad",
-                        "Loop",
-                        "Resize",
-                        "Gather",
-                    ]
-                )
+                rng.choice(["Tile", "Expand", "ConstantOfShape", "Range", "Pad", "Loop", "Resize", "Gather"])
             )
         elif kind == 3 and node.input:
             names = [name for other in graph.node for name in (*other.input, *other.output)]
@@ -123,9 +135,7 @@ def mutant(toy: Path, rng: Random) -> tuple[str, dict[str, bytes], Callable[[byt
     """What was changed, the files of the bundle, and what is done to the zip."""
     files = {file.name: file.read_bytes() for file in toy.iterdir()}
     card = json.loads(files["card.json"])
-    way = ("graph", "model", "card", "card bytes", "zip")[
-        rng.choice(5, p=[0.35, 0.25, 0.2, 0.1, 0.1])
-    ]
+    way = ("graph", "model", "card", "card bytes", "zip")[rng.choice(5, p=[0.35, 0.25, 0.2, 0.1, 0.1])]
     as_it_is: Callable[[bytes], bytes] = bytes
     if way == "graph":
         files["model.onnx"] = change_graph(files["model.onnx"], rng)
@@ -158,7 +168,7 @@ def check_accepted(bundle: Bundle) -> None:
     rng = np.random.default_rng(0)
     num_samples = round(card.window_s * card.sample_rate_hz)
     for waveform in (np.zeros((1, num_samples)), rng.uniform(-1, 1, (2, num_samples))):
-        probabilities, codes, _ = model.network.answer(model.network.hear(waveform))
+        probabilities, codes, _ = model.network.predict(model.network.embed(waveform))
         assert probabilities.shape == (len(waveform), len(card.labels))
         assert codes.shape == (len(waveform), 16, 16)
 
@@ -195,9 +205,12 @@ class WarmTrials:
         self.longest_s = 0.0
         self.most_mib = 0.0
         self._process = subprocess.Popen(
-            [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", WARM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
     def run(self, command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
         assert self._process.stdin is not None
@@ -215,9 +228,7 @@ class WarmTrials:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_bundles_that_somebody_changed(
-    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundles_that_somebody_changed(toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVGAN_HOME", str(tmp_path / "home"))
     rng = np.random.default_rng(2_026)
     began_mib = most_mib(resource.RUSAGE_SELF)
@@ -228,8 +239,11 @@ def test_bundles_that_somebody_changed(
     longest_s = 0.0
     for number in range(NUM_BUNDLES):
         if number and number % 1_000 == 0:  # hours pass over many
-            print(f"{number}: {dict(outcomes)}, longest {longest_s:.1f} s here, {trials.longest_s:.1f} s "
-                  f"and {trials.most_mib:.0f} MiB in a trial", flush=True)  # fmt: skip
+            print(
+                f"{number}: {dict(outcomes)}, longest {longest_s:.1f} s here, {trials.longest_s:.1f} s "
+                f"and {trials.most_mib:.0f} MiB in a trial",
+                flush=True,
+            )
         way, files, change = mutant(toy_bundle, rng)
         path = tmp_path / "mutant.zip"
         path.write_bytes(change(packed(files)))
@@ -252,8 +266,10 @@ def test_bundles_that_somebody_changed(
         assert longest_s + trials.longest_s < MAX_SECONDS, files["card.json"][:300]
     trials.close()
     print(json.dumps(outcomes, indent=1))
-    print(f"longest {longest_s:.1f} s here, {trials.longest_s:.1f} s in a trial; {trials.most_mib:.0f} MiB in a trial, "
-          f"{most_mib(resource.RUSAGE_SELF) - began_mib:.0f} more here")  # fmt: skip
+    print(
+        f"longest {longest_s:.1f} s here, {trials.longest_s:.1f} s in a trial; {trials.most_mib:.0f} MiB in a trial, "
+        f"{most_mib(resource.RUSAGE_SELF) - began_mib:.0f} more here"
+    )
     assert [line for line in lines if "\n" in line] == []
     assert trials.most_mib < MAX_MIB
     assert most_mib(resource.RUSAGE_SELF) - began_mib < MAX_MIB

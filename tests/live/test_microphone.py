@@ -43,12 +43,7 @@ class Stream:
 @pytest.fixture
 def sounddevice(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     def device(name: str, inputs: int, rate_hz: float) -> dict[str, Any]:
-        return {
-            "name": name,
-            "hostapi": 0,
-            "max_input_channels": inputs,
-            "default_samplerate": rate_hz,
-        }
+        return {"name": name, "hostapi": 0, "max_input_channels": inputs, "default_samplerate": rate_hz}
 
     module: Any = types.ModuleType("sounddevice")
     module.PortAudioError = PortAudioError
@@ -73,16 +68,13 @@ def test_devices(sounddevice: Any) -> None:
     assert [device.is_default for device in devices()] == [False, True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "number"), [(None, 2), ("1", 1), ("webcam", 1), ("Desk Microphone", 2), ("3", 3)]
-)
+@pytest.mark.parametrize(("wanted", "number"), [(None, 2), ("1", 1), ("webcam", 1), ("Desk Microphone", 2), ("3", 3)])
 def test_a_device_is_found(sounddevice: Any, wanted: str | None, number: int) -> None:
     assert find_device(wanted).number == number
 
 
 @pytest.mark.parametrize(
-    ("wanted", "match"),
-    [("Mixer", "several"), ("phone", "several"), ("0", "no such"), ("99", "no such")],
+    ("wanted", "match"), [("Mixer", "several"), ("phone", "several"), ("0", "no such"), ("99", "no such")]
 )
 def test_a_device_is_not_found(sounddevice: Any, wanted: str, match: str) -> None:
     with pytest.raises(AudioError, match=match):
@@ -134,17 +126,13 @@ def test_a_device_that_vanishes(sounddevice: Any) -> None:
             next(source)
 
 
-def test_a_device_that_stops_without_a_word(
-    sounddevice: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_stops_without_a_word(sounddevice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avgan.live.microphone.PATIENCE_S", 0.1)
     with microphone() as source, pytest.raises(AudioError, match="no sound has come for"):
         next(source)
 
 
-def test_a_device_that_another_program_keeps(
-    sounddevice: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_another_program_keeps(sounddevice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stream, "refuses", "Error opening InputStream:\nDevice unavailable")
     opened = microphone()
     with pytest.raises(AudioError, match=r"InputStream: Device unavailable.*no other program"):

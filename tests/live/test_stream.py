@@ -53,12 +53,7 @@ def mixture(rng: np.random.Generator, rate_hz: int, duration_s: float, channels:
 )
 @pytest.mark.parametrize("hop_s", [0.5, None])
 def test_answers_are_those_of_the_file(
-    model: Model,
-    rng: np.random.Generator,
-    rate_hz: int,
-    num_channels: int,
-    size: int,
-    hop_s: float | None,
+    model: Model, rng: np.random.Generator, rate_hz: int, num_channels: int, size: int, hop_s: float | None
 ) -> None:
     samples = mixture(rng, rate_hz, 6.3, num_channels)
     source = LiveSource(rate_hz, waits=True, max_waiting_s=0.5)
@@ -109,21 +104,21 @@ class Slow:
     """A network that does not answer before it may go on."""
 
     def __init__(self, model: Model) -> None:
-        self._hear = model.network.hear
+        self._embed = model.network.embed
         self.goes_on = threading.Event()
         self.has_stopped = threading.Event()
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         self.has_stopped.set()
         assert self.goes_on.wait(60)
-        return self._hear(waveforms)
+        return self._embed(waveforms)
 
 
 def test_what_a_slow_network_misses_is_a_gap(
     model: Model, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     slow = Slow(model)
-    monkeypatch.setattr(model.network, "hear", slow)
+    monkeypatch.setattr(model.network, "embed", slow)
     source = LiveSource(RATE_HZ, max_waiting_s=2.0)
     answers = listen_live(model, source, hop_s=1.0)  # windows of 1 s
     found = []
@@ -176,9 +171,7 @@ def test_a_window_over_a_gap_says_so(model: Model) -> None:
         pass
 
     put_two = partial(source.put, np.concatenate((quarter, quarter)))
-    source.steps = iter(
-        [put_two, nothing, put_too_much, nothing, nothing, put_the_last, nothing, nothing]
-    )
+    source.steps = iter([put_two, nothing, put_too_much, nothing, nothing, put_the_last, nothing, nothing])
     first, second = listen_live(model, source, hop_s=0.5)
     assert (source.num_dropped, source.dropped_s, source.num_lost) == (3, 0.75, 1)
     assert (first.window.start_s, first.window.end_s) == (0, 1.75)

@@ -33,9 +33,7 @@ HEADS = {
 def make(trunk: str, head: str, code_dim: int = 2) -> Generator:
     torch.manual_seed(0)
     config = CONFIGS[trunk]
-    return Generator(
-        HEADS[head], config.build(), vector_size=config.vector_size, code_dim=code_dim
-    ).eval()
+    return Generator(HEADS[head], config.build(), vector_size=config.vector_size, code_dim=code_dim).eval()
 
 
 def log_mels(config: TrunkConfig, num_time_steps: int, count: int = 3) -> torch.Tensor:
@@ -52,9 +50,7 @@ def test_every_trunk_is_tested_here() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("num_time_steps", [96, 200])
 @torch.no_grad()
-def test_every_trunk_gives_a_vector_whatever_else_is_in_the_batch(
-    name: str, num_time_steps: int
-) -> None:
+def test_every_trunk_gives_a_vector_whatever_else_is_in_the_batch(name: str, num_time_steps: int) -> None:
     config = CONFIGS[name]
     built = config.build().eval()
     log_mel = log_mels(config, num_time_steps)
@@ -110,15 +106,11 @@ def test_a_trunk_from_elsewhere_is_a_class_and_a_line(monkeypatch: pytest.Monkey
             return built
 
     monkeypatch.setitem(TRUNKS, "loudness", LoudnessConfig)
-    recipe = override(
-        preset("transfer"), {"imagination.trunk.size": "6", "imagination.trunk.kind": "loudness"}
-    )
+    recipe = override(preset("transfer"), {"imagination.trunk.size": "6", "imagination.trunk.kind": "loudness"})
     trunk = recipe.imagination.trunk
     assert isinstance(trunk, LoudnessConfig)
     assert trunk.vector_size == 6
-    generator = Generator(
-        recipe.imagination.generator, trunk.build(), vector_size=trunk.vector_size, code_dim=2
-    ).eval()
+    generator = Generator(recipe.imagination.generator, trunk.build(), vector_size=trunk.vector_size, code_dim=2).eval()
     assert generator(LogMel(trunk.front_end)(torch.randn(2, 16_000))).shape == (2, 2, 16, 16)
     assert (generator.trunk.dense.weight == 7.0).all()
 
@@ -233,9 +225,7 @@ def test_it_names_what_it_hears(data_root: Path) -> None:
     assert len(names) == len(set(names)) == 527
     heard = {}
     for label, clip in (("dog", "1-100032-A-0"), ("rain", "1-17367-A-10")):
-        samples, rate_hz = soundfile.read(
-            data_root / "esc50" / "audio" / f"{clip}.ogg", dtype="float32"
-        )
+        samples, rate_hz = soundfile.read(data_root / "esc50" / "audio" / f"{clip}.ogg", dtype="float32")
         assert rate_hz == config.front_end.sample_rate_hz
         vector = trunk(LogMel(config.front_end)(torch.from_numpy(samples)[None]))
         heard[label] = {names[index] for index in trunk.tag(vector)[0].topk(5).indices}

@@ -54,12 +54,8 @@ def test_statistics_are_those_of_the_features(sampler: Sampler) -> None:
     real = 0.5 + 0.1 * torch.randn(50, CODE_DIM, 16, 16)
     imagined = 0.3 * torch.randn(1, CODE_DIM, 16, 16) + 0.2 * torch.randn(60, CODE_DIM, 16, 16)
     sampler.set_statistics(real, imagined)
-    torch.testing.assert_close(
-        sampler.real_mean.flatten(), torch.full((4,), 0.5), atol=0.01, rtol=0
-    )
-    torch.testing.assert_close(
-        sampler.real_spread.flatten(), torch.full((4,), 0.1), atol=0.01, rtol=0
-    )
+    torch.testing.assert_close(sampler.real_mean.flatten(), torch.full((4,), 0.5), atol=0.01, rtol=0)
+    torch.testing.assert_close(sampler.real_spread.flatten(), torch.full((4,), 0.1), atol=0.01, rtol=0)
     standardized = sampler.standardized(imagined)
     assert standardized.mean(0).abs().max() < 1e-5
     assert float(standardized.std()) == pytest.approx(1.0, abs=0.02)
@@ -89,8 +85,7 @@ def test_a_flow_that_knows_the_direction_arrives() -> None:
 def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
     config = FlowConfig(width=64, depth=1, condition_width=16, num_steps=1)
     samplers = {
-        guidance: awake(config.model_copy(update={"guidance": guidance}).build(CODE_DIM))
-        for guidance in (1.0, 3.0)
+        guidance: awake(config.model_copy(update={"guidance": guidance}).build(CODE_DIM)) for guidance in (1.0, 3.0)
     }
     imagined, noise = inputs(samplers[1.0])
     conditional, guided = (samplers[guidance](imagined, noise) for guidance in (1.0, 3.0))
@@ -99,9 +94,7 @@ def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
     empty = unguided.reader.empty(unguided.reader(imagined))
     maps = noise.view_as(imagined)
     unconditional = maps + unguided.velocity(maps, torch.zeros(3), empty)
-    torch.testing.assert_close(
-        guided, unconditional + 3.0 * (conditional - unconditional), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(guided, unconditional + 3.0 * (conditional - unconditional), atol=1e-5, rtol=1e-4)
 
 
 def test_a_dropped_row_has_the_empty_condition() -> None:

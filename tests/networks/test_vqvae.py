@@ -66,9 +66,7 @@ def test_codes_are_the_nearest_vectors(quantizer: VectorQuantizer) -> None:
     assert torch.equal(quantizer.encode(features), expected)
 
 
-def test_codes_and_commitment_agree_with_another_implementation(
-    quantizer: VectorQuantizer,
-) -> None:
+def test_codes_and_commitment_agree_with_another_implementation(quantizer: VectorQuantizer) -> None:
     oracle = VectorQuantize(dim=4, codebook_size=32, accept_image_fmap=True, commitment_weight=1.0)
     oracle._codebook.embed.data.copy_(quantizer.codebook.detach()[None])
     features = torch.randn(2, 4, 16, 16)
@@ -131,9 +129,7 @@ def test_dead_codes_are_revived_and_live_ones_stay() -> None:
 
 
 @pytest.mark.parametrize(("code_dim", "num_codes"), [*SIZES, (4, 256)])
-def test_first_codes_differ_and_lie_where_the_encoder_reaches(
-    code_dim: int, num_codes: int
-) -> None:
+def test_first_codes_differ_and_lie_where_the_encoder_reaches(code_dim: int, num_codes: int) -> None:
     codebook = initial_codebook(num_codes, code_dim)
     assert codebook.shape == (num_codes, code_dim)
     assert codebook.abs().max() < 1.0

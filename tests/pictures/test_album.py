@@ -62,9 +62,13 @@ def test_what_is_written(model: Model, noise_and_silence: Path, tmp_path: Path) 
     (prediction,) = hear(model, Album(folder), [recording])
     name = "night: 100% ü"
     assert names(folder) == [
-        name, f"{name}.png", f"{name}/0001 0.00 beach.png", f"{name}/0002 0.01 unknown.png",
-        f"{name}/film.mp4", f"{name}/strip.png",
-    ]  # fmt: skip
+        name,
+        f"{name}.png",
+        f"{name}/0001 0.00 beach.png",
+        f"{name}/0002 0.01 unknown.png",
+        f"{name}/film.mp4",
+        f"{name}/strip.png",
+    ]
     with Image.open(folder / f"{name}.png") as whole:
         assert whole.size == (256, 256)
     with Image.open(folder / name / "0001 0.00 beach.png") as first:
@@ -99,18 +103,14 @@ def test_a_second_run_leaves_no_picture_of_the_first(
     assert {"mine.png", "strip.png"} < set(kept)
 
 
-def test_recordings_of_one_name_do_not_share_a_folder(
-    model: Model, tone_wav: Path, tmp_path: Path
-) -> None:
+def test_recordings_of_one_name_do_not_share_a_folder(model: Model, tone_wav: Path, tmp_path: Path) -> None:
     recordings = [Recording(name, tone_wav) for name in ("x/a.wav", "y/A.wav")]
     hear(model, Album(tmp_path / "images"), recordings)
     films = [name for name in names(tmp_path / "images") if name.endswith("film.mp4")]
     assert len(films) == 2
 
 
-def test_a_film_of_what_cannot_be_read_again_is_silent(
-    model: Model, noise_and_silence: Path, tmp_path: Path
-) -> None:
+def test_a_film_of_what_cannot_be_read_again_is_silent(model: Model, noise_and_silence: Path, tmp_path: Path) -> None:
     class Forgetful(Album):
         def begin(self, recording: Recording) -> None:
             super().begin(Recording(recording.name, tmp_path / "gone.wav"))

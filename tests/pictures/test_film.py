@@ -1,10 +1,10 @@
-"""A film shows what was imagined when it was heard, sounds as it sounded, and is there whole or not at all."""
+"""A film shows what was imagined at its time, sounds as it sounded, and is there whole or not at all."""
 
 import errno
 import os
 import resource
-import tempfile
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 import av
@@ -48,38 +48,44 @@ def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
         ]
 
 
-@pytest.fixture
-def chirp(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def chirp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """6 s of a rising tone, 44.1 kHz, stereo: every moment of it sounds differently."""
     times_s = np.arange(6 * 44_100) / 44_100
     wave = 0.5 * np.sin(2 * np.pi * (200 * times_s + 200 * times_s**2))
-    soundfile.write(tmp_path / "chirp.wav", np.stack([wave, wave], 1), 44_100)
-    return tmp_path / "chirp.wav"
+    path = tmp_path_factory.mktemp("chirp") / "chirp.wav"
+    soundfile.write(path, np.stack([wave, wave], 1), 44_100)
+    return path
 
 
-def test_a_short_recording_plays_as_it_was_heard(tmp_path: Path, chirp: Path) -> None:
-    path = write_film(
-        tmp_path / "film.mp4", windows_of([40, 120, 200]), 6.0, draw=draw, source=chirp
-    )
-    with av.open(str(path)) as container:
+@pytest.fixture(scope="module")
+def short(chirp: Path) -> Path:
+    """Its film: two seconds each of two scenes, and of what is unknown."""
+    return write_film(chirp.with_name("film.mp4"), windows_of([40, 200, 0]), 6.0, draw=draw, source=chirp)
+
+
+@pytest.fixture(scope="module")
+def frames(short: Path) -> list[np.ndarray]:
+    """The frames of that film."""
+    frames, times_s = decoded(short)
+    assert times_s == pytest.approx(np.arange(len(frames)) / FRAMES_PER_S)
+    return frames
+
+
+def test_a_short_recording_plays_as_it_sounded(short: Path, frames: list[np.ndarray]) -> None:
+    with av.open(str(short)) as container:
         assert [s.codec_context.name for s in container.streams] == ["h264", "aac"]
         assert container.duration / av.time_base == pytest.approx(6.0, abs=0.05)
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
-    frames, times_s = decoded(path)
     assert len(frames) == 6 * FRAMES_PER_S
     assert {frame.shape for frame in frames} == {(SIZE_PX[1], SIZE_PX[0], 3)}
-    assert times_s == pytest.approx(np.arange(len(frames)) / FRAMES_PER_S)
-    for frame, time_s in zip(frames, times_s, strict=True):
-        if time_s >= 2 and time_s % 2 < FADE_S + 1e-6:
-            continue
-        code = (40, 120, 200)[int(time_s // 2)]
-        mean = frame[:PICTURE_PX].mean((0, 1))
-        np.testing.assert_allclose(mean, (code, 128, 255 - code), atol=4)
+    for code, start_s in ((40, 0.0), (200, 2.0 + FADE_S)):
+        for frame in frames[int(start_s * FRAMES_PER_S) + 1 : (int(start_s) // 2 + 1) * 2 * FRAMES_PER_S]:
+            np.testing.assert_allclose(frame[:PICTURE_PX].mean((0, 1)), (code, 128, 255 - code), atol=4)
 
 
-def test_the_sound_is_heard_when_its_picture_is_seen(tmp_path: Path, chirp: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", windows_of([9, 8, 7]), 6.0, draw=draw, source=chirp)
-    heard, original = (read_audio(each, target_rate_hz=16_000) for each in (path, chirp))
+def test_the_sound_comes_when_its_picture_is_seen(short: Path, chirp: Path) -> None:
+    heard, original = (read_audio(each, target_rate_hz=16_000) for each in (short, chirp))
     assert len(heard) == pytest.approx(len(original), abs=400)  # AAC comes in blocks
     size = 2**18
     product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(original, size))
@@ -89,28 +95,23 @@ def test_the_sound_is_heard_when_its_picture_is_seen(tmp_path: Path, chirp: Path
     assert np.corrcoef(heard[:num], original[:num])[0, 1] > 0.97
 
 
-def test_one_picture_fades_into_the_next(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", windows_of([40, 200]), 4.0, draw=draw)
-    frames, times_s = decoded(path)
-    reds = [frame[:PICTURE_PX, :, 0].mean() for frame in frames]
-    between = [red for red, time_s in zip(reds, times_s, strict=True) if 2 < time_s < 2 + FADE_S]
+def test_one_picture_fades_into_the_next(frames: list[np.ndarray]) -> None:
+    reds = [frame[:PICTURE_PX, :, 0].mean() for frame in frames[: 4 * FRAMES_PER_S]]
+    between = reds[2 * FRAMES_PER_S + 1 : ceil((2 + FADE_S) * FRAMES_PER_S)]
     assert len(between) >= 4
     assert between == sorted(between)
     assert max(np.diff(reds)) < 0.35 * 160
 
 
-def test_what_is_unknown_is_dark_and_carries_no_number(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", windows_of([200, 0]), 4.0, draw=draw)
-    frames, _ = decoded(path)
-    known, unknown = frames[FRAMES_PER_S], frames[3 * FRAMES_PER_S]
+def test_what_is_unknown_is_dark_and_carries_no_number(frames: list[np.ndarray]) -> None:
+    known, unknown = frames[3 * FRAMES_PER_S], frames[5 * FRAMES_PER_S]
     assert unknown[:PICTURE_PX].mean() < 0.5 * known[:PICTURE_PX].mean()
     certainty = np.s_[PICTURE_PX + 8 : PICTURE_PX + 42, 400:500]
     assert known[certainty].max() > 120
     assert unknown[certainty].max() < 50
 
 
-def test_scene_and_time_are_written(tmp_path: Path) -> None:
-    frames, _ = decoded(write_film(tmp_path / "f.mp4", windows_of([50, 60]), 4.0, draw=draw))
+def test_scene_and_time_are_written(frames: list[np.ndarray]) -> None:
     a, b, c = (frames[round(t * FRAMES_PER_S)].astype(int) for t in (0.5, 1.5, 3.5))
     scene, clock = np.s_[PICTURE_PX : PICTURE_PX + 74], np.s_[PICTURE_PX + 80 :, 380:]
     assert a[scene].max() > 180
@@ -135,9 +136,7 @@ def a_day() -> Thinning:
     return thinning
 
 
-def test_a_day_goes_by_silently(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chirp: Path
-) -> None:
+def test_a_day_goes_by_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chirp: Path) -> None:
     monkeypatch.setattr(film, "LONGEST_S", 6.0)
     num_drawn = 0
 
@@ -222,23 +221,19 @@ def test_where_no_more_can_be_written(tmp_path: Path, full_disk: Callable[[], No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_be_written(
-    tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_can_be_written(tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AvganError, match="is no folder"):
         write_film(tone_wav / "f.mp4", windows_of([5]), 0.5, draw=draw)
 
-    def read_only(**_: object) -> tuple[int, str]:
+    def read_only(*_: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    monkeypatch.setattr("avgan.files.os.open", read_only)
     with pytest.raises(AvganError, match="Read-only"):
         write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, draw=draw)
 
 
 def test_a_sound_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
-        write_film(
-            tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw, source=tmp_path / "gone.wav"
-        )
+        write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw, source=tmp_path / "gone.wav")
     assert list(tmp_path.iterdir()) == []

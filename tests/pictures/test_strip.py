@@ -26,9 +26,7 @@ def draw(codes: np.ndarray) -> np.ndarray:
     return pictures
 
 
-def window(
-    start_s: float, end_s: float, code: int, scene: str = "", probability: float = 0.5
-) -> WindowPrediction:
+def window(start_s: float, end_s: float, code: int, scene: str = "", probability: float = 0.5) -> WindowPrediction:
     codes = np.full((16, 16), code, np.uint16)
     scene = scene or f"scene {code}"
     reason = "silent" if scene == UNKNOWN else ""
@@ -84,8 +82,10 @@ def test_what_is_unknown_is_dimmed_and_hatched() -> None:
     found = pixels([window(0, 5, 250, UNKNOWN, 0.99), window(5, 10, 250, "a")], 10.0)
     page = Page.of(10.0, 2, has_words=True)
     top = page.top(0)
-    halves = [found[top : top + 256, left + 4 : right] for _, left, right in
-              (next(page.pieces(0, 5)), next(page.pieces(5, 10)))]  # fmt: skip
+    halves = [
+        found[top : top + 256, left + 4 : right]
+        for _, left, right in (next(page.pieces(0, 5)), next(page.pieces(5, 10)))
+    ]
     assert halves[0].mean() < 0.5 * halves[1].mean()
 
 
@@ -138,8 +138,7 @@ def bare_height() -> int:
 def test_a_known_time_of_day_stands_on_the_axis() -> None:
     windows = [window(0, 30, 1, "tram"), window(30, 60, 1, "x")]
     known, later = (
-        np.asarray(paint_strip(windows, 60.0, draw=draw, began=datetime(2024, 5, 1, 4, minute)))
-        for minute in (30, 31)
+        np.asarray(paint_strip(windows, 60.0, draw=draw, began=datetime(2024, 5, 1, 4, minute))) for minute in (30, 31)
     )
     rows = np.flatnonzero((known != later).any((1, 2)))
     page = Page.of(60.0, 2, has_words=True)

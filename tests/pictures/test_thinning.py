@@ -18,9 +18,7 @@ def window(number: int, scene: str = "a", probability: float = 0.5) -> WindowPre
     """A window of 5 s every second, with codes of its own."""
     reason = "silent" if scene == UNKNOWN else ""
     codes = np.full((16, 16), number % 512, np.uint16)
-    return WindowPrediction(
-        float(number), number + 5.0, scene, None, probability, reason, codes=codes
-    )
+    return WindowPrediction(float(number), number + 5.0, scene, None, probability, reason, codes=codes)
 
 
 def thinned(windows: Sequence[WindowPrediction], most: int) -> Thinning:

@@ -61,20 +61,16 @@ def knocks(start_s: float, rng: np.random.Generator) -> np.ndarray:
     return sound.astype(np.float32)
 
 
-def test_a_window_heard_in_parts_is_answered_as_a_whole(
-    model: Model, rng: np.random.Generator
-) -> None:
+def test_a_window_heard_in_parts_is_answered_as_a_whole(model: Model, rng: np.random.Generator) -> None:
     waveform = noise(model, rng)
-    whole = model.network.answer(model.network.hear(waveform[None]))[0][0]
+    whole = model.network.predict(model.network.embed(waveform[None]))[0][0]
     occlusion = Occlusion(model.network, model.card)
     parts = occlusion.take_apart(waveform)
     # What the toy hears between one patch and the next is lost, a few samples in 16,000.
     assert occlusion.probabilities(parts) == pytest.approx(whole, abs=1e-4)
 
 
-def test_silencing_is_heard_as_the_whole_network_would_hear_it(
-    shipped: Model, rng: np.random.Generator
-) -> None:
+def test_silencing_is_heard_as_the_whole_network_would_hear_it(shipped: Model, rng: np.random.Generator) -> None:
     waveform = noise(shipped, rng)
     occlusion = Occlusion(shipped.network, shipped.card)
     parts = occlusion.take_apart(waveform)
@@ -83,18 +79,14 @@ def test_silencing_is_heard_as_the_whole_network_would_hear_it(
     changed[bands, steps] = parts.quiet[bands, None]
     session = shipped.network.part(("waveform", "log_mel"), ("heard",))
     inputs = {"waveform": waveform[None], "log_mel": changed[None, None]}
-    expected = shipped.network.answer(session.run(None, inputs)[0])[0][0]
+    expected = shipped.network.predict(session.run(None, inputs)[0])[0][0]
     assert occlusion.without(parts, bands, steps) == pytest.approx(expected, abs=1e-5)
     assert np.abs(expected - occlusion.probabilities(parts)).max() > 0.01
 
 
 @pytest.mark.parametrize(("sound", "low_hz", "high_hz"), [(siren, 500, 6_000), (knocks, 0, 1_000)])
 def test_a_sound_amid_quiet_is_found_in_time_and_pitch(
-    shipped: Model,
-    rng: np.random.Generator,
-    sound: Callable[..., np.ndarray],
-    low_hz: float,
-    high_hz: float,
+    shipped: Model, rng: np.random.Generator, sound: Callable[..., np.ndarray], low_hz: float, high_hz: float
 ) -> None:
     explained = shipped.explain(sound(2.0, rng), RATE_HZ)
     positive = explained.saliency.clip(min=0)
@@ -126,7 +118,7 @@ def test_silencing_what_is_salient_changes_the_answer_more_than_silencing_what_i
         times = np.arange(size) / RATE_HZ
         start_s, end_s = explained.times_s[span[0]], explained.times_s[span[-1]]
         quiet[(times >= start_s) & (times <= end_s)] *= 0.01
-        answer = model.network.answer(model.network.hear(quiet[None]))[0][0]
+        answer = model.network.predict(model.network.embed(quiet[None]))[0][0]
         return float(answer[model.card.labels.index(explained.label)])
 
     assert left(best) < 0.8 * explained.probability
@@ -174,9 +166,7 @@ def test_silence_is_explained_by_nothing(model: Model) -> None:
     assert Image.open(io.BytesIO(explained.png())).size[0] > 500
 
 
-def test_a_short_recording_is_explained_as_far_as_it_goes(
-    shipped: Model, rng: np.random.Generator
-) -> None:
+def test_a_short_recording_is_explained_as_far_as_it_goes(shipped: Model, rng: np.random.Generator) -> None:
     short = siren(0.2, rng)[: int(1.3 * RATE_HZ)]
     explained = shipped.explain(short, RATE_HZ)
     assert (explained.start_s, explained.end_s) == (0.0, 1.3)
@@ -222,8 +212,7 @@ def test_a_chosen_window_is_answered_as_by_itself(toy: Model, rng: np.random.Gen
 
 
 @pytest.mark.parametrize(
-    ("start_s", "line"),
-    [(3.0, "ends at 3.0 s"), (99.0, "ends at 3.0 s"), (-1.0, "0 or more"), (np.nan, "0 or more")],
+    ("start_s", "line"), [(3.0, "ends at 3.0 s"), (99.0, "ends at 3.0 s"), (-1.0, "0 or more"), (np.nan, "0 or more")]
 )
 def test_a_start_outside_is_refused_in_one_line(
     toy: Model, rng: np.random.Generator, start_s: float, line: str
@@ -301,9 +290,7 @@ def test_for_and_against_differ_for_the_colour_blind(missing: str) -> None:
         assert np.abs(seen[one] - seen[other]).max() > 0.25
 
 
-def test_the_picture_is_a_png_of_its_own(
-    shipped: Model, rng: np.random.Generator, tmp_path: Path
-) -> None:
+def test_the_picture_is_a_png_of_its_own(shipped: Model, rng: np.random.Generator, tmp_path: Path) -> None:
     explained: Explanation = shipped.explain(siren(2.0, rng), RATE_HZ)
     path = explained.save_picture(tmp_path / "new" / "why.png")
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)

@@ -170,14 +170,16 @@ def test_zips_that_are_refused(toy_bundle: Path, tmp_path: Path) -> None:
         ),
         "card.json is missing": with_member(b"", "a.txt"),
         "model.onnx is missing": with_member(b"", "card.json", (toy_bundle / "card.json").read_bytes()),
-    }  # fmt: skip
+    }
     for expected, bad in cases.items():
-        with pytest.raises(BundleError) as caught:
-            add(write(tmp_path / "bad.zip", bad))
-        assert expected in str(caught.value)
-        assert "bad.zip" in str(caught.value)
-        assert str(home()) not in str(caught.value)
-        assert "\n" not in str(caught.value)
+        path = write(tmp_path / "bad.zip", bad)
+        for use in (add, load):  # the rules hold with `--model` as well
+            with pytest.raises(BundleError) as caught:
+                use(path)
+            assert expected in str(caught.value)
+            assert "bad.zip" in str(caught.value)
+            assert str(home()) not in str(caught.value)
+            assert "\n" not in str(caught.value)
         assert names() == []
         assert left_over(home()) == []
 
@@ -198,9 +200,7 @@ def test_a_zip_damaged_anywhere_is_refused_or_harmless(
     assert left_over(home()) == []
 
 
-def test_bundles_that_are_not_sound(
-    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundles_that_are_not_sound(toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {"model.onnx": "0" * 64}
     outside = {"../model.onnx": "0" * 64}
     sounds = dict.fromkeys("abcde", "road")
@@ -209,9 +209,7 @@ def test_bundles_that_are_not_sound(
         "no plain name": changed(toy_bundle, tmp_path / "b", sha256=outside),
         "a bundle of format 9": changed(toy_bundle, tmp_path / "c", format=9),
         "not valid": changed(toy_bundle, tmp_path / "d", labels=[]),
-        "shape (1, 4)": changed(
-            toy_bundle, tmp_path / "e", labels=list(sounds), scene_of_label=sounds
-        ),
+        "shape (1, 4)": changed(toy_bundle, tmp_path / "e", labels=list(sounds), scene_of_label=sounds),
         "no bundle there": tmp_path,
         "cannot be read (No such file": tmp_path / "missing",
     }
@@ -266,9 +264,7 @@ def test_a_full_disk(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert left_over(home()) == []
 
 
-def test_a_home_that_cannot_be(
-    toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_home_that_cannot_be(toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("AVGAN_HOME", str(tmp_path / "file"))
     with pytest.raises(BundleError, match="set AVGAN_HOME to another folder"):
@@ -354,9 +350,7 @@ def test_a_model_from_an_address(server: Server) -> None:
     assert left_over(home()) == []
 
 
-def test_a_download_that_was_given_up_is_resumed(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_was_given_up_is_resumed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.breaks_at = [100]
 
     def give_up(seconds: float) -> None:
@@ -399,9 +393,7 @@ def test_what_arrives_is_too_large(server: Server, monkeypatch: pytest.MonkeyPat
     assert (names(), left_over(home())) == ([], [])
 
 
-def test_what_was_killed_is_removed_and_two_wait_for_each_other(
-    toy_bundle: Path, server: Server
-) -> None:
+def test_what_was_killed_is_removed_and_two_wait_for_each_other(toy_bundle: Path, server: Server) -> None:
     half = home() / "incoming" / "tmpabc" / "stage"
     half.mkdir(parents=True)
     (half / "model.onnx").write_bytes(bytes(1_000))

@@ -60,9 +60,7 @@ def test_shapes_types_and_order(model: Model, hiss: np.ndarray) -> None:
     assert heard._repr_png_()[1:4] == b"PNG"
 
 
-def test_a_scene_is_as_probable_as_its_sounds_together(
-    toy_bundle: Path, tmp_path: Path, hiss: np.ndarray
-) -> None:
+def test_a_scene_is_as_probable_as_its_sounds_together(toy_bundle: Path, tmp_path: Path, hiss: np.ndarray) -> None:
     bundle = Path(shutil.copytree(toy_bundle, tmp_path / "toy"))
     card = json.loads((bundle / "card.json").read_text())
     card["scene_of_label"] = {"rumble": "town", "hiss": "beach", "bells": "town", "quiet": "town"}
@@ -103,9 +101,7 @@ def test_more_windows_than_a_batch(model: Model, hiss: np.ndarray) -> None:
     assert heard.duration_s == pytest.approx(40)
 
 
-def test_a_short_clip_is_filled_as_the_card_says(
-    toy_bundle: Path, tmp_path: Path, hiss: np.ndarray
-) -> None:
+def test_a_short_clip_is_filled_as_the_card_says(toy_bundle: Path, tmp_path: Path, hiss: np.ndarray) -> None:
     short = hiss[:4_000]
     bundle = Path(shutil.copytree(toy_bundle, tmp_path / "toy"))
     card = json.loads((bundle / "card.json").read_text()) | {"short_clip_fill": "repeat"}
@@ -214,10 +210,7 @@ def test_memory_does_not_grow_with_the_recording(toy_bundle: Path, tmp_path: Pat
     )
     soundfile.write(tmp_path / "short.flac", np.zeros(60 * RATE_HZ, np.int16), RATE_HZ)
     result = subprocess.run(
-        [sys.executable, "-c", program, toy_bundle, path],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", program, toy_bundle, path], capture_output=True, text=True, check=True
     )
     num_windows, grown_mb = map(int, result.stdout.split())
     assert num_windows == 720
@@ -230,10 +223,7 @@ def test_no_torch(toy_bundle: Path, tone_wav: Path) -> None:
         "print([name for name in ('torch', 'scipy', 'pyarrow', 'onnx') if name in sys.modules])"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program, toy_bundle, tone_wav],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", program, toy_bundle, tone_wav], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
     assert result.stderr == ""

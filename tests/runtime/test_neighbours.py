@@ -48,9 +48,7 @@ def test_a_clip_is_its_own_nearest_neighbour(known: Neighbours) -> None:
         assert second.distance > 0
 
 
-def test_distances_are_between_what_codes_look_like(
-    known: Neighbours, rng: np.random.Generator
-) -> None:
+def test_distances_are_between_what_codes_look_like(known: Neighbours, rng: np.random.Generator) -> None:
     codes = rng.integers(0, 16, (16, 16))
     looks = known.codebook[codes]
     expected = {
@@ -156,9 +154,7 @@ def packed(**arrays: np.ndarray) -> bytes:
         packed(ids=np.array([{"an": "object"}], dtype=object)),
     ],
 )
-def test_a_file_of_something_else_is_refused(
-    toy_bundle: Path, tmp_path: Path, content: bytes
-) -> None:
+def test_a_file_of_something_else_is_refused(toy_bundle: Path, tmp_path: Path, content: bytes) -> None:
     bundle = open_bundle(with_file(toy_bundle, tmp_path / "bundle", content))
     with pytest.raises(BundleError, match=f"{NEIGHBOURS_FILE} cannot be read") as caught:
         Neighbours.of(bundle)

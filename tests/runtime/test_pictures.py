@@ -46,9 +46,7 @@ def test_a_recording_gives_the_same_picture_always_and_a_seed_another_one(
     assert chosen.to_dict() == first.to_dict(), "no answer depends on a seed"
     assert np.array_equal(first.another(0), first.picture)
     assert not np.array_equal(first.another(1), first.picture)
-    assert np.array_equal(
-        chosen.another(2), load(noisy_bundle, seed=9).classify(recordings[0], RATE_HZ).picture
-    )
+    assert np.array_equal(chosen.another(2), load(noisy_bundle, seed=9).classify(recordings[0], RATE_HZ).picture)
 
 
 def test_the_windows_of_a_recording_share_their_noise(
@@ -59,17 +57,15 @@ def test_the_windows_of_a_recording_share_their_noise(
     prediction = noisy.classify(sound, RATE_HZ, hop_s=1.0)
     plain = load(toy_bundle).classify(sound, RATE_HZ, hop_s=1.0)
     codes = np.stack([window.codes for window in prediction.windows if window.codes is not None])
-    shift = prediction.draw(codes).astype(int) - plain.draw(codes).astype(int)
+    shift = prediction.decode(codes).astype(int) - plain.decode(codes).astype(int)
     assert np.ptp(shift) <= 1
     strips = [
-        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), draw=each.draw)).mean()
+        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), draw=each.decode)).mean()
         for each in (prediction, plain)
     ]
     assert abs(strips[0] - strips[1]) > 0
 
 
-def test_a_model_without_noise_draws_one_picture(
-    toy_bundle: Path, recordings: list[np.ndarray]
-) -> None:
+def test_a_model_without_noise_draws_one_picture(toy_bundle: Path, recordings: list[np.ndarray]) -> None:
     prediction = load(toy_bundle, seed=5).classify(recordings[0], RATE_HZ)
     assert np.array_equal(prediction.another(3), prediction.picture)

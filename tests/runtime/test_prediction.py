@@ -34,7 +34,7 @@ def test_a_prediction_is_pickled_with_its_picture(prediction: Prediction) -> Non
     np.testing.assert_array_equal(twin.picture, prediction.picture)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(twin)).picture, prediction.picture)
     with pytest.raises(BundleError, match="another process"):
-        twin.draw(twin.codes[None])
+        twin.decode(twin.codes[None])
 
 
 def test_a_deep_copy_is_its_own_and_draws(prediction: Prediction) -> None:
@@ -44,7 +44,7 @@ def test_a_deep_copy_is_its_own_and_draws(prediction: Prediction) -> None:
     assert twin.to_dict() != prediction.to_dict()
     shallow = copy.copy(prediction)
     assert shallow.to_dict() == prediction.to_dict()
-    assert shallow.draw(shallow.codes[None]).shape == (1, 128, 128, 3)
+    assert shallow.decode(shallow.codes[None]).shape == (1, 128, 128, 3)
     assert dataclasses.asdict(prediction)["scene"] == prediction.scene
 
 
@@ -56,9 +56,7 @@ def test_an_explanation_is_pickled_with_its_picture(model: Model, tone_wav: Path
 
 
 @pytest.mark.parametrize("number", [-1, 1.5, "1", True])
-def test_what_is_no_number_of_a_picture_is_refused(
-    prediction: Prediction, tmp_path: Path, number: object
-) -> None:
+def test_what_is_no_number_of_a_picture_is_refused(prediction: Prediction, tmp_path: Path, number: object) -> None:
     with pytest.raises(ConfigError, match="picture number"):
         prediction.another(number)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="scale"):
@@ -72,17 +70,14 @@ def test_settings_that_are_none_are_refused_at_once(options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "format"),
-    [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")],
+    ("name", "format"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")]
 )
 def test_a_picture_is_written_as_its_name_says(
     prediction: Prediction, model: Model, tone_wav: Path, tmp_path: Path, name: str, format: str
 ) -> None:
     with Image.open(prediction.save_picture(tmp_path / name, 2)) as image:
         assert (image.format, image.size) == (format, (256, 256))
-        shown = np.asarray(
-            image.convert("RGB").resize((128, 128), Image.Resampling.BOX), np.float32
-        )
+        shown = np.asarray(image.convert("RGB").resize((128, 128), Image.Resampling.BOX), np.float32)
     assert np.abs(shown - prediction.picture).mean() < 8
     with Image.open(model.explain(tone_wav).save_picture(tmp_path / f"why-{name}")) as image:
         assert image.format == format
@@ -130,9 +125,7 @@ def test_arrays_that_are_no_sound_get_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_arrays_of_other_makes_are_heard_alike(
-    model: Model, make_tone: Callable[..., np.ndarray]
-) -> None:
+def test_arrays_of_other_makes_are_heard_alike(model: Model, make_tone: Callable[..., np.ndarray]) -> None:
     tone = make_tone(duration_s=2.0)
     integers = (tone * 32_767).astype(np.int16)
     expected = model.classify(integers, 16_000).to_dict()

@@ -9,9 +9,7 @@ import pytest
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what is open")
-def test_a_model_keeps_no_diary_and_opens_no_connection(
-    tmp_path: Path, toy_bundle: Path, tone_wav: Path
-) -> None:
+def test_a_model_keeps_no_diary_and_opens_no_connection(tmp_path: Path, toy_bundle: Path, tone_wav: Path) -> None:
     """onnxruntime (seen with 1.32) would do both from the moment that it is imported."""
     code = (
         "import os, sys, avgan\n"
@@ -26,7 +24,10 @@ def test_a_model_keeps_no_diary_and_opens_no_connection(
     ran = subprocess.run(
         [sys.executable, "-c", code, str(toy_bundle), str(tone_wav)],
         env=environment | {"HOME": str(home), "XDG_CACHE_HOME": str(home)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert list(home.iterdir()) == []
     assert not [name for name in ran.stdout.splitlines() if name.startswith(("socket", str(home)))]

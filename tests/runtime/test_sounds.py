@@ -5,7 +5,7 @@ import pytest
 
 from avgan.networks.trunks.mn04 import tag_names
 from avgan.runtime.bundle import Tags
-from avgan.runtime.sounds import MOST_WORDS, UNTOLD, Listener, vocabulary, word_for
+from avgan.runtime.sounds import LEFT_OUT, MOST_WORDS, TagWords, vocabulary, word_for
 
 
 def hear(thresholds: float | tuple[float, ...] = 0.5, **tags: float) -> dict[str, float]:
@@ -13,7 +13,7 @@ def hear(thresholds: float | tuple[float, ...] = 0.5, **tags: float) -> dict[str
     names = tag_names()
     given = {name.replace("_", " "): value for name, value in tags.items()}
     row = np.array([[given.get(name.split(",")[0], 0.0) for name in names]], np.float32)
-    (words,) = Listener(Tags(names=names, thresholds=thresholds)).hear(row)
+    (words,) = TagWords(Tags(names=names, thresholds=thresholds)).choose(row)
     return words
 
 
@@ -24,8 +24,8 @@ def test_words_are_those_that_reach_their_threshold_from_the_highest() -> None:
 
 
 def test_each_tag_has_its_own_threshold() -> None:
-    listener = Listener(Tags(names=("Dog", "Rain"), thresholds=(0.9, 0.1)))
-    assert listener.hear(np.array([[0.8, 0.2], [0.9, 0.0]])) == [{"rain": 0.2}, {"dog": 0.9}]
+    tag_words = TagWords(Tags(names=("Dog", "Rain"), thresholds=(0.9, 0.1)))
+    assert tag_words.choose(np.array([[0.8, 0.2], [0.9, 0.0]])) == [{"rain": 0.2}, {"dog": 0.9}]
 
 
 def test_no_general_word_stands_beside_a_more_exact_one() -> None:
@@ -43,12 +43,12 @@ def test_names_of_one_meaning_are_one_word_with_the_highest_probability() -> Non
 def test_what_is_no_sound_is_not_told() -> None:
     assert hear(Silence=0.9, Field_recording=0.9) == {}
     row = np.array([[name.startswith(("Inside", "Outside")) for name in tag_names()]], float)
-    assert Listener(Tags(names=tag_names(), thresholds=0.5)).hear(row) == [{}]
+    assert TagWords(Tags(names=tag_names(), thresholds=0.5)).choose(row) == [{}]
 
 
 def test_no_window_has_more_words_than_one_reads() -> None:
     every = np.linspace(0.5, 1.0, len(tag_names()))[None]
-    (words,) = Listener(Tags(names=tag_names(), thresholds=0.1)).hear(every)
+    (words,) = TagWords(Tags(names=tag_names(), thresholds=0.1)).choose(every)
     assert len(words) == MOST_WORDS
     assert list(words.values()) == sorted(words.values(), reverse=True)
 
@@ -57,7 +57,7 @@ def test_every_name_of_audioset_has_a_short_word() -> None:
     known = vocabulary()
     assert set(known.word_of) <= set(tag_names())
     words = [word_for(name) for name in tag_names()]
-    assert all(word == UNTOLD or 0 < len(word) <= 22 for word in words)
+    assert all(word == LEFT_OUT or 0 < len(word) <= 22 for word in words)
     assert not any(set(word) & set(",;(_") for word in words)
     for word, parents in known.parents.items():
         assert word not in parents
@@ -66,5 +66,5 @@ def test_every_name_of_audioset_has_a_short_word() -> None:
 
 def test_names_of_other_networks_are_told_in_their_own_words() -> None:
     assert word_for("Church_Organ, big (pipe)") == "church organ"
-    listener = Listener(Tags(names=("my_frog",), thresholds=0.3))
-    assert listener.hear(np.array([[0.4]])) == [{"my frog": 0.4}]
+    tag_words = TagWords(Tags(names=("my_frog",), thresholds=0.3))
+    assert tag_words.choose(np.array([[0.4]])) == [{"my frog": 0.4}]

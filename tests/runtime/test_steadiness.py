@@ -28,9 +28,7 @@ def test_noise_and_tones_change_less_than_events(
 
 @pytest.mark.parametrize("gain", [0.05, 0.5, 8.0])
 def test_loudness_plays_no_part(rng: np.random.Generator, gain: float) -> None:
-    waveform = (0.1 * rng.standard_normal(5 * RATE_HZ) * np.repeat([1, 3], 40_000)).astype(
-        np.float32
-    )
+    waveform = (0.1 * rng.standard_normal(5 * RATE_HZ) * np.repeat([1, 3], 40_000)).astype(np.float32)
     assert change(gain * waveform) == pytest.approx(change(waveform), abs=0.05)
 
 

@@ -19,9 +19,7 @@ RATE_HZ = 16_000
 def noise(seconds: float, amplitude: float = 0.2) -> np.ndarray:
     """A hiss, which the toy takes for a beach, and for a dog."""
     rng = np.random.default_rng(0)
-    return (
-        (amplitude * rng.standard_normal(round(seconds * RATE_HZ))).clip(-1, 1).astype(np.float32)
-    )
+    return (amplitude * rng.standard_normal(round(seconds * RATE_HZ))).clip(-1, 1).astype(np.float32)
 
 
 def tone(seconds: float, amplitude: float = 0.2) -> np.ndarray:
@@ -62,11 +60,7 @@ def test_scene_group_and_sounds_stand_side_by_side(places: Hear) -> None:
 
 def test_a_group_is_answered_where_no_scene_is_sure(places: Hear) -> None:
     prediction = places(tone(1, 0.05))
-    assert (prediction.scene, prediction.group, prediction.within) == (
-        "outdoor",
-        "outdoor",
-        ("road",),
-    )
+    assert (prediction.scene, prediction.group, prediction.within) == ("outdoor", "outdoor", ("road",))
     assert prediction.known
     assert prediction.probability == pytest.approx(prediction.groups["outdoor"], abs=1e-6)
     assert prediction.picture.shape == (128, 128, 3)
@@ -82,15 +76,9 @@ def test_neither_scene_nor_group_is_unknown_but_what_is_heard_is_told(places: He
 
 @pytest.mark.parametrize(
     ("waveform", "reason"),
-    [
-        (silence(1), SILENT),
-        (2.0**-15 * np.sign(noise(1)), QUIET),
-        (2 * 2.0**-15 * np.sign(noise(1)), QUIET),
-    ],
+    [(silence(1), SILENT), (2.0**-15 * np.sign(noise(1)), QUIET), (2 * 2.0**-15 * np.sign(noise(1)), QUIET)],
 )
-def test_of_what_has_no_sound_nothing_is_told(
-    places: Hear, waveform: np.ndarray, reason: str
-) -> None:
+def test_of_what_has_no_sound_nothing_is_told(places: Hear, waveform: np.ndarray, reason: str) -> None:
     prediction = places(waveform.astype(np.float32))
     assert (prediction.scene, prediction.reason, prediction.sound) == (UNKNOWN, reason, None)
     assert not prediction.sounds

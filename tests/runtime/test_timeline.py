@@ -11,9 +11,7 @@ from avgan.runtime.prediction import WindowPrediction
 from avgan.runtime.timeline import Minutes, Segment, segments
 
 
-def window(
-    number: int, scene: str, hop_s: float = 1.0, probability: float = 0.5
-) -> WindowPrediction:
+def window(number: int, scene: str, hop_s: float = 1.0, probability: float = 0.5) -> WindowPrediction:
     start_s = number * hop_s
     return WindowPrediction(start_s, start_s + 5.0, scene, None, probability)
 
@@ -75,9 +73,7 @@ def test_a_segment_says_what_was_heard_in_it_and_how_much() -> None:
 
 
 def test_sounds_without_places_are_told_apart_by_the_sound() -> None:
-    windows = [
-        replace(window(i, "", 5.0), sound=sound) for i, sound in enumerate(("rain", "rain", "dog"))
-    ]
+    windows = [replace(window(i, "", 5.0), sound=sound) for i, sound in enumerate(("rain", "rain", "dog"))]
     assert spread(list(segments(windows))) == [("rain", 0, 10), ("dog", 10, 15)]
 
 

@@ -50,25 +50,23 @@ def tree(least_probability: float = 0.5, **changes: Any) -> Tree:
         ([0.05, 0.1, 0.3, 0.55], "park", "outdoor", 0.55),
     ],
 )
-def test_a_scene_when_it_is_sure_else_its_group(
-    labels: list[float], text: str, group: str, probability: float
-) -> None:
-    said = tree().say(np.array(labels))
-    assert answered(said.name, said.within) == text
-    assert said.group == group
-    assert said.probability == pytest.approx(probability)
+def test_a_scene_when_it_is_sure_else_its_group(labels: list[float], text: str, group: str, probability: float) -> None:
+    found = tree().answer(np.array(labels))
+    assert answered(found.name, found.within) == text
+    assert found.group == group
+    assert found.probability == pytest.approx(probability)
 
 
 def test_without_groups_or_calibration_it_is_always_the_scene() -> None:
     labels = np.array([0.1, 0.3, 0.4, 0.2])
     for changes in ({"group_of_scene": None}, {"calibration": None}):
-        said = tree(**changes).say(labels)
-        assert (said.name, said.within) == ("tram", ())
+        found = tree(**changes).answer(labels)
+        assert (found.name, found.within) == ("tram", ())
 
 
 def test_sounds_without_places_answer_with_themselves() -> None:
-    said = tree(group_of_scene=None, label_kind="sound").say(np.array([0.1, 0.2, 0.6, 0.1]))
-    assert (said.name, said.group) == ("tram", "")
+    found = tree(group_of_scene=None, label_kind="sound").answer(np.array([0.1, 0.2, 0.6, 0.1]))
+    assert (found.name, found.group) == ("tram", "")
 
 
 def test_likely_scenes_go_along_the_tree() -> None:

@@ -15,20 +15,10 @@ from avgan.audio import Level
 from avgan.errors import BundleError, ConfigError
 from avgan.runtime import load
 from avgan.runtime.bundle import Calibration, installed
-from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.embedding import EmbeddedWindow
 from avgan.runtime.model import Model
 from avgan.runtime.prediction import UNKNOWN
-from avgan.runtime.unknown import (
-    CLIPPED,
-    KNOWN_FILE,
-    SHORT,
-    SILENT,
-    STEADY,
-    STRANGE,
-    UNSURE,
-    Known,
-    Rejection,
-)
+from avgan.runtime.unknown import CLIPPED, KNOWN_FILE, SHORT, SILENT, STEADY, STRANGE, UNSURE, Known, Rejection
 
 RATE_HZ = 16_000
 ERROR = {"value": 0.03, "interval_95": [0.02, 0.05], "num_bins": 10}
@@ -124,9 +114,7 @@ def test_clipping_is_found_when_it_happens_whatever_the_blocks(rng: np.random.Ge
         assert level.clipped_share(9, 10) == 0
 
 
-def test_without_a_calibration_there_are_only_rules(
-    toy_bundle: Path, rng: np.random.Generator
-) -> None:
+def test_without_a_calibration_there_are_only_rules(toy_bundle: Path, rng: np.random.Generator) -> None:
     model = load(toy_bundle)
     steady = (0.1 * rng.standard_normal(5 * RATE_HZ)).astype(np.float32)
     prediction = model.classify(steady, RATE_HZ)
@@ -140,32 +128,21 @@ def known_of(directions: np.ndarray) -> Known:
     return Known(np.zeros(directions.shape[1]), directions)
 
 
-def window(heard: np.ndarray, *, change_db: float = 9.0) -> HeardWindow:
-    return HeardWindow(0.0, 1.0, heard.astype(np.float32), 0.5, change_db)
+def window(embedding: np.ndarray, *, change_db: float = 9.0) -> EmbeddedWindow:
+    return EmbeddedWindow(0.0, 1.0, embedding.astype(np.float32), 0.5, change_db)
 
 
 def test_each_fitted_reason_has_its_threshold(calibrated: Callable[..., Path]) -> None:
     directions = np.eye(4, 10)
-    path = calibrated(
-        known_of(directions).pack(),
-        least_change_db=0.7,
-        least_probability=0.4,
-        largest_distance=0.2,
-    )
+    path = calibrated(known_of(directions).pack(), least_change_db=0.7, least_probability=0.4, largest_distance=0.2)
     rejection = Rejection(load(path).bundle)
     sure, unsure = np.array([0.9, 0.1, 0, 0]), np.array([0.3, 0.3, 0.2, 0.2])
     near, far = directions[1] * 7, np.ones(10)
-    windows = [
-        window(near),
-        window(near, change_db=0.6),
-        window(far),
-        window(near),
-        window(far, change_db=0.6),
-    ]
+    windows = [window(near), window(near, change_db=0.6), window(far), window(near), window(far, change_db=0.6)]
     chances = np.array([sure, sure, sure, unsure, unsure])
     expected = ["", STEADY, STRANGE, UNSURE, STEADY]
     assert rejection.reasons(windows, chances) == expected
-    assert [rejection.reason(*pair) for pair in zip(windows, chances, strict=True)] == expected
+    assert [rejection.reasons([one], each[None])[0] for one, each in zip(windows, chances, strict=True)] == expected
 
 
 def test_a_steady_recording_is_refused_where_the_threshold_is_known(
@@ -179,9 +156,7 @@ def test_a_steady_recording_is_refused_where_the_threshold_is_known(
     assert "" in {each.reason for each in model.classify(changing, RATE_HZ).windows}
 
 
-def test_what_is_known_comes_back_from_its_file(
-    calibrated: Callable[..., Path], rng: np.random.Generator
-) -> None:
+def test_what_is_known_comes_back_from_its_file(calibrated: Callable[..., Path], rng: np.random.Generator) -> None:
     known = Known(rng.random(12), np.linalg.qr(rng.random((12, 4)))[0].T)
     found = Known.of(load(calibrated(known.pack())).bundle)
     assert found is not None
@@ -208,13 +183,7 @@ def test_a_file_that_would_run_code_is_refused(calibrated: Callable[..., Path]) 
 
 def calibration(**fields: Any) -> Calibration:
     return Calibration(
-        num_clips=1,
-        num_sources=1,
-        temperature=1,
-        likelihood=(1, 1),
-        error_before=ERROR,
-        error_after=ERROR,
-        **fields,
+        num_clips=1, num_sources=1, temperature=1, likelihood=(1, 1), error_before=ERROR, error_after=ERROR, **fields
     )
 
 

@@ -8,13 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avgan.training.clusters import (
-    NUM_PICTURES,
-    assign_clusters,
-    group_pictures,
-    group_sounds,
-    typicality,
-)
+from avgan.training.clusters import NUM_PICTURES, assign_clusters, group_pictures, group_sounds, typicality
 
 NUM_SCENES = 3
 NUM_HEARD = 5
@@ -54,11 +48,7 @@ class World:
 
 
 def make_world(
-    seed: int,
-    *,
-    num_pictures: int = 40,
-    num_sounds: int = 8,
-    labels_of_scene: tuple[int, ...] = (1, 2, 1),
+    seed: int, *, num_pictures: int = 40, num_sounds: int = 8, labels_of_scene: tuple[int, ...] = (1, 2, 1)
 ) -> World:
     """Scenes that are bright in thirds of their own; recordings of a label in two groups far apart."""
     rng = np.random.default_rng(seed)
@@ -72,9 +62,7 @@ def make_world(
     scene_of_label = rng.permutation(np.repeat(np.arange(NUM_SCENES), labels_of_scene))
     labels = rng.permutation(np.repeat(np.arange(len(scene_of_label)), num_sounds))
     group_of_sound = rng.integers(2, size=len(labels))
-    embeddings = (
-        0.1 * rng.standard_normal((len(labels), NUM_HEARD)) + 10.0 * group_of_sound[:, None]
-    )
+    embeddings = 0.1 * rng.standard_normal((len(labels), NUM_HEARD)) + 10.0 * group_of_sound[:, None]
     choices = [np.sort(numbers[scene_of_slot == scene]) for scene in range(NUM_SCENES)]
     return World(
         features=torch.from_numpy(maps.astype(np.float32)).half(),
@@ -123,9 +111,7 @@ def test_typical_pictures_are_those_that_look_like_their_scene(seed: int) -> Non
 
 @given(seed=st.integers(0, 10_000), typical=st.floats(0.01, 1.0))
 @settings(max_examples=10)
-def test_without_clusters_all_recordings_of_a_scene_share_its_typical_pictures(
-    seed: int, typical: float
-) -> None:
+def test_without_clusters_all_recordings_of_a_scene_share_its_typical_pictures(seed: int, typical: float) -> None:
     world = make_world(seed)
     assigned = world.assign(typical=typical)
     of_scene: dict[int, set[int]] = {}
@@ -168,9 +154,7 @@ def test_everybody_keeps_pictures_of_the_own_scene_and_labels_do_not_share_them(
     seed: int, typical: float, num_looks: int, num_pictures: int, num_sounds: int
 ) -> None:
     """However few pictures and recordings there are; labels share only where there are fewer pictures than labels."""
-    world = make_world(
-        seed, num_pictures=num_pictures, num_sounds=num_sounds, labels_of_scene=(1, 3, 1)
-    )
+    world = make_world(seed, num_pictures=num_pictures, num_sounds=num_sounds, labels_of_scene=(1, 3, 1))
     assigned = world.assign(typical=typical, num_looks=num_looks)
     typical_ones = world.assign(typical=typical)
     for choices, allowed in zip(assigned, typical_ones, strict=True):

@@ -105,8 +105,7 @@ def test_held_out_folds_their_sources_and_test_clips_are_never_heard(fraction: f
 def test_a_validation_part_of_its_own_is_the_one_that_is_used() -> None:
     parts = ("train", "validation", "test")
     clips = tuple(
-        Clip(id=f"{n}", source_id=f"{n}", label="ab"[n % 2], split=parts[n % 3], fold=f"{n % 4}")
-        for n in range(24)
+        Clip(id=f"{n}", source_id=f"{n}", label="ab"[n % 2], split=parts[n % 3], fold=f"{n % 4}") for n in range(24)
     )
     manifest = Manifest("curated", Path(), clips)
     train, validation = divide(manifest, DataSection(validation_fraction=0.1), 0)
@@ -204,9 +203,7 @@ def test_a_label_that_nothing_is_left_of_is_named(mixed_folder: Path) -> None:
 def test_shuffled_pairs_show_the_same_pictures_to_other_sounds(mixed_folder: Path) -> None:
     config = DataSection(sounds="folder", images="folder", window_s=1.0)
     matching, control = (
-        load(
-            config.model_copy(update={"pairs": pairs}), mixed_folder, sample_rate_hz=16_000, seed=3
-        )
+        load(config.model_copy(update={"pairs": pairs}), mixed_folder, sample_rate_hz=16_000, seed=3)
         for pairs in ("matching", "shuffled")
     )
     assert control.pairing.sounds == matching.pairing.sounds

@@ -48,10 +48,7 @@ VARIANTS = {
     ),
 }
 # what dropout draws depends on the device
-VARIANTS |= {
-    f"sampler, {kind}": ("sampler", {"sampler.network.condition_dropout": "0"})
-    for kind in ("flow", "gan")
-}
+VARIANTS |= {f"sampler, {kind}": ("sampler", {"sampler.network.condition_dropout": "0"}) for kind in ("flow", "gan")}
 VARIANTS["vqvae, sharp"] = ("vqvae", {})
 STEPS = 3
 Make = Callable[..., Any]
@@ -92,10 +89,7 @@ def norm_of(parameters: list[torch.Tensor], limit: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_stage_learns_on_the_device_as_on_the_cpu(
-    name: str,
-    tiny_videos: Path,
-    recipe_of: Make,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, tiny_videos: Path, recipe_of: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # torch's own asks its tensors for their device below Python, where this one cannot answer
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", norm_of)

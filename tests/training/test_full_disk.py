@@ -50,8 +50,7 @@ mount -o remount,size=64m run/.. && "$@"
 def can_mount() -> bool:
     command = ["unshare", "-rm", "true"]
     return (
-        shutil.which("unshare") is not None
-        and not subprocess.run(command, capture_output=True, check=False).returncode
+        shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True, check=False).returncode
     )
 
 
@@ -71,8 +70,7 @@ def test_a_line_of_metrics_that_finds_no_room_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [SafetensorError(f"I/O error: {NO_ROOM} (os error 28)"), OSError(errno.ENOSPC, NO_ROOM)],
+    "error", [SafetensorError(f"I/O error: {NO_ROOM} (os error 28)"), OSError(errno.ENOSPC, NO_ROOM)]
 )
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
     tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -98,11 +96,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
 @pytest.mark.skipif(not can_mount(), reason="no small disk can be mounted here")
 @pytest.mark.parametrize("room", ROOM_FOR)
 def test_a_run_on_a_full_disk_stops_in_one_line_and_goes_on_when_there_is_room(
-    tmp_path: Path,
-    tiny_run: Path,
-    tiny_videos: Path,
-    tiny_config: Callable[..., Recipe],
-    room: str,
+    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Callable[..., Recipe], room: str
 ) -> None:
     newest = checkpoint.newest(tiny_run / "1-vqvae")
     assert newest is not None

@@ -44,9 +44,7 @@ def test_an_excerpt_pairs_as_the_whole_does(
     whole = training_data.load(config.imagination, tiny_videos, seed=0)
     part, factor = excerpt(whole)
     assert factor == 8 / 3
-    assert [clip.id for clip in part.train.clips] == [
-        whole.train.clips[index].id for index in (0, 2, 5)
-    ]
+    assert [clip.id for clip in part.train.clips] == [whole.train.clips[index].id for index in (0, 2, 5)]
     for sound, clip in enumerate(part.train.clips):
         image = part.pairing.draw(sound, np.random.default_rng(0))
         assert part.pairing.images[image].id == clip.id

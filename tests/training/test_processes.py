@@ -94,17 +94,13 @@ def run_two(script: Path, config: Recipe, data: Path, out: Path) -> None:
         *(str(script), config.model_dump_json(), str(data), str(out)),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": "/dev/null"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def assert_close(one: Path, two: Path) -> None:
     found, expected = rows(two), rows(one)
-    assert [(row["stage"], row["step"]) for row in found] == [
-        (row["stage"], row["step"]) for row in expected
-    ]
+    assert [(row["stage"], row["step"]) for row in found] == [(row["stage"], row["step"]) for row in expected]
     for mine, theirs in zip(found, expected, strict=True):
         for name in COMPARED & theirs.keys():
             assert mine[name] == pytest.approx(theirs[name], rel=2e-4, abs=5e-6), (name, theirs)
@@ -148,9 +144,7 @@ def test_two_processes_can_be_resumed(
     tmp_path: Path, script: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
 ) -> None:
     """The second start finds a finished run, and its log is left whole by both processes."""
-    config = tiny_config(
-        {"vqvae.num_steps": "2", "imagination.num_steps": "1", "classifier.num_steps": "1"}
-    )
+    config = tiny_config({"vqvae.num_steps": "2", "imagination.num_steps": "1", "classifier.num_steps": "1"})
     run_two(script, config, tiny_videos, tmp_path / "run")
     before = rows(tmp_path / "run")
     run_two(script, config, tiny_videos, tmp_path / "run")

@@ -65,16 +65,12 @@ def test_imagination_is_learnt_from_videos_and_the_classifier_from_another_audio
     imagination = weights(out / "2-imagination")
     for prefix in ("vqvae.", "generator.", "critic."):
         assert_equal(imagination, dict(networks.state_dict()), prefix)
-    assert described.sources == {
-        source for origin in described.lineage for source in origin.sources
-    }
+    assert described.sources == {source for origin in described.lineage for source in origin.sources}
     assert len(described.lineage[1].sources) == 8
     assert len(described.origin.sources) == 12
 
 
-def test_videos_need_no_labels(
-    tmp_path: Path, tiny_videos: Path, recordings: Path, tiny_config: Config
-) -> None:
+def test_videos_need_no_labels(tmp_path: Path, tiny_videos: Path, recordings: Path, tiny_config: Config) -> None:
     loose = tmp_path / "loose"
     loose.mkdir()
     for path in tiny_videos.rglob("*.mp4"):
@@ -100,13 +96,9 @@ def test_what_a_parent_has_done_is_not_done_again(
     assert_equal(weights(tiny_run), weights(other), "generator.")
 
 
-def test_one_stage_can_be_trained_alone(
-    tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
-) -> None:
+def test_one_stage_can_be_trained_alone(tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config) -> None:
     recipe = tiny_config({"data.sounds": "auto", "data.images": "auto"})
-    run = train_run(
-        recipe.run("classifier"), data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination"
-    )
+    run = train_run(recipe.run("classifier"), data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
     assert_equal(weights(tiny_run), weights(run), "")
     config = json.loads((run / "config.json").read_text())
     assert config["stage"]["data"]["sounds"] == "folder"
@@ -121,22 +113,11 @@ def test_one_stage_can_be_trained_alone(
     ],
 )
 def test_a_stage_without_the_one_before_it_is_refused(
-    kind: str,
-    parent: str | None,
-    problem: str,
-    tmp_path: Path,
-    tiny_run: Path,
-    tiny_videos: Path,
-    tiny_config: Config,
+    kind: str, parent: str | None, problem: str, tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
 ) -> None:
     run = tiny_config().run(kind)
     with pytest.raises(ConfigError, match=problem):
-        train_run(
-            run,
-            data=tiny_videos,
-            out=tmp_path,
-            parent=None if parent is None else tiny_run / parent,
-        )
+        train_run(run, data=tiny_videos, out=tmp_path, parent=None if parent is None else tiny_run / parent)
     assert not list(tmp_path.iterdir())
 
 
@@ -149,10 +130,7 @@ def test_networks_that_are_gone_on_with_keep_their_sizes(
 
 
 def test_an_unfinished_or_missing_parent_is_refused(
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_config: Config,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, tiny_videos: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         train(tiny_config(), data=tiny_videos, out=tmp_path / "a", parent=tmp_path / "nowhere")
@@ -174,12 +152,8 @@ def test_an_unfinished_or_missing_parent_is_refused(
 def test_another_parent_under_a_run_that_has_begun_is_noticed(
     tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config
 ) -> None:
-    first = train(
-        tiny_config(), data=tiny_videos, out=tmp_path / "run", parent=tiny_run / "1-vqvae"
-    )
-    other = train_run(
-        tiny_config({"loop.seed": "5"}).run("vqvae"), data=tiny_videos, out=tmp_path / "other"
-    )
+    first = train(tiny_config(), data=tiny_videos, out=tmp_path / "run", parent=tiny_run / "1-vqvae")
+    other = train_run(tiny_config({"loop.seed": "5"}).run("vqvae"), data=tiny_videos, out=tmp_path / "other")
     with pytest.raises(ConfigError, match=r"parent\.weights_sha256"):
         train(tiny_config(), data=tiny_videos, out=first, parent=other)
 
@@ -221,11 +195,7 @@ def test_rounds_go_on_with_the_networks_of_the_round_before(
     ],
 )
 def test_rounds_stop_where_the_critic_is_deceived_and_nothing_has_collapsed(
-    rule: dict[str, str],
-    num_rounds: int,
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_config: Config,
+    rule: dict[str, str], num_rounds: int, tmp_path: Path, tiny_videos: Path, tiny_config: Config
 ) -> None:
     out = train(tiny_config(ROUNDS | rule), data=tiny_videos, out=tmp_path)
     assert len(names_of_runs(out)) == 2 * num_rounds + 1
@@ -246,9 +216,9 @@ def test_nobody_is_scored_on_what_an_ancestor_learnt_from(
         ids=tuple(clip.id for clip in sounds.clips),
         sources=tuple(clip.source_id for clip in sounds.clips),
         targets=np.zeros(len(sounds), np.int64),
-        num_labels=2,
+        labels=("a", "b"),
         window_s=1.0,
-        read=lambda rate_hz: np.empty((0, rate_hz)),
+        read_rows=lambda rate_hz, rows: np.empty((0, rate_hz)),
         manifest=sounds,
     )
     with pytest.raises(LeakageError):
@@ -264,10 +234,7 @@ def test_a_recipe_of_another_format_is_refused_in_one_line(tmp_path: Path) -> No
 
 
 def test_what_a_folder_leaves_out_is_said_once_before_anything_is_trained(
-    tiny_videos: Path,
-    tiny_config: Callable[..., Recipe],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tiny_videos: Path, tiny_config: Callable[..., Recipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos = tmp_path / "videos"
     shutil.copytree(tiny_videos, videos)
@@ -279,9 +246,7 @@ def test_what_a_folder_leaves_out_is_said_once_before_anything_is_trained(
     assert told.count("left out") == 1
 
 
-def test_what_takes_long_says_what_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_takes_long_says_what_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(log, "LONG_S", 0.05)
     with log.telling_if_long("looking through a"):
         time.sleep(0.5)

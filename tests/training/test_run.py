@@ -112,9 +112,7 @@ def test_a_recipe_writes_what_it_promises(tiny_run: Path) -> None:
     runs = checkpoint.runs_of(tiny_run)
     assert [run.name for run in runs] == ["1-vqvae", "2-imagination", "3-classifier"]
     seen = rows(tiny_run)
-    assert [row["stage"] for row in seen] == sorted(
-        (row["stage"] for row in seen), key=STAGES.index
-    )
+    assert [row["stage"] for row in seen] == sorted((row["stage"] for row in seen), key=STAGES.index)
     steps = [row["step"] for row in seen if row["stage"] == "vqvae" and "loss" in row]
     assert steps == [1, 2, 3, 4, 5]
     sheets = {path.name for run in runs for path in run.glob("samples/*")}
@@ -143,21 +141,12 @@ def test_starting_a_finished_recipe_again_does_nothing(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_broken_in_every_stage_equals_an_unbroken_one(
-    variant: str,
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_config: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    variant: str, tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(VARIANTS[variant])
     whole = train(config, data=tiny_videos, out=tmp_path / "whole")
     broken = tmp_path / "broken"
-    for stage, step in (
-        (VQVAEStage, 1),
-        (VQVAEStage, 3),
-        (ImaginationStage, 3),
-        (ClassifierStage, 3),
-    ):
+    for stage, step in ((VQVAEStage, 1), (VQVAEStage, 3), (ImaginationStage, 3), (ClassifierStage, 3)):
         with monkeypatch.context() as patch:
             kill_at(patch, stage, step)
             with pytest.raises(Killed):
@@ -191,10 +180,7 @@ def test_a_sharp_stage_1_broken_anywhere_equals_an_unbroken_one(
 
 
 def test_a_run_with_looks_settles_the_same_ones_after_a_break(
-    tmp_path: Path,
-    tiny_labelled: Path,
-    tiny_config: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, tiny_labelled: Path, tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[list[list[int]]] = []
     own = ImaginationStage.prepare
@@ -242,10 +228,7 @@ def test_a_seed_is_repeatable_and_matters(
 
 
 def test_a_recipe_begun_before_a_setting_was_there_is_gone_on_with(
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_config: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -271,11 +254,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
 
 @pytest.mark.parametrize("stage", STAGE_TYPES.values(), ids=STAGE_TYPES)
 def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
-    stage: type,
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_sampled: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    stage: type, tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = stage.step
 

@@ -31,9 +31,7 @@ class Killed(BaseException):
 def named(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_sampled: Make) -> Path:
     """The runs of a recipe up to the classifier: what every sampler here goes on from."""
     recipe = tiny_sampled("flow").model_copy(update={"sampler": None})
-    return training_recipe.train(
-        recipe, data=tiny_videos, out=tmp_path_factory.mktemp("named") / "run"
-    )
+    return training_recipe.train(recipe, data=tiny_videos, out=tmp_path_factory.mktemp("named") / "run")
 
 
 def context_of(named: Path, run: RunConfig, data: Path) -> Context:
@@ -48,9 +46,7 @@ def context_of(named: Path, run: RunConfig, data: Path) -> Context:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sampler_alone_is_moved(
-    kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make
-) -> None:
+def test_a_sampler_alone_is_moved(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make) -> None:
     made = context_of(named, tiny_sampled(kind).run("sampler"), tiny_videos)
     stage = SamplerStage(made)
     stage.prepare()
@@ -69,11 +65,7 @@ def test_a_sampler_alone_is_moved(
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make) -> None:
     """A flow's loss falls from that of knowing nothing; a generator comes to draw maps like those of its pictures."""
-    changes = {
-        "sampler.num_steps": "150",
-        "sampler.batch_size": "8",
-        "sampler.condition_noise": "0",
-    }
+    changes = {"sampler.num_steps": "150", "sampler.batch_size": "8", "sampler.condition_noise": "0"}
     made = context_of(named, tiny_sampled(kind, changes).run("sampler"), tiny_videos)
     stage = SamplerStage(made)
     stage.prepare()
@@ -94,19 +86,12 @@ def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make
         fresh = SamplerStage(context_of(named, made.config, tiny_videos)).sampler.eval()
         undrawn = fresh(batch.imagined, noise)
     real = batch.real.mean((0, 2, 3))
-    assert (drawn.mean((0, 2, 3)) - real).abs().mean() < (
-        undrawn.mean((0, 2, 3)) - real
-    ).abs().mean()
+    assert (drawn.mean((0, 2, 3)) - real).abs().mean() < (undrawn.mean((0, 2, 3)) - real).abs().mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_broken_anywhere_it_equals_an_unbroken_one(
-    kind: str,
-    named: Path,
-    tmp_path: Path,
-    tiny_videos: Path,
-    tiny_sampled: Make,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, named: Path, tmp_path: Path, tiny_videos: Path, tiny_sampled: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tiny_sampled(kind).run("sampler")
     whole = train_run(run, data=tiny_videos, out=tmp_path / "whole", parent=named)
@@ -133,9 +118,7 @@ def test_a_chain_ends_with_the_sampler_and_names_as_before(
     named: Path, tmp_path: Path, tiny_videos: Path, tiny_sampled: Make
 ) -> None:
     """Features and noise determine the picture; the label and the imagined features depend on no noise."""
-    out = training_recipe.train(
-        tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run", parent=named
-    )
+    out = training_recipe.train(tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run", parent=named)
     assert [run.name for run in runs_of(out)] == ["1-sampler"]
     networks, described = checkpoint.load_finished(out)
     plain, _ = checkpoint.load_finished(named)
@@ -148,16 +131,12 @@ def test_a_chain_ends_with_the_sampler_and_names_as_before(
         assert torch.equal(drawn.logits, named_before.logits)
         assert not torch.equal(drawn.image, named_before.image)
         features = drawn.features
-        first, again, other = (
-            networks.draw(features, networks.noise(*[seed] * 3)) for seed in (0, 0, 1)
-        )
+        first, again, other = (networks.draw(features, networks.noise(*[seed] * 3)) for seed in (0, 0, 1))
     assert torch.equal(first, drawn.image), "seed 0 where nothing is said"
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     with pytest.raises(ConfigError, match="move what the sampler was taught with"):
-        train_run(
-            tiny_sampled("flow").run("classifier"), data=tiny_videos, out=tmp_path / "x", parent=out
-        )
+        train_run(tiny_sampled("flow").run("classifier"), data=tiny_videos, out=tmp_path / "x", parent=out)
 
 
 def test_a_recipe_without_a_sampler_says_so(tiny_config: Make) -> None:
@@ -170,12 +149,7 @@ def test_a_whole_recipe_has_four_runs_and_does_nothing_twice(
 ) -> None:
     recipe = tiny_sampled("flow")
     out = training_recipe.train(recipe, data=tiny_videos, out=tmp_path / "run")
-    assert [run.name for run in runs_of(out)] == [
-        "1-vqvae",
-        "2-imagination",
-        "3-classifier",
-        "4-sampler",
-    ]
+    assert [run.name for run in runs_of(out)] == ["1-vqvae", "2-imagination", "3-classifier", "4-sampler"]
     assert list((out / "4-sampler" / "samples").glob("sampler-000006.png"))
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     training_recipe.train(recipe, data=tiny_videos, out=out)

@@ -35,9 +35,7 @@ def test_epochs_stages_and_seeds_draw_different_orders() -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(0, 30))
-def test_the_shares_of_the_processes_are_the_whole(
-    num_processes: int, share: int, step: int
-) -> None:
+def test_the_shares_of_the_processes_are_the_whole(num_processes: int, share: int, step: int) -> None:
     items = indices_at(step, num_items=17, batch_size=num_processes * share, seed=0, stage="vqvae")
     shares = [share_of_process(items, rank, num_processes) for rank in range(num_processes)]
     np.testing.assert_array_equal(np.concatenate(shares), items)

@@ -43,9 +43,7 @@ def moved(networks: nn.Module, action: Callable[[], object]) -> set[str]:
     """The networks whose parameters an action changes; the generator's two halves apart."""
     before = {name: value.detach().clone() for name, value in networks.named_parameters()}
     action()
-    changed = [
-        name for name, value in networks.named_parameters() if not torch.equal(value, before[name])
-    ]
+    changed = [name for name, value in networks.named_parameters() if not torch.equal(value, before[name])]
     parts = [name.split(".") for name in changed]
     return {".".join(part[:2]) if part[0] == "generator" else part[0] for part in parts}
 
@@ -64,9 +62,7 @@ def test_image_variance_is_that_of_the_training_pictures(context: Make) -> None:
     assert float(made.networks.vqvae.image_variance) == pytest.approx(pixels.var(), rel=1e-5)
 
 
-def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(
-    context: Make,
-) -> None:
+def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(context: Make) -> None:
     made = context("vqvae", {"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
     stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
     stage.step(0)
@@ -123,11 +119,7 @@ def test_the_terms_beside_equation_1_move_the_vqvae_and_the_patch_critic_alone(
 
 
 def test_a_sharp_stage_1_learns_its_pictures(context: Make, sharp: dict[str, str]) -> None:
-    changes = {
-        "vqvae.num_steps": "60",
-        "vqvae.learning_rate": "3e-3",
-        "vqvae.perceptual.num_steps": "20",
-    }
+    changes = {"vqvae.num_steps": "60", "vqvae.learning_rate": "3e-3", "vqvae.perceptual.num_steps": "20"}
     stage = VQVAEStage(context("vqvae", sharp | changes))
     stage.before_first_step()
     found = [stage.step(step) for step in range(60)]
@@ -156,9 +148,7 @@ def test_the_perceptual_network_learns_the_scenes(context: Make, sharp: dict[str
     assert float(right.float().mean()) > 0.9
 
 
-def test_pictures_without_scenes_have_no_perceptual_term(
-    tmp_path: Path, context: Make, sharp: dict[str, str]
-) -> None:
+def test_pictures_without_scenes_have_no_perceptual_term(tmp_path: Path, context: Make, sharp: dict[str, str]) -> None:
     made = context("vqvae", sharp)
     unnamed = replace(made, data=replace(made.data, image_scenes=("",) * len(made.data.images)))
     with pytest.raises(DataError, match=r"fewer than two: set vqvae\.perceptual_weight=0"):
@@ -202,9 +192,7 @@ def test_every_term_of_equation_2_can_be_left_out(changes: dict[str, str], conte
     assert all(torch.isfinite(value) for value in metrics.values())
 
 
-def test_the_frozen_classifier_stage_moves_the_classifier_alone(
-    context: Make,
-) -> None:
+def test_the_frozen_classifier_stage_moves_the_classifier_alone(context: Make) -> None:
     made = context("classifier", {"classifier.mode": "frozen"})
     stage = ClassifierStage(made)
     stage.prepare()
@@ -214,9 +202,7 @@ def test_the_frozen_classifier_stage_moves_the_classifier_alone(
         assert torch.equal(value, buffers[name]), f"{name}: statistics moved"
 
 
-def test_the_joint_classifier_stage_moves_the_generator_too(
-    context: Make,
-) -> None:
+def test_the_joint_classifier_stage_moves_the_generator_too(context: Make) -> None:
     made = context("classifier", {"classifier.mode": "joint"})
     stage = ClassifierStage(made)
     stage.prepare()
@@ -224,9 +210,7 @@ def test_the_joint_classifier_stage_moves_the_generator_too(
     assert moved(made.networks, lambda: stage.step(0)) == expected
 
 
-def test_the_anchor_holds_features_where_stage_2_left_them(
-    context: Make,
-) -> None:
+def test_the_anchor_holds_features_where_stage_2_left_them(context: Make) -> None:
     drift = {}
     for anchor in ("0.001", "100.0"):
         made = context("classifier", {"classifier.mode": "joint", "classifier.anchor": anchor})

@@ -14,9 +14,7 @@ def test_it_says_what_the_logistic_regression_says(rng: np.random.Generator) -> 
     sources = [f"s{index // 2}" for index in range(60)]
     teacher = Teacher(embeddings, targets, sources=sources, devices=[""] * 60, c=0.5)
     scaled = (embeddings - embeddings.mean(0)) / embeddings.std(0)
-    probe = LogisticRegression(C=0.5, max_iter=500).fit(
-        scaled, targets, sample_weight=source_weights(targets, sources)
-    )
+    probe = LogisticRegression(C=0.5, max_iter=500).fit(scaled, targets, sample_weight=source_weights(targets, sources))
     said = teacher(torch.from_numpy(embeddings)).numpy()
     assert np.allclose(said, probe.predict_proba(scaled), atol=1e-3)
 

@@ -5,15 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+
+from sounds import encoded
 
 RATE_HZ = 16_000
 
@@ -37,7 +41,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.base, timeout=60, **options)  # type: ignore[arg-type]
+        # Without certificates, which take longer to load than most requests.
+        return httpx.Client(base_url=self.base, timeout=60, verify=False, **options)  # type: ignore[arg-type]
 
     def decoders(self) -> list[int]:
         """The processes that wait for recordings."""
@@ -49,8 +54,35 @@ class Server:
 
     def metric(self, name: str) -> float:
         """The value of a line of /metrics; 0 where it is not there."""
-        lines = self.client().get("/metrics").text.splitlines()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(name + " ")), 0.0)
+
+    def wait_for(self, name: str, value: float, seconds: float = 60) -> None:
+        """Wait until a line of /metrics has this value."""
+        deadline_s = time.monotonic() + seconds
+        while (found := self.metric(name)) != value:
+            assert time.monotonic() < deadline_s, f"{name} is {found}, not {value}"
+            time.sleep(0.05)
+
+    def ask(self, content: bytes) -> httpx.Response:
+        """Have a recording classified."""
+        with self.client() as client:
+            return client.post("/api/classify", content=content)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the decoders, so that a client that needs one waits."""
+        decoders = self.decoders()
+        for pid in decoders:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in decoders:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -73,7 +105,7 @@ Start = Callable[..., Server]
 def start(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """A function that starts a service: `start("--max-mb", "1", patch="...")`.
 
-    `patch` is run first: a line of Python that makes limits shorter than a test can wait for.
+    `patch` is run first: Python that makes limits shorter than a test can wait for.
     """
     started: list[Server] = []
 
@@ -110,11 +142,32 @@ def server(start: Start) -> Server:
     return start("--workers", "2")
 
 
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
-    """The bytes of a sound file, 16 bit."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=kind)
-    return file.getvalue()
+@pytest.fixture(scope="session")
+def single(start: Start) -> Server:
+    """A service of one worker with its usual limits; do not stop it."""
+    return start("--workers", "1")
+
+
+@pytest.fixture(scope="session")
+def small(start: Start) -> Server:
+    """A service that takes half a megabyte and ten seconds; do not stop it."""
+    return start("--max-mb", "0.5", "--max-seconds", "10", "--workers", "1")
+
+
+IMPATIENT = """
+import avgan.web.connections as connections, avgan.web.intake as intake, avgan.web.live as live
+from avgan.web.settings import Settings
+connections.WRITE_STALL_S = connections.HEAD_S = intake.STALL_S = live.IDLE_S = 2
+connections.CLOSE_S = 1
+connections.MAX_UNSENT_BYTES = 1 << 20
+Settings.deadline_s = property(lambda settings: 5.0)
+"""
+
+
+@pytest.fixture(scope="session")
+def impatient(start: Start) -> Server:
+    """A service of one worker that waits for nothing longer than a second or two; do not stop it."""
+    return start("--workers", "1", patch=IMPATIENT)
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +179,7 @@ def hiss() -> np.ndarray:
 @pytest.fixture(scope="session")
 def hiss_wav(hiss: np.ndarray) -> bytes:
     """The same as the bytes of a WAV file."""
-    return wav(hiss)
+    return encoded(hiss)
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,7 @@ def bearer(token: str = TOKEN) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "127.0.0.1.nip.io"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "", "127.0.0.1.nip.io"])
 def test_a_local_service_answers_under_its_own_name_only(server, host: str) -> None:
     answer = server.client().get("/api/model", headers={"Host": host})
     assert answer.status_code == 421
@@ -43,9 +41,7 @@ def test_pages_from_elsewhere_are_refused(server, hiss_wav: bytes, origin: str) 
     answer = server.client().post("/api/classify", content=hiss_wav, headers={"Origin": origin})
     assert answer.status_code == 403
     assert not [name for name in answer.headers if name.startswith("access-control")]
-    with pytest.raises(InvalidStatus), connect(
-        f"ws://127.0.0.1:{server.port}/api/live", origin=origin, proxy=None
-    ):  # fmt: skip
+    with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{server.port}/api/live", origin=origin, proxy=None):
         pass
 
 
@@ -67,14 +63,10 @@ def test_its_own_page_is_let_in(server, hiss_wav: bytes) -> None:
         {"Cookie": "avgan="},
         {"Authorization": "Bearer \xe9\xe9".encode("latin-1")},
     ],
-)  # fmt: skip
-def test_without_the_token_nobody_is_let_in(
-    guarded, hiss_wav: bytes, headers: dict[str, str]
-) -> None:
+)
+def test_without_the_token_nobody_is_let_in(guarded, hiss_wav: bytes, headers: dict[str, str]) -> None:
     client = guarded.client(headers=headers)
-    refusals = [
-        client.post(f"/api/{name}", content=hiss_wav) for name in ("classify", "imagine", "explain")
-    ]
+    refusals = [client.post(f"/api/{name}", content=hiss_wav) for name in ("classify", "imagine", "explain")]
     refusals += [client.get("/api/model"), client.get("/metrics"), client.get("/api/nothing")]
     for refusal in refusals:
         assert refusal.status_code == 401
@@ -99,9 +91,7 @@ def test_the_token_lets_in_and_gives_the_page_a_cookie(guarded, hiss_wav: bytes)
     assert client.cookies  # and no longer the token
     assert client.post("/api/classify", content=hiss_wav).status_code == 200
     cookie = f"avgan={client.cookies['avgan']}"
-    with connect(
-        f"ws://127.0.0.1:{guarded.port}/api/live", additional_headers={"Cookie": cookie}, proxy=None
-    ) as live:
+    with connect(f"ws://127.0.0.1:{guarded.port}/api/live", additional_headers={"Cookie": cookie}, proxy=None) as live:
         live.send("end")
         assert "error" in live.recv()  # no sound came, but it was let in
 
@@ -119,10 +109,7 @@ def test_the_token_is_documented_where_it_is_asked_for(guarded, server) -> None:
     document = guarded.client().get("/openapi.json").json()
     assert document["paths"]["/api/classify"]["post"]["security"]
     assert "security" not in document["paths"]["/healthz"]["get"]
-    assert (
-        "security"
-        not in server.client().get("/openapi.json").json()["paths"]["/api/classify"]["post"]
-    )
+    assert "security" not in server.client().get("/openapi.json").json()["paths"]["/api/classify"]["post"]
 
 
 def test_a_token_is_made_and_shown_once_where_it_is_needed(start) -> None:
@@ -154,8 +141,11 @@ def test_other_addresses_need_one(host: str) -> None:
 def test_every_answer_keeps_browsers_strict(server, hiss_wav: bytes) -> None:
     client = server.client()
     for answer in (
-        client.get("/"), client.get("/api/model"), client.get("/nothing"), client.post("/api/classify", content=b"x")
-    ):  # fmt: skip
+        client.get("/"),
+        client.get("/api/model"),
+        client.get("/nothing"),
+        client.post("/api/classify", content=b"x"),
+    ):
         for name, value in HEADERS.items():
             if name != "Cache-Control":
                 assert answer.headers[name] == value
@@ -179,16 +169,11 @@ def test_the_pages_files(server) -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["/../pages.py", "/%2e%2e/pages.py", "/..%2fpages.py", "/fonts/../../pages.py", "//etc/passwd"],
+    "target", ["/../pages.py", "/%2e%2e/pages.py", "/..%2fpages.py", "/fonts/../../pages.py", "//etc/passwd"]
 )
 def test_no_other_file_can_be_had(server, target: str) -> None:
-    with socket.create_connection(
-        ("127.0.0.1", server.port)
-    ) as line:  # httpx would tidy the path up
-        line.sendall(
-            f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-        )
+    with socket.create_connection(("127.0.0.1", server.port)) as line:  # httpx would tidy the path up
+        line.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert line.makefile("rb").read().startswith(b"HTTP/1.1 404")
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
 
 from avgan.runtime import Model, load
 from avgan.web import answers
+from sounds import encoded
 
 RATE_HZ = 16_000
 
@@ -29,12 +29,6 @@ def model(toy_bundle: Path) -> Model:
     return load(toy_bundle, num_threads=1)
 
 
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=kind)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="module")
 def changing(hiss: np.ndarray) -> np.ndarray:
     """6 s (L,): hiss, then silence."""
@@ -46,7 +40,7 @@ def changing(hiss: np.ndarray) -> np.ndarray:
 def test_the_answer_is_that_of_the_model(
     client: httpx.Client, model: Model, rng: np.random.Generator, rate_hz: int, kind: str
 ) -> None:
-    content = wav(rng.uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, kind)
+    content = encoded(rng.uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, kind)
     answer = client.post("/api/classify?windows=1", content=content).json()
     expected = model.classify(content).to_dict()
     assert {name: answer[name] for name in expected} == expected
@@ -56,9 +50,7 @@ def test_the_answer_is_that_of_the_model(
 NAMED = 'form-data; name="file"; filename="SITE_20240501_043000.wav"'
 
 
-def test_when_a_recording_began_is_told_by_its_name_or_by_itself(
-    client: httpx.Client, hiss_wav: bytes
-) -> None:
+def test_when_a_recording_began_is_told_by_its_name_or_by_itself(client: httpx.Client, hiss_wav: bytes) -> None:
     def began(**options: object) -> str | None:
         answer = client.post("/api/classify", **options).json()  # type: ignore[arg-type]
         answers.Answer.model_validate(answer)
@@ -94,9 +86,7 @@ def test_real_recordings_get_the_labels_of_the_model(start, data_root: Path) -> 
 
 def test_a_form_is_answered_like_a_body(client: httpx.Client, hiss_wav: bytes) -> None:
     form = {"file": ("a name.wav", hiss_wav), "other": ("x", b"1" * 1000)}
-    assert client.post("/api/classify", files=form).json() == client.post(
-        "/api/classify", content=hiss_wav
-    ).json()  # fmt: skip
+    assert client.post("/api/classify", files=form).json() == client.post("/api/classify", content=hiss_wav).json()
 
 
 def test_a_body_without_a_length_is_answered(client: httpx.Client, hiss_wav: bytes) -> None:
@@ -105,14 +95,14 @@ def test_a_body_without_a_length_is_answered(client: httpx.Client, hiss_wav: byt
 
 
 def test_scenes_over_time(client: httpx.Client, changing: np.ndarray, model: Model) -> None:
-    answer = client.post("/api/classify?hop=0.5&windows=true", content=wav(changing)).json()
+    answer = client.post("/api/classify?hop=0.5&windows=true", content=encoded(changing)).json()
     scenes = [part["scene"] for part in answer["segments"]]
     assert scenes[0] == "beach"
     assert scenes[-1] == "unknown"
     assert answer["segments"][-1]["reason"] == "silent"
     assert answer["segments"][0]["start_s"] == 0
     assert answer["segments"][-1]["end_s"] == 6
-    assert answer["windows"] == model.classify(wav(changing), hop_s=0.5).to_dict()["windows"]
+    assert answer["windows"] == model.classify(encoded(changing), hop_s=0.5).to_dict()["windows"]
 
 
 def test_what_was_not_asked_for_is_left_out(client: httpx.Client, hiss_wav: bytes) -> None:
@@ -133,28 +123,23 @@ def test_pictures(client: httpx.Client, model: Model, hiss_wav: bytes) -> None:
     assert np.array_equal(larger[::2, ::2], expected)
 
 
-def test_another_picture_of_the_same_place(
-    start: Callable[..., Any], noisy_bundle: Path, hiss_wav: bytes
-) -> None:
+def test_another_picture_of_the_same_place(start: Callable[..., Any], noisy_bundle: Path, hiss_wav: bytes) -> None:
     with start(model=noisy_bundle).client() as client:
         asked = ("picture=1", "picture=1&another=0", "picture=1&another=1")
-        answers = [
-            client.post(f"/api/classify?{query}", content=hiss_wav).json() for query in asked
-        ]
+        answers = [client.post(f"/api/classify?{query}", content=hiss_wav).json() for query in asked]
         first, same, other = (answer.pop("picture") for answer in answers)
         assert first == same != other
         assert answers[0] == answers[1] == answers[2]
         answer = client.post("/api/imagine?scale=1&another=1", content=hiss_wav).content
         assert np.array_equal(
-            np.asarray(Image.open(io.BytesIO(answer))),
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(other)))),
+            np.asarray(Image.open(io.BytesIO(answer))), np.asarray(Image.open(io.BytesIO(base64.b64decode(other))))
         )
         assert client.get("/api/model").json()["noise_size"] == 4
         assert client.post("/api/classify?another=-1", content=hiss_wav).status_code == 422
 
 
 def test_explanations(client: httpx.Client, model: Model, changing: np.ndarray) -> None:
-    content = wav(changing)
+    content = encoded(changing)
     surest = client.post("/api/explain", content=content).json()
     expected = model.explain(content).to_dict()
     assert {name: surest[name] for name in ("start_s", "label", "words")} == {
@@ -192,9 +177,7 @@ def test_health(client: httpx.Client) -> None:
         (b"#EXTM3U\nhttp://127.0.0.1:1/x.wav\n", 400, "not a sound file"),
     ],
 )
-def test_what_is_no_sound_is_refused(
-    client: httpx.Client, content: bytes, status: int, said: str
-) -> None:
+def test_what_is_no_sound_is_refused(client: httpx.Client, content: bytes, status: int, said: str) -> None:
     for path in ("classify", "imagine", "explain"):
         answer = client.post(f"/api/{path}", content=content)
         assert answer.status_code == status
@@ -202,10 +185,8 @@ def test_what_is_no_sound_is_refused(
         assert "\n" not in answer.json()["error"]
 
 
-def test_a_truncated_file_is_heard_as_far_as_it_goes(
-    client: httpx.Client, hiss: np.ndarray
-) -> None:
-    content = wav(hiss, kind="OGG")
+def test_a_truncated_file_is_heard_as_far_as_it_goes(client: httpx.Client, hiss: np.ndarray) -> None:
+    content = encoded(hiss, kind="OGG")
     answer = client.post("/api/classify", content=content[: len(content) // 2])
     assert answer.status_code == 200
     assert 0.5 < answer.json()["duration_s"] < 3
@@ -222,9 +203,7 @@ def test_a_truncated_file_is_heard_as_far_as_it_goes(
         ("hopp=1", "hopp: no such option"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
-    client: httpx.Client, hiss_wav: bytes, query: str, said: str
-) -> None:
+def test_options_that_make_no_sense_are_refused(client: httpx.Client, hiss_wav: bytes, query: str, said: str) -> None:
     answer = client.post(f"/api/classify?{query}", content=hiss_wav)
     assert answer.status_code == 422
     assert said in answer.json()["error"]
@@ -236,17 +215,24 @@ def test_options_that_make_no_sense_are_refused(
         ("multipart/form-data", b"x", "no boundary"),
         ("multipart/form-data; boundary=x", b"no boundary at all", "form"),
         ("multipart/form-data; boundary=x", b"--x\r\n", "too early"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="sound"\r\n\r\nabc\r\n--x--\r\n', "0 fields"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n' * 2 + b"--x--\r\n", "2 fields"),
-        ("multipart/form-data; boundary=x",
-         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1000 + b"--x--\r\n", "more than 20 fields"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="sound"\r\n\r\nabc\r\n--x--\r\n',
+            "0 fields",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n' * 2 + b"--x--\r\n",
+            "2 fields",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 1000 + b"--x--\r\n",
+            "more than 20 fields",
+        ),
     ],
-)  # fmt: skip
-def test_forms_that_cannot_be_read_are_refused(
-    client: httpx.Client, kind: str, body: bytes, said: str
-) -> None:
+)
+def test_forms_that_cannot_be_read_are_refused(client: httpx.Client, kind: str, body: bytes, said: str) -> None:
     answer = client.post("/api/classify", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 422
     assert said in answer.json()["error"]
@@ -278,15 +264,18 @@ def test_metrics(client: httpx.Client, server, hiss_wav: bytes) -> None:
 def test_every_answer_is_documented(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert set(document["paths"]) == {
-        "/api/classify", "/api/imagine", "/api/explain", "/api/model", "/healthz", "/metrics"
-    }  # fmt: skip
+        "/api/classify",
+        "/api/imagine",
+        "/api/explain",
+        "/api/model",
+        "/healthz",
+        "/metrics",
+    }
     for path in ("/api/classify", "/api/imagine", "/api/explain"):
         operation = document["paths"][path]["post"]
         wanted = {"200", "400", "401", "403", "408", "413", "421", "422", "429", "503", "504"}
         assert set(operation["responses"]) == wanted
-        assert set(operation["requestBody"]["content"]) == {
-            "application/octet-stream", "multipart/form-data"
-        }  # fmt: skip
+        assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
         for status in wanted - {"200"}:
             schema = operation["responses"][status]["content"]["application/json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/Error"}

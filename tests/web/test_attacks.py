@@ -74,21 +74,28 @@ def is_closed(line: socket.socket) -> bool:
         return True
 
 
-def test_more_connections_than_descriptors_that_read_nothing(start, hiss_wav: bytes) -> None:
+@pytest.fixture(scope="module")
+def poor(start):
+    """A service of few descriptors, which says little however it is used."""
     server = start("--workers", "1", patch=FEW_FILES)
+    yield server
+    server.stop()
+    _, err = server.process.communicate()
+    assert err.count("\n") < 50
+
+
+def test_more_connections_than_descriptors_that_read_nothing(poor, hiss_wav: bytes) -> None:
+    server = poor
     with unread(server, FILES + 20):
         for _ in range(3):
             healthy_within(server)
             with server.client() as client:
                 assert client.post("/api/classify", content=hiss_wav).status_code == 200
         assert server.metric("avgan_connections") < FILES
-    server.stop()
-    _, err = server.process.communicate()
-    assert err.count("\n") < 50
 
 
-def test_more_connections_than_descriptors_that_ask_nothing(start) -> None:
-    server = start("--workers", "1", patch=FEW_FILES)
+def test_more_connections_than_descriptors_that_ask_nothing(poor) -> None:
+    server = poor
     with ExitStack() as opened:
         for number in range(FILES + 100):
             line = opened.enter_context(connected(server))
@@ -97,13 +104,11 @@ def test_more_connections_than_descriptors_that_ask_nothing(start) -> None:
             if number % 50 == 0:
                 healthy_within(server)
         healthy_within(server)
-    server.stop()
-    _, err = server.process.communicate()
-    assert err.count("\n") < 50
 
 
-def test_who_does_not_read_is_let_go(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.connections as c; c.WRITE_STALL_S = 2")
+def test_who_does_not_read_is_let_go(impatient) -> None:
+    server = impatient
+    let_go = server.metric("avgan_connections_let_go")
     with ExitStack() as opened:
         lines = [opened.enter_context(live_line(server)) for _ in range(5)]
         noise = np.random.default_rng(0).integers(-9000, 9000, 8_000, np.int16).tobytes()
@@ -113,22 +118,19 @@ def test_who_does_not_read_is_let_go(start) -> None:
                 with suppress(OSError):
                     line.sendall(frame(noise))
             time.sleep(0.1)
-        wait_until(lambda: server.metric("avgan_connections_let_go") == 5, 30)
+        wait_until(lambda: server.metric("avgan_connections_let_go") >= let_go + 5, 30)
         assert all(is_closed(line) for line in lines)
-    server.stop()
 
 
-def test_dripping_recordings_make_room(start, hiss_wav: bytes) -> None:
+def test_dripping_recordings_make_room(small, hiss_wav: bytes) -> None:
     """Four that hold nearly all the memory for recordings, and send a byte now and then."""
-    server = start("--max-mb", "0.5", "--workers", "1")
+    server = small
     half = 1 << 19
     with ExitStack() as opened:
         lines = []
         for _ in range(4):
             line = opened.enter_context(connected(server))
-            head = (
-                f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {half}\r\n\r\n"
-            )
+            head = f"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {half}\r\n\r\n"
             line.sendall(head.encode() + bytes(half - 500))
             lines.append(line)
         time.sleep(OUT_S)
@@ -145,15 +147,11 @@ def test_dripping_recordings_make_room(start, hiss_wav: bytes) -> None:
             with suppress(BlockingIOError):
                 replies.append(line.recv(12))
         assert b"HTTP/1.1 408" in replies
-    server.stop()
 
 
-def test_a_drip_is_ended(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.intake as i; i.STALL_S = 2")
-    with connected(server) as line:
-        line.sendall(
-            b"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n"
-        )
+def test_a_drip_is_ended(impatient) -> None:
+    with connected(impatient) as line:
+        line.sendall(b"POST /api/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n")
         began_s = time.monotonic()
         line.settimeout(0.2)
         while time.monotonic() - began_s < 20:
@@ -162,7 +160,6 @@ def test_a_drip_is_ended(start) -> None:
                 assert line.recv(12) == b"HTTP/1.1 408"
                 break
         assert time.monotonic() - began_s < 10
-    server.stop()
 
 
 def live_line(server, query: str = "rate=16000&format=s16&hop=0.25") -> socket.socket:
@@ -196,13 +193,14 @@ def is_heard(server) -> bool:
         return '"scene":"beach"' in str(connection.recv(timeout=30))
 
 
-def test_live_places_go_to_those_who_send_and_read(start) -> None:
-    server = start("--workers", "1")
+def test_live_places_go_to_those_who_send_and_read(single) -> None:
+    server = single
+    server.wait_for("avgan_live_connections", 0)
     noise = np.random.default_rng(0).integers(-9000, 9000, 8_000, np.int16).tobytes()
     assert is_heard(server)
     with ExitStack() as opened:
         lines = [opened.enter_context(live_line(server)) for _ in range(8)]
-        wait_until(lambda: server.metric("avgan_live_connections") == 8)
+        server.wait_for("avgan_live_connections", 8)
         assert not is_heard(server)  # they may yet begin to speak
         for _ in range(12):  # half of them speak and do not read, the others say a word
             for number, line in enumerate(lines):
@@ -212,11 +210,11 @@ def test_live_places_go_to_those_who_send_and_read(start) -> None:
         for _ in range(4):
             assert is_heard(server)
         assert server.metric("avgan_live_connections") <= 8
-    server.stop()
 
 
-def test_who_sends_words_instead_of_sound_is_let_go(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.live as w; w.IDLE_S = 2")
+def test_who_sends_words_instead_of_sound_is_let_go(impatient) -> None:
+    server = impatient
+    server.wait_for("avgan_live_connections", 0)
     with live_line(server) as line:
         began_s = time.monotonic()
         while time.monotonic() - began_s < 20 and not is_closed(line):
@@ -226,38 +224,28 @@ def test_who_sends_words_instead_of_sound_is_let_go(start) -> None:
             if server.metric("avgan_live_connections") == 0:
                 break
         assert time.monotonic() - began_s < 10
-    server.stop()
 
 
-def test_an_unanswered_goodbye_is_not_waited_for(start) -> None:
-    server = start("--workers", "1", patch="import avgan.web.connections as c; c.CLOSE_S = 1")
-    with live_line(server, "speed=1") as line:  # which is refused
+def test_an_unanswered_goodbye_is_not_waited_for(impatient) -> None:
+    with live_line(impatient, "speed=1") as line:  # which is refused
         wait_until(lambda: is_closed(line), 8)
-    server.stop()
 
 
-def test_pings_whose_pongs_are_not_read_fill_no_memory(start) -> None:
-    server = start(
-        "--workers", "1", patch="import avgan.web.connections as c; c.MAX_UNSENT_BYTES = 1 << 20"
-    )
+def test_pings_whose_pongs_are_not_read_fill_no_memory(impatient) -> None:
     pings = frame(bytes(125), 9) * 500
 
     def sent_all(line: socket.socket) -> None:
         for _ in range(2_000):
             line.sendall(pings)
 
-    with live_line(server) as line, pytest.raises(OSError):  # noqa: PT011 (reset, broken or timed out)
+    with live_line(impatient) as line, pytest.raises(OSError):  # noqa: PT011 (reset, broken or timed out)
         sent_all(line)
-    healthy_within(server)
-    server.stop()
+    healthy_within(impatient)
 
 
 def test_a_full_table_of_descriptors_fills_no_log(start) -> None:
     """Even where accepting fails, as when other files take the descriptors."""
-    patch = (
-        f"{FEW_FILES}; import avgan.web.connections as c; c.MAX_CONNECTIONS = 1000; "
-        "c.RESERVED_FILES = -1000"
-    )
+    patch = f"{FEW_FILES}; import avgan.web.connections as c; c.MAX_CONNECTIONS = 1000; c.RESERVED_FILES = -1000"
     server = start("--workers", "1", patch=patch)
     with ExitStack() as opened:
         for _ in range(FILES + 50):

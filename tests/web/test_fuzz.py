@@ -21,17 +21,7 @@ from websockets.sync.client import connect
 
 SEEDS = Path(__file__).parents[1] / "fuzz" / "seeds.py"
 WORK = ("/api/classify", "/api/explain", "/api/imagine")
-OTHERS = (
-    "/api/model",
-    "/api/live",
-    "/healthz",
-    "/metrics",
-    "/openapi.json",
-    "/",
-    "/docs",
-    "//",
-    "/..%2f",
-)
+OTHERS = ("/api/model", "/api/live", "/healthz", "/metrics", "/openapi.json", "/", "/docs", "//", "/..%2f")
 FINE = {200, 400, 403, 404, 405, 408, 413, 421, 422, 429, 426}
 
 fuzzed = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
@@ -41,14 +31,9 @@ thorough = settings(fuzzed, max_examples=1_500)
 words = st.one_of(
     st.sampled_from(["", "1", "0", "-1", "true", "nan", "inf", "1e400", "0.1", "3600", "9" * 400, "\0", "é", "[]"]),
     st.text(max_size=20),
-)  # fmt: skip
+)
 options = st.lists(
-    st.tuples(
-        st.one_of(
-            st.sampled_from(["hop", "windows", "picture", "why", "scale", "start", "rate"]), words
-        ),
-        words,
-    ),
+    st.tuples(st.one_of(st.sampled_from(["hop", "windows", "picture", "why", "scale", "start", "rate"]), words), words),
     max_size=4,
 )
 headers = st.dictionaries(
@@ -57,13 +42,22 @@ headers = st.dictionaries(
     ),
     st.one_of(
         st.sampled_from(
-            ["application/json", "multipart/form-data", "multipart/form-data; boundary=x", "gzip", "bytes=0-0",
-             "multipart/form-data; boundary=" + "x" * 300, "Bearer x", "null", "text/plain; charset=utf-99"]
+            [
+                "application/json",
+                "multipart/form-data",
+                "multipart/form-data; boundary=x",
+                "gzip",
+                "bytes=0-0",
+                "multipart/form-data; boundary=" + "x" * 300,
+                "Bearer x",
+                "null",
+                "text/plain; charset=utf-99",
+            ]
         ),
         st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30),  # else httpx refuses
     ),
     max_size=3,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +81,7 @@ def client(server: Any) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
         assert client.get("/healthz").json() == {"status": "ok"}
-        failed = [line for line in client.get("/metrics").text.splitlines() if 'status="500"' in line]  # fmt: skip
+        failed = [line for line in client.get("/metrics").text.splitlines() if 'status="500"' in line]
         assert failed == []
 
 
@@ -105,20 +99,12 @@ def problem(response: httpx.Response) -> str:
 
 
 def check_request(
-    client: httpx.Client,
-    content: bytes,
-    *,
-    method: str,
-    path: str,
-    query: list[tuple[str, str]],
-    head: dict[str, str],
+    client: httpx.Client, content: bytes, *, method: str, path: str, query: list[tuple[str, str]], head: dict[str, str]
 ) -> None:
     request = client.build_request(method, path, params=query, content=content, headers=head)
     try:
         response = client.send(request)
-    except (
-        httpx.RemoteProtocolError
-    ):  # the connection was kept, and closed as too long idle just then
+    except httpx.RemoteProtocolError:  # the connection was kept, and closed as too long idle just then
         response = client.send(request)
     assert method == "HEAD" or problem(response) == ""
 
@@ -140,18 +126,14 @@ LINE_FOR_A_NAME = {"method": "POST", "path": "/api/classify", "query": [("\n", "
 @brief
 @given(**request)
 @example(which=(0, 0, 0), noise=b"", **LINE_FOR_A_NAME)
-def test_any_request(
-    client: httpx.Client, bodies: Any, which: Any, noise: Any, **asked: Any
-) -> None:
+def test_any_request(client: httpx.Client, bodies: Any, which: Any, noise: Any, **asked: Any) -> None:
     check_request(client, bodies(*which) if noise is None else noise, **asked)
 
 
 @pytest.mark.slow
 @thorough
 @given(**request)
-def test_many_requests(
-    client: httpx.Client, bodies: Any, which: Any, noise: Any, **asked: Any
-) -> None:
+def test_many_requests(client: httpx.Client, bodies: Any, which: Any, noise: Any, **asked: Any) -> None:
     check_request(client, bodies(*which) if noise is None else noise, **asked)
 
 
@@ -161,9 +143,7 @@ def test_good_options_with_damaged_recordings(
     client: httpx.Client, bodies: Any, which: Any, hop: float | None, flags: int
 ) -> None:
     query = {"windows": flags & 1, "picture": flags >> 1 & 1, "why": flags >> 2}
-    response = client.post(
-        "/api/classify", params=query | ({"hop": hop} if hop else {}), content=bodies(*which)
-    )
+    response = client.post("/api/classify", params=query | ({"hop": hop} if hop else {}), content=bodies(*which))
     assert response.status_code in (200, 400, 413), response.text
     assert problem(response) == ""
     json.loads(response.text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -173,19 +153,33 @@ def test_good_options_with_damaged_recordings(
 @given(
     lines=st.lists(
         st.sampled_from(
-            [b"POST /api/classify HTTP/1.1", b"GET / HTTP/1.1", b"GET /api/live HTTP/1.1", b"Host: 127.0.0.1",
-             b"Content-Length: 10", b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Host: \xff",
-             b"Transfer-Encoding: chunked", b"Upgrade: websocket", b"Connection: Upgrade", b"Expect: 100-continue",
-             b"Sec-WebSocket-Key: x", b"Sec-WebSocket-Version: 13", b"", b"0", b"ffffffffffffffff", b"A" * 70_000]
-        ) | st.binary(max_size=60),
+            [
+                b"POST /api/classify HTTP/1.1",
+                b"GET / HTTP/1.1",
+                b"GET /api/live HTTP/1.1",
+                b"Host: 127.0.0.1",
+                b"Content-Length: 10",
+                b"Content-Length: -1",
+                b"Content-Length: 99999999999999999999",
+                b"Host: \xff",
+                b"Transfer-Encoding: chunked",
+                b"Upgrade: websocket",
+                b"Connection: Upgrade",
+                b"Expect: 100-continue",
+                b"Sec-WebSocket-Key: x",
+                b"Sec-WebSocket-Version: 13",
+                b"",
+                b"0",
+                b"ffffffffffffffff",
+                b"A" * 70_000,
+            ]
+        )
+        | st.binary(max_size=60),
         max_size=8,
-    ),
-)  # fmt: skip
+    )
+)
 def test_any_bytes_on_the_wire(server: Any, client: httpx.Client, lines: list[bytes]) -> None:
-    with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire,
-        suppress(OSError),
-    ):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire, suppress(OSError):
         wire.sendall(b"\r\n".join(lines))
         wire.shutdown(socket.SHUT_WR)
         answer = wire.recv(1_000)
@@ -195,11 +189,7 @@ def test_any_bytes_on_the_wire(server: Any, client: httpx.Client, lines: list[by
 
 
 @brief
-@given(
-    query=options,
-    usual=st.booleans(),
-    messages=st.lists(st.one_of(words, st.binary(max_size=9_000)), max_size=6),
-)
+@given(query=options, usual=st.booleans(), messages=st.lists(st.one_of(words, st.binary(max_size=9_000)), max_size=6))
 def test_any_messages_live(
     server: Any, client: httpx.Client, query: list, usual: bool, messages: list[str | bytes]
 ) -> None:
@@ -221,15 +211,32 @@ def test_any_messages_live(
 @pytest.mark.slow
 def test_the_service_does_what_its_document_says(server: Any, tmp_path: Path) -> None:
     """Schemathesis asks for all that /openapi.json describes, and for what it excludes."""
-    command = shutil.which("schemathesis", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # fmt: skip
+    command = shutil.which("schemathesis", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if command is None:
         pytest.skip("schemathesis is not installed")
     done = subprocess.run(
-        [command, "run", f"{server.base}/openapi.json", "--checks", "all", "--continue-on-failure", "--no-color",
-         # any bytes are a valid body to the document, and few of them a sound
-         "--exclude-checks", "positive_data_acceptance", "--max-examples", "60", "--request-timeout", "60",
-         "--suppress-health-check", "all"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            command,
+            "run",
+            f"{server.base}/openapi.json",
+            "--checks",
+            "all",
+            "--continue-on-failure",
+            "--no-color",
+            # any bytes are a valid body to the document, and few of them a sound
+            "--exclude-checks",
+            "positive_data_acceptance",
+            "--max-examples",
+            "60",
+            "--request-timeout",
+            "60",
+            "--suppress-health-check",
+            "all",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-3_000:]
     assert "6 selected" in done.stdout

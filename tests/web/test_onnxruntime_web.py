@@ -44,9 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("site")
     name = f"onnxruntime-web@{VERSION}"
-    packed = subprocess.run(
-        [npm, "pack", "--silent", name], cwd=folder, capture_output=True, text=True, check=False
-    )
+    packed = subprocess.run([npm, "pack", "--silent", name], cwd=folder, capture_output=True, text=True, check=False)
     if packed.returncode:
         pytest.skip(f"{name} cannot be had: {packed.stderr.strip()[-200:]}")
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
@@ -66,10 +64,7 @@ def page(site: Path) -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium is installed")
     handler = partial(_Quiet, directory=str(site))
-    with (
-        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
-        sync_api.sync_playwright() as playwright,
-    ):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_api.sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page()
@@ -121,9 +116,7 @@ def test_the_same_samples_give_the_same_answer(page: Any, model: Model, tmp_path
         assert np.abs(drawn - expected.picture / 255).mean() < 0.01
 
 
-@pytest.mark.parametrize(
-    ("rate_hz", "tolerance"), [(16_000, SAME_SAMPLES), (44_100, OWN_RESAMPLING)]
-)
+@pytest.mark.parametrize(("rate_hz", "tolerance"), [(16_000, SAME_SAMPLES), (44_100, OWN_RESAMPLING)])
 def test_real_recordings_that_the_browser_decodes(
     page: Any, model: Model, data_root: Path, tmp_path: Path, rate_hz: int, tolerance: float
 ) -> None:

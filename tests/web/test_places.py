@@ -1,15 +1,14 @@
 """A model of places with groups and sounds, asked over HTTP and as live sound."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from websockets.sync.client import connect
 
 from avgan.runtime import load
+from sounds import encoded
 
 RATE_HZ = 16_000
 
@@ -19,12 +18,8 @@ def served(start, toy_places: Path):
     return start("--workers", "1", model=toy_places)
 
 
-def test_the_answer_holds_group_sounds_and_shares(
-    served, toy_places: Path, walk_samples: np.ndarray
-) -> None:
-    file = io.BytesIO()
-    soundfile.write(file, walk_samples, RATE_HZ, format="WAV")
-    content = file.getvalue()
+def test_the_answer_holds_group_sounds_and_shares(served, toy_places: Path, walk_samples: np.ndarray) -> None:
+    content = encoded(walk_samples)
     found = served.client().post("/api/classify?hop=1", content=content).json()
     expected = load(toy_places).classify(content, hop_s=1.0)
     assert (found["scene"], found["group"]) == (expected.scene, "outdoor")
@@ -32,9 +27,11 @@ def test_the_answer_holds_group_sounds_and_shares(
     assert found["has_words"]
     assert set(found["sounds"]) == {"traffic", "dog"}
     assert found["shares"] == pytest.approx(dict(expected.shares), abs=1e-6)
-    assert [
-        (part["scene"], part["within"], list(part["sounds"])) for part in found["segments"]
-    ] == [("road", [], ["traffic"]), ("outdoor", ["road"], []), ("beach", [], ["dog"])]
+    assert [(part["scene"], part["within"], list(part["sounds"])) for part in found["segments"]] == [
+        ("road", [], ["traffic"]),
+        ("outdoor", ["road"], []),
+        ("beach", [], ["dog"]),
+    ]
     assert any("several scenes" in warning for warning in found["warnings"])
 
 

@@ -1,12 +1,11 @@
 """Starting, stopping, and what the service leaves behind: nothing."""
 
-import io
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,30 +13,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import soundfile
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/fd").exists(), reason="asks Linux what a process does"
-)
+from sounds import encoded
 
-
-def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `avgan serve` where it is expected to end at once."""
-    return subprocess.run(
-        [sys.executable, "-m", "avgan", "serve", *options],
-        capture_output=True, text=True, timeout=120, check=False, env=os.environ | environment,
-    )  # fmt: skip
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what a process does")
 
 
-def ask(server, content: bytes) -> httpx.Response:
-    with server.client() as client:
-        return client.post("/api/classify", content=content)
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(toy_bundle: Path) -> None:
+def test_a_port_that_is_taken_is_said_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = serve("--port", port, "--model", str(toy_bundle))
+        ended = run("serve", "--port", port, model=True)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert f"port {port}: address already in use" in ended.stderr
@@ -45,37 +33,33 @@ def test_a_port_that_is_taken_is_said_in_one_line(toy_bundle: Path) -> None:
     assert ended.stdout == ""
 
 
-def test_an_address_that_is_not_ours_is_said_in_one_line(toy_bundle: Path) -> None:
-    ended = serve("--host", "203.0.113.1", "--model", str(toy_bundle))
+def test_an_address_that_is_not_ours_is_said_in_one_line(run: Run) -> None:
+    ended = run("serve", "--host", "203.0.113.1", model=True)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("given", ["option", "environment"])
-def test_a_short_token_is_refused(given: str) -> None:
-    ended = serve("--token", "abc") if given == "option" else serve(AVGAN_TOKEN="abc")
+def test_a_short_token_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    if given == "environment":
+        monkeypatch.setenv("AVGAN_TOKEN", "abc")
+    ended = run("serve", *["--token", "abc"] * (given == "option"))
     assert ended.returncode == 2
     assert "16 characters" in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_in_flight_are_finished_when_it_is_stopped(
-    start, hiss_wav: bytes, number: int
-) -> None:
+def test_requests_in_flight_are_finished_when_it_is_stopped(start, hiss_wav: bytes, number: int) -> None:
     server = start("--workers", "1")
-    ask(server, hiss_wav)
+    server.ask(hiss_wav)
     decoders = server.decoders()
     with ThreadPoolExecutor(1) as threads:
-        for pid in decoders:
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(ask, server, hiss_wav)
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
-        server.process.send_signal(number)
-        while not refuses_connections(server.port):
-            time.sleep(0.05)
-        for pid in decoders:
-            os.kill(pid, signal.SIGCONT)
+        with server.held():
+            asked = threads.submit(server.ask, hiss_wav)
+            server.wait_for("avgan_busy_workers", 1)
+            server.process.send_signal(number)
+            while not refuses_connections(server.port):
+                time.sleep(0.05)
         assert asked.result().json()["sound"] == "hiss"
     assert server.process.wait(60) == 0
     out, err = server.process.communicate()
@@ -93,13 +77,10 @@ def refuses_connections(port: int) -> bool:
 
 def test_requests_that_go_on_for_too_long_are_cut(start, hiss_wav: bytes) -> None:
     server = start("--workers", "1", patch="import avgan.web.serving as s; s.STOP_S = 1")
-    ask(server, hiss_wav)
-    with ThreadPoolExecutor(1) as threads:
-        for pid in server.decoders():
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(ask, server, hiss_wav)
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
+    server.ask(hiss_wav)
+    with ThreadPoolExecutor(1) as threads, server.held():
+        asked = threads.submit(server.ask, hiss_wav)
+        server.wait_for("avgan_busy_workers", 1)
         assert server.stop() == 0
         with suppress(httpx.TransportError):  # cut without a word
             assert asked.result().status_code >= 500
@@ -109,20 +90,13 @@ def test_requests_that_go_on_for_too_long_are_cut(start, hiss_wav: bytes) -> Non
 def test_nothing_is_written_to_disk(start, rng: np.random.Generator) -> None:
     server = start("--workers", "1")
     noise = rng.integers(-9_000, 9_000, 4_000_000, np.int16)  # 8 MB, more than is held by forms
-    content = (
-        b"RIFF" + bytes(4) + b"WAVEfmt " + bytes.fromhex("100000000100010044ac00008858010002001000")
-    )
+    content = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes.fromhex("100000000100010044ac00008858010002001000")
     content += b"data" + noise.nbytes.to_bytes(4, "little") + noise.tobytes()
-    decoders = server.decoders()
     with server.client() as client, ThreadPoolExecutor(1) as threads:
-        for pid in decoders:
-            os.kill(pid, signal.SIGSTOP)
-        asked = threads.submit(client.post, "/api/classify", files={"file": content})
-        while not server.metric("avgan_busy_workers"):
-            time.sleep(0.05)
-        opened = {os.readlink(path) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
-        for pid in decoders:
-            os.kill(pid, signal.SIGCONT)
+        with server.held():
+            asked = threads.submit(client.post, "/api/classify", files={"file": content})
+            server.wait_for("avgan_busy_workers", 1)
+            opened = {os.readlink(path) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
         assert asked.result().status_code == 200
     files = {name for name in opened if name.startswith("/") and not name.startswith("/dev/")}
     assert files == set()
@@ -135,8 +109,7 @@ def test_nothing_is_written_to_disk(start, rng: np.random.Generator) -> None:
 @pytest.mark.slow
 def test_memory_stays_flat(start, rng: np.random.Generator) -> None:
     """200 recordings of a megabyte: were they kept, in any part, it would show."""
-    file = io.BytesIO()
-    soundfile.write(file, rng.uniform(-0.5, 0.5, (125_000, 4)), 44_100, format="WAV")
+    content = encoded(rng.uniform(-0.5, 0.5, (125_000, 4)), 44_100)
     server = start("--workers", "2")
 
     def memory_kb() -> int:
@@ -146,10 +119,7 @@ def test_memory_stays_flat(start, rng: np.random.Generator) -> None:
     with server.client() as client:
         used = []
         for n in range(200):
-            assert (
-                client.post("/api/classify?picture=1&hop=0.5", content=file.getvalue()).status_code
-                == 200
-            )
+            assert client.post("/api/classify?picture=1&hop=0.5", content=content).status_code == 200
             if n in {50, 199}:
                 used.append(memory_kb())
     assert used[1] - used[0] < 10_000

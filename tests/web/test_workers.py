@@ -1,7 +1,6 @@
 """Who sends many recordings waits for himself: clients take turns, by their address."""
 
 import asyncio
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -11,12 +10,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import soundfile
 from starlette.requests import Request
 
 from avgan.web.decoding import DecoderPool
 from avgan.web.service import address_of
 from avgan.web.settings import RefusedError
+from sounds import encoded
 
 
 class FakeDecoder:
@@ -161,12 +160,9 @@ def test_a_client_is_an_address_or_a_network(host: str, client: str) -> None:
 
 
 def test_one_address_with_many_recordings_does_not_keep_another_waiting(
-    start: Any, hiss: np.ndarray, hiss_wav: bytes
+    server: Any, hiss: np.ndarray, hiss_wav: bytes
 ) -> None:
-    server = start("--workers", "2")
-    file = io.BytesIO()
-    soundfile.write(file, np.tile(hiss, 100), 16_000, format="WAV")
-    minutes = file.getvalue()
+    minutes = encoded(np.tile(hiss, 30))
 
     def flood(number: int) -> int:
         with server.client() as client:

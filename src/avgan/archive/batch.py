@@ -59,9 +59,7 @@ class Sink:
 class PictureFolder(Sink):
     """Writes the picture of each recording, under the recording's name, or several (see `save_pictures`)."""
 
-    def __init__(
-        self, folder: Path, names: "FileNames | None" = None, *, num_pictures: int = 1
-    ) -> None:
+    def __init__(self, folder: Path, names: "FileNames | None" = None, *, num_pictures: int = 1) -> None:
         self._folder = folder
         self._names = names or FileNames()
         self._num_pictures = num_pictures
@@ -173,20 +171,22 @@ class _FailedError(Exception):
 
 
 def _hand_on(recording: Recording, classification: Classification, sinks: _Sinks) -> Prediction:
-    def windows() -> Iterator[WindowPrediction]:
-        coming = iter(classification)
-        while True:
-            with _failing(recording):
-                window = next(coming, None)
-            if window is None:
-                return
+    prediction: Prediction | None = None
+
+    def coming() -> Iterator[WindowPrediction]:
+        nonlocal prediction
+        with _failing(recording):
+            prediction = yield from classification
+
+    def handed_on() -> Iterator[WindowPrediction]:
+        for window in coming():
             sinks.call(Sink.window, window)
             yield window
 
-    for segment in segments(windows()):
+    for segment in segments(handed_on()):
         sinks.call(Sink.segment, segment)
-    with _failing(recording):
-        return classification.conclude()
+    assert prediction is not None
+    return prediction
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from avgan.audio import AudioStream
 from avgan.errors import AudioError, AvganError, BundleError
 from avgan.media.origin import in_name
 from avgan.runtime.bundle import MODEL_FILE
-from avgan.runtime.model import Listening, Model, load
-from avgan.runtime.prediction import Prediction, WindowPrediction, drawn_elsewhere
+from avgan.runtime.model import Model, load
+from avgan.runtime.prediction import Prediction, WindowPrediction, decoded_elsewhere
 from avgan.workers import OrderedThreads, ray_cluster
 
 if TYPE_CHECKING:
@@ -36,14 +36,12 @@ GROUPS_PER_CORE = 4
 
 
 class Classification(Protocol):
-    """A recording that is classified while one iterates over its windows, once; then `conclude`.
+    """A recording that is classified while one iterates over its windows, once; the iteration returns the prediction.
 
-    Either raises what went wrong: AvganError where the recording is at fault.
+    It raises what goes wrong: AvganError where the recording is at fault.
     """
 
-    def __iter__(self) -> Iterator[WindowPrediction]: ...
-
-    def conclude(self) -> Prediction: ...
+    def __iter__(self) -> Generator[WindowPrediction, None, Prediction]: ...
 
 
 Engine = Callable[[Sequence[Recording]], Generator[Classification, None, None]]
@@ -58,29 +56,15 @@ class Options:
     checksum: bool = False
 
 
-class LocalClassification:
-    """By a model in this process."""
-
-    def __init__(self, model: Model, recording: Recording, options: Options) -> None:
-        self._model = model
-        self._recording = recording
-        self._options = options
-        self._listening: Listening | None = None
-
-    def __iter__(self) -> Iterator[WindowPrediction]:
-        rate_hz = self._model.card.sample_rate_hz
-        source, track = self._recording.source, self._recording.track
-        stream = AudioStream(source, target_rate_hz=rate_hz, track=track)
-        self._listening = self._model.listen(stream, hop_s=self._options.hop_s)
-        yield from self._listening
-
-    def conclude(self) -> Prediction:
-        assert self._listening is not None, "conclude before the first window"
-        prediction = self._listening.conclude()
-        checksum = sha256(self._recording) if self._options.checksum else ""
-        name = self._recording.name
-        began = prediction.recorded_at or in_name(name)
-        return replace(prediction, path=name, sha256=checksum, recorded_at=began)
+def classify(model: Model, options: Options, recording: Recording) -> Generator[WindowPrediction, None, Prediction]:
+    """Classify one recording by a model in this process; see `Classification`."""
+    stream = AudioStream(recording.source, target_rate_hz=model.card.sample_rate_hz, track=recording.track)
+    listening = model.listen(stream, hop_s=options.hop_s)
+    yield from listening
+    prediction = listening.conclude()
+    checksum = sha256(recording) if options.checksum else ""
+    began = prediction.recorded_at or in_name(recording.name)
+    return replace(prediction, path=recording.name, sha256=checksum, recorded_at=began)
 
 
 def sha256(recording: Recording) -> str:
@@ -105,20 +89,14 @@ def classify_in_turn(
 ) -> Generator[Classification, None, None]:
     """One after another; parts of each side by side where the model has several threads."""
     for recording in recordings:
-        yield LocalClassification(model, recording, options)
+        yield classify(model, options, recording)
 
 
 def classify_in_threads(
     model: Model, options: Options, recordings: Sequence[Recording], *, num_threads: int
 ) -> Generator[Classification, None, None]:
     """`num_threads` side by side; windows ahead of their turn wait, in bounded memory."""
-
-    def job(recording: Recording) -> Generator[WindowPrediction, None, Prediction]:
-        classification = LocalClassification(model, recording, options)
-        yield from classification
-        return classification.conclude()
-
-    yield from OrderedThreads(job, recordings).run(num_threads)
+    yield from OrderedThreads(partial(classify, model, options), recordings).run(num_threads)
 
 
 @dataclass
@@ -130,16 +108,12 @@ class RemoteClassification:
     error: tuple[str, str] = ("", "")
     """The kind of exception and its text: not all exceptions can travel."""
 
-    def __iter__(self) -> Iterator[WindowPrediction]:
+    def __iter__(self) -> Generator[WindowPrediction, None, Prediction]:
         yield from self.windows
+        if self.prediction is not None:
+            return self.prediction
         kind, text = self.error
-        if kind:
-            known = kind == AvganError.__name__
-            raise AvganError(text) if known else type(kind, (Exception,), {})(text)
-
-    def conclude(self) -> Prediction:
-        assert self.prediction is not None, "conclude what went wrong"
-        return self.prediction
+        raise AvganError(text) if kind == AvganError.__name__ else type(kind, (Exception,), {})(text)
 
 
 def classify_on_cluster(
@@ -183,9 +157,7 @@ class _Cluster:
         ]
         return self._remote.remote(str(bundle.path.absolute()), checksum, self._options, moved)
 
-    def fetch(
-        self, answer: "ray.ObjectRef", group: Sequence[Recording]
-    ) -> Iterator[RemoteClassification]:
+    def fetch(self, answer: "ray.ObjectRef", group: Sequence[Recording]) -> Iterator[RemoteClassification]:
         """What became of a group, as if it had been classified here."""
         import ray
 
@@ -204,8 +176,8 @@ class _Cluster:
             if one.prediction is not None:
                 own, known = one.prediction.seed, self._model.seed
                 seed = own if known is None else known
-                draw = partial(self._model.network.draw, seed=seed)
-                one.prediction = replace(one.prediction, draw=draw, seed=seed)
+                decode = partial(self._model.network.decode, seed=seed)
+                one.prediction = replace(one.prediction, decode=decode, seed=seed)
             yield one
 
 
@@ -220,12 +192,13 @@ def _classify_group(
 
 
 def _classify(model: Model, options: Options, recording: Recording) -> RemoteClassification:
-    classification = LocalClassification(model, recording, options)
     windows: list[WindowPrediction] = []
+    classification = classify(model, options, recording)
     try:
-        windows.extend(classification)
-        prediction = replace(classification.conclude(), draw=drawn_elsewhere)
-        return RemoteClassification(windows, prediction)
+        while True:
+            windows.append(next(classification))
+    except StopIteration as end:
+        return RemoteClassification(windows, replace(end.value, decode=decoded_elsewhere))
     except Exception as error:
         kind = AvganError if isinstance(error, AvganError) else type(error)
         text = str(error).replace(str(recording.source), recording.name, 1)

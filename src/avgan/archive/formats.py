@@ -9,7 +9,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, TextIO
 
@@ -17,21 +17,14 @@ from avgan.archive.batch import Sink
 from avgan.archive.sources import Recording
 from avgan.errors import printable
 from avgan.runtime.bundle import Card
-from avgan.runtime.prediction import (
-    UNKNOWN,
-    Prediction,
-    WindowPrediction,
-    all_rounded,
-    rounded,
-    rounded_or_none,
-)
+from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction, all_rounded, rounded, rounded_or_none
 from avgan.runtime.timeline import Minutes, Segment
 from avgan.runtime.wording import answered, clock, either, lasting, percent
 
-CSV_COLUMNS = (
-    "path", "start_s", "end_s", "recorded_at", "scene", "group", "within", "probability", "sound", "sound_probability",
-    "sounds", "shares", "reason", "warnings", "duration_s", "rate_hz", "sha256", "error", "made_with",
-)  # fmt: skip
+CSV_COLUMNS = tuple(
+    "path start_s end_s recorded_at scene group within probability sound sound_probability sounds shares reason "
+    "warnings duration_s rate_hz sha256 error made_with".split()
+)
 
 PERCENT_WIDTH = len("100 %")
 TIMES_WIDTH = len("  23:59:59.5-23:59:59.5")
@@ -60,30 +53,43 @@ class Layout:
     widths: tuple[int, int, int] = (0, 0, 0)
 
 
-class RowWriter(Sink):
-    """Makes rows; what is done with them is left to `write`."""
+class Writer(Sink):
+    """Writes to a file; over time `span` is given each segment or window, as the layout says."""
 
     def __init__(self, file: TextIO, layout: Layout) -> None:
         self._file = file
         self._layout = layout
-        self._made_with = {"made_with": layout.made_with} if layout.made_with else {}
         self._recording = Recording("", b"")
+
+    def begin(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def window(self, window: WindowPrediction) -> None:
+        if self._layout.unit == "window":
+            self.span(window)
+
+    def segment(self, segment: Segment) -> None:
+        if self._layout.unit == "segment":
+            self.span(segment)
+
+    def span(self, span: WindowPrediction | Segment) -> None:
+        raise NotImplementedError
+
+
+class RowWriter(Writer):
+    """Makes rows; what is done with them is left to `write`."""
+
+    def __init__(self, file: TextIO, layout: Layout) -> None:
+        super().__init__(file, layout)
+        self._made_with = {"made_with": layout.made_with} if layout.made_with else {}
         self._held: Row | None = None  # the latest row of a timeline: it may be the last
 
     def write(self, row: Row) -> None:
         raise NotImplementedError
 
     def begin(self, recording: Recording) -> None:
-        self._recording = recording
+        super().begin(recording)
         self._held = None
-
-    def window(self, window: WindowPrediction) -> None:
-        if self._layout.unit == "window":
-            self._hold(window)
-
-    def segment(self, segment: Segment) -> None:
-        if self._layout.unit == "segment":
-            self._hold(segment)
 
     def end(self, prediction: Prediction) -> None:
         facts = prediction.to_dict()
@@ -106,7 +112,7 @@ class RowWriter(Sink):
         self.write({"path": self._recording.name, "error": reason} | self._made_with)
         self._file.flush()
 
-    def _hold(self, span: WindowPrediction | Segment) -> None:
+    def span(self, span: WindowPrediction | Segment) -> None:
         if self._held is not None:
             self.write(self._held)
         self._held = {
@@ -154,9 +160,7 @@ class CSVWriter(RowWriter):
         super().__init__(file, layout)
         # With this end of a line, names with a return in them are quoted as well.
         self._line = io.StringIO(newline="")
-        self._rows = csv.DictWriter(
-            self._line, CSV_COLUMNS, lineterminator="\r\n", extrasaction="ignore"
-        )
+        self._rows = csv.DictWriter(self._line, CSV_COLUMNS, lineterminator="\r\n", extrasaction="ignore")
         if header:
             self._rows.writeheader()
             self._end_line()
@@ -167,13 +171,10 @@ class CSVWriter(RowWriter):
             flat["sound_probability"] = row["sounds"][row["sound"]]
         lists: Row = {key: "; ".join(row[key]) for key in ("warnings", "within") if key in row}
         for key in ("sounds", "shares"):
-            lists[key] = "; ".join(
-                f"{name} {value:.3g}" for name, value in row.get(key, {}).items()
-            )
+            lists[key] = "; ".join(f"{name} {value:.3g}" for name, value in row.get(key, {}).items())
         shown = printable if self._file.isatty() else str
         cells = {
-            key: shown(to_cell(cell)) if isinstance(cell, str) else cell
-            for key, cell in (flat | row | lists).items()
+            key: shown(to_cell(cell)) if isinstance(cell, str) else cell for key, cell in (flat | row | lists).items()
         }
         self._rows.writerow(cells)
         self._end_line()
@@ -184,23 +185,21 @@ class CSVWriter(RowWriter):
         self._line.truncate()
 
 
-class TableWriter(Sink):
+class TableWriter(Writer):
     """A table for people, line by line; over time, each recording's name stands above its lines."""
 
     def __init__(self, file: TextIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, layout)
         self._has_colours = file.isatty()
         self._heading: tuple[str, ...] = ("recording", "scene", "", "sound", "", "remarks")
         if layout.unit != "recording":
             self._heading = ("time", "scene", "", "sound", "remarks")
-        self._recording = Recording("", b"")
         self._totals_s: defaultdict[str, float] = defaultdict(float)
         self._minutes = Minutes()
         self._num_lines = 0
 
     def begin(self, recording: Recording) -> None:
-        self._recording = recording
+        super().begin(recording)
         self._totals_s.clear()
         self._minutes = Minutes()
         self._num_lines = 0
@@ -210,16 +209,12 @@ class TableWriter(Sink):
             self._file.write(printable(recording.name) + when + "\n")
 
     def window(self, window: WindowPrediction) -> None:
-        if self._layout.unit == "recording":
-            return
         self._minutes.add(window)
-        if self._layout.unit == "window":
-            self._write_span(window)
+        super().window(window)
 
     def segment(self, segment: Segment) -> None:
         self._totals_s[segment.answer] += segment.end_s - segment.start_s
-        if self._layout.unit == "segment":
-            self._write_span(segment)
+        super().segment(segment)
 
     def end(self, prediction: Prediction) -> None:
         notes = [note for note in prediction.warnings if not _says(note, prediction.reason)]
@@ -262,10 +257,10 @@ class TableWriter(Sink):
         found = [f"in all: {_lengths(self._totals_s)}"]
         sounds_s = self._minutes.sounds_s
         if sounds_s and sounds_s.keys() - self._totals_s.keys():  # else it has been said
-            found.append(f"heard: {_lengths(sounds_s, MOST_SUMMED)}")
+            found.append(f"sounds: {_lengths(sounds_s, MOST_SUMMED)}")
         return found
 
-    def _write_span(self, span: WindowPrediction | Segment) -> None:
+    def span(self, span: WindowPrediction | Segment) -> None:
         self._num_lines += 1
         scene, certainty = _answer(span)
         times = f"  {clock(span.start_s)}-{clock(span.end_s)}"
@@ -298,26 +293,17 @@ class TableWriter(Sink):
         return "  ".join(padded).rstrip()
 
 
-class LabelWriter(Sink):
+class LabelWriter(Writer):
     """A label track for Audacity (File > Import > Labels): start, end, label. Of one recording."""
 
     def __init__(self, file: TextIO, layout: Layout) -> None:
-        self._file = file
-        self._layout = layout
+        super().__init__(file, replace(layout, unit="segment" if layout.unit == "recording" else layout.unit))
 
-    def window(self, window: WindowPrediction) -> None:
-        if self._layout.unit == "window":
-            self._write(window)
-
-    def segment(self, segment: Segment) -> None:
-        if self._layout.unit != "window":
-            self._write(segment)
-
-    def _write(self, span: WindowPrediction | Segment) -> None:
+    def span(self, span: WindowPrediction | Segment) -> None:
         words = _words(span)
-        heard = f": {words}" if words and words != span.answer else ""
+        beside = f": {words}" if words and words != span.answer else ""
         aside = span.reason or (either(span.within) if span.within else "")
-        label = f"{span.answer} ({aside}){heard}" if aside else span.answer + heard
+        label = f"{span.answer} ({aside}){beside}" if aside else span.answer + beside
         self._file.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{printable(label)}\n")
 
 

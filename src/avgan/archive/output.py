@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TextIO
 
 from avgan.archive.formats import CSV_COLUMNS, from_cell
 from avgan.errors import AvganError
-from avgan.files import whole
+from avgan.files import hold, whole
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """File endings whose rows can be read back, and the format of each."""
@@ -35,20 +35,17 @@ class Output:
         self.num_failed = 0
         self._places: set[str] = set()
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise AvganError(
-                f"{path}: a pipe or a device cannot be gone on with; {_ELSEWHERE}, or leave --output out"
-            )
+            raise AvganError(f"{path}: a pipe or a device cannot be gone on with; {_ELSEWHERE}, or leave --output out")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = open(path, "a+b")  # noqa: SIM115 (closed with `file`)
         try:
-            _lock(content, path)
+            if hold(content) is False:  # two at a time would cut off each other's rows
+                raise AvganError(f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}")
             content.seek(0)
             try:
                 end = self._read(content, made_with, retry)
             except (csv.Error, LookupError, TypeError, RecursionError) as error:
-                raise AvganError(
-                    f"{path}: holds rows of another make, or is damaged ({error}); {_ELSEWHERE}"
-                ) from None
+                raise AvganError(f"{path}: holds rows of another make, or is damaged ({error}); {_ELSEWHERE}") from None
             content.truncate(end)
         except BaseException:
             content.close()
@@ -80,11 +77,7 @@ class Output:
             if not spans:
                 return
             # Where there is no room for it, the later rows hold all the same.
-            with (
-                suppress(OSError, AvganError),
-                whole(self.path) as temporary,
-                temporary.open("wb") as new,
-            ):
+            with suppress(OSError, AvganError), whole(self.path) as temporary, temporary.open("wb") as new:
                 at = 0
                 for start, end in [*spans, (content.seek(0, os.SEEK_END), 0)]:
                     content.seek(at)
@@ -125,10 +118,7 @@ class Output:
             if not row:
                 continue
             if row["made_with"] != made_with:
-                raise AvganError(
-                    f"{self.path}: was made with {row['made_with']}, not with {made_with}; "
-                    + _ELSEWHERE
-                )
+                raise AvganError(f"{self.path}: was made with {row['made_with']}, not with {made_with}; " + _ELSEWHERE)
             place = os.path.abspath(row["path"])
             failed.pop(place, None)
             if row.get("error"):
@@ -192,16 +182,3 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, size: int) -> None:
     while size > 0 and (piece := source.read(min(size, PIECE_BYTES))):
         target.write(piece)
         size -= len(piece)
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Two at a time would cut off each other's rows."""
-    with suppress(ImportError):  # Windows keeps no such locks
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AvganError(
-                f"{path}: another avgan is writing to it; wait for it, or {_ELSEWHERE}"
-            ) from None

@@ -74,9 +74,7 @@ def find_recordings(path: str | Path, passed_over: Counter[str] | None = None) -
     left_out: Counter[str] = Counter() if passed_over is None else passed_over
     found = sorted(_walk(path, left_out))
     if not found:
-        raise AudioError(
-            f"{path}: no recording in this folder; name one that holds sounds or videos"
-        )
+        raise AudioError(f"{path}: no recording in this folder; name one that holds sounds or videos")
     return found
 
 

@@ -1,18 +1,23 @@
-"""Several CNNs, each of which hears the clip prepared in another way: in the manner of Seo et al. 2019 ("CCNN").
+"""Several CNNs, each of which is given the clip prepared in another way: in the manner of Seo et al. 2019 ("CCNN").
 
 The original is known by its title alone, "various pre-processed features and convolutional neural networks"; what it
-prepared and how is not. Here: the log-mel, what lasts in it, what strikes in it, and what rises above its own running
+prepared and how is not. Here: the log-mel, its harmonic and its percussive part, and what rises above its own running
 median. One CNN9 for each, their probabilities averaged.
+
+Shapes: M clips, B batch, V views, F bands, T time steps, N labels.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from avgan.baselines import cnn9
-from avgan.baselines.method import Budget, Card, Clips, Cost
+from avgan.baselines.method import Card, Clips
+from avgan.baselines.network import NetworkRival
 from avgan.baselines.spectra import harmonic_percussive, running_median
-from avgan.baselines.spectrogram import SpectrogramRival
 
 MEDIAN_STEPS = 51
 """0.8 s, longer than a strike."""
@@ -38,53 +43,41 @@ CARD = Card(
 )
 
 
-@dataclass
-class SeveralCNNs:
-    """One CNN9 for each view of the clips."""
+class SeveralCNNs(nn.Module):
+    """Views (B, V, F, T) -> logits of each CNN (B, V, N) in training, else those of their mean probabilities (B, N)."""
 
-    card: Card = CARD
-    _members: list[SpectrogramRival] = field(default_factory=list, repr=False)
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(cnn9.CNN9(num_labels) for _ in VIEWS)
 
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        views = prepare(cnn9.hear(clips))
-        for index, name in enumerate(VIEWS):
-            share = budget.share(1 / (len(VIEWS) - index))
-            say = budget.say
-            share.say = lambda line, name=name, say=say: say(f"{name}: {line}")  # type: ignore[misc]
-            member = SpectrogramRival(
-                replace(CARD, title=name), cnn9.hear, cnn9.CNN9, cnn9.recipe()
-            )
-            member.fit_heard(views[name], clips, budget=share, rng=rng)
-            self._members.append(member)
-            budget.num_wanted, budget.num_planned = share.num_wanted, share.num_planned
-
-    def predict(self, clips: Clips) -> np.ndarray:
-        views = prepare(cnn9.hear(clips))
-        answers = [
-            member.predict_heard(views[name])
-            for name, member in zip(VIEWS, self._members, strict=True)
-        ]
-        return np.mean(answers, axis=0)
-
-    def cost(self) -> Cost:
-        costs = [member.cost() for member in self._members]
-        return Cost(sum(c.num_parameters for c in costs), sum(c.num_macs for c in costs))
+    def forward(self, views: Tensor) -> Tensor:
+        parts = zip(self.members, views.split(1, dim=1), strict=True)
+        logits = torch.stack([member(view) for member, view in parts], 1)
+        return logits if self.training else logits.float().softmax(2).mean(1).log()
 
 
-def prepare(decibels: np.ndarray) -> dict[str, np.ndarray]:
-    """Log-mel (M, F, T) in dB -> each view of it (M, F, T)."""
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sum of the cross-entropies of logits (B, V, N): each CNN learns as if alone."""
+    return torch.stack([functional.cross_entropy(each, labels) for each in logits.unbind(1)]).sum()
+
+
+def views(clips: Clips) -> np.ndarray:
+    """(M, V, 64, T) in dB."""
+    return prepare(cnn9.log_mels(clips)[:, 0])
+
+
+def prepare(decibels: np.ndarray) -> np.ndarray:
+    """Log-mel (M, F, T) in dB -> its views (M, V, F, T), in the order of VIEWS."""
     harmonic, percussive = harmonic_percussive(10 ** (decibels / 20))
     above = decibels - running_median(decibels, MEDIAN_STEPS)
-    parts = (decibels.copy(), _decibels(harmonic), _decibels(percussive), above)
-    return dict(zip(VIEWS, parts, strict=True))
+    return np.stack([decibels, _decibels(harmonic), _decibels(percussive), above], 1)
 
 
 def _decibels(magnitudes: np.ndarray) -> np.ndarray:
     """20 log10 with the floor of the log-mel."""
-    floor = np.sqrt(cnn9.FRONT_END.floor)
-    return (20 * np.log10(np.maximum(magnitudes, floor))).astype(np.float32)
+    return (20 * np.log10(np.maximum(magnitudes, cnn9.FRONT_END.floor**0.5))).astype(np.float32)
 
 
-def ccnn() -> SeveralCNNs:
+def ccnn() -> NetworkRival:
     """The rival, untrained."""
-    return SeveralCNNs()
+    return NetworkRival(CARD, views, SeveralCNNs, replace(cnn9.RECIPE, loss=loss))

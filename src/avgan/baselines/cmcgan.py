@@ -1,18 +1,19 @@
 """CMCGAN-style (Hao, Zhang and Guan 2018): spectrogram to picture and back directly, a cycle of four sub-networks.
 
-    sound   -> hear --.               .-> sing -> sound         sound to sound, picture to sound
-                       bridge + noise
-    picture -> look --'               '-> draw -> picture       sound to picture, picture to picture
+    sound   -> encode_sound ----.               .-> decode_sound   -> sound      sound to sound, picture to sound
+                                 bridge + noise
+    picture -> encode_picture --'               '-> decode_picture -> picture    sound to picture, picture to picture
 
 Each of the four ways is an encoder, a bridge vector, Gaussian noise beside it, and a decoder. One critic looks at a
 sound and a picture together: a pair that belongs together is real; a pair with one side generated, or with the picture
 of another label, is not. No code of the authors was found; sizes are those of pix2pix at 64 px. It needs pictures:
-without them it hears only, and imagines nothing.
+without them it names sounds only, and imagines nothing.
 
 Shapes: M clips, B batch, N labels, C bridge, Z noise; sounds (B, 1, 64, 64) and pictures (B, 3, 64, 64) in [-1, 1].
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, spectra
+from avgan.baselines import fitting
+from avgan.baselines.adversaries import Adversaries, real_or_made, rising
 from avgan.baselines.method import Budget, Card, Clips, Cost
+from avgan.baselines.spectra import BandStatistics, averaged_to, log_mels_of
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig
 
@@ -35,8 +38,8 @@ NUM_EPOCHS = 200
 LEARNING_RATE = 2e-4
 ALIKE_WEIGHT = 10.0
 """Of the differences, against the critic's opinion: pictures paired by label share too little for pix2pix's 100."""
-NUM_DRAWS = 4
-"""Pictures drawn for each recording; then the same come again."""
+NUM_PICTURES = 4
+"""Sampled for each recording; then the same come again."""
 CYCLE_SHARE = 0.65
 """Of the budget, for the cycle; the rest is for the classifier."""
 
@@ -83,19 +86,10 @@ class Decoder(nn.Module):
     def __init__(self, num_out: int) -> None:
         super().__init__()
         self.dense = nn.Linear(BRIDGE + NOISE, WIDTHS[-1] * (SIZE // 16) ** 2)
-        layers: list[nn.Module] = []
-        for width, following in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], num_out), strict=True):
-            layers += [
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
-            ]
-        self.body = nn.Sequential(*layers, nn.Tanh())
+        self.body = rising(WIDTHS, num_out)
 
     def forward(self, bridge: Tensor, noise: Tensor) -> Tensor:
-        grid = self.dense(torch.cat((bridge, noise), 1)).unflatten(1, (WIDTHS[-1], SIZE // 16, -1))
-        made: Tensor = self.body(grid)
-        return made
+        return self.body(self.dense(torch.cat((bridge, noise), 1)).unflatten(1, (WIDTHS[-1], SIZE // 16, -1)))
 
 
 class Critic(nn.Module):
@@ -105,16 +99,11 @@ class Critic(nn.Module):
         super().__init__()
         self.sound, self.picture = Encoder(1), Encoder(3)
         self.score = nn.Sequential(
-            nn.LeakyReLU(0.2),
-            nn.Linear(2 * BRIDGE, BRIDGE),
-            nn.LeakyReLU(0.2),
-            nn.Linear(BRIDGE, 1),
+            nn.LeakyReLU(0.2), nn.Linear(2 * BRIDGE, BRIDGE), nn.LeakyReLU(0.2), nn.Linear(BRIDGE, 1)
         )
 
     def forward(self, sound: Tensor, picture: Tensor) -> Tensor:
-        both = torch.cat((self.sound(sound), self.picture(picture)), 1)
-        logits: Tensor = self.score(both).squeeze(1)
-        return logits
+        return self.score(torch.cat((self.sound(sound), self.picture(picture)), 1)).squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -136,22 +125,22 @@ class Cycle(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hear, self.look = Encoder(1), Encoder(3)
-        self.sing, self.draw = Decoder(1), Decoder(3)
+        self.encode_sound, self.encode_picture = Encoder(1), Encoder(3)
+        self.decode_sound, self.decode_picture = Decoder(1), Decoder(3)
 
     def forward(self, sound: Tensor, picture: Tensor) -> Ways:
         def noise() -> Tensor:
             return torch.randn(len(sound), NOISE, device=sound.device)
 
-        heard, seen = self.hear(sound), self.look(picture)
-        imagined, sung = self.draw(heard, noise()), self.sing(seen, noise())
+        of_sound, of_picture = self.encode_sound(sound), self.encode_picture(picture)
+        imagined, sounded = self.decode_picture(of_sound, noise()), self.decode_sound(of_picture, noise())
         return Ways(
             imagined,
-            sung,
-            self.sing(heard, noise()),
-            self.draw(seen, noise()),
-            self.sing(self.look(imagined), noise()),
-            self.draw(self.hear(sung), noise()),
+            sounded,
+            self.decode_sound(of_sound, noise()),
+            self.decode_picture(of_picture, noise()),
+            self.decode_sound(self.encode_picture(imagined), noise()),
+            self.decode_picture(self.encode_sound(sounded), noise()),
         )
 
 
@@ -164,91 +153,64 @@ def alike_loss(ways: Ways, sound: Tensor, picture: Tensor) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def opinion(logits: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
-    """The critic's cross-entropy for logits (B,) of pairs that are all real or all not."""
-    return F.binary_cross_entropy_with_logits(
-        logits.float(), torch.full_like(logits.float(), float(real)), weight
-    )
-
-
-class CycleTrainer(fitting.Adversaries):
+class CycleTrainer(Adversaries):
     """Cycle and critic in training, step by step."""
 
-    def __init__(self, sounds: Tensor, targets: np.ndarray) -> None:
-        place = fitting.device()
+    def __init__(
+        self, sounds: Tensor, targets: np.ndarray, sample_pictures: Callable[[np.random.Generator], np.ndarray]
+    ) -> None:
         self.cycle, self.critic = Cycle(), Critic()
         super().__init__(self.cycle, self.critic, LEARNING_RATE)
+        place = fitting.device()
         self.sounds, self.targets = sounds.to(place), torch.from_numpy(targets).to(place)
+        self.sample_pictures = sample_pictures
+        self.pictures: list[Tensor] = []
+        self.num_items = 0
+        """Learnt from so far."""
 
-    def step(self, items: np.ndarray, pictures: Tensor, rng: np.random.Generator) -> None:
-        """One turn of the critic and one of the cycle on items (B,) and their pictures (B, 3, 64, 64)."""
-        torch.manual_seed(int(rng.integers(2**62)))
+    def step(self, items: np.ndarray, done: float, rng: np.random.Generator) -> None:
+        """One turn of the critic and one of the cycle on items (B,), with other pictures in each of the first epochs.
+
+        Full rate for the first half of the training, then down to nothing, as in pix2pix.
+        """
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2.0 * (1.0 - done))
+        epoch = self.num_items // len(self.sounds)
+        self.num_items += len(items)
+        if len(self.pictures) <= epoch < NUM_PICTURES:
+            self.pictures.append(small(self.sample_pictures(rng)))
+        pictures = self.pictures[epoch % len(self.pictures)][items]
+        self.learn(items, pictures.flip(3) if rng.random() < 0.5 else pictures, rng)
+
+    def learn(self, items: np.ndarray, pictures: Tensor, rng: np.random.Generator) -> None:
+        """The two turns on items (B,) and their pictures (B, 3, 64, 64)."""
         chosen, pictures = fitting.on_device(torch.from_numpy(items)), fitting.on_device(pictures)
         sounds, targets = self.sounds[chosen], self.targets[chosen]
         other = fitting.on_device(torch.from_numpy(rng.permutation(len(items))))
         mismatched = (targets[other] != targets).float()
-        cast = fitting.in_fast_precision()
-        with cast:
+        with fitting.in_fast_precision():
             ways = self.cycle(sounds, pictures)
             generated = ways.picture_of_sound.detach(), ways.sound_of_picture.detach()
             wrong = (
-                opinion(self.critic(sounds, generated[0]), False)
-                + opinion(self.critic(generated[1], pictures), False)
-                + opinion(self.critic(sounds, pictures[other]), False, mismatched)
+                real_or_made(self.critic(sounds, generated[0]), False)
+                + real_or_made(self.critic(generated[1], pictures), False)
+                + real_or_made(self.critic(sounds, pictures[other]), False, mismatched)
             )
-            loss = opinion(self.critic(sounds, pictures), True) + wrong / 3.0
+            loss = real_or_made(self.critic(sounds, pictures), True) + wrong / 3.0
         self.update(1, loss)
-        self.critic.requires_grad_(
-            False
-        )  # it only judges now; its gradients would cost a fifth of the step
-        with cast:
-            convincing = opinion(self.critic(sounds, ways.picture_of_sound), True)
-            convincing = convincing + opinion(self.critic(ways.sound_of_picture, pictures), True)
+        self.critic.requires_grad_(False)  # it only judges now; its gradients would cost a fifth of the step
+        with fitting.in_fast_precision():
+            convincing = real_or_made(self.critic(sounds, ways.picture_of_sound), True)
+            convincing = convincing + real_or_made(self.critic(ways.sound_of_picture, pictures), True)
             loss = 0.5 * convincing + ALIKE_WEIGHT * alike_loss(ways, sounds, pictures)
         self.update(0, loss)
         self.critic.requires_grad_(True)
 
-    def slow_down(self, done: float) -> None:
-        """Full rate for the first half of the training, then down to nothing, as in pix2pix."""
-        for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2.0 * (1.0 - done))
-
-
-def train_cycle(sounds: Tensor, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> Cycle:
-    """A cycle taught with sounds (M, 1, 64, 64) and the pictures that go with them, in evaluation mode."""
-    assert clips.draw is not None
-    with fitting.seeded(rng):
-        trainer = CycleTrainer(sounds, clips.targets)
-    draw, drawn = clips.draw, [small(clips.draw(rng))]
-
-    def step(
-        networks: CycleTrainer, items: np.ndarray, done: float, num: int, draws: np.random.Generator
-    ) -> None:
-        if len(drawn) <= done < NUM_DRAWS:
-            drawn.append(small(draw(draws)))
-        shown = drawn[int(done) % len(drawn)][items]
-        networks.slow_down(done / num)
-        networks.step(items, shown.flip(3) if draws.random() < 0.5 else shown, draws)
-
-    fitting.fit_adversaries(
-        trainer,
-        step,
-        len(clips),
-        num_epochs=NUM_EPOCHS,
-        batch_size=BATCH,
-        budget=budget,
-        rng=rng,
-    )
-    return trainer.cycle.eval()
-
 
 def small(pictures: np.ndarray) -> Tensor:
     """Pictures (M, 3, H, W) uint8 -> (M, 3, 64, 64) in [-1, 1]."""
-    parts = [
-        F.adaptive_avg_pool2d(torch.from_numpy(part).float(), SIZE) / 127.5 - 1.0
-        for part in np.array_split(pictures, max(1, len(pictures) // 64))
-    ]
-    return torch.cat(parts)
+    parts = torch.from_numpy(pictures).split(64)
+    return torch.cat([F.adaptive_avg_pool2d(part.float(), SIZE) / 127.5 - 1.0 for part in parts])
 
 
 class CMCGAN:
@@ -256,82 +218,65 @@ class CMCGAN:
 
     card = CARD
 
-    def __init__(self) -> None:
-        self._cycle: Cycle | None = None
-        self._network: nn.Module = nn.Identity()
-        self._statistics: tuple[np.ndarray, np.ndarray] = (np.zeros(1), np.ones(1))
-
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        log_mels = self._hear(clips)
-        self._statistics = fitting.band_statistics(log_mels)
+        log_mels = self._log_mels(clips)
+        self._statistics = BandStatistics.of(log_mels)
         sounds = self._standardised(log_mels)
+        self._cycle: Cycle | None = None
+        parts = []
+        if clips.sample_pictures is None:
+            with fitting.seeded(rng):
+                encoder: nn.Module = Encoder(1)
+        else:
+            with fitting.seeded(rng):
+                trainer = CycleTrainer(sounds, clips.targets, clips.sample_pictures)
+            parts.append(budget.share(CYCLE_SHARE))
+            fitting.train(trainer, len(clips), num_epochs=NUM_EPOCHS, batch_size=BATCH, budget=parts[0], rng=rng)
+            self._cycle = trainer.cycle.eval()
+            encoder = copy.deepcopy(self._cycle.encode_sound)
+            budget.say(f"the cycle was trained for {parts[0].num_planned} of {NUM_EPOCHS} epochs")
         with fitting.seeded(rng):
-            encoder: nn.Module = Encoder(1)
-        part = Budget()
-        if clips.draw is not None:
-            part = budget.share(CYCLE_SHARE)
-            self._cycle = train_cycle(sounds, clips, budget=part, rng=rng)
-            encoder = copy.deepcopy(self._cycle.hear)
-            budget.say(f"the cycle was trained for {part.num_planned} of {NUM_EPOCHS} epochs")
-        with fitting.seeded(rng):
-            head = nn.Sequential(
-                nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(BRIDGE, clips.num_labels)
-            )
+            head = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(BRIDGE, len(clips.labels)))
         self._network = nn.Sequential(encoder, head)
-
-        def draw(items: np.ndarray, augment: np.random.Generator | None) -> Tensor:
-            chosen = sounds[items]
-            return chosen if augment is None else fitting.rolled(chosen, augment)
-
         recipe = fitting.Recipe(
             num_epochs=60,
             batch_size=BATCH,
             optimiser=lambda parameters: torch.optim.AdamW(parameters, 1e-3, weight_decay=0.02),
             schedule=fitting.one_cycle,
+            rolls=True,
             mixup_alpha=0.3,
         )
-        rest = budget.share()
+        parts.append(budget.share())
         fitting.fit_network(
-            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=recipe, budget=rest, rng=rng
-        )  # fmt: skip
-        budget.num_planned = part.num_planned + rest.num_planned
-        budget.num_wanted = part.num_wanted + rest.num_wanted
+            self._network, sounds, clips.targets, num_labels=len(clips.labels), recipe=recipe, budget=parts[-1], rng=rng
+        )
+        budget.count(parts)
 
     def predict(self, clips: Clips) -> np.ndarray:
-        sounds = self._standardised(self._hear(clips))
-        return fitting.predict_network(self._network, lambda items, _: sounds[items], len(clips))
+        return fitting.predict_network(self._network, self._standardised(self._log_mels(clips)), len(clips))
 
     @torch.inference_mode()
     def imagine(self, clips: Clips) -> np.ndarray:
         """A picture for each recording, (M, 3, 64, 64) uint8. Raises DataError when it was taught without pictures."""
         if self._cycle is None:
             raise DataError("it was taught without pictures and imagines none; give it pictures")
-        sounds = self._standardised(self._hear(clips))
+        sounds = self._standardised(self._log_mels(clips))
         noise = torch.randn(len(clips), NOISE, generator=torch.Generator().manual_seed(0))
         place = fitting.device()
         parts = [
-            self._cycle.draw(self._cycle.hear(part.to(place)), its_noise.to(place)).cpu()
+            self._cycle.decode_picture(self._cycle.encode_sound(part.to(place)), its_noise.to(place)).cpu()
             for part, its_noise in zip(sounds.split(BATCH), noise.split(BATCH), strict=True)
         ]
-        pixels = (torch.cat(parts) * 127.5 + 127.5).round().clamp(0, 255)
-        pictures: np.ndarray = pixels.byte().numpy()
-        return pictures
+        return (torch.cat(parts) * 127.5 + 127.5).round().clamp(0, 255).byte().numpy()
 
     def cost(self) -> Cost:
         """Of the way from a sound to its label; the cycle beside it is not counted."""
         return fitting.cost_of(self._network, torch.zeros(1, 1, SIZE, SIZE))
 
-    def _hear(self, clips: Clips) -> np.ndarray:
-        """(M, 64, 64) log-mel, however long the clips are: time steps averaged, or repeated in very short ones."""
-        log_mels = spectra.log_mels(clips.read(FRONT_END.sample_rate_hz), FRONT_END)
-        return F.adaptive_avg_pool1d(torch.from_numpy(log_mels), SIZE).numpy()
+    def _log_mels(self, clips: Clips) -> np.ndarray:
+        """(M, 64, 64) log-mel in dB."""
+        return averaged_to(log_mels_of(clips, FRONT_END), SIZE)
 
     def _standardised(self, log_mels: np.ndarray) -> Tensor:
         """(M, 64, 64) -> (M, 1, 64, 64) in [-1, 1]: three deviations fill the range."""
-        mean, spread = self._statistics
-        return torch.from_numpy(((log_mels - mean) / (3.0 * spread)).clip(-1.0, 1.0))[:, None]
-
-
-def cmcgan() -> CMCGAN:
-    """A new one, untrained."""
-    return CMCGAN()
+        return torch.from_numpy((self._statistics.standardise(log_mels) / 3.0).clip(-1.0, 1.0))[:, None]

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from avgan.baselines.fitting import Recipe
 from avgan.baselines.method import Card, Clips
-from avgan.baselines.spectra import lengthened, log_mels
-from avgan.baselines.spectrogram import SpectrogramRival
+from avgan.baselines.network import NetworkRival
+from avgan.baselines.spectra import lengthened, log_mels_of
 from avgan.features import FrontEndConfig
 
 FRONT_END = FrontEndConfig(
-    sample_rate_hz=32_000, hop_length=500, num_mels=64, f_min_hz=50.0, f_max_hz=14_000.0
+    sample_rate_hz=32_000, hop_length=500, num_mels=64, f_min_hz=50.0, f_max_hz=14_000.0, padding="reflect"
 )
 WIDTHS = (64, 128, 256, 512)
 SHORTEST = 8
@@ -39,6 +39,13 @@ CARD = Card(
         "fewer epochs where the budget ends before the hundredth",
     ),
 )
+RECIPE = Recipe(
+    num_epochs=100,
+    batch_size=32,
+    optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-3, amsgrad=True),
+    schedule=lambda done: 0.9 ** int(25 * done),
+)
+"""How Kong et al. train it."""
 
 
 class CNN9(nn.Module):
@@ -50,41 +57,24 @@ class CNN9(nn.Module):
         num_in = 1
         for index, width in enumerate(WIDTHS):
             for _ in range(2):
-                layers += [
-                    nn.Conv2d(num_in, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(inplace=True),
-                ]
+                convolution = nn.Conv2d(num_in, width, 3, padding=1, bias=False)
+                nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+                layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
                 num_in = width
             if index < 3:  # the fourth pooling of the original is 1 x 1
                 layers.append(nn.AvgPool2d(2))
         self.body = nn.Sequential(*layers)
         self.dense = nn.Linear(num_in, num_labels)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        logits: Tensor = self.dense(self.body(log_mel).mean(2).amax(2))
-        return logits
+        return self.dense(self.body(log_mel).mean(2).amax(2))
 
 
-def hear(clips: Clips) -> np.ndarray:
-    """Log-mel (M, 64, T) in dB."""
-    waveforms = clips.read(FRONT_END.sample_rate_hz)
-    return lengthened(log_mels(waveforms, FRONT_END, mirrored=True), SHORTEST)
+def log_mels(clips: Clips) -> np.ndarray:
+    """Log-mel (M, 1, 64, T) in dB."""
+    return lengthened(log_mels_of(clips, FRONT_END), SHORTEST)[:, None]
 
 
-def recipe() -> Recipe:
-    """How Kong et al. train it."""
-    return Recipe(
-        num_epochs=100,
-        batch_size=32,
-        optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-3, amsgrad=True),
-        schedule=lambda done: 0.9 ** int(25 * done),
-    )
-
-
-def cnn9() -> SpectrogramRival:
+def cnn9() -> NetworkRival:
     """The rival, untrained."""
-    return SpectrogramRival(CARD, hear, CNN9, recipe())
+    return NetworkRival(CARD, log_mels, CNN9, RECIPE)

@@ -10,22 +10,20 @@ from torch import Tensor, nn
 
 from avgan.baselines.fitting import Recipe
 from avgan.baselines.method import Card, Clips
+from avgan.baselines.network import NetworkRival
 from avgan.baselines.spectra import a_weights_db, energy_spectra, lengthened, limit_range
-from avgan.baselines.spectrogram import SpectrogramRival
 from avgan.features import FrontEndConfig, mel_filterbank
 
-RHO = 5
+KERNELS = ((3, 1), (3, 3), (3, 3), (3, 1)) + 8 * ((1, 1),)
+"""Of both convolutions of the twelve blocks, by the authors' rule for rho 5: 3 up to a depth, 1 beyond."""
 WIDTHS = (128, 256, 512)
 BLOCKS_PER_STAGE = 4
 POOLED_AFTER = (0, 1, 3)
 """Blocks of the first stage."""
-FRONT_END = FrontEndConfig(
-    sample_rate_hz=22_050, n_fft=2048, window_length=2048, num_mels=256, f_max_hz=11_025.0
-)
+FRONT_END = FrontEndConfig(sample_rate_hz=22_050, n_fft=2048, window_length=2048, num_mels=256, f_max_hz=11_025.0)
 TOP_DB = 80.0
 SHORTEST = 20
 """Time steps that the first convolution and three poolings leave one of."""
-CLIPS_AT_ONCE = 64
 
 CARD = Card(
     name="facn",
@@ -52,19 +50,6 @@ CARD = Card(
 )
 
 
-def kernel_sizes(rho: int) -> list[tuple[int, int]]:
-    """Of both convolutions of the twelve blocks: 3 up to the depth that `rho` allows, 1 beyond."""
-    first, second = [3], [1]
-    for need in (6, 4, 2, 0):
-        first.append(1 if 7 - rho > need else 3)
-    for need in (5, 3, 1):
-        second.append(1 if 7 - rho > need else 3)
-    # from the second stage on a kernel grows for each step of rho above 7
-    first += [3 if rho - 7 > need else 1 for need in (1, 3, 5, 7, 9, 11, 13)]
-    second += [3 if rho - 7 > need else 1 for need in (0, 2, 4, 6, 8, 10, 12, 14)]
-    return list(zip(first, second, strict=True))
-
-
 def heights(hidden: Tensor) -> Tensor:
     """(B, C, F, T) -> (1, 1, F, T): -1 at the lowest band, rising to nearly 1 at the highest."""
     num_rows = hidden.shape[2]
@@ -89,8 +74,7 @@ class FrequencyAwareConvolution(nn.Module):
             nn.init.normal_(part.weight, std=deviation)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        convolved: Tensor = self.of_sound(hidden)
-        return convolved.add_(self.of_height(heights(hidden)))
+        return self.of_sound(hidden).add_(self.of_height(heights(hidden)))
 
 
 class FrequencyAwareBlock(nn.Module):
@@ -107,7 +91,7 @@ class FrequencyAwareBlock(nn.Module):
             around = nn.Conv2d(num_in, num_out, 1, bias=False)
             nn.init.normal_(around.weight, std=(2 / num_out) ** 0.5)
             self.around = nn.Sequential(around, nn.BatchNorm2d(num_out))
-        depth = BLOCKS_PER_STAGE * len(WIDTHS)
+        depth = len(KERNELS)
         self.first.start((2 / (kernels[0] ** 2 * num_out)) ** 0.5 / depth**0.5)
         self.second.start(0.0)
 
@@ -118,15 +102,15 @@ class FrequencyAwareBlock(nn.Module):
 
 
 class FrequencyAwareCPResNet(nn.Module):
-    """Spectra (B, 2, F, T) -> logits (B, N)."""
+    """Spectra (B, 1, F, T), which stand for both channels of the original -> logits (B, N)."""
 
-    def __init__(self, num_labels: int, rho: int = RHO) -> None:
+    def __init__(self, num_labels: int) -> None:
         super().__init__()
         stem = nn.Conv2d(2, WIDTHS[0], 5, stride=2, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight, nonlinearity="relu")
         layers: list[nn.Module] = [stem, nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True)]
         num_in = WIDTHS[0]
-        for index, kernels in enumerate(kernel_sizes(rho)):
+        for index, kernels in enumerate(KERNELS):
             width = WIDTHS[index // BLOCKS_PER_STAGE]
             layers.append(FrequencyAwareBlock(num_in, width, kernels))
             num_in = width
@@ -137,26 +121,20 @@ class FrequencyAwareCPResNet(nn.Module):
         self.layers = nn.Sequential(*layers, head, nn.BatchNorm2d(num_labels))
 
     def forward(self, spectra: Tensor) -> Tensor:
-        logits: Tensor = self.layers(spectra).mean((2, 3))
-        return logits
+        return self.layers(spectra.expand(-1, 2, -1, -1)).mean((2, 3))
 
 
-def hear(clips: Clips) -> np.ndarray:
-    """Mel bands (M, 256, T) of weighted decibels. Some clips at a time: the full spectra of all would be large."""
-    waveforms = clips.read(FRONT_END.sample_rate_hz)
-    num_bins = FRONT_END.n_fft // 2 + 1
-    weights_db = a_weights_db(np.linspace(0, FRONT_END.sample_rate_hz / 2, num_bins))[:, None]
-    filters = mel_filterbank(FRONT_END)
-    parts = []
-    for start in range(0, len(waveforms), CLIPS_AT_ONCE):
-        energies = energy_spectra(
-            waveforms[start : start + CLIPS_AT_ONCE],
-            n_fft=FRONT_END.n_fft,
-            hop_length=FRONT_END.hop_length,
-        )
+def log_mels(clips: Clips) -> np.ndarray:
+    """Mel bands (M, 1, 256, T) of weighted decibels."""
+    bins_hz = np.linspace(0, FRONT_END.sample_rate_hz / 2, FRONT_END.n_fft // 2 + 1)
+    weights_db, filters = a_weights_db(bins_hz)[:, None].astype(np.float32), mel_filterbank(FRONT_END)
+
+    def transform(waveforms: np.ndarray) -> np.ndarray:
+        energies = energy_spectra(waveforms, n_fft=FRONT_END.n_fft, hop_length=FRONT_END.hop_length)
         decibels = limit_range(10 * np.log10(np.maximum(energies, FRONT_END.floor)), TOP_DB)
-        parts.append(np.matmul(filters, decibels + weights_db.astype(np.float32)))
-    return lengthened(np.concatenate(parts), SHORTEST)
+        return np.matmul(filters, decibels + weights_db)
+
+    return lengthened(clips.in_blocks(FRONT_END.sample_rate_hz, transform), SHORTEST)[:, None]
 
 
 def falling(done: float) -> float:
@@ -164,14 +142,15 @@ def falling(done: float) -> float:
     return float(np.interp(done, [1 / 7, 5 / 7], [1.0, 0.05]))
 
 
-def facn() -> SpectrogramRival:
+def facn() -> NetworkRival:
     """The rival, untrained."""
     recipe = Recipe(
         num_epochs=350,
         batch_size=10,
         optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-4),
         schedule=falling,
+        rolls=True,
         mixup_alpha=0.3,
         average_from=5 / 7,
     )
-    return SpectrogramRival(CARD, hear, FrequencyAwareCPResNet, recipe, num_channels=2, rolls=True)
+    return NetworkRival(CARD, log_mels, FrequencyAwareCPResNet, recipe)

@@ -12,29 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes
+from avgan.baselines import fitting
 from avgan.baselines.fitting import Recipe, one_cycle
 from avgan.baselines.method import Budget, Card, Clips
-from avgan.baselines.spectra import limit_range, log_mels
-from avgan.baselines.spectrogram import SpectrogramRival
+from avgan.baselines.network import NetworkRival
+from avgan.baselines.probes import Probe
+from avgan.baselines.spectra import limit_range, log_mels_of
 from avgan.features import FrontEndConfig
 from avgan.weights import fill, find_weights, read_arrays
 
-FRONT_END = FrontEndConfig(sample_rate_hz=44_100, num_mels=128, f_max_hz=22_050.0)
+FRONT_END = FrontEndConfig(sample_rate_hz=44_100, num_mels=128, f_max_hz=22_050.0, padding="reflect")
 TOP_DB = 80.0
 WIDTHS = ((16, 16), (32, 32), (64, 64), (128, 128), (256, 256), (512,))
 WIDTH = 1024
 """Channels of each segment."""
 SHORTEST = 128
 """Time steps of one segment, 1.5 s: six poolings and a kernel of 2 leave one of them."""
-BLOCK = 16
-"""Clips heard at once."""
 
 SOURCE = (
     "Kumar, Khadkevich, Fügen 2018, Knowledge transfer from weakly labeled audio using convolutional neural network "
     "for sound events and scenes (ICASSP)"
 )
-HEARS = (
+INPUT = (
     "44 100 Hz, window 1024, hop 512, mirrored ends, 128 mel bands, decibels (80 dB below the loudest at most); clips "
     "of fewer than 128 time steps end in zeros"
 )
@@ -43,7 +42,7 @@ CARD = Card(
     title="CNN of Kumar et al., from scratch",
     source=SOURCE,
     published=83.5,
-    follows=(HEARS, "layers and widths up to the 1024 channels of each segment, the mean over segments"),
+    follows=(INPUT, "layers and widths up to the 1024 channels of each segment, the mean over segments"),
     differs=(
         "not pretrained: the published figure is that of the original with its weights, see kumar-pretrained",
         "trained on the labels directly: softmax over the mean of the segments' logits, where the original scores "
@@ -51,7 +50,7 @@ CARD = Card(
         "how it is trained is our choice: bands standardised, Adam 0.001 in one cycle over 60 epochs, batches of 32, "
         "mixup 0.3, random time roll",
     ),
-)  # fmt: skip
+)
 
 FILENAMES = ("kumar.safetensors", "kumar.pth", "mx-h64-1024_0d3-1.17.pkl")
 """The last is the published name. Arrays are named as published: layer1.0.weight, layer1.1.running_mean, ..."""
@@ -88,33 +87,30 @@ class SegmentCNN(nn.Module):
         self.head = nn.Conv2d(WIDTH, num_labels, 1)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.trunk(log_mel)).mean((2, 3))
-        return logits
+        return self.head(self.trunk(log_mel)).mean((2, 3))
 
 
-def hear(clips: Clips) -> np.ndarray:
-    """Log-mel (M, 128, T) in dB; what is shorter than a segment ends in zeros, which are 0 dB."""
-    blocks = probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
-    decibels = np.concatenate(
-        [limit_range(log_mels(block, FRONT_END, mirrored=True), TOP_DB) for block in blocks]
-    )
+def log_mels(clips: Clips) -> np.ndarray:
+    """Log-mel (M, 1, 128, T) in dB; what is shorter than a segment ends in zeros, which are 0 dB."""
+    decibels = limit_range(log_mels_of(clips, FRONT_END), TOP_DB)
     lacking = max(0, SHORTEST - decibels.shape[-1])
-    return np.pad(decibels, ((0, 0), (0, 0), (0, lacking)))
+    return np.pad(decibels, ((0, 0), (0, 0), (0, lacking)))[:, None]
 
 
-def kumar() -> SpectrogramRival:
+def kumar() -> NetworkRival:
     """The rival from scratch, untrained."""
     recipe = Recipe(
         num_epochs=60,
         batch_size=32,
         optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
         schedule=one_cycle,
+        rolls=True,
         mixup_alpha=0.3,
     )
-    return SpectrogramRival(CARD, hear, SegmentCNN, recipe, rolls=True)
+    return NetworkRival(CARD, log_mels, SegmentCNN, recipe)
 
 
-class Pretrained(probes.Probed):
+class Pretrained(Probe):
     """The published network, and a linear support vector machine on the mean of its segments' 1024 channels."""
 
     card = Card(
@@ -125,7 +121,7 @@ class Pretrained(probes.Probed):
         pretrained_on="AudioSet, balanced part",
         follows=(
             "the authors' weights, which a user brings, and their layers",
-            HEARS,
+            INPUT,
             "1024 channels averaged over the clip, and a linear support vector machine on them",
         ),
         differs=(
@@ -138,36 +134,22 @@ class Pretrained(probes.Probed):
         """Load the weights. Raises DataError where there are none."""
         path = find_weights(clips.folder, FILENAMES, ADVICE, below=("kumar", "weights"))
         self._trunk = trunk()
-        fill(self._trunk, read_arrays(path), path, name_of=_published_name)
-        spectra = hear(clips)
-        self.embedding_cost = fitting.cost_of(self._trunk, _as_published(spectra[:1]))
+        fill(self._trunk, read_arrays(path), path, name_of=published_name)
+        spectra = log_mels(clips)
+        self.embedding_cost = fitting.cost_of(self._trunk, torch.from_numpy(spectra[:1]).transpose(2, 3))
         self._trunk.to(fitting.device())
-        return self._vectors(spectra)
+        return self.embed(spectra)
 
     def vectors(self, clips: Clips) -> np.ndarray:
-        return self._vectors(hear(clips))
+        return self.embed(log_mels(clips))
 
-    @torch.inference_mode()
-    def _vectors(self, spectra: np.ndarray) -> np.ndarray:
-        """Log-mel (M, F, T) -> (M, 1024)."""
-        rows = []
-        for start in range(0, len(spectra), BLOCK):
-            block = fitting.on_device(_as_published(spectra[start : start + BLOCK]))
-            rows.append(self._trunk(block).mean((2, 3)).cpu().numpy())
-        return np.concatenate(rows)
+    def embed(self, spectra: np.ndarray) -> np.ndarray:
+        """Log-mel (M, 1, F, T) -> (M, 1024); the original's pictures lie on their side."""
+        batches = torch.from_numpy(spectra).transpose(2, 3).split(fitting.BATCH)
+        return fitting.embed(lambda batch: self._trunk(batch).mean((2, 3)), batches)
 
 
-def _published_name(name: str) -> str:
+def published_name(name: str) -> str:
     """`0.1.weight` of the trunk -> `layer1.1.weight`: the original counts layers from 1."""
     layer, _, rest = name.partition(".")
     return f"layer{int(layer) + 1}.{rest}"
-
-
-def _as_published(spectra: np.ndarray) -> Tensor:
-    """(B, F, T) -> (B, 1, T, F): the original's pictures lie on their side."""
-    return torch.from_numpy(spectra).transpose(1, 2)[:, None]
-
-
-def pretrained() -> Pretrained:
-    """The rival with published weights, unfitted."""
-    return Pretrained()

@@ -1,19 +1,22 @@
-"""What a method is: something that learns from clips, answers for others, and says how near it is to the original.
+"""What a method is: it learns from clips, answers for others, and says how near it is to the original.
 
 Rivals and AVGAN itself are methods alike.
 
-Shapes: M clips, L samples, N labels, H W pixels.
+Shapes: M clips, B clips of a block, L samples, N labels, H W pixels.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from avgan.data.manifest import Manifest
+
+BLOCK = 16
+"""Clips transformed at once: spectra of a whole data set would not fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Card:
     published_by_fold: Mapping[str, float] = field(default_factory=dict)
     """The same on single folds of ESC-50, where its authors gave them: {"1": 62.25, ...}."""
     pretrained_on: str = ""
-    """What its weights have heard or seen before; nothing where empty."""
+    """What its weights were trained on before; nothing where empty."""
     takes_extra: bool = False
     """Whether it learns from `Clips.extra` too."""
     chosen_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -44,11 +47,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Cost:
-    """How large a trained rival is, and how much it works."""
+    """How large a trained method is, and how much it works for one clip, front end left out."""
 
     num_parameters: int
     num_macs: int
-    """Multiply-adds for one clip, front end left out."""
+    """Multiply-adds."""
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.num_parameters + other.num_parameters, self.num_macs + other.num_macs)
@@ -67,59 +70,55 @@ class Clips:
     """What each was cut from: the unit of every split within."""
     targets: np.ndarray
     """(M,) label numbers."""
-    num_labels: int
+    labels: tuple[str, ...]
+    """What the N label numbers mean."""
     window_s: float
-    read: Callable[[int], np.ndarray] = field(repr=False)
-    """A rate in Hz -> waveforms (M, L) float32 in [-1, 1]."""
-    draw: Callable[[np.random.Generator], np.ndarray] | None = field(default=None, repr=False)
-    """A picture (M, 3, H, W) uint8 for each, as the project's pairing draws them; None where there are none."""
+    read_rows: Callable[[int, np.ndarray], np.ndarray] = field(repr=False)
+    """A rate in Hz and numbers of clips (B,) -> waveforms (B, L) float32 in [-1, 1]."""
+    sample_pictures: Callable[[np.random.Generator], np.ndarray] | None = field(default=None, repr=False)
+    """A picture (M, 3, H, W) uint8 for each, as the project's pairing samples them; None where there are none."""
     folder: Path | None = None
     """Where the data sets lie, and downloaded weights beside them."""
-    read_rows: Callable[[int, np.ndarray], np.ndarray] | None = field(default=None, repr=False)
-    """As `read`, for the clips with some numbers (K,) only; where it is given, a selection reads no more than it is."""
     extra: "Clips | None" = field(default=None, repr=False)
-    """Further recordings with the same label numbers, from another data set, for methods that learn from them too."""
-    labels: tuple[str, ...] = ()
-    """What the label numbers mean."""
+    """Further recordings with the same labels, from another data set, for methods that learn from them too."""
     manifest: Manifest | None = field(default=None, repr=False)
-    """The rows of the clips, of which `folder` is the data's folder: to learn from with all pictures beside them, to
-    answer without labels. A selection has none."""
+    """The rows of the clips, with all pictures to learn from, or without labels to answer. A selection has none."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def read(self, rate_hz: int) -> np.ndarray:
+        """The waveforms of all clips, (M, L) float32."""
+        return self.read_rows(rate_hz, np.arange(len(self)))
+
+    def in_blocks(self, rate_hz: int, transform: Callable[[np.ndarray], np.ndarray], size: int = BLOCK) -> np.ndarray:
+        """What `transform` makes of all waveforms, (M, ...), of which it is given (B, L) at a time."""
+        rows = np.arange(len(self))
+        blocks = (rows[start : start + size] for start in range(0, len(self), size))
+        return np.concatenate([transform(self.read_rows(rate_hz, block)) for block in blocks])
+
     def select(self, indices: np.ndarray) -> "Clips":
         """The clips with these numbers (K,), in that order; `extra` stays what it is."""
-        draw, read_rows = self.draw, self.read_rows or self._read_all
-        return Clips(
-            tuple(self.ids[index] for index in indices),
-            tuple(self.sources[index] for index in indices),
-            self.targets[indices],
-            self.num_labels,
-            self.window_s,
-            lambda rate_hz: read_rows(rate_hz, indices),
-            None if draw is None else lambda rng: draw(rng)[indices],
-            self.folder,
-            lambda rate_hz, rows: read_rows(rate_hz, indices[rows]),
-            self.extra,
-            self.labels,
+        sample = self.sample_pictures
+        return replace(
+            self,
+            ids=tuple(self.ids[index] for index in indices),
+            sources=tuple(self.sources[index] for index in indices),
+            targets=self.targets[indices],
+            read_rows=lambda rate_hz, rows: self.read_rows(rate_hz, indices[rows]),
+            sample_pictures=None if sample is None else lambda rng: sample(rng)[indices],
+            manifest=None,
         )
-
-    def _read_all(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
-        return self.read(rate_hz)[rows]
 
 
 @dataclass
 class Budget:
-    """How long a fit may take, and what came of it.
-
-    A schedule needs to know its length beforehand, so a fit asks `plan` after it has timed an epoch or two.
-    """
+    """How long a fit may take, and what came of it."""
 
     seconds: float | None = None
     """None: as long as it takes."""
     say: Callable[[str], None] = field(default=lambda line: None, repr=False)
-    """Is told a line about the progress, a few times a minute."""
+    """Takes a line about the progress, a few times a minute."""
     num_planned: int = 0
     num_wanted: int = 0
     """Of epochs: what there was time for, and what the original trains for."""
@@ -129,32 +128,24 @@ class Budget:
 
     @property
     def seconds_left(self) -> float:
-        return (
-            float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
-        )
+        return float("inf") if self.seconds is None else self._began + self.seconds - time.monotonic()
 
     def share(self, share: float = 1.0) -> "Budget":
         """A budget of a share of what is left, for one of several fits."""
         seconds = None if self.seconds is None else share * max(self.seconds_left, 0.0)
         return Budget(seconds, self.say)
 
+    def count(self, parts: Sequence["Budget"]) -> None:
+        """The epochs are those of these parts."""
+        self.num_planned = sum(part.num_planned for part in parts)
+        self.num_wanted = sum(part.num_wanted for part in parts)
+
     def plan(self, num_wanted: int, seconds_of_one: float) -> int:
-        """How many of the wanted epochs there is time for, at least one."""
+        """How many of the wanted epochs there is time for, at least one: a schedule needs to know its length."""
         self.num_wanted = num_wanted
         affordable = self.seconds_left / max(seconds_of_one, 1e-9)
         self.num_planned = max(1, min(num_wanted, int(min(affordable, 1e9))))
         return self.num_planned
-
-    def epochs(self, num: int) -> Iterator[int]:
-        """0 to num - 1, with a line about how long the rest takes."""
-        began = said = time.monotonic()
-        for index in range(num):
-            yield index
-            now = time.monotonic()
-            if now - said >= 10 or index + 1 == num:
-                said = now
-                left = (now - began) / (index + 1) * (num - index - 1)
-                self.say(f"epoch {index + 1} of {num}, {left / 60:.1f} min left")
 
 
 class Method(Protocol):

@@ -72,8 +72,7 @@ class PiczakNet(nn.Module):
         hidden = functional.dropout(hidden, 0.5, self.training)
         hidden = self.denser(hidden).relu()
         hidden = functional.dropout(hidden, 0.5, self.training)
-        logits: Tensor = self.out(hidden)
-        return logits
+        return self.out(hidden)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +99,15 @@ class Segments:
 
 def segments_of(clips: Clips) -> Segments:
     """All segments that are not silent; of a clip with nothing else, its first."""
-    waveforms = clips.read(FRONT_END.sample_rate_hz)
-    peaks = np.abs(waveforms).max(axis=1, keepdims=True)
-    # faint noise is no sound: what a codec leaves in silence stays where it is
-    log_mel = lengthened(log_mels(waveforms / np.maximum(peaks, 1e-4), FRONT_END), LENGTH)
+
+    def transform(waveforms: np.ndarray) -> np.ndarray:
+        # faint noise is no sound: what a codec leaves in silence stays where it is
+        peaks = np.maximum(np.abs(waveforms).max(axis=1, keepdims=True), 1e-4)
+        return lengthened(log_mels(waveforms / peaks, FRONT_END), LENGTH)
+
+    log_mel = clips.in_blocks(FRONT_END.sample_rate_hz, transform)
     starts = np.arange(0, log_mel.shape[-1] - LENGTH + 1, STEP)
-    loud = np.stack(
-        [log_mel[:, :, start : start + LENGTH].mean((1, 2)) > SILENT_DB for start in starts], axis=1
-    )
+    loud = np.stack([log_mel[:, :, start : start + LENGTH].mean((1, 2)) > SILENT_DB for start in starts], axis=1)
     loud[~loud.any(1), 0] = True
     numbers, places = np.nonzero(loud)
     return Segments(log_mel, numbers, starts[places])
@@ -122,64 +122,47 @@ def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, fused=True)
 
 
-@dataclass
 class Piczak:
     """Learns segments, answers for clips."""
 
-    card: Card = CARD
-    recipe: Recipe = field(
-        default_factory=lambda: Recipe(
-            num_epochs=300, batch_size=200, optimiser=optimiser, schedule=one_cycle
-        )
-    )
-    _network: PiczakNet | None = field(default=None, repr=False)
-    _mean: float = 0.0
-    _deviation: float = 1.0
-    _cost: Cost | None = None
+    card = CARD
+    recipe = Recipe(num_epochs=300, batch_size=200, optimiser=optimiser, schedule=one_cycle)
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        segments = segments_of(clips)
+        segments, num_labels = segments_of(clips), len(clips.labels)
         everything = segments.cut(np.arange(len(segments.clips)), None)
         self._mean, self._deviation = float(everything.mean()), float(everything.std())
         del everything
         with seeded(rng):
-            self._network = PiczakNet(clips.num_labels)
+            self._network = PiczakNet(num_labels)
         single = cost_of(self._network, torch.zeros(1, 2, FRONT_END.num_mels, LENGTH))
-        per_clip = 1 + (segments.log_mel.shape[-1] - LENGTH) // STEP
-        self._cost = Cost(single.num_parameters, single.num_macs * per_clip)
+        self._cost = single.times(1 + (segments.log_mel.shape[-1] - LENGTH) // STEP)
         fit_network(
             self._network,
             lambda items, shifting: self._as_images(segments.cut(items, shifting)),
             clips.targets[segments.clips],
-            num_labels=clips.num_labels,
+            num_labels=num_labels,
             recipe=self.recipe,
             budget=budget,
             rng=rng,
         )
 
     def predict(self, clips: Clips) -> np.ndarray:
-        assert self._network is not None, "fit comes before predict"
         segments = segments_of(clips)
         votes = predict_network(
             self._network,
             lambda items, _: self._as_images(segments.cut(items, None)),
             len(segments.clips),
-            batch_size=200,
+            batch_size=self.recipe.batch_size,
         )
         answers = np.zeros((len(clips), votes.shape[1]))
         np.add.at(answers, segments.clips, votes)
         return answers / np.bincount(segments.clips, minlength=len(clips))[:, None]
 
     def cost(self) -> Cost:
-        assert self._cost is not None, "a rival has no cost before it is fitted"
         return self._cost
 
     def _as_images(self, cut: np.ndarray) -> Tensor:
         """(B, F, 41) in dB -> log-mel and its slope (B, 2, F, 41)."""
         log_mel = (cut - self._mean) / self._deviation
         return torch.from_numpy(np.stack([log_mel, deltas(log_mel)], axis=1).astype(np.float32))
-
-
-def piczak() -> Piczak:
-    """The rival, untrained."""
-    return Piczak()

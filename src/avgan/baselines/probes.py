@@ -5,10 +5,11 @@ Shapes: M clips, D numbers of a vector, N labels.
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -23,37 +24,37 @@ from avgan.baselines.method import Budget, Card, Clips, Cost
 NUM_PARTS = 4
 """Of the cross-validation; three quarters of the clips are enough to rank settings."""
 
-
-def waveform_blocks(clips: Clips, rate_hz: int, size: int) -> Iterator[np.ndarray]:
-    """Waveforms (size, L), block by block; where clips can be read singly, never all at once."""
-    numbers = range(0, len(clips), size)
-    if clips.read_rows:
-        for start in numbers:
-            yield clips.read_rows(rate_hz, np.arange(start, min(start + size, len(clips))))
-    else:
-        waveforms = clips.read(rate_hz)
-        yield from (waveforms[start : start + size] for start in numbers)
+Parts = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Indices to learn from and indices held out."""
 
 
-class Probed:
+def linear_svms(costs: Sequence[float] = (0.001, 0.01, 0.1)) -> list[Pipeline]:
+    """Linear support vector machines, one label against the rest, from strong to weak regularisation."""
+    return [make_pipeline(StandardScaler(), LinearSVC(C=cost, max_iter=2000)) for cost in costs]
+
+
+def logistic_regressions(costs: Sequence[float] = (0.01, 0.03, 0.1, 0.3)) -> list[Pipeline]:
+    """Logistic regressions over all labels, from strong to weak regularisation."""
+    return [make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=300)) for cost in costs]
+
+
+class Probe:
     """A method that turns clips into vectors and gives those to a small classifier."""
 
     card: Card
+    candidates: Sequence[Pipeline] = linear_svms()
+    """Settings of the classifier to choose among."""
     embedding_cost = Cost(0, 0)
     """Of what makes a vector; the classifier's is added."""
-
-    def candidates(self) -> Sequence[Pipeline]:
-        """Settings of the classifier to choose among."""
-        return linear_svms()
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Learn to make vectors where that is to be learnt, then the labels from the vectors."""
         vectors = self.learn(clips, budget=budget, rng=rng)
-        self._fitted = fit_best(self.candidates(), vectors, clips, budget=budget, rng=rng)
+        self._fitted = fit_best(self.candidates, vectors, clips, budget=budget, rng=rng)
 
     def predict(self, clips: Clips) -> np.ndarray:
         """Probabilities (M, N)."""
-        return probabilities(self._fitted, self.vectors(clips), clips.num_labels)
+        return probabilities(self._fitted, self.vectors(clips), len(clips.labels))
 
     def cost(self) -> Cost:
         """Of a vector and of the classifier."""
@@ -68,25 +69,8 @@ class Probed:
         raise NotImplementedError
 
 
-def linear_svms(costs: Sequence[float] = (0.001, 0.01, 0.1)) -> list[Pipeline]:
-    """Linear support vector machines, one label against the rest, from strong to weak regularisation."""
-    return [make_pipeline(StandardScaler(), LinearSVC(C=cost, max_iter=2000)) for cost in costs]
-
-
-def logistic_regressions(costs: Sequence[float] = (0.01, 0.03, 0.1, 0.3)) -> list[Pipeline]:
-    """Logistic regressions over all labels, from strong to weak regularisation."""
-    return [
-        make_pipeline(StandardScaler(), LogisticRegression(C=cost, max_iter=300)) for cost in costs
-    ]
-
-
 def fit_best(
-    candidates: Sequence[Pipeline],
-    vectors: np.ndarray,
-    clips: Clips,
-    *,
-    budget: Budget,
-    rng: np.random.Generator,
+    candidates: Sequence[Pipeline], vectors: np.ndarray, clips: Clips, *, budget: Budget, rng: np.random.Generator
 ) -> Pipeline:
     """The candidate that names most clips of sources it has not learnt from, fitted on all vectors (M, D).
 
@@ -95,95 +79,66 @@ def fit_best(
     by then is what the cross-validation judges.
     """
     seed = int(rng.integers(2**31))
-    candidates = [seeded(candidate, seed) for candidate in candidates]
+    parts = divide(clips, seed) if len(candidates) > 1 else []
+    hits: list[float] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        best = choose(candidates, vectors, clips, divide(clips, seed), budget)
-        fitted: Pipeline = best.fit(vectors, clips.targets)
-    return fitted
-
-
-def choose(
-    candidates: Sequence[Pipeline],
-    vectors: np.ndarray,
-    clips: Clips,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    budget: Budget,
-) -> Pipeline:
-    """The first of the best candidates, within the budget; the middle one where there are no parts."""
-    hits: list[float] = []
-    for candidate in candidates if parts and len(candidates) > 1 else ():
-        share = cross_validate(candidate, vectors, clips.targets, parts, budget)
-        if share is None:
-            break
-        hits.append(share)
-        budget.say(f"setting {len(hits)} of {len(candidates)}: {share:.1%} of clips set aside")
-    return candidates[int(np.argmax(hits)) if hits else len(candidates) // 2]
+        for candidate in candidates if parts else ():
+            share = cross_validate(seeded(candidate, seed), vectors, clips.targets, parts, budget)
+            if share is None:
+                break
+            hits.append(share)
+            budget.say(f"setting {len(hits)} of {len(candidates)}: {share:.1%} of held-out clips")
+        best = candidates[int(np.argmax(hits)) if hits else len(candidates) // 2]
+        return seeded(best, seed).fit(vectors, clips.targets)
 
 
 def seeded(candidate: Pipeline, seed: int) -> Pipeline:
-    """The candidate with this seed wherever it draws something."""
+    """A copy of the candidate with this seed wherever it takes one."""
     names = [name for name in candidate.get_params() if name.endswith("random_state")]
-    seeded: Pipeline = clone(candidate).set_params(**dict.fromkeys(names, seed))
-    return seeded
+    return clone(candidate).set_params(**dict.fromkeys(names, seed))
 
 
-def divide(clips: Clips, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of indices (to learn from, set aside), by source; none where a label would be left without clips."""
-    sources_of_label = [
-        {clips.sources[index] for index in np.flatnonzero(clips.targets == label)}
-        for label in np.unique(clips.targets)
-    ]
-    if min(map(len, sources_of_label)) < NUM_PARTS:
+def divide(clips: Clips, seed: int) -> Parts:
+    """Parts by source; none where a label would be left without clips."""
+    sources = np.array(clips.sources)
+    if min(len(set(sources[clips.targets == label])) for label in np.unique(clips.targets)) < NUM_PARTS:
         return []
     splitter = StratifiedGroupKFold(NUM_PARTS, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(clips)), clips.targets, np.array(clips.sources)))
+    return list(splitter.split(sources, clips.targets, sources))
 
 
 def cross_validate(
-    candidate: Pipeline,
-    vectors: np.ndarray,
-    targets: np.ndarray,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    budget: Budget,
+    candidate: Pipeline, vectors: np.ndarray, targets: np.ndarray, parts: Parts, budget: Budget
 ) -> float | None:
-    """The share of clips that are named rightly by a candidate which has not learnt from their sources.
+    """The share of clips that a candidate names rightly which has not learnt from their sources.
 
     None where the time does not suffice.
     """
     hits, began = 0, time.monotonic()
-    for index, (learnt, aside) in enumerate(parts):
+    for index, (learnt, held_out) in enumerate(parts):
         pace = (time.monotonic() - began) / max(index, 1)
-        if budget.seconds_left < pace * (
-            len(parts) - index + 1
-        ):  # what is chosen is fitted once more
+        if budget.seconds_left < pace * (len(parts) - index + 1):  # what is chosen is fitted once more
             return None
         fitted = clone(candidate).fit(vectors[learnt], targets[learnt])
-        hits += int((fitted.predict(vectors[aside]) == targets[aside]).sum())
+        hits += int((fitted.predict(vectors[held_out]) == targets[held_out]).sum())
     return hits / len(targets)
 
 
 def probabilities(fitted: Pipeline, vectors: np.ndarray, num_labels: int) -> np.ndarray:
-    """(M, D) -> (M, N) float64, rows sum to 1; a label that was never heard gets nothing.
+    """(M, D) -> (M, N) float64, rows sum to 1; a label that was never learnt gets nothing.
 
     A support vector machine has no probabilities: its decision values go through a softmax, which keeps their order.
     """
     if hasattr(fitted, "predict_proba"):
         return spread(fitted.predict_proba(vectors), fitted.classes_, num_labels)
-    return spread(softmax(decisions(fitted, vectors)), fitted.classes_, num_labels)
+    return spread(softmax(decisions(fitted, vectors), axis=1), fitted.classes_, num_labels)
 
 
 def decisions(fitted: Pipeline, vectors: np.ndarray) -> np.ndarray:
     """(M, labels learnt) decision values; where there are two labels scikit-learn gives one number for both."""
     values = np.asarray(fitted.decision_function(vectors), np.float64)
     return np.stack([-values, values], 1) if values.ndim == 1 else values
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    """Positive rows that sum to 1, in the order of the values (M, N)."""
-    powers = np.exp(values - values.max(1, keepdims=True))
-    rows: np.ndarray = powers / powers.sum(1, keepdims=True)
-    return rows
 
 
 def spread(rows: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
@@ -200,10 +155,7 @@ def cost_of(fitted: Pipeline) -> Cost:
         num_kept = int(classifier.n_samples_fit_ * classifier.n_features_in_)
         return Cost(num_kept, num_kept)
     if isinstance(classifier, SVC):
-        num_kept = int(classifier.support_vectors_.size + classifier.dual_coef_.size)
-        return Cost(num_kept, int(classifier.coef_.size))
+        return Cost(int(classifier.support_vectors_.size + classifier.dual_coef_.size), int(classifier.coef_.size))
     if hasattr(classifier, "coef_"):
-        return Cost(
-            int(classifier.coef_.size + classifier.intercept_.size), int(classifier.coef_.size)
-        )
+        return Cost(int(classifier.coef_.size + classifier.intercept_.size), int(classifier.coef_.size))
     return Cost(sum(int(tree.tree_.node_count) for tree in classifier.estimators_), 0)

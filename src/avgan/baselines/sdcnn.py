@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from avgan.baselines import fitting, probes, spectra
+from avgan.baselines import fitting
+from avgan.baselines.adversaries import Adversaries, real_or_made, rising
 from avgan.baselines.method import Budget, Card, Clips, Cost
+from avgan.baselines.spectra import BandStatistics, averaged_to, log_mels_of
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig
 
 FRONT_END = FrontEndConfig(n_fft=1024, window_length=1024, hop_length=256)
-BLOCK = 64
-"""Clips heard at once."""
 NUM_STEPS = 128
 """Time steps of a clip, however long it is."""
 RANGE = 3.0
@@ -95,8 +95,7 @@ class FCNN(nn.Module):
         self.answer = nn.Sequential(nn.Dropout(0.2), nn.Conv2d(WIDTHS[-1], num_labels, 1))
 
     def forward(self, fbank: Tensor) -> Tensor:
-        logits: Tensor = self.answer(self.body(fbank)).mean((2, 3))
-        return logits
+        return self.answer(self.body(fbank)).mean((2, 3))
 
 
 def _convolution(num_in: int, num_out: int, *, size: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -111,19 +110,10 @@ class Maker(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(num_labels, NOISE)
         self.dense = nn.Linear(NOISE, GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16))
-        layers: list[nn.Module] = []
-        for width, following in zip(GAN_WIDTHS[::-1], (*GAN_WIDTHS[-2::-1], 1), strict=True):
-            layers += [
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.ConvTranspose2d(width, following, 4, stride=2, padding=1),
-            ]
-        self.body = nn.Sequential(*layers, nn.Tanh())
+        self.body = rising(GAN_WIDTHS, 1)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        grid = self.dense(noise * self.embedding(labels)).unflatten(1, (GAN_WIDTHS[-1], 4, -1))
-        made: Tensor = self.body(grid)
-        return made
+        return self.body(self.dense(noise * self.embedding(labels)).unflatten(1, (GAN_WIDTHS[-1], 4, -1)))
 
 
 class Examiner(nn.Module):
@@ -134,11 +124,7 @@ class Examiner(nn.Module):
         layers: list[nn.Module] = []
         num_in = 1
         for width in GAN_WIDTHS:
-            layers += [
-                nn.Conv2d(num_in, width, 4, stride=2, padding=1),
-                nn.LeakyReLU(0.2),
-                nn.Dropout(0.25),
-            ]
+            layers += [nn.Conv2d(num_in, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Dropout(0.25)]
             num_in = width
         self.body = nn.Sequential(*layers, nn.Flatten())
         flat = GAN_WIDTHS[-1] * 4 * (NUM_STEPS // 16)
@@ -149,18 +135,17 @@ class Examiner(nn.Module):
         return self.real(hidden).squeeze(1).float(), self.label(hidden).float()
 
 
-class GANTrainer(fitting.Adversaries):
+class GANTrainer(Adversaries):
     """Maker and examiner in training, step by step."""
 
     def __init__(self, fbanks: Tensor, targets: np.ndarray, num_labels: int) -> None:
-        place = fitting.device()
-        self.fbanks, self.targets = fbanks.to(place), torch.from_numpy(targets).long().to(place)
         self.maker, self.examiner = Maker(num_labels), Examiner(num_labels)
         super().__init__(self.maker, self.examiner, GAN_RATE)
+        place = fitting.device()
+        self.fbanks, self.targets = fbanks.to(place), torch.from_numpy(targets).long().to(place)
 
-    def step(self, items: np.ndarray, rng: np.random.Generator) -> None:
+    def step(self, items: np.ndarray, done: float, rng: np.random.Generator) -> None:
         """One turn of the examiner and one of the maker on items (B,)."""
-        torch.manual_seed(int(rng.integers(2**62)))
         chosen = fitting.on_device(torch.from_numpy(items))
         real, labels = self.fbanks[chosen], self.targets[chosen]
         with fitting.in_fast_precision():
@@ -177,37 +162,12 @@ class GANTrainer(fitting.Adversaries):
 
 def verdict(judged: tuple[Tensor, Tensor], labels: Tensor, *, real: bool) -> Tensor:
     """Cross-entropy of real or made, and of the label, which maker and examiner both want to be seen."""
-    truth = torch.full_like(judged[0], float(real))
-    source = F.binary_cross_entropy_with_logits(judged[0], truth)
-    return source + LABEL_WEIGHT * F.cross_entropy(judged[1], labels)
-
-
-def train_gan(
-    fbanks: Tensor,
-    targets: np.ndarray,
-    num_labels: int,
-    *,
-    budget: Budget,
-    rng: np.random.Generator,
-) -> Maker:
-    """A maker of FBanks, in evaluation mode, taught with some (M, 1, 64, 128) in [-1, 1] of targets (M,)."""
-    with fitting.seeded(rng):
-        trainer = GANTrainer(fbanks, targets, num_labels)
-    fitting.fit_adversaries(
-        trainer,
-        lambda networks, items, done, num, draws: networks.step(items, draws),
-        len(targets),
-        num_epochs=GAN_EPOCHS,
-        batch_size=BATCH,
-        budget=budget,
-        rng=rng,
-    )
-    return trainer.maker.eval()
+    return real_or_made(judged[0], real) + LABEL_WEIGHT * F.cross_entropy(judged[1], labels)
 
 
 @torch.inference_mode()
 def invent(
-    maker: Maker, network: nn.Module, targets: np.ndarray, rng: np.random.Generator
+    maker: nn.Module, network: nn.Module, targets: np.ndarray, rng: np.random.Generator
 ) -> tuple[Tensor, np.ndarray]:
     """FBanks (K, 1, 64, 128) with labels (K,) that the network is sure of, at most one for each of targets (M,)."""
     labels = np.repeat(targets, TRIES)
@@ -216,11 +176,10 @@ def invent(
     wanted = torch.from_numpy(labels).long().to(fitting.device())
     parts = zip(noise.split(BATCH), wanted.split(BATCH), strict=True)
     made = torch.cat([RANGE * maker(*part) for part in parts]).cpu()
-    answers = fitting.predict_network(network, lambda items, _: made[items], len(made))
+    answers = fitting.predict_network(network, made, len(made))
     sure = answers[np.arange(len(labels)), labels].reshape(-1, TRIES)
-    best = sure.argmax(1)
     kept = np.flatnonzero(sure.max(1) >= SURE)
-    chosen = kept * TRIES + best[kept]
+    chosen = kept * TRIES + sure.argmax(1)[kept]
     return made[chosen], labels[chosen]
 
 
@@ -229,32 +188,29 @@ class SDCNN:
 
     def __init__(self, card: Card = CARD) -> None:
         self.card = card
-        self._network: nn.Module = nn.Identity()
-        self._statistics: tuple[np.ndarray, np.ndarray] = (np.zeros(1), np.ones(1))
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Raises DataError where further recordings are to be learnt from and there are none."""
         known = [clips, self._further(clips)] if self.card.takes_extra else [clips]
-        targets, num_labels = np.concatenate([part.targets for part in known]), clips.num_labels
-        log_mels = np.concatenate([hear(part) for part in known])
-        self._statistics = fitting.band_statistics(log_mels)
+        targets, num_labels = np.concatenate([part.targets for part in known]), len(clips.labels)
+        log_mels = np.concatenate([log_mels_at(part) for part in known])
+        self._statistics = BandStatistics.of(log_mels)
         fbanks = self._standardised(log_mels)
         parts = [budget.share(SHARES[0])]
-        first = self._learn(fbanks, targets, num_labels, parts[0], rng)
+        first = fit_net(fbanks, targets, num_labels, parts[0], rng)
         parts.append(budget.share(SHARES[1]))
-        scaled = (fbanks / RANGE).clamp(-1.0, 1.0)
-        maker = train_gan(scaled, targets, num_labels, budget=parts[1], rng=rng)
-        invented, labels = invent(maker, first, targets, rng)
+        with fitting.seeded(rng):
+            gan = GANTrainer((fbanks / RANGE).clamp(-1.0, 1.0), targets, num_labels)
+        fitting.train(gan, len(targets), num_epochs=GAN_EPOCHS, batch_size=BATCH, budget=parts[1], rng=rng)
+        invented, labels = invent(gan.maker.eval(), first, targets, rng)
         budget.say(f"{len(labels)} invented clips are kept beside {len(targets)} recordings")
         everything, all_targets = torch.cat((fbanks, invented)), np.concatenate((targets, labels))
         parts.append(budget.share())
-        self._network = self._learn(everything, all_targets, num_labels, parts[2], rng)
-        budget.num_planned = sum(part.num_planned for part in parts)
-        budget.num_wanted = sum(part.num_wanted for part in parts)
+        self._network = fit_net(everything, all_targets, num_labels, parts[2], rng)
+        budget.count(parts)
 
     def predict(self, clips: Clips) -> np.ndarray:
-        fbanks = self._standardised(hear(clips))
-        return fitting.predict_network(self._network, lambda items, _: fbanks[items], len(clips))
+        return fitting.predict_network(self._network, self._standardised(log_mels_at(clips)), len(clips))
 
     def cost(self) -> Cost:
         """Of the last net, which answers."""
@@ -267,63 +223,37 @@ class SDCNN:
                 f"{self.card.name}: learns from a further set of labelled recordings too; name one whose labels are "
                 "those of the protocol, such as a curated set, with --extra"
             )
-        if (
-            extra.num_labels != clips.num_labels
-            or not np.isin(extra.targets, range(clips.num_labels)).all()
-        ):
+        if extra.labels != clips.labels or not np.isin(extra.targets, range(len(clips.labels))).all():
             raise DataError(
                 f"{self.card.name}: the further recordings have other labels than the protocol; give a set with "
                 "the same"
             )
         return extra
 
-    def _learn(
-        self,
-        fbanks: Tensor,
-        targets: np.ndarray,
-        num_labels: int,
-        budget: Budget,
-        rng: np.random.Generator,
-    ) -> nn.Module:
-        with fitting.seeded(rng):
-            network = FCNN(num_labels)
-        recipe = fitting.Recipe(
-            num_epochs=NUM_EPOCHS,
-            batch_size=BATCH,
-            optimiser=lambda parameters: torch.optim.Adam(parameters, lr=2e-3),
-            schedule=fitting.one_cycle,
-        )
-        fitting.fit_network(
-            network,
-            lambda items, _: fbanks[items],
-            targets,
-            num_labels=num_labels,
-            recipe=recipe,
-            budget=budget,
-            rng=rng,
-        )
-        return network
-
     def _standardised(self, log_mels: np.ndarray) -> Tensor:
         """(M, 64, 128) -> (M, 1, 64, 128)."""
-        mean, spread = self._statistics
-        return torch.from_numpy((log_mels - mean) / spread)[:, None]
+        return torch.from_numpy(self._statistics.standardise(log_mels))[:, None]
 
 
-def hear(clips: Clips) -> np.ndarray:
-    """(M, 64, 128) log-mel in dB: time steps averaged, or repeated in very short clips."""
-    blocks = [
-        F.adaptive_avg_pool1d(
-            torch.from_numpy(spectra.log_mels(block, FRONT_END)), NUM_STEPS
-        ).numpy()
-        for block in probes.waveform_blocks(clips, FRONT_END.sample_rate_hz, BLOCK)
-    ]
-    return np.concatenate(blocks)
+def fit_net(
+    fbanks: Tensor, targets: np.ndarray, num_labels: int, budget: Budget, rng: np.random.Generator
+) -> nn.Module:
+    """A new net taught with FBanks (M, 1, 64, 128) of targets (M,)."""
+    with fitting.seeded(rng):
+        network = FCNN(num_labels)
+    recipe = fitting.Recipe(
+        num_epochs=NUM_EPOCHS,
+        batch_size=BATCH,
+        optimiser=lambda parameters: torch.optim.Adam(parameters, lr=2e-3),
+        schedule=fitting.one_cycle,
+    )
+    fitting.fit_network(network, fbanks, targets, num_labels=num_labels, recipe=recipe, budget=budget, rng=rng)
+    return network
 
 
-def sdcnn() -> SDCNN:
-    """A new one, untrained."""
-    return SDCNN()
+def log_mels_at(clips: Clips) -> np.ndarray:
+    """(M, 64, 128) log-mel in dB."""
+    return averaged_to(log_mels_of(clips, FRONT_END), NUM_STEPS)
 
 
 def sdcnn_with_more() -> SDCNN:

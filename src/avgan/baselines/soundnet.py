@@ -8,26 +8,22 @@ Shapes: M clips, B batch, L samples, C channels, T time steps, N labels. Wavefor
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from sklearn.pipeline import Pipeline, make_pipeline
+from scipy.special import softmax
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from avgan.baselines import fitting, probes
-from avgan.baselines.fitting import (
-    Recipe,
-    cost_of,
-    fit_network,
-    one_cycle,
-    predict_network,
-    rolled,
-    seeded,
-)
+from avgan.baselines.fitting import Recipe, cost_of, one_cycle
 from avgan.baselines.method import Budget, Card, Clips, Cost
+from avgan.baselines.network import NetworkRival
+from avgan.baselines.spectra import int16_samples
 from avgan.data.loading import INT16_PEAK
 from avgan.weights import fill, find_weights, read_arrays
 
@@ -36,7 +32,6 @@ FULL_SCALE = 256.0
 """Of the samples: 32 bits times 2^-23."""
 TRANSFER_SCALE = 512.0
 """The authors' script for ESC-50 takes 2^-22."""
-BLOCK = 32
 ENDINGS = ("safetensors", "npz", "pth")
 
 
@@ -64,43 +59,38 @@ class Shape:
 
 
 EIGHT = Shape(
-    (
-        Layer(16, 64, 8), Layer(32, 32, 8), Layer(64, 16), Layer(128, 8), Layer(256, 4, 4),
-        Layer(512, 4), Layer(1024, 4),
-    ),
-    8, 2, 0, 5, 10.0,
-)  # fmt: skip
-FIVE = Shape(
-    (Layer(32, 64, 8), Layer(64, 32, 8), Layer(128, 16, 8), Layer(256, 8)), 16, 12, 4, 4, 5.0
+    (Layer(16, 64, 8), Layer(32, 32, 8), Layer(64, 16), Layer(128, 8), Layer(256, 4, 4), Layer(512, 4), Layer(1024, 4)),
+    8,
+    2,
+    0,
+    5,
+    10.0,
 )
+FIVE = Shape((Layer(32, 64, 8), Layer(64, 32, 8), Layer(128, 16, 8), Layer(256, 8)), 16, 12, 4, 4, 5.0)
 
 
 class SoundNet(nn.Module):
-    """Waveform (B, 1, 1, L) -> logits (B, N), the mean over the time steps of the head."""
+    """Waveform (B, 1, 1, L) int16 -> logits (B, N), the mean over the time steps of the head."""
 
-    def __init__(self, shape: Shape, num_labels: int) -> None:
+    def __init__(self, shape: Shape, num_labels: int, full_scale: float = FULL_SCALE) -> None:
         super().__init__()
+        self.factor = full_scale / INT16_PEAK
         self.layers = nn.ModuleList()
         num_in = 1
         for layer in shape.layers:
             self.layers.append(_block(num_in, layer))
             num_in = layer.width
         self.head = nn.Conv2d(
-            num_in,
-            num_labels,
-            (1, shape.head_kernel),
-            stride=(1, shape.head_stride),
-            padding=(0, shape.head_padding),
+            num_in, num_labels, (1, shape.head_kernel), stride=(1, shape.head_stride), padding=(0, shape.head_padding)
         )
         self.apply(_initialise)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.hear(waveform, len(self.layers))).mean((2, 3))
-        return logits
+        return self.head(self.features(waveform, len(self.layers))).mean((2, 3))
 
-    def hear(self, waveform: Tensor, num_layers: int) -> Tensor:
+    def features(self, waveform: Tensor, num_layers: int) -> Tensor:
         """Vectors (B, C, 1, T) after the first layers."""
-        hidden = waveform
+        hidden = waveform.float() * self.factor
         for layer in self.layers[:num_layers]:
             hidden = layer(hidden)
         return hidden
@@ -113,14 +103,13 @@ class SoundNet(nn.Module):
 
         Raises DataError where something is missing, has another shape, or the file could run code (a pickle).
         """
-        arrays = read_arrays(path)
-        for number, layer in enumerate(self.layers[:num_layers], start=1):
+        fill(self.layers[:num_layers], read_arrays(path), path, name_of=published_name)
 
-            def name_of(own: str, number: int = number) -> str:
-                part, key = own.split(".")  # 0: the convolution, 1: the norm
-                return f"{('conv', 'norm')[int(part)]}{number}.{key}"
 
-            fill(layer, arrays, path, name_of=name_of)
+def published_name(name: str) -> str:
+    """`0.1.weight` of the layers -> `norm1.weight`; in a layer 0 is the convolution, 1 the norm."""
+    layer, part, key = name.split(".")
+    return f"{('conv', 'norm')[int(part)]}{int(layer) + 1}.{key}"
 
 
 def _block(num_in: int, layer: Layer) -> nn.Sequential:
@@ -144,72 +133,29 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def repeated(waveforms: np.ndarray, num_samples: int) -> np.ndarray:
-    """(M, L) -> (M, L) where that is long enough, else (M, num_samples): over and over again."""
-    if waveforms.shape[1] >= num_samples:
-        return waveforms
-    return np.tile(waveforms, (1, -(-num_samples // waveforms.shape[1])))[:, :num_samples]
-
-
-def as_input(samples: np.ndarray, full_scale: float) -> Tensor:
-    """Samples (B, L) int16 -> (B, 1, 1, L) as the network is given them."""
-    return torch.from_numpy(samples)[:, None, None].float() * (full_scale / INT16_PEAK)
-
-
-def read_samples(clips: Clips, shape: Shape) -> np.ndarray:
-    """(M, L) int16, half of what they take otherwise, at least as long as the network needs."""
+def waveforms(clips: Clips, shape: Shape) -> np.ndarray:
+    """(M, 1, 1, L) int16; clips shorter than the network needs are repeated, over and over again."""
+    samples = int16_samples(clips, RATE_HZ)
     num_samples = round(shape.shortest_s * RATE_HZ)
-    blocks = [
-        np.rint(block.clip(-1, 1) * INT16_PEAK).astype(np.int16)
-        for block in probes.waveform_blocks(clips, RATE_HZ, BLOCK)
-    ]
-    return repeated(np.concatenate(blocks), num_samples)
+    if samples.shape[1] < num_samples:
+        samples = np.tile(samples, (1, -(-num_samples // samples.shape[1])))[:, :num_samples]
+    return samples[:, None, None]
 
 
-class FromScratch:
-    """SoundNet that has heard nothing but the training clips."""
-
+def from_scratch(card: Card, shape: Shape) -> NetworkRival:
+    """All layers, taught on the training clips alone; each clip begins at a random moment each time."""
     recipe = Recipe(
         num_epochs=100,
         batch_size=32,
         optimiser=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
         schedule=one_cycle,
+        rolls=True,
     )
-
-    def __init__(self, card: Card, shape: Shape) -> None:
-        self.card = card
-        self._shape = shape
-
-    def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        """Train all layers on the labels; each clip begins at a random moment each time."""
-        samples = read_samples(clips, self._shape)
-        with seeded(rng):
-            self._network = SoundNet(self._shape, clips.num_labels)
-        self._cost = cost_of(self._network, as_input(samples[:1], FULL_SCALE))
-
-        def draw(items: np.ndarray, augmenting: np.random.Generator | None) -> Tensor:
-            inputs = as_input(samples[items], FULL_SCALE)
-            return rolled(inputs, augmenting) if augmenting else inputs
-
-        fit_network(
-            self._network, draw, clips.targets, num_labels=clips.num_labels, recipe=self.recipe,
-            budget=budget, rng=rng,
-        )  # fmt: skip
-
-    def predict(self, clips: Clips) -> np.ndarray:
-        """Probabilities (M, N)."""
-        samples = read_samples(clips, self._shape)
-        return predict_network(
-            self._network, lambda items, _: as_input(samples[items], FULL_SCALE), len(samples)
-        )
-
-    def cost(self) -> Cost:
-        """Of the network on one clip."""
-        return self._cost
+    return NetworkRival(card, partial(waveforms, shape=shape), partial(SoundNet, shape), recipe, standardises=False)
 
 
 class Transferred:
-    """The published weights, and a linear support vector machine on what an inner layer hears in one second."""
+    """The published weights, and a linear support vector machine on what an inner layer makes of one second."""
 
     def __init__(self, card: Card, shape: Shape, filename: str) -> None:
         self.card = card
@@ -218,19 +164,20 @@ class Transferred:
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Load the weights and learn from the windows of all clips. Raises DataError where there are no weights."""
-        self._network = SoundNet(self._shape, clips.num_labels).eval()
+        num_layers = self._shape.num_transferred
+        self._network = SoundNet(self._shape, len(clips.labels), TRANSFER_SCALE).eval()
         names = [f"{self._filename}.{end}" for end in ENDINGS]
         path = find_weights(clips.folder, names, ADVICE, below=("soundnet", "weights"))
-        self._network.load_weights(path, self._shape.num_transferred)
+        self._network.load_weights(path, num_layers)
         self._network.to(fitting.device())
         windows = self._windows(clips)
-        machine = LinearSVC(C=0.01, random_state=int(rng.integers(2**31)))
         num_windows = windows.shape[1]
-        self._machine: Pipeline = make_pipeline(machine).fit(
+        machine = LinearSVC(C=0.01, random_state=int(rng.integers(2**31)))
+        self._machine = make_pipeline(machine).fit(
             windows.reshape(-1, windows.shape[2]), np.repeat(clips.targets, num_windows)
         )
-        used = nn.Sequential(*self._network.layers[: self._shape.num_transferred])
-        example = as_input(read_samples(clips.select(np.array([0])), self._shape), TRANSFER_SCALE)
+        used = nn.Sequential(*self._network.layers[:num_layers])
+        example = torch.from_numpy(waveforms(clips.select(np.array([0])), self._shape)).float()
         self._cost = cost_of(used, example) + probes.cost_of(self._machine).times(num_windows)
 
     def predict(self, clips: Clips) -> np.ndarray:
@@ -238,34 +185,27 @@ class Transferred:
         windows = self._windows(clips)
         values = probes.decisions(self._machine, windows.reshape(-1, windows.shape[2]))
         means = values.reshape(*windows.shape[:2], -1).mean(1)
-        return probes.spread(probes.softmax(means), self._machine.classes_, clips.num_labels)
+        return probes.spread(softmax(means, axis=1), self._machine.classes_, len(clips.labels))
 
     def cost(self) -> Cost:
         """Of the layers that are used, and of the machine on all windows of a clip."""
         return self._cost
 
-    @torch.inference_mode()
     def _windows(self, clips: Clips) -> np.ndarray:
         """(M, windows, C * steps of one second): windows of a tenth of the clip, one step apart."""
-        samples = read_samples(clips, self._shape)
-        rows = []
-        for start in range(0, len(samples), BLOCK):
-            block = fitting.on_device(as_input(samples[start : start + BLOCK], TRANSFER_SCALE))
-            heard = self._network.hear(block, self._shape.num_transferred)[:, :, 0].cpu().numpy()
-            second = -(-heard.shape[2] * RATE_HZ // samples.shape[1])
-            windows = sliding_window_view(heard, second, axis=2)
-            rows.append(windows.transpose(0, 2, 1, 3).reshape(len(heard), windows.shape[2], -1))
-        return np.concatenate(rows)
+        samples = waveforms(clips, self._shape)
+
+        def features(batch: Tensor) -> Tensor:
+            return self._network.features(batch, self._shape.num_transferred)[:, :, 0]
+
+        steps = fitting.embed(features, torch.from_numpy(samples).split(fitting.BATCH))
+        second = -(-steps.shape[2] * RATE_HZ // samples.shape[-1])
+        windows = sliding_window_view(steps, second, axis=2)
+        return windows.transpose(0, 2, 1, 3).reshape(len(steps), windows.shape[2], -1)
 
 
-SOURCE = (
-    "Aytar, Vondrick, Torralba: SoundNet, Learning Sound Representations from Unlabeled Video, "
-    "NIPS 2016"
-)
-FOLLOWS = (
-    "22.05 kHz waveform, layers, batch norm, first weights drawn from N(0, 0.01)",
-    "Adam 0.001",
-)
+SOURCE = "Aytar, Vondrick, Torralba: SoundNet, Learning Sound Representations from Unlabeled Video, NIPS 2016"
+FOLLOWS = ("22.05 kHz waveform, layers, batch norm, first weights from N(0, 0.01)", "Adam 0.001")
 DIFFERS = (
     "100 epochs in batches of 32, a rate that rises and falls, clips that begin at a random moment, the mean over the "
     "steps of the head for two million videos; of training on ESC-50 the authors publish a recipe for fine-tuning "
@@ -274,22 +214,30 @@ DIFFERS = (
 )
 
 
-def eight() -> FromScratch:
+def eight() -> NetworkRival:
     """Eight layers, taught on the training clips alone."""
     card = Card(
-        name="soundnet-8", title="SoundNet, 8 layers, from scratch", source=SOURCE, published=51.1,
-        follows=FOLLOWS, differs=(*DIFFERS, "clips of 5 s are repeated to 10 s"),
-    )  # fmt: skip
-    return FromScratch(card, EIGHT)
+        name="soundnet-8",
+        title="SoundNet, 8 layers, from scratch",
+        source=SOURCE,
+        published=51.1,
+        follows=FOLLOWS,
+        differs=(*DIFFERS, "clips of 5 s are repeated to 10 s"),
+    )
+    return from_scratch(card, EIGHT)
 
 
-def five() -> FromScratch:
+def five() -> NetworkRival:
     """Five layers, taught on the training clips alone."""
     card = Card(
-        name="soundnet-5", title="SoundNet, 5 layers, from scratch", source=SOURCE, published=65.0,
-        follows=FOLLOWS, differs=DIFFERS,
-    )  # fmt: skip
-    return FromScratch(card, FIVE)
+        name="soundnet-5",
+        title="SoundNet, 5 layers, from scratch",
+        source=SOURCE,
+        published=65.0,
+        follows=FOLLOWS,
+        differs=DIFFERS,
+    )
+    return from_scratch(card, FIVE)
 
 
 ADVICE = (
@@ -305,17 +253,25 @@ TRANSFER_FOLLOWS = (
 def eight_transferred() -> Transferred:
     """Eight layers with the published weights."""
     card = Card(
-        name="soundnet-8-transfer", title="SoundNet, 8 layers, transferred", source=SOURCE,
-        published=74.2, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
-    )  # fmt: skip
+        name="soundnet-8-transfer",
+        title="SoundNet, 8 layers, transferred",
+        source=SOURCE,
+        published=74.2,
+        pretrained_on="two million Flickr videos",
+        follows=TRANSFER_FOLLOWS,
+    )
     return Transferred(card, EIGHT, "soundnet8")
 
 
 def five_transferred() -> Transferred:
     """Five layers with the published weights."""
     card = Card(
-        name="soundnet-5-transfer", title="SoundNet, 5 layers, transferred", source=SOURCE,
-        published=66.1, pretrained_on="two million Flickr videos", follows=TRANSFER_FOLLOWS,
-        differs=("the layer is not told for this depth: the fourth, the last before the head",),
-    )  # fmt: skip
+        name="soundnet-5-transfer",
+        title="SoundNet, 5 layers, transferred",
+        source=SOURCE,
+        published=66.1,
+        pretrained_on="two million Flickr videos",
+        follows=TRANSFER_FOLLOWS,
+        differs=("which layer is not published for this depth: here the fourth, the last before the head",),
+    )
     return Transferred(card, replace(FIVE, shortest_s=10.0), "soundnet5")

@@ -12,10 +12,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from avgan import __version__
 from avgan.errors import AvganError, ConfigError, printable
@@ -32,9 +31,6 @@ app = App(
 data = App(name="data", help="Public data sets: list, download, verify.", help_format="plaintext")
 app.command(data)
 
-Bundle = Annotated[str | None, Parameter(name="--model")]
-Root = Annotated[Path, Parameter(name="--data")]
-
 
 class UsageError(Exception):
     """Wrong usage that the parser cannot see."""
@@ -46,7 +42,7 @@ class TerminatedError(KeyboardInterrupt):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    # Read when numpy is imported, which is later: its own threads would spin beside those that hear.
+    # Read when numpy is imported, which is later: its own threads would spin beside the model's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _replace_closed()
     for stream in (sys.stdout, sys.stderr):
@@ -138,14 +134,12 @@ def extra(name: str) -> Iterator[None]:
         missing = (error.name or "").split(".")[0]
         if missing == "avgan":
             raise
-        raise AvganError(
-            f'this needs {missing}, which is not installed: pip install "avgan[{name}]"'
-        ) from None
+        raise AvganError(f'this needs {missing}, which is not installed: pip install "avgan[{name}]"') from None
 
 
-def key_value(setting: str) -> tuple[str, str]:
+def two_sides(option: str, text: str, form: str = "name=value") -> tuple[str, str]:
     """The two sides of "imagination.gamma=0"."""
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise UsageError(f"--set {setting}: write it as name=value")
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise UsageError(f"{option} {text}: write it as {form}")
     return key, value

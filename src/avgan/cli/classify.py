@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from avgan import __version__
-from avgan.cli.app import STDIN, Bundle, UsageError, app, extra, say, show_progress, terminable
+from avgan.cli.app import STDIN, UsageError, app, extra, say, show_progress, terminable
+from avgan.cli.options import Bundle, Flag, Output, Positive, Seed, Track
 from avgan.errors import AvganError, DataError
 
 if TYPE_CHECKING:
     from avgan.archive.batch import Outcome, Sink
     from avgan.archive.engines import Engine, Options
-    from avgan.archive.formats import Layout, Unit
+    from avgan.archive.formats import Unit
     from avgan.archive.sources import Recording
     from avgan.runtime import Model
 
@@ -38,34 +39,32 @@ class Request:
     """A file of paths, by line or NUL (- for standard input); or a .csv, .jsonl, .parquet with a column named path."""
     format: Literal["table", "json", "jsonl", "ndjson", "csv", "audacity"] | None = None
     """How the answers are written: as a table, unless --output says otherwise."""
-    top: Annotated[int, Parameter(validator=Number(gte=1))] = 3
+    top: Positive = 3
     """How many scenes and sounds are named for each recording."""
     hop: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     """Answer over time: a window every so many seconds, neighbours of the same scene merged to segments."""
-    windows: Annotated[bool, Parameter(negative=())] = False
+    windows: Flag = False
     """Answer over time with a row for each window."""
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    output: Output | None = None
     """A .csv or .jsonl file for the answers. Where there is one already, only what it lacks is done."""
-    retry: Annotated[bool, Parameter(negative=())] = False
+    retry: Flag = False
     """With --output: try again what failed before."""
     summary: Path | None = None
-    """A JSON file that counts what was found, heard, failed and passed over, by reason."""
+    """A JSON file that counts what was found, classified, failed and passed over, by reason."""
     images: Path | None = None
     """Folder for the imagined pictures; over time also of each segment, with a strip and a film of each recording."""
     pictures: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 1
     """With --images: so many pictures of each recording, all of the same place and no two alike."""
-    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None
+    seed: Seed = None
     """Draw with this number instead of each recording's own: another number, other pictures."""
     report: Path | None = None
     """HTML page with sounds, pictures and answers, to be opened in any browser."""
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
-    """How many recordings are heard at a time: as many as there are cores, unless given."""
+    jobs: Positive | None = None
+    """How many recordings are classified at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
-    """Who hears them: this machine, or the Ray cluster at RAY_ADDRESS."""
-    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
-    """Which sound track of a video is heard, from 1: the default one, unless given."""
+    """Who classifies them: this machine, or the Ray cluster at RAY_ADDRESS."""
+    track: Track = None
     model: Bundle = None
-    """Model bundle, or the name of an installed one."""
 
     @property
     def unit(self) -> "Unit":
@@ -79,82 +78,53 @@ class Request:
 def classify(*path: str, request: Request = Request()) -> int:
     """Say which scene each recording is, or which scenes it has over time.
 
-    Parameters
-    ----------
-    path
-        Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard input.
+    Args:
+        path: Recordings or videos, folders of them, patterns in quotes ("night/**/*.wav"), or - for one on standard
+            input.
     """
     check(path, request)
-    from avgan.archive.formats import WRITERS, Layout, table_widths
+    from avgan.archive import sources
     from avgan.runtime import load
 
     passed_over: Counter[str] = Counter()
     recordings, num_missing = find(path, request.listed, passed_over)
     recordings = [replace(recording, track=request.track) for recording in recordings]
-    # Either recordings are heard side by side, or parts of the only one.
+    # Either recordings are classified side by side, or parts of the only one.
     num_threads = request.jobs if len(recordings) == 1 else 1
     model = load(request.model, num_threads=num_threads, seed=request.seed)
     check_pictures(request, model)
-    format = request.format or "table"
-    if request.output is not None:
-        layout = Layout(request.unit, request.top, made_with(model, request))
-        try:
-            status, counts = resume(request, model, recordings, layout, num_missing)
-        finally:
-            tell(passed_over)
-        summarise(request.summary, counts, passed_over, num_missing)
-        return status
-    if format == "audacity" and len(recordings) > 1:
-        raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
-    widths = table_widths((recording.name for recording in recordings), model.card)
-    layout = Layout(request.unit, request.top, made_with(model, request), widths)
-    outcome = run(request, model, recordings, [WRITERS[format](Screen.over(sys.stdout), layout)])
-    if outcome.failed and len(recordings) > 1:
-        say(summary(outcome.failed, len(recordings)))
-    tell(passed_over)
-    counts = Counts(num_found=len(recordings), num_done=0, failed=outcome.failed)
-    summarise(request.summary, counts, passed_over, num_missing)
-    return 0 if outcome.is_good and not num_missing else 1
+    try:
+        done = show(request, model, recordings) if request.output is None else resume(request, model, recordings)
+    finally:
+        if passed_over:
+            say(sources.summary(passed_over))
+    if request.summary is not None:
+        from avgan.files import write_whole
+
+        content = done.counts() | {"passed_over": dict(passed_over.most_common()), "without_recordings": num_missing}
+        write_whole(request.summary, json.dumps(content, indent=1) + "\n")
+    return 0 if done.outcome.is_good and not num_missing and not done.num_failed_before else 1
 
 
 @dataclass(frozen=True)
-class Counts:
+class Done:
     """What became of the recordings that were found."""
 
+    outcome: "Outcome"
     num_found: int
-    num_done: int
-    """In earlier runs."""
-    failed: Counter[str]
-    """In this run, by reason."""
+    num_done_before: int = 0
     num_failed_before: int = 0
 
-
-def summarise(
-    path: Path | None, counts: Counts, passed_over: Counter[str], num_missing: int
-) -> None:
-    """Write what a program wants to know of a run, where one is asked for. Raises AvganError."""
-    if path is None:
-        return
-    from avgan.files import write_whole
-
-    content = {
-        "found": counts.num_found,
-        "done_before": counts.num_done,
-        "heard": counts.num_found - counts.num_done - counts.failed.total(),
-        "failed": dict(counts.failed.most_common()),
-        "failed_before": counts.num_failed_before,
-        "passed_over": dict(passed_over.most_common()),
-        "without_recordings": num_missing,
-    }
-    write_whole(path, json.dumps(content, indent=1) + "\n")
-
-
-def tell(passed_over: Counter[str]) -> None:
-    """Say what in folders was not heard, and why, if there is any."""
-    from avgan.archive.sources import summary
-
-    if passed_over:
-        say(summary(passed_over))
+    def counts(self) -> dict[str, Any]:
+        """What a program wants to know of it."""
+        failed = self.outcome.failed
+        return {
+            "found": self.num_found,
+            "done_before": self.num_done_before,
+            "heard": self.num_found - self.num_done_before - failed.total(),
+            "failed": dict(failed.most_common()),
+            "failed_before": self.num_failed_before,
+        }
 
 
 def check(paths: Sequence[str], request: Request) -> None:
@@ -181,30 +151,22 @@ def check(paths: Sequence[str], request: Request) -> None:
 def check_pictures(request: Request, model: "Model") -> None:
     """Refuse to draw several pictures with a model that knows one of each sound."""
     if model.card.noise_size is None and (request.pictures > 1 or request.seed is not None):
-        raise UsageError(
-            f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out"
-        )
+        raise UsageError(f"the model {model.card.name} draws one picture of a sound: leave --pictures and --seed out")
 
 
-def find(
-    paths: Sequence[str], listed: str | None, passed_over: Counter[str] | None = None
-) -> tuple[list["Recording"], int]:
+def find(paths: Sequence[str], listed: str | None, passed_over: Counter[str]) -> tuple[list["Recording"], int]:
     """The recordings that are named and listed, and how many folders hold none; counts what is passed over."""
     from avgan.archive.sources import Recording, find_all
 
     recordings: list[Recording] = []
     num_missing = 0
-    for path in paths:
+    for path in [*paths, *(read_listed(listed) if listed is not None else ())]:
         if path == STDIN:
             recordings.append(Recording(STDIN, sys.stdin.buffer.read()))
         else:
             found, num_empty = find_all([path], on_error=say, passed_over=passed_over)
             recordings += found
             num_missing += num_empty
-    if listed is not None:
-        found, num_empty = find_all(read_listed(listed), on_error=say, passed_over=passed_over)
-        recordings += found
-        num_missing += num_empty
     return recordings, num_missing
 
 
@@ -238,7 +200,7 @@ def run(
     *,
     names: Iterable[str] = (),
 ) -> "Outcome":
-    """Hear the recordings; what is heard goes to the writers, and to pictures and page where they are wanted.
+    """Classify the recordings; the answers go to the writers, and to pictures and page where they are wanted.
 
     `names`: those of the whole archive, of which the recordings may be the rest.
     """
@@ -259,15 +221,13 @@ def run(
     checksum = request.output is not None or request.format in WITH_CHECKSUMS
     engine = choose_engine(request, model, Options(request.hop, checksum), len(recordings))
     # A table holds the notes, and so does a file, where ten thousand lines of them would hide what failed.
-    note = _nothing if request.output is not None or request.format in (None, "table") else say
+    note = say if request.output is None and request.format not in (None, "table") else lambda line: None
     with terminable():
         return classify_all(engine, recordings, sinks, on_error=say, on_warning=note)
 
 
-def choose_engine(
-    request: Request, model: "Model", options: "Options", num_recordings: int
-) -> "Engine":
-    """Who hears so many recordings."""
+def choose_engine(request: Request, model: "Model", options: "Options", num_recordings: int) -> "Engine":
+    """Who classifies so many recordings."""
     from avgan.archive.engines import classify_in_threads, classify_in_turn, classify_on_cluster
     from avgan.runtime.network import num_cores
 
@@ -281,29 +241,31 @@ def choose_engine(
     return partial(classify_in_threads, model, options, num_threads=min(num_jobs, num_recordings))
 
 
-def resume(
-    request: Request,
-    model: "Model",
-    recordings: Sequence["Recording"],
-    layout: "Layout",
-    num_missing: int,
-) -> tuple[int, Counts]:
-    """Write the rows that a file lacks, and say what it holds in the end; returns the exit status and counts."""
-    from avgan.archive.formats import CSVWriter, JSONLinesWriter
+def show(request: Request, model: "Model", recordings: Sequence["Recording"]) -> Done:
+    """Write the answers to standard output."""
+    from avgan.archive.formats import WRITERS, Layout, table_widths
+
+    if request.format == "audacity" and len(recordings) > 1:
+        raise UsageError(f"a label track is of one recording, not of {len(recordings)}: name one")
+    widths = table_widths((recording.name for recording in recordings), model.card)
+    layout = Layout(request.unit, request.top, made_with(model, request), widths)
+    outcome = run(request, model, recordings, [WRITERS[request.format or "table"](Screen.over(sys.stdout), layout)])
+    if outcome.failed and len(recordings) > 1:
+        say(summary(outcome.failed, len(recordings)))
+    return Done(outcome, len(recordings))
+
+
+def resume(request: Request, model: "Model", recordings: Sequence["Recording"]) -> Done:
+    """Write the rows that a file lacks, and say what it holds in the end."""
+    from avgan.archive.formats import CSVWriter, JSONLinesWriter, Layout
     from avgan.archive.output import Output
 
     assert request.output is not None
-    with (
-        full_disk_is_said(request.output),
-        Output(request.output, layout.made_with, retry=request.retry) as output,
-    ):
+    layout = Layout(request.unit, request.top, made_with(model, request))
+    with full_disk_is_said(request.output), Output(request.output, layout.made_with, retry=request.retry) as output:
         # A file is the same by another path to it; a link beside it is a recording of its own.
         unique = {os.path.abspath(recording.name): recording for recording in recordings}
-        left = [
-            recording
-            for recording in unique.values()
-            if recording.name == STDIN or not output.has(recording.name)
-        ]
+        left = [recording for recording in unique.values() if recording.name == STDIN or not output.has(recording.name)]
         if output.done:
             say(f"{request.output}: holds {len(output.done):,} recordings, {len(left):,} are left")
         writer: Sink
@@ -311,16 +273,13 @@ def resume(
             writer = CSVWriter(output.file, layout, header=output.is_new)
         else:
             writer = JSONLinesWriter(output.file, layout)
-        names = [recording.name for recording in unique.values()]
-        outcome = run(request, model, left, [writer], names=names)
+        outcome = run(request, model, left, [writer], names=[recording.name for recording in unique.values()])
     if outcome.failed:
         say(summary(outcome.failed, len(left)))
     if output.num_failed:
         say(f"{output.num_failed:,} failed in earlier runs; --retry tries them again")
     say(f"wrote {request.output}")
-    is_good = outcome.is_good and not num_missing and not output.num_failed
-    counts = Counts(len(unique), len(unique) - len(left), outcome.failed, output.num_failed)
-    return 0 if is_good else 1, counts
+    return Done(outcome, len(unique), len(unique) - len(left), output.num_failed)
 
 
 @contextmanager
@@ -332,8 +291,7 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
         if error.filename is not None:
             raise
         raise AvganError(
-            f"{path}: cannot be written ({error.strerror}); make room and run this again, "
-            "what was finished is kept"
+            f"{path}: cannot be written ({error.strerror}); make room and run this again, what was finished is kept"
         ) from None
 
 
@@ -344,8 +302,7 @@ def made_with(model: "Model", request: Request) -> str:
     hop = "" if request.hop is None else f", hop {request.hop:g} s"
     track = "" if request.track is None else f", track {request.track}"
     return (
-        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {request.unit}{hop}{track}, "
-        f"top {request.top}"
+        f"avgan {__version__}, {card.name} {card.version} {checksum}, by {request.unit}{hop}{track}, top {request.top}"
     )
 
 
@@ -374,7 +331,3 @@ class Screen(io.TextIOBase):
 
     def isatty(self) -> bool:
         return True
-
-
-def _nothing(line: str) -> None:
-    pass

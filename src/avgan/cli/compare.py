@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from avgan.cli.app import UsageError, app, say, show_progress, terminable
+from avgan.cli.app import UsageError, app, say, show_progress, terminable, two_sides
 from avgan.cli.app import extra as needs
+from avgan.cli.options import Output, Several
 from avgan.errors import printable
 
 
@@ -15,43 +16,36 @@ def compare(
     *,
     protocol: str,
     data: Path,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output,
     methods: str = "all",
     folds: str = "",
     budget: float | None = None,
     seed: str = "0,1,2",
     parent: Path | None = None,
     extra: Path | None = None,
-    answers: Annotated[tuple[str, ...], Parameter(name="--answers", negative=())] = (),
+    answers: Annotated[Several, Parameter(name="--answers")] = (),
     against: str | None = None,
 ) -> int:
     """Train methods fold by fold and write one table of them; the same command goes on where it was stopped.
 
-    Parameters
-    ----------
-    protocol
-        esc50, esc10, tau2019, tau2019_cities, tau_av_2021, test (of a curated set) or folder (folds by source).
-    data
-        A folder for each label, or the folder that holds the data sets.
-    output
-        Folder of the answers and of the table: compare.md, compare.html, compare.json, and a plot, compare.png.
-    methods
-        Names with commas between them, all, or ablations: AVGAN with one thing after the other taken away.
-    folds
-        Such as 1,5; all unless given.
-    budget
-        Minutes that each fit of each method may take; as long as it takes unless given.
-    seed
-        Of all that is random, one or several: AVGAN is trained with each, others with the first.
-    parent
-        A run of pictures (stage vqvae) that those fits of AVGAN begin from whose VQ-VAE has its size.
-    extra
-        Further labelled recordings for sdcnn-av; those of sources or cities that are asked about are left out.
-    answers
-        NAME=FOLDER: where `avgan evaluate` wrote answers, taken as those of a method; may be given several times.
-    against
-        The method that all others are tested against, the best unless given.
+    Args:
+        protocol: esc50, esc10, tau2019, tau2019_cities, tau_av_2021, test (of a curated set) or folder (folds by
+            source).
+        data: A folder for each label, or the folder that holds the data sets.
+        output: Folder of the answers and of the table: compare.md, compare.html, compare.json, and a plot, compare.png.
+        methods: Names with commas between them, all, or ablations: AVGAN with one thing after the other taken away.
+        folds: Such as 1,5; all unless given.
+        budget: Minutes that each fit of each method may take; as long as it takes unless given.
+        seed: Of all that is random, one or several: AVGAN is trained with each, others with the first.
+        parent: A run of pictures (stage vqvae) that those fits of AVGAN begin from whose VQ-VAE has its size.
+        extra: Further labelled recordings for sdcnn-av; those of sources or cities that are asked about are left out.
+        answers: NAME=FOLDER: where `avgan evaluate` wrote answers, taken as those of a method; may be given several
+            times.
+        against: The method that all others are tested against, the best unless given.
     """
+    if budget is not None and budget <= 0:
+        raise UsageError(f"--budget {budget:g}: give minutes above 0")
+    given = [two_sides("--answers", text, "NAME=FOLDER") for text in answers]
     with needs("train"):
         from avgan.evaluation.comparison.compare import compare
     with terminable():
@@ -62,11 +56,11 @@ def compare(
             out=output,
             folds=names(folds),
             seeds=numbers(seed),
-            budget_s=seconds(budget),
+            budget_s=None if budget is None else 60 * budget,
             parent=parent,
             extra=extra,
             against=against,
-            given=dict(map(name_and_folder, answers)),
+            given={name: Path(folder) for name, folder in given},
             say=say,
             show=show_progress,
         )
@@ -83,13 +77,6 @@ def tell(report: dict[str, Any], output: Path) -> int:
     return 1 if report["failed"] else 0
 
 
-def seconds(budget: float | None) -> float | None:
-    """Minutes as seconds."""
-    if budget is not None and budget <= 0:
-        raise UsageError(f"--budget {budget:g}: give minutes above 0")
-    return None if budget is None else 60 * budget
-
-
 def numbers(text: str) -> tuple[int, ...]:
     """The seeds in "0, 1"."""
     found = names(text)
@@ -101,11 +88,3 @@ def numbers(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """The names in "a, b"."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def name_and_folder(text: str) -> tuple[str, Path]:
-    """The two sides of "NAME=FOLDER"."""
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise UsageError(f"--answers {text}: write it as NAME=FOLDER")
-    return name, Path(folder)

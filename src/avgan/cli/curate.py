@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import UsageError, app, extra, key_value, say, show_progress, terminable
+from avgan.cli.app import UsageError, app, extra, say, show_progress, terminable, two_sides
+from avgan.cli.options import Flag, Output, Positive, Several
 
 if TYPE_CHECKING:
     from avgan.curation.pipeline import Choice, Outcome
@@ -28,7 +29,7 @@ MOST_SAID = 10
 class Order:
     """What is wanted of videos, and how."""
 
-    output: Annotated[Path, Parameter(name=["--output", "-o"])]
+    output: Output
     """Folder of the data set. Where it was begun, it is gone on with; new videos are added."""
     clip: Annotated[float, Parameter(validator=Number(gte=0.5, lte=60))] = 10.0
     """Seconds of a clip: 10 as DCASE, 5 as ESC-50, or 1."""
@@ -47,9 +48,9 @@ class Order:
     """Folder with the taggers' weights, as `avgan data get` leaves them."""
     tolerate: tuple[str, ...] = ()
     """Defects that drop no clip: black, plain, bars, still, silent, clipped, music, speech, duplicate."""
-    limit: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    limit: Several = ()
     """Where a defect begins, such as --limit min_motion=0.01; may be given several times."""
-    crop_bars: Annotated[bool, Parameter(negative=())] = False
+    crop_bars: Flag = False
     """Cut black bars off the pictures."""
     blur: tuple[Literal["faces", "plates"], ...] = ()
     """Blur faces, or number plates, in the pictures."""
@@ -57,7 +58,7 @@ class Order:
     """Of training, validation and test."""
     split_by: Literal["place", "source"] = "place"
     """What stands in one split only: videos and places, where they are known; or videos alone."""
-    per_class: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    per_class: Positive | None = None
     """At most so many clips of a label."""
     title: str = ""
     """For the data card."""
@@ -65,12 +66,12 @@ class Order:
     """For downloads: a cookies file in Netscape's format."""
     per_hour: Annotated[float, Parameter(validator=Number(gte=0))] = 300.0
     """For downloads: at most so many videos an hour of one site; 0: no limit."""
-    retry: Annotated[bool, Parameter(negative=())] = False
+    retry: Flag = False
     """Try again the downloads that were blocked or broke off before."""
-    tidy: Annotated[bool, Parameter(negative=())] = False
+    tidy: Flag = False
     """When all is written and verified, remove the second copy of the media in DIR/work, half of the disk space. The
     same command still finds all done; other limits or more videos need another folder then."""
-    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    jobs: Positive | None = None
     """How many videos are worked on at a time: as many as there are cores, unless given."""
     engine: Literal["local", "ray"] = "local"
     """Who does it: this machine, or the Ray cluster at RAY_ADDRESS."""
@@ -83,11 +84,9 @@ def curate(*source: str, order: Order) -> int:
     Broken off, the same command goes on. Given again with other limits, it selects anew and cuts nothing. What was
     dropped, and why, is in DIR/index.html, card.md and manifest.parquet; which videos were lost, in losses.json.
 
-    Parameters
-    ----------
-    source
-        Folders of videos (a folder for each label), patterns in quotes, lists of addresses (.csv, .jsonl), the folder
-        of TAU Urban Audio-Visual Scenes 2021, or a folder of YouTube-8M's lists.
+    Args:
+        source: Folders of videos (a folder for each label), patterns in quotes, lists of addresses (.csv, .jsonl), the
+            folder of TAU Urban Audio-Visual Scenes 2021, or a folder of YouTube-8M's lists.
     """
     if not source:
         raise UsageError("name a folder of videos, a pattern in quotes, or a list of addresses")
@@ -120,17 +119,15 @@ def settings_of(order: Order) -> "Settings":
     from avgan.curation.unit import Settings
 
     if order.labels == "table-1" and NONE in (order.scenes, order.sounds):
-        raise UsageError(
-            "Table 1 asks for scenes and sounds: name taggers with --scenes and --sounds"
-        )
+        raise UsageError("Table 1 asks for scenes and sounds: name taggers with --scenes and --sounds")
     return Settings(
         clip_s=order.clip,
         skip_s=order.skip,
         num_frames=order.frames,
         crop_bars=order.crop_bars,
         blur=tuple(sorted(set(order.blur))),
-        sees="" if order.scenes == NONE else order.scenes,
-        hears="" if order.sounds == NONE else order.sounds,
+        picture_tagger="" if order.scenes == NONE else order.scenes,
+        sound_tagger="" if order.sounds == NONE else order.sounds,
     )
 
 
@@ -145,7 +142,7 @@ def choice_of(order: Order) -> "Choice":
             raise UsageError(f"--tolerate {defect}: known are {', '.join(known)}")
     limits: dict[str, float] = {}
     names = [field.name for field in fields(Limits)]
-    for name, value in map(key_value, order.limit):
+    for name, value in (two_sides("--limit", text) for text in order.limit):
         if name not in names:
             raise UsageError(f"--limit {name}: known are {', '.join(names)}")
         limits[name] = _number(f"--limit {name}={value}", value)
@@ -165,24 +162,21 @@ def division_of(order: Order) -> "Division":
     parts = order.shares.split(",")
     if len(parts) > len(SPLITS):
         raise UsageError(f"--shares {order.shares}: at most three numbers")
-    shares = {
-        split: _number(f"--shares {order.shares}", part)
-        for split, part in zip(SPLITS, parts, strict=False)
-    }
+    shares = {split: _number(f"--shares {order.shares}", part) for split, part in zip(SPLITS, parts, strict=False)}
     return Division(shares=shares, by=order.split_by, per_class=order.per_class)
 
 
 def opener(order: Order, settings: "Settings") -> "partial[Tools]":
     """Opens the tools of a worker, wherever it is."""
     from avgan.curation.fetch import FetchSettings
-    from avgan.curation.unit import open_tools
+    from avgan.curation.unit import Tools
 
     fetching = FetchSettings(
         cookies=order.cookies.absolute() if order.cookies else None,
         per_hour=order.per_hour,
         shared=order.output.absolute() / "work" / "shared",
     )
-    return partial(open_tools, settings, order.weights.absolute(), fetching)
+    return partial(Tools, settings, order.weights.absolute(), fetching)
 
 
 def tell(outcome: "Outcome", order: Order) -> int:
@@ -196,9 +190,7 @@ def tell(outcome: "Outcome", order: Order) -> int:
     for loss in outcome.losses[:MOST_SAID]:
         say(f"{loss.video_id}: {loss.reason}" + (f" ({loss.detail})" if loss.detail else ""))
     if len(outcome.losses) > MOST_SAID:
-        say(
-            f"{len(outcome.losses):,} videos lost in all: {_counted(outcome.lost)}; see losses.json"
-        )
+        say(f"{len(outcome.losses):,} videos lost in all: {_counted(outcome.lost)}; see losses.json")
     skipped = sum(SKIPPED in loss.detail for loss in outcome.losses)
     if skipped:
         say(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import STDIN, Bundle, UsageError, app, say
+from avgan.cli.app import STDIN, UsageError, app, say
+from avgan.cli.options import Bundle
 from avgan.errors import AvganError, printable
 
 if TYPE_CHECKING:
@@ -43,28 +44,16 @@ def listen(
 
     Ctrl-C ends it, with a summary.
 
-    Parameters
-    ----------
-    source
-        - for raw samples on standard input, whose --rate must be said; without it a microphone.
-    device
-        Number of a microphone, or part of its name.
-    rate
-        Samples a second.
-    channels
-        Channels; 1 on standard input, up to 2 of a microphone.
-    encoding
-        How the samples on standard input are written.
-    live
-        Standard input cannot wait: rather than hold it up, drop what cannot be heard in time.
-    hop
-        Seconds from one answer to the next.
-    format
-        Drawn on the terminal, or one JSON object a line, as where there is no terminal.
-    list_devices
-        Show the microphones, and end.
-    model
-        Model bundle, or the name of one.
+    Args:
+        source: - for raw samples on standard input, whose --rate must be said; without it a microphone.
+        device: Number of a microphone, or part of its name.
+        rate: Samples a second.
+        channels: Channels; 1 on standard input, up to 2 of a microphone.
+        encoding: How the samples on standard input are written.
+        live: Standard input cannot wait: rather than hold it up, drop what cannot be classified in time.
+        hop: Seconds from one answer to the next.
+        format: Drawn on the terminal, or one JSON object a line, as where there is no terminal.
+        list_devices: Show the microphones, and end.
     """
     if list_devices:
         _list_devices()
@@ -74,14 +63,14 @@ def listen(
     from avgan.runtime import load
 
     # A second asks for little: several threads would only wait for each other.
-    heard = load(model, num_threads=1)
+    loaded = load(model, num_threads=1)
     if source is None:
         opened = microphone(device, rate_hz=rate, num_channels=channels)
     else:
         assert rate is not None
         opened = _standard_input(rate, channels or 1, encoding, waits=not live)
     with opened as sound:
-        _listen(heard, sound, hop, format)
+        _listen(loaded, sound, hop, format)
 
 
 def _check_usage(source: str | None, rate: int | None, live: bool) -> None:
@@ -96,9 +85,7 @@ def _check_usage(source: str | None, rate: int | None, live: bool) -> None:
         raise UsageError("standard input is a terminal; pipe raw samples in")
 
 
-def _listen(
-    model: "Model", source: "LiveSource", hop_s: float, format: Literal["screen", "jsonl"] | None
-) -> None:
+def _listen(model: "Model", source: "LiveSource", hop_s: float, format: Literal["screen", "jsonl"] | None) -> None:
     from avgan.live.stream import listen_live
 
     summary = _Summary(source, min(hop_s, model.card.window_s))
@@ -145,7 +132,7 @@ def _draw(model: "Model", source: "LiveSource", answers: Iterator["LiveWindow"])
     with Live(screen, refresh_per_second=REFRESHES_PER_S):
         for answer in answers:
             assert answer.window.codes is not None
-            screen.add(answer, model.network.draw(answer.window.codes[None])[0])
+            screen.add(answer, model.network.decode(answer.window.codes[None])[0])
 
 
 def _counted(answers: Iterator["LiveWindow"], summary: "_Summary") -> Iterator["LiveWindow"]:
@@ -155,24 +142,24 @@ def _counted(answers: Iterator["LiveWindow"], summary: "_Summary") -> Iterator["
 
 
 class _Summary:
-    """What was heard for how long, and how fast."""
+    """What sounded for how long, and how fast the answers came."""
 
     def __init__(self, source: "LiveSource", step_s: float) -> None:
         self._source = source
         self._step_s = step_s
         self._end_s = 0.0
-        self._heard_s: defaultdict[str, float] = defaultdict(float)
+        self._answers_s: defaultdict[str, float] = defaultdict(float)
         self._sounds_s: defaultdict[str, float] = defaultdict(float)
         self.num_windows = 0
         self._total_latency_s = self._most_latency_s = 0.0
 
     def add(self, answer: "LiveWindow") -> None:
         window = answer.window
-        # The first window is new as a whole, of each that follows a step; what was lost is not heard.
+        # The first window is new as a whole, of each that follows a step; what was lost is not counted.
         new_s = window.end_s - max(self._end_s, window.start_s)
         if self.num_windows:
             new_s = min(new_s, self._step_s)
-        self._heard_s[window.answer] += new_s
+        self._answers_s[window.answer] += new_s
         for word in window.sounds if window.scene else ():  # else it is the answer
             self._sounds_s[word] += new_s
         self._end_s = window.end_s
@@ -184,14 +171,14 @@ class _Summary:
         from avgan.runtime.wording import clock
 
         if not self.num_windows:
-            say("nothing was heard; an answer needs a whole window, or the end of the sound")
+            say("no answer came; one needs a whole window, or the end of the sound")
             return
 
-        def lengths(heard_s: dict[str, float]) -> str:
-            order = sorted(heard_s.items(), key=lambda item: -item[1])
+        def lengths(lengths_s: dict[str, float]) -> str:
+            order = sorted(lengths_s.items(), key=lambda item: -item[1])
             return ", ".join(f"{name} {clock(lasted_s)}" for name, lasted_s in order)
 
-        say(f"heard {clock(sum(self._heard_s.values()))}: {lengths(self._heard_s)}")
+        say(f"listened {clock(sum(self._answers_s.values()))}: {lengths(self._answers_s)}")
         if self._sounds_s:
             say(f"sounds: {lengths(self._sounds_s)}")
         mean_s = self._total_latency_s / self.num_windows

@@ -18,9 +18,7 @@ BOUND = re.compile(r"\bNC\b|commercial|research|education|academic", re.IGNORECA
 """Words in a licence that say: not for every purpose."""
 
 models = App(
-    name="models",
-    help="Models: list, add, remove; what each knows and may be used for.",
-    help_format="plaintext",
+    name="models", help="Models: list, add, remove; what each knows and may be used for.", help_format="plaintext"
 )
 app.command(models)
 
@@ -29,10 +27,8 @@ app.command(models)
 def list_models(*, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """List the models: what they know, how well they do, what they may be used for.
 
-    Parameters
-    ----------
-    as_json
-        Write the whole cards, as JSON.
+    Args:
+        as_json: Write the whole cards, as JSON.
     """
     from avgan.runtime.bundle import installed
     from avgan.runtime.library import added
@@ -47,12 +43,9 @@ def list_models(*, as_json: Annotated[bool, Parameter(name="--json", negative=()
 def add(source: str, /, *, sha256: str = "") -> None:
     """Add a model, once it has been checked: its card, its checksums, that it runs.
 
-    Parameters
-    ----------
-    source
-        A bundle: a folder, a zip file, or the https address of one.
-    sha256
-        Checksum that the zip file must have, as its publisher states it.
+    Args:
+        source: A bundle: a folder, a zip file, or the https address of one.
+        sha256: Checksum that the zip file must have, as its publisher states it.
     """
     checksum = sha256.strip().lower()
     if checksum and not re.fullmatch(r"[0-9a-f]{64}", checksum):
@@ -70,10 +63,8 @@ def add(source: str, /, *, sha256: str = "") -> None:
 def remove(name: str, /) -> None:
     """Remove a model that was added.
 
-    Parameters
-    ----------
-    name
-        Its name in `avgan models`.
+    Args:
+        name: Its name in `avgan models`.
     """
     from avgan.runtime import library
 
@@ -84,8 +75,7 @@ def write_cards(file: TextIO, bundles: Sequence["Bundle"], *, as_json: bool) -> 
     """Write what bundles are: what they know, how well they do, what they may be used for."""
     if as_json:
         cards = [
-            {"path": str(bundle.path), "origin": _origin(bundle)}
-            | bundle.card.model_dump(mode="json")
+            {"path": str(bundle.path), "origin": _origin(bundle)} | bundle.card.model_dump(mode="json")
             for bundle in bundles
         ]
         file.write(json.dumps(cards, indent=1) + "\n")
@@ -113,8 +103,7 @@ def _described(bundle: "Bundle") -> list[str]:
         named.append(f"{len(card.tags.names)} sounds beside them")
     lines = [
         f"{card.name} {card.version} ({_origin(bundle)}): {card.description}",
-        f"  knows     {', '.join(named)}; "
-        f"windows of {card.window_s:g} s at {card.sample_rate_hz} Hz",
+        f"  knows     {', '.join(named)}; windows of {card.window_s:g} s at {card.sample_rate_hz} Hz",
     ]
     for name, measured in card.measured.items():
         low, high = measured.interval_95 or (None, None)

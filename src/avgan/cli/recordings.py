@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import STDIN, Bundle, app, say
+from avgan.cli.app import STDIN, app, say
 from avgan.cli.classify import Request, Screen, run
+from avgan.cli.options import Bundle, Output, Seed, Track
 from avgan.errors import printable
 
 if TYPE_CHECKING:
@@ -21,28 +22,19 @@ def imagine(
     path: str,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output,
     scale: Annotated[int, Parameter(validator=Number(gte=1, lte=32))] = 4,
-    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    seed: Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**32 - 1))] = None,
+    track: Track = None,
+    seed: Seed = None,
     model: Bundle = None,
 ) -> None:
     """Draw the place where a recording was made.
 
-    Parameters
-    ----------
-    path
-        Recording or video, or - for standard input.
-    output
-        The PNG file to write.
-    scale
-        The picture's size in units of 128 pixels.
-    track
-        Which sound track of a video is heard, from 1: the default one, unless given.
-    seed
-        Draw with this number instead of the recording's own: another number, another picture.
-    model
-        Model bundle, or the name of an installed one.
+    Args:
+        path: Recording or video, or - for standard input.
+        output: The PNG file to write.
+        scale: The picture's size in units of 128 pixels.
+        seed: Draw with this number instead of the recording's own: another number, another picture.
     """
     from avgan.runtime import load
     from avgan.runtime.wording import answered, percent
@@ -58,19 +50,11 @@ def imagine(
 
 
 @app.command
-def demo(
-    *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo-output"),
-    model: Bundle = None,
-) -> int:
+def demo(*, output: Output = Path("demo-output"), model: Bundle = None) -> int:
     """Make a few recordings, classify them, and write a page to listen to and look at.
 
-    Parameters
-    ----------
-    output
-        Folder to write to.
-    model
-        Model bundle, or the name of an installed one.
+    Args:
+        output: Folder to write to.
     """
     from avgan.archive.formats import Layout, TableWriter, table_widths
     from avgan.archive.sources import Recording
@@ -78,13 +62,13 @@ def demo(
     from avgan.runtime import load
 
     # what is made here are single sounds, of which the default model rightly says that they are no place
-    heard = load(model or "esc50", num_threads=1)
+    loaded = load(model or "esc50", num_threads=1)
     paths = list(map(str, write_recordings(output / "sounds")))
     page = output / "report.html"
-    layout = Layout(widths=table_widths(paths, heard.card))
+    layout = Layout(widths=table_widths(paths, loaded.card))
     outcome = run(
         Request(images=output / "pictures", report=page),
-        heard,
+        loaded,
         [Recording(path, path) for path in paths],
         [TableWriter(Screen.over(sys.stdout), layout)],
     )
@@ -97,34 +81,23 @@ def explain(
     path: str,
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Output | None = None,
     start: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     format: Literal["text", "json"] = "text",
-    track: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    track: Track = None,
     model: Bundle = None,
 ) -> None:
     """Say why a recording was answered as it was: what in the sound made the answer, what it looks like.
 
-    Parameters
-    ----------
-    path
-        Recording or video, or - for standard input.
-    output
-        A PNG file for the spectrogram, with what made the answer drawn over it.
-    start
-        Where the part of a long recording begins that is explained, in seconds; the surest unless given.
-    format
-        A few lines, or everything as JSON.
-    track
-        Which sound track of a video is heard, from 1: the default one, unless given.
-    model
-        Model bundle, or the name of an installed one.
+    Args:
+        path: Recording or video, or - for standard input.
+        output: A PNG file for the spectrogram, with what made the answer drawn over it.
+        start: Where the part of a long recording begins that is explained, in seconds; the surest unless given.
+        format: A few lines, or everything as JSON.
     """
     from avgan.runtime import load
 
-    explained = load(model).explain(
-        sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track
-    )
+    explained = load(model).explain(sys.stdin.buffer.read() if path == STDIN else path, start_s=start, track=track)
     if output is not None:
         explained.save_picture(output)
     if format == "json":

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from avgan.cli.app import Root, UsageError, app, data, extra, key_value, say
+from avgan.cli.app import UsageError, app, data, extra, say, two_sides
+from avgan.cli.options import Flag, Output, Root, Several
 from avgan.errors import printable
+
+DataName = Annotated[str, Parameter(help="Its name in `avgan data list`.")]
 
 
 @app.command
@@ -15,36 +18,28 @@ def train(
     *,
     preset: str = "transfer",
     data: Path,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output,
     videos: Path | None = None,
     stage: Literal["vqvae", "imagination", "classifier", "sampler"] | None = None,
     parent: Path | None = None,
-    setting: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    setting: Annotated[Several, Parameter(name="--set")] = (),
 ) -> int:
     """Train a recipe, or go on with it where it was left: pictures, imagination, classifier.
 
-    Parameters
-    ----------
-    preset
-        A complete recipe: transfer (from a pretrained trunk, needs few recordings), places (the same for
-        field recordings of 10 s), pictures or pictures_small (sharp pictures, on a GPU or on two cores),
-        compact (from nothing), paper_esc50 or paper_dcase (the paper's sizes and schedule).
-    data
-        A folder for each label, or the folder that holds the data sets.
-    output
-        Folder of the recipe's runs, or of the one run of --stage.
-    videos
-        Another folder that pictures and imagination are learnt from; its labels are not needed. The
-        classifier learns from --data.
-    stage
-        Train this one stage alone.
-    parent
-        A finished run to begin from: what it has learnt is not learnt again.
-    setting
-        A change to the preset, such as --set imagination.gamma=0; may be given several times.
-        --set data.window_s=10 is that of all stages.
+    Args:
+        preset: A complete recipe: transfer (from a pretrained trunk, needs few recordings), places (the same for field
+            recordings of 10 s), pictures or pictures_small (sharp pictures, on a GPU or on two cores), compact (from
+            nothing), paper_esc50 or paper_dcase (the paper's sizes and schedule).
+        data: A folder for each label, or the folder that holds the data sets.
+        output: Folder of the recipe's runs, or of the one run of --stage.
+        videos: Another folder that pictures and imagination are learnt from; its labels are not needed. The classifier
+            learns from --data.
+        stage: Train this one stage alone.
+        parent: A finished run to begin from: what it has learnt is not learnt again.
+        setting: A change to the preset, such as --set imagination.gamma=0; may be given several times. --set
+            data.window_s=10 is that of all stages.
     """
-    changes = dict(key_value(text) for text in setting)
+    changes = dict(two_sides("--set", text) for text in setting)
     with extra("train"):
         from avgan.config import override
         from avgan.presets import preset as recipe_of_preset
@@ -83,29 +78,23 @@ def evaluate(
     *,
     protocol: str,
     data: Path,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Output | None = None,
     rival: Path | None = None,
     format: Literal["table", "json"] = "table",
 ) -> None:
     """Score a run by a protocol, and print how well it did.
 
-    Parameters
-    ----------
-    run
-        Folder of a run made by `avgan train`.
-    protocol
-        What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 or esc10
-        (trains and scores the five official folds), folder (folds by source), tau2019 or tau_av_2021 (the publisher's
-        test part, by city), tau2019_cities (trains ten runs, each without a city) or pictures (what it imagines).
-    data
-        The folder that it was trained on.
-    output
-        Folder for report.html, report.json, tables and plots, if not in the run.
-    rival
-        For pictures: a folder with another method's pictures, each named after its recording, such as
-        OUTPUT/pictures/cmcgan-style of avgan compare.
-    format
-        A few lines, or the whole report.
+    Args:
+        run: Folder of a run made by `avgan train`.
+        protocol: What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 or
+            esc10 (trains and scores the five official folds), folder (folds by source), tau2019 or tau_av_2021 (the
+            publisher's test part, by city), tau2019_cities (trains ten runs, each without a city) or pictures (what it
+            imagines).
+        data: The folder that it was trained on.
+        output: Folder for report.html, report.json, tables and plots, if not in the run.
+        rival: For pictures: a folder with another method's pictures, each named after its recording, such as
+            OUTPUT/pictures/cmcgan-style of avgan compare.
+        format: A few lines, or the whole report.
     """
     with extra("train"):
         from avgan.evaluation.evaluate import evaluate
@@ -120,27 +109,15 @@ def evaluate(
 
 
 @app.command
-def export(
-    run: Path,
-    /,
-    *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    data: Path | None = None,
-    int8: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
+def export(run: Path, /, *, output: Output, data: Path | None = None, int8: Flag = False) -> None:
     """Turn a run into one bundle that needs no torch.
 
-    Parameters
-    ----------
-    run
-        Folder of a run made by `avgan train`.
-    output
-        Folder of the bundle.
-    data
-        The folder that it was trained on: the bundle then says `unknown`, scales its probabilities, and names
-        the training clips nearest to an answer.
-    int8
-        With --data: write a second bundle beside it, OUTPUT-int8, smaller and faster, and what that costs.
+    Args:
+        run: Folder of a run made by `avgan train`.
+        output: Folder of the bundle.
+        data: The folder that it was trained on: the bundle then says `unknown`, scales its probabilities, and names the
+            training clips nearest to an answer.
+        int8: With --data: write a second bundle beside it, OUTPUT-int8, smaller and faster, and what that costs.
     """
     if int8 and data is None:
         raise UsageError("--int8 needs the recordings that the run was trained on: --data FOLDER")
@@ -168,16 +145,8 @@ def list_data() -> None:
 
 
 @data.command
-def get(name: str, /, *, root: Root = Path("data")) -> None:
-    """Download a data set, unless it is there, and compare it with its checksums.
-
-    Parameters
-    ----------
-    name
-        Its name in `avgan data list`.
-    root
-        The folder that holds all data sets.
-    """
+def get(name: DataName, /, *, root: Root = Path("data")) -> None:
+    """Download a data set, unless it is there, and compare it with its checksums."""
     with extra("train"):
         from avgan.data import acquire
 
@@ -185,16 +154,8 @@ def get(name: str, /, *, root: Root = Path("data")) -> None:
 
 
 @data.command
-def check(name: str, /, *, root: Root = Path("data")) -> int:
-    """Verify a data set: every file there, whole and readable.
-
-    Parameters
-    ----------
-    name
-        Its name in `avgan data list`.
-    root
-        The folder that holds all data sets.
-    """
+def check(name: DataName, /, *, root: Root = Path("data")) -> int:
+    """Verify a data set: every file there, whole and readable."""
     with extra("train"):
         from avgan.data import acquire
 

@@ -1,4 +1,4 @@
-"""What is heard right now, on a terminal: the scene in large letters, its picture, the last minute.
+"""What sounds right now, on a terminal: the scene in large letters, its picture, the last minute.
 
 Shapes: H W pixels, of which a line of text shows two rows.
 """
@@ -31,8 +31,20 @@ LINES_BESIDE = 7  # what stands above and below the picture, and the cursor
 LETTERS_PX = (12, 10)
 HEIGHTS = "▁▂▃▄▅▆▇█"
 QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
-COLOURS = ("green", "yellow", "blue", "magenta", "cyan", "red", "bright_green", "bright_yellow",
-           "bright_blue", "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
+COLOURS = (
+    "green",
+    "yellow",
+    "blue",
+    "magenta",
+    "cyan",
+    "red",
+    "bright_green",
+    "bright_yellow",
+    "bright_blue",
+    "bright_magenta",
+    "bright_cyan",
+    "bright_red",
+)
 
 
 class Screen:
@@ -90,16 +102,14 @@ class Screen:
             return Text(f"listening; the first answer comes in {math.ceil(left_s)} s", "dim")
         window = self._last.window
         if window.reason:
-            lines = [window.reason, *filter(None, [_heard(window)])]
+            lines = [window.reason, *filter(None, [_beside(window)])]
             return Text.assemble(("unknown", "bold"), "\n", "\n".join(lines), style="dim")
         words = f"{_spaced(window.answer)}  {percent(window.probability)}"
-        said: list[RenderableType] = [
-            Text((not plain and large(words, width)) or words, _style(window.answer))
-        ]
+        said: list[RenderableType] = [Text((not plain and large(words, width)) or words, _style(window.answer))]
         if window.within:
             said.append(Text(f"perhaps {_spaced(either(window.within))}"))
-        if heard := _heard(window):
-            said.append(Text(heard, "dim"))
+        if sounds := _beside(window):
+            said.append(Text(sounds, "dim"))
         return Group(*said, "", *_bars(self._last, width, plain))
 
     def _minute(self, width: int, plain: bool) -> RenderResult:
@@ -117,9 +127,7 @@ class Screen:
             else:
                 strip.append(*_mark(answer, plain))
         yield strip
-        scenes = dict.fromkeys(
-            answer.window.answer for answer in history if not answer.window.reason
-        )
+        scenes = dict.fromkeys(answer.window.answer for answer in history if not answer.window.reason)
         yield _line("             ", *((f"{_spaced(scene)}  ", _style(scene)) for scene in scenes))
 
     def _state(self, plain: bool) -> Text:
@@ -174,9 +182,7 @@ def large(words: str, width: int) -> str:
         dots = dots[rows[0] : rows[-1] + 1, : columns[-1] + 1]
         dots = np.pad(dots, ((0, len(dots) % 2), (0, dots.shape[1] % 2))).astype(int)
         if dots.shape[1] // 2 <= width:
-            marks = (
-                dots[::2, ::2] + 2 * dots[::2, 1::2] + 4 * dots[1::2, ::2] + 8 * dots[1::2, 1::2]
-            )
+            marks = dots[::2, ::2] + 2 * dots[::2, 1::2] + 4 * dots[1::2, ::2] + 8 * dots[1::2, 1::2]
             return "\n".join("".join(QUADRANTS[mark] for mark in row) for row in marks)
     return ""
 
@@ -195,11 +201,11 @@ def _bars(answer: LiveWindow, width: int, plain: bool) -> list[Text]:
     ]
 
 
-def _heard(window: WindowPrediction) -> str:
-    """What is heard beside the answer."""
+def _beside(window: WindowPrediction) -> str:
+    """The sounds beside the answer."""
     words = list(window.sounds) or [window.sound or ""]
     told = [_spaced(word) for word in words if word and word != window.answer]
-    return f"hears {', '.join(told)}" if told else ""
+    return f"with {', '.join(told)}" if told else ""
 
 
 def _mark(answer: LiveWindow, plain: bool) -> tuple[str, str]:

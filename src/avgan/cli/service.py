@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from avgan.cli.app import Bundle, app, extra, say
+from avgan.cli.app import app, extra, say
+from avgan.cli.options import Bundle
 from avgan.errors import AvganError
 
 
@@ -23,27 +24,16 @@ def serve(
 ) -> None:
     """Answer over HTTP, with a page: drop a recording, or listen live.
 
-    Parameters
-    ----------
-    host
-        Address to listen on. Another than this machine's own asks clients for an access token.
-    port
-        Port to listen on; 0 takes any that is free.
-    token
-        The access token; where one is needed and none is given, one is made and shown.
-    max_mb
-        The largest file that is taken, in MB.
-    max_seconds
-        The longest recording that is taken, in seconds.
-    workers
-        How many recordings are heard at a time; as many as there are cores.
-    model
-        Model bundle, or the name of an installed one.
+    Args:
+        host: Address to listen on. Another than this machine's own asks clients for an access token.
+        port: Port to listen on; 0 takes any that is free.
+        token: The access token; where one is needed and none is given, one is made and shown.
+        max_mb: The largest file that is taken, in MB.
+        max_seconds: The longest recording that is taken, in seconds.
+        workers: How many recordings are classified at a time; as many as there are cores.
     """
     if os.name != "posix":
-        raise AvganError(
-            "the service needs Linux or macOS; on Windows, run it in WSL or a container"
-        )
+        raise AvganError("the service needs Linux or macOS; on Windows, run it in WSL or a container")
     with extra("serve"):
         from avgan.web.serving import address, choose_token, listen, local_hosts
         from avgan.web.serving import serve as run
@@ -60,7 +50,7 @@ def serve(
         token=known,
         hosts=local_hosts(host),
     )
-    heard = load(model, num_threads=1)
+    loaded = load(model, num_threads=1)
     with listen(host, port) as listener:
 
         def announce() -> None:
@@ -68,4 +58,4 @@ def serve(
             if made:
                 say("what stands after token= is the access token, for this run only")
 
-        run(heard, settings, listener, announce)
+        run(loaded, settings, listener, announce)

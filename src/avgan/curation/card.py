@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from avgan.curation.record import FRAME_WIDTH_PX, SOUND_RATE_HZ, Loss
@@ -15,18 +15,17 @@ NOT_STATED = "not stated"
 
 
 def facts(
-    verdicts: Sequence[Verdict],
-    losses: Sequence[Loss],
-    made: Mapping[str, Any],
-    title: str = "",
-    *,
-    list_hash: str,
+    verdicts: Sequence[Verdict], losses: Sequence[Loss], made: Mapping[str, Any], title: str = "", *, list_hash: str
 ) -> dict[str, Any]:
     """All that the card says, as JSON. `made`: how the data set was made."""
     kept = [verdict for verdict in verdicts if verdict.is_kept]
     clips = [verdict.candidate for verdict in kept]
-    videos = {verdict.candidate.video_id for verdict in verdicts}
-    videos |= {loss.video_id for loss in losses}
+    videos = {verdict.candidate.video_id for verdict in verdicts} | {loss.video_id for loss in losses}
+    of_class = Counter((verdict.label, verdict.split) for verdict in kept)
+    of_split = {split: [one.candidate.source_id for one in kept if one.split == split] for split in SPLITS}
+    splits = [split for split in SPLITS if of_split[split]]
+    lost = Counter((loss.stage, loss.reason) for loss in losses)
+    dropped = _counts(verdict.reason for verdict in verdicts if not verdict.is_kept)
     return {
         "title": title or "An audio-visual data set",
         "hash": list_hash,
@@ -37,16 +36,25 @@ def facts(
         },
         "num_clips": len(kept),
         "hours": round(sum(clip.end_s - clip.start_s for clip in clips) / 3600, 4),
-        "num_sources": len({clip.source for clip in clips}),
+        "num_sources": len({clip.source_id for clip in clips}),
         "num_places": len({clip.place for clip in clips if clip.place}),
         "num_videos_kept": len({clip.video_id for clip in clips}),
         "num_videos": len(videos),
         "num_clips_seen": len(verdicts),
-        "classes": _by_class(kept),
-        "splits": _by_split(kept),
-        "licences": _counts(kept, lambda verdict: verdict.candidate.licence or NOT_STATED),
-        "places": _counts(kept, lambda verdict: verdict.candidate.place or NOT_STATED),
-        "dropped": _drop_out(verdicts, losses),
+        "classes": {
+            label: {split: of_class[label, split] for split in splits} for label in sorted({one.label for one in kept})
+        },
+        "splits": {
+            split: {"num_clips": len(of_split[split]), "num_sources": len(set(of_split[split]))} for split in splits
+        },
+        "licences": _counts(clip.licence or NOT_STATED for clip in clips),
+        "places": _counts(clip.place or NOT_STATED for clip in clips),
+        # what was left out: videos (or stretches of them) first, then clips; at each stage the most frequent reason
+        "dropped": [
+            {"stage": stage, "reason": reason, "of": "videos", "num": num}
+            for (stage, reason), num in sorted(lost.items(), key=lambda item: (item[0][0], -item[1], item[0]))
+        ]
+        + [{"stage": "select", "reason": reason, "of": "clips", "num": num} for reason, num in dropped],
     }
 
 
@@ -56,47 +64,9 @@ def balance(known: Mapping[str, Any]) -> float:
     return max(totals) / min(totals) if totals else 1.0
 
 
-def _by_class(kept: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    counts = Counter((verdict.label, verdict.split) for verdict in kept)
-    splits = _splits_of(split for _, split in counts)
-    labels = sorted({label for label, _ in counts})
-    return {label: {split: counts[label, split] for split in splits} for label in labels}
-
-
-def _by_split(kept: Sequence[Verdict]) -> dict[str, dict[str, int]]:
-    """Clips and sources of each split."""
-    found = {}
-    for split in _splits_of(verdict.split for verdict in kept):
-        clips = [verdict.candidate for verdict in kept if verdict.split == split]
-        sources = {clip.source for clip in clips}
-        found[split] = {"num_clips": len(clips), "num_sources": len(sources)}
-    return found
-
-
-def _splits_of(names: Iterable[str]) -> list[str]:
-    """In the order in which one speaks of them."""
-    there = set(names)
-    return [name for name in SPLITS if name in there] + sorted(there - set(SPLITS))
-
-
-def _counts(kept: Iterable[Verdict], key: Callable[[Verdict], str]) -> list[list[Any]]:
-    """[name, number of clips], the most frequent first."""
-    counts = Counter(map(key, kept))
-    return [[name, counts[name]] for name in sorted(counts, key=lambda name: (-counts[name], name))]
-
-
-def _drop_out(verdicts: Iterable[Verdict], losses: Iterable[Loss]) -> list[dict[str, Any]]:
-    """What was left out at each stage for each reason: videos (or stretches of them) first, then clips."""
-    lost = Counter((loss.stage, loss.reason) for loss in losses)
-    dropped = Counter(verdict.reason for verdict in verdicts if not verdict.is_kept)
-    rows = [
-        {"stage": stage, "reason": reason, "of": "videos", "num": num}
-        for (stage, reason), num in sorted(lost.items(), key=lambda item: (item[0][0], -item[1], item[0]))
-    ]  # fmt: skip
-    return rows + [
-        {"stage": "select", "reason": reason, "of": "clips", "num": num}
-        for reason, num in sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
-    ]
+def _counts(names: Iterable[str]) -> list[list[Any]]:
+    """[name, how often], the most frequent first."""
+    return [[name, num] for name, num in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))]
 
 
 def card_text(known: Mapping[str, Any]) -> str:
@@ -106,20 +76,15 @@ def card_text(known: Mapping[str, Any]) -> str:
         for split, row in known["splits"].items()
     )
     places = f" in {known['num_places']:,} places" if known["num_places"] else ""
-    form, seen, kept = known["form"], known["num_clips_seen"], known["num_clips"]
-    share = f" ({100 * kept / seen:.1f} %)" if seen else ""
+    form, num_cut, kept = known["form"], known["num_clips_seen"], known["num_clips"]
+    share = f" ({100 * kept / num_cut:.1f} %)" if num_cut else ""
     scenes = [
         (_cell(plain(label)), *(f"{counts[split]:,}" for split in known["splits"]), f"{sum(counts.values()):,}")
         for label, counts in known["classes"].items()
-    ]  # fmt: skip
+    ]
     licences = [(_cell(name), f"{num:,}") for name, num in known["licences"]]
-    dropped = [
-        (row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}")
-        for row in known["dropped"]
-    ]
-    making = [
-        f"- {_cell(name)}: {_cell(in_words(value))}\n" for name, value in known["made"].items()
-    ]
+    dropped = [(row["stage"], _cell(row["reason"]), row["of"], f"{row['num']:,}") for row in known["dropped"]]
+    making = [f"- {_cell(name)}: {_cell(in_words(value))}\n" for name, value in known["made"].items()]
     return f"""# {_cell(known["title"])}
 
 {kept:,} clips of {len(known["classes"])} scenes, {known["hours"]:,.2f} hours, from {known["num_sources"]:,} sources{places}: sound and picture of one moment.
@@ -142,7 +107,7 @@ whose licence is not stated may not be passed on without asking.
 
 ## What was left out
 
-Of {known["num_videos"]:,} videos {known["num_videos_kept"]:,} are in the set; of {seen:,} clips cut from them {kept:,}{share}.
+Of {known["num_videos"]:,} videos {known["num_videos_kept"]:,} are in the set; of {num_cut:,} clips cut from them {kept:,}{share}.
 
 {_table(("stage", "reason", "what", "how many"), dropped, num_words=3)}
 Each clip's reason stands in `manifest.parquet`, each video's in `losses.json`.

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby
 from math import gcd
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,13 +52,13 @@ SEEK_FROM_S = 30.0  # a stretch that begins earlier is reached by decoding, whic
 LEAD_S = 0.25  # resampled before the first clip, for the filter to settle
 Timed = tuple[float, int, np.ndarray]
 """When, at which rate, samples (L, 2)."""
+Shown = tuple[Any, float]
+"""A frame as it was decoded, and when it is shown."""
 Placed = tuple[int, np.ndarray]
 """Place of the first sample, counted from the beginning of the video, and samples (L, 2), at SOUND_RATE_HZ."""
 # What goes to the left and to the right (ITU-R BS.775); what FFmpeg calls otherwise goes to both.
-_MIX = {
-    "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0),
-    "BL": (0.7071, 0.0), "BR": (0.0, 0.7071), "SL": (0.7071, 0.0), "SR": (0.0, 0.7071),
-}  # fmt: skip
+_MIX = {"FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (0.7071, 0.7071), "LFE": (0.0, 0.0)}
+_MIX |= dict.fromkeys(("BL", "SL"), (0.7071, 0.0)) | dict.fromkeys(("BR", "SR"), (0.0, 0.7071))
 SKIP_S = 5.0
 """Of each video, which usually are an intro (Sec. 4)."""
 SKIPPED = ", for nothing is cut from its first"
@@ -84,7 +85,6 @@ class CutError(AvganError):
 class Track:
     """A track that is open."""
 
-    path: Path
     container: Any
     stream: Any
 
@@ -122,16 +122,13 @@ class Track:
         yield from self._frames()
 
     def _frames(self) -> Iterator[Any]:
-        coming = packets(self.container, self.stream)
-        while True:
-            try:
-                packet = next(coming, None)
-            except (av.error.FFmpegError, ValueError):
-                return
-            if packet is None:
-                return
-            with suppress(av.error.FFmpegError, ValueError):
-                yield from packet.decode()
+        with suppress(av.error.FFmpegError, ValueError):  # from there on nothing can be read
+            for packet in packets(self.container, self.stream):
+                try:
+                    frames = packet.decode()
+                except (av.error.FFmpegError, ValueError):
+                    continue
+                yield from frames
 
 
 @contextmanager
@@ -144,13 +141,11 @@ def open_track(path: Path, kind: Kind) -> Iterator[Track]:
     with ExitStack() as stack:
         try:
             source: Any = SeekSafeFile(stack.enter_context(path.open("rb")))
-            container = stack.enter_context(
-                open_container(source, known, buffer_bytes=BUFFER_BYTES)
-            )
+            container = stack.enter_context(open_container(source, known, buffer_bytes=BUFFER_BYTES))
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise CutError(path, "damaged", f"cannot be opened ({first_line(error)})") from None
         try:
-            yield Track(path, container, _stream(path, container, kind, known))
+            yield Track(container, _stream(path, container, kind, known))
         except av.error.FFmpegError as error:
             raise CutError(path, "damaged", f"cannot be decoded ({first_line(error)})") from None
 
@@ -167,9 +162,7 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
     if codec is None or codec.name not in known.split(","):
         name = codec.name if codec is not None else "no name"
         raise CutError(path, "damaged", f"its {kind} is in a format that is not read ({name})")
-    codec.thread_count = (
-        1  # a process for each core is faster than threads that wait for each other
-    )
+    codec.thread_count = 1  # a process for each core is faster than threads that wait for each other
     if kind == "picture":
         if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
@@ -262,15 +255,43 @@ def _samples_before_grid(time_s: float, rate_hz: int, begin_s: float) -> int:
 
 def _resampled(frames: Iterator[Timed]) -> Iterator[Placed]:
     """Blocks at SOUND_RATE_HZ, run by run; they may overlap where time stamps do."""
-    run: Run | None = None
-    for time_s, rate_hz, samples in frames:
-        if run is None or not run.continues(time_s, rate_hz):
-            if run is not None:
-                yield from run.give(last=True)
-            run = Run(rate_hz, time_s)
-        yield from run.add(samples)
-    if run is not None:
-        yield from run.give(last=True)
+    for _, run in groupby(_in_runs(frames), key=itemgetter(0)):
+        yield from _resampled_run(frame for _, frame in run)
+
+
+def _in_runs(frames: Iterator[Timed]) -> Iterator[tuple[int, Timed]]:
+    """Each frame with the number of its run: samples of one rate without a gap."""
+    number, run_rate_hz, due_s = 0, 0, 0.0
+    for frame in frames:
+        time_s, rate_hz, samples = frame
+        if rate_hz != run_rate_hz or abs(time_s - due_s) >= 0.5 / rate_hz:
+            number, run_rate_hz, begins_s, num_samples = number + 1, rate_hz, time_s, 0
+        num_samples += len(samples)
+        due_s = begins_s + num_samples / rate_hz
+        yield number, frame
+
+
+def _resampled_run(run: Iterator[Timed]) -> Iterator[Placed]:
+    """In blocks; the last is what the filter holds at the end."""
+    begins_s, rate_hz, samples = next(run)
+    place, waiting, num_waiting, is_over = round(begins_s * SOUND_RATE_HZ), [samples], len(samples), False
+    stream = None
+    if rate_hz != SOUND_RATE_HZ:
+        stream = soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, dtype="float32", quality="HQ")
+    while not is_over:
+        while num_waiting < BLOCK_SAMPLES and not is_over:
+            frame = next(run, None)
+            is_over = frame is None
+            if frame is not None:
+                waiting.append(frame[2])
+                num_waiting += len(frame[2])
+        block = np.concatenate([*waiting, np.empty((0, 2), np.float32)])
+        waiting, num_waiting = [], 0
+        if stream is not None:
+            block = stream.resample_chunk(block, last=is_over)
+        if len(block):
+            yield place, block
+            place += len(block)
 
 
 def _forward(blocks: Iterator[Placed]) -> Iterator[Placed]:
@@ -281,45 +302,6 @@ def _forward(blocks: Iterator[Placed]) -> Iterator[Placed]:
         if skipped < len(samples):
             done = place + len(samples)
             yield place + skipped, samples[skipped:]
-
-
-class Run:
-    """Samples of one rate without a gap, resampled in blocks."""
-
-    def __init__(self, rate_hz: int, begins_s: float) -> None:
-        self._rate_hz = rate_hz
-        self._begins_s = begins_s
-        self._num_in = 0
-        self._place = round(begins_s * SOUND_RATE_HZ)
-        self._waiting: list[np.ndarray] = []
-        self._num_waiting = 0
-        self._stream: Any = None
-        if rate_hz != SOUND_RATE_HZ:
-            options = {"dtype": "float32", "quality": "HQ"}
-            self._stream = soxr.ResampleStream(rate_hz, SOUND_RATE_HZ, 2, **options)
-
-    def continues(self, time_s: float, rate_hz: int) -> bool:
-        """Whether a frame belongs to the run."""
-        due_s = self._begins_s + self._num_in / self._rate_hz
-        return rate_hz == self._rate_hz and abs(time_s - due_s) < 0.5 / rate_hz
-
-    def add(self, samples: np.ndarray) -> Iterator[Placed]:
-        """Take samples (L, 2) of a frame; gives blocks with their places when there is enough for one."""
-        self._num_in += len(samples)
-        self._num_waiting += len(samples)
-        self._waiting.append(samples)
-        if self._num_waiting >= BLOCK_SAMPLES:
-            yield from self.give(last=False)
-
-    def give(self, *, last: bool) -> Iterator[Placed]:
-        """What waits, and at the `last` what the filter holds."""
-        samples = np.concatenate([*self._waiting, np.empty((0, 2), np.float32)])
-        self._waiting, self._num_waiting = [], 0
-        if self._stream is not None:
-            samples = self._stream.resample_chunk(samples, last=last)
-        if len(samples):
-            place, self._place = self._place, self._place + len(samples)
-            yield place, samples
 
 
 def cut(
@@ -360,9 +342,9 @@ def cut(
             first_s = begin_s + number * clip_s
             if end_s is not None and first_s + clip_s > end_s + 1e-6:
                 break
-            frames = shown.take(first_s, clip_s, num_frames)
+            taken = shown.take(first_s, clip_s, num_frames)
             sound, missing_s = sounds.take(first_s, clip_s)
-            if frames is None or (missing_s > MAX_MISSING_S and sounds.ended):
+            if taken is None or (missing_s > MAX_MISSING_S and sounds.ended):
                 break
             if missing_s > MAX_MISSING_S:
                 holes, hole_s = holes + 1, hole_s + clip_s
@@ -370,64 +352,29 @@ def cut(
                     break
                 continue
             num_clips, hole_s = num_clips + 1, 0.0
-            yield frames.cut(sound, first_s, clip_s, crop_bars=crop_bars)
+            frames, thumbnails = taken
+            bars = find_bars(np.max(thumbnails, 0)) if crop_bars else Bars()
+            yield Cut(
+                start_s=first_s,
+                end_s=first_s + clip_s,
+                sound=sound,
+                frames=tuple(shown.pixels(frame, bars, thumbnails[0].shape) for frame, _ in frames),
+                frame_times_s=tuple(time_s for _, time_s in frames),
+                thumbnails=tuple(bars.inside(thumbnail) for thumbnail in thumbnails),
+            )
         stated_s = min(picture.end_s, sound_track.end_s) - zero_s
-        lost_s = (stated_s if end_s is None else min(stated_s, end_s)) - begin_s - number * clip_s
+        lost_s = (stated_s if end_s is None else min(stated_s, end_s)) - begin_s - (number + 1) * clip_s
         if not shown.has_picture:
             raise CutError(path, "no picture", "has a picture track without a picture")
         if sounds.ended and not sounds.has_sound and sound_track.end_s - zero_s > begin_s:
             raise CutError(path, "no sound", "has a sound track without sound")
         skipped_s = begin_s - max(start_s, 0.0)
-    _check_yield(path, num_clips, holes, lost_s - clip_s, clip_s, skipped_s)
-
-
-def _check_yield(
-    path: Path, num_clips: int, holes: int, lost_s: float, clip_s: float, skipped_s: float
-) -> None:
-    """Raise CutError where a video gave less than it promised."""
     if lost_s > MAX_LOST_S or holes:
         what = f"ends {lost_s:.0f} s early" if lost_s > MAX_LOST_S else "has gaps in its sound"
         raise CutError(path, "damaged", f"{what}; {num_clips} clips could be cut")
     if not num_clips:
         behind = f"{SKIPPED} {skipped_s:g} s" if skipped_s > 0 else ""
         raise CutError(path, "too short", f"is too short for a clip of {clip_s:g} s{behind}")
-
-
-@dataclass(frozen=True, eq=False)
-class ClipPictures:
-    """What is seen in a clip: frames as they were decoded, with their times, and thumbnails (h, w) uint8."""
-
-    frames: tuple[tuple[Any, float], ...]
-    thumbnails: tuple[np.ndarray, ...]
-    aspect: float
-    """Width of a stored pixel to its height."""
-
-    def cut(self, sound: np.ndarray, first_s: float, clip_s: float, *, crop_bars: bool) -> Cut:
-        bars = find_bars(np.max(self.thumbnails, 0)) if crop_bars else Bars()
-        return Cut(
-            start_s=first_s,
-            end_s=first_s + clip_s,
-            sound=sound,
-            frames=tuple(self._picture(frame, bars) for frame, _ in self.frames),
-            frame_times_s=tuple(time_s for _, time_s in self.frames),
-            thumbnails=tuple(bars.inside(thumbnail) for thumbnail in self.thumbnails),
-        )
-
-    def _picture(self, frame: Any, bars: Bars) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, upright, without bars, at most FRAME_WIDTH_PX wide."""
-        turns = quarter_turns(frame)
-        pixels = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-        aspect = 1 / self.aspect if turns % 2 else self.aspect
-        if any(bars):
-            pixels = _limited(bars, pixels, self.thumbnails[0].shape).inside(pixels)
-        height, width = pixels.shape[:2]
-        shown = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-        scale = min(1.0, FRAME_WIDTH_PX / shown[0])
-        size = (max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale)))
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        return np.array(image)
 
 
 class Pictures:
@@ -450,11 +397,11 @@ class Pictures:
     def has_picture(self) -> bool:
         return self._shown is not None
 
-    def take(self, first_s: float, clip_s: float, num_frames: int) -> ClipPictures | None:
-        """What is seen in a clip; None where the pictures end before it does."""
+    def take(self, first_s: float, clip_s: float, num_frames: int) -> tuple[list[Shown], list[np.ndarray]] | None:
+        """The frames and the thumbnails (h, w) uint8 of a clip; None where the pictures end before it does."""
         wanted = picture_times(num_frames)
         spread = [(k + 0.5) / NUM_THUMBNAILS for k in range(NUM_THUMBNAILS)]
-        frames: dict[float, tuple[Any, float]] = {}
+        frames: dict[float, Shown] = {}
         thumbnails = []
         for share in sorted({*wanted, *spread}):
             if not self._go_to(first_s + share * clip_s):
@@ -463,8 +410,24 @@ class Pictures:
                 frames[share] = (self._shown, self._shown_s)
             if share in spread:
                 thumbnails.append(self._thumbnail())
-        aspect = float(self._track.stream.sample_aspect_ratio or 1)
-        return ClipPictures(tuple(frames[share] for share in wanted), tuple(thumbnails), aspect)
+        return [frames[share] for share in wanted], thumbnails
+
+    def pixels(self, frame: Any, bars: Bars, thumbnail_shape: tuple[int, ...]) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, upright, without bars, at most FRAME_WIDTH_PX wide."""
+        turns = quarter_turns(frame)
+        pixels = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+        aspect = float(self._track.stream.sample_aspect_ratio or 1)  # width of a stored pixel to its height
+        aspect = 1 / aspect if turns % 2 else aspect
+        if any(bars):
+            pixels = _limited(bars, pixels, thumbnail_shape).inside(pixels)
+        height, width = pixels.shape[:2]
+        shown = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+        scale = min(1.0, FRAME_WIDTH_PX / shown[0])
+        size = (max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale)))
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        return np.array(image)
 
     def _go_to(self, time_s: float) -> bool:
         """Make the frame that is shown at a time the shown one; false where the pictures have ended."""
@@ -483,9 +446,7 @@ class Pictures:
         if self._next is not None:
             self._shown, self._shown_s = self._next, self._next_s
         for frame in self._frames:
-            time_s = (
-                self._next_s + self._step_s if frame.time is None else frame.time - self._zero_s
-            )
+            time_s = self._next_s + self._step_s if frame.time is None else frame.time - self._zero_s
             if self._next is None or time_s > self._shown_s:
                 self._next, self._next_s = frame, time_s
                 if self._shown is None:

@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from avgan.curation.record import load_unit
-from avgan.curation.unit import MAX_DEATHS, AttemptLog, Report, Tools, make_unit
+from avgan.curation.unit import MAX_DEATHS, Report, Tools, make_unit
 from avgan.errors import AvganError, DataError
 from avgan.files import write_whole
 from avgan.workers import WorkerProcess, ray_cluster, receive_frame, run_in_processes, send_frame
@@ -69,42 +69,36 @@ def engine_named(name: str, num_jobs: int | None) -> Engine:
     return partial(make_in_processes, num_jobs=num_jobs or os.cpu_count() or 1)
 
 
-class Worker:
-    """Makes units one after another, with tools that it opens once.
+def open_worker(work: Work) -> Callable[[int], Report]:
+    """A function that makes a unit, with tools that are opened once.
 
-    Raises DataError where they are not the tools that other units were made with.
+    It raises AvganError where the disk is full or gone: that is no fault of a video. Raises DataError where the tools
+    are not those that other units were made with.
     """
+    tools = work.open_tools()
+    facts = json.dumps(tools.facts, sort_keys=True, indent=1)
+    path = work.folder / FACTS
+    if not path.is_file():
+        write_whole(path, facts)
+    elif path.read_text(encoding="utf-8") != facts:
+        raise DataError(f"{path}: other units were made with other taggers; use theirs, or another folder")
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._tools = work.open_tools()
-        facts = json.dumps(self._tools.facts, sort_keys=True, indent=1)
-        path = work.folder / FACTS
-        if not path.is_file():
-            write_whole(path, facts)
-        elif path.read_text(encoding="utf-8") != facts:
-            raise DataError(
-                f"{path}: other units were made with other taggers; use theirs, or another folder"
-            )
-
-    def make(self, number: int) -> Report:
-        """Make a unit. Raises AvganError where the disk is full or gone: that is no fault of a video."""
-        folder, run = self._work.folder, self._work.run
-        videos = load_unit(folder / PLAN, number)
+    def make(number: int) -> Report:
+        videos = load_unit(work.folder / PLAN, number)
         try:
-            return make_unit(number, videos, folder, self._tools, AttemptLog(folder, number, run))
+            return make_unit(number, videos, work.folder, tools, work.run)
         except OSError as error:
             if error.errno not in _DISK:
                 raise
             raise AvganError(
-                f"{folder.parent}: cannot be written ({error.strerror}); make room and run this again, "
+                f"{work.folder.parent}: cannot be written ({error.strerror}); make room and run this again, "
                 "what was finished is kept"
             ) from None
 
+    return make
 
-def make_in_processes(
-    work: Work, numbers: Sequence[int], *, num_jobs: int
-) -> Generator[Report, None, None]:
+
+def make_in_processes(work: Work, numbers: Sequence[int], *, num_jobs: int) -> Generator[Report, None, None]:
     """Make units in `num_jobs` processes.
 
     Raises AvganError where workers cannot work at all; what was done by then is kept.
@@ -122,14 +116,11 @@ def make_in_processes(
             )
 
     answers = run_in_processes(
-        partial(WorkerProcess, f"{__name__}:work_in_process", packed),
-        numbers,
-        num_processes=num_jobs,
-        on_death=check,
+        partial(WorkerProcess, f"{__name__}:work_in_process", packed), numbers, num_processes=num_jobs, on_death=check
     )
     try:
         for _, kind, answer in answers:
-            yield _report_of(kind, answer.decode())
+            yield report_of(kind, answer.decode())
     finally:
         answers.close()
 
@@ -146,24 +137,36 @@ def work_in_process(line: socket.socket, packed: str) -> None:
             os._exit(1)  # at once, whatever is being made: the parent is gone
 
     threading.Thread(target=listen, daemon=True).start()
-    try:
-        worker = Worker(ForkingPickler.loads(bytes.fromhex(packed)))
-        while True:
-            send_frame(line, DONE, json.dumps(asdict(worker.make(numbers.get()))).encode())
-    except Exception as error:
-        kind, text = _problem(error)
+    answer = answerer(lambda: ForkingPickler.loads(bytes.fromhex(packed)))
+    while True:
+        kind, text = answer(numbers.get())
         send_frame(line, kind, text.encode())
-        numbers.get()  # ends with the socket
+
+
+def answerer(get_work: Callable[[], Work]) -> Callable[[int], tuple[bytes, str]]:
+    """A function that makes a unit and says what came of it, as text: not all exceptions can travel."""
+    try:
+        make = open_worker(get_work())
+    except Exception as error:
+        problem = _problem(error)
+        return lambda number: problem
+
+    def answer(number: int) -> tuple[bytes, str]:
+        try:
+            return DONE, json.dumps(asdict(make(number)))
+        except Exception as error:
+            return _problem(error)
+
+    return answer
 
 
 def _problem(error: Exception) -> tuple[bytes, str]:
-    """What went wrong, as text: not all exceptions can travel."""
     if isinstance(error, AvganError):
         return FAULT, str(error)
     return FAILED, "".join(traceback.format_exception(error))
 
 
-def _report_of(kind: bytes, text: str) -> Report:
+def report_of(kind: bytes, text: str) -> Report:
     """The report in an answer. Raises what went wrong."""
     if kind == FAULT:
         raise AvganError(text)
@@ -172,9 +175,7 @@ def _report_of(kind: bytes, text: str) -> Report:
     return Report(**json.loads(text))
 
 
-def make_on_cluster(
-    work: Work, numbers: Sequence[int], *, num_jobs: int | None
-) -> Generator[Report, None, None]:
+def make_on_cluster(work: Work, numbers: Sequence[int], *, num_jobs: int | None) -> Generator[Report, None, None]:
     """Make units wherever there is a free core; `num_jobs` at a time, or as many as there are cores.
 
     Raises AvganError where there is no cluster, or its machines cannot work.
@@ -182,14 +183,10 @@ def make_on_cluster(
     if not numbers:
         return
     with ray_cluster(num_jobs, num_spare=1) as num_actors:  # see CORES_PER_ACTOR
-        yield from make_despite_losses(
-            partial(_make_in_stream, num_actors=num_actors), work, numbers
-        )
+        yield from make_despite_losses(partial(_make_in_stream, num_actors=num_actors), work, numbers)
 
 
-def make_despite_losses(
-    engine: Engine, work: Work, numbers: Sequence[int]
-) -> Generator[Report, None, None]:
+def make_despite_losses(engine: Engine, work: Work, numbers: Sequence[int]) -> Generator[Report, None, None]:
     """Make units with an engine that Ray's losses may break: what is left then is given to it again.
 
     Raises AvganError where it breaks MOST_BREAKS times in a row and makes nothing.
@@ -215,9 +212,7 @@ def make_despite_losses(
                 ) from error
 
 
-def _make_in_stream(
-    work: Work, numbers: Sequence[int], *, num_actors: int
-) -> Generator[Report, None, None]:
+def _make_in_stream(work: Work, numbers: Sequence[int], *, num_actors: int) -> Generator[Report, None, None]:
     """In one stream of Ray Data."""
     import ray.data
 
@@ -226,37 +221,22 @@ def _make_in_stream(
     context.print_on_execution_start = False
     items = [{"number": number} for number in numbers]
     made = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map_batches(
-        Actor,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        concurrency=(1, num_actors),
-        num_cpus=CORES_PER_ACTOR,
+        Actor, fn_constructor_args=(work,), batch_size=1, concurrency=(1, num_actors), num_cpus=CORES_PER_ACTOR
     )
     for row in made.iter_rows():
-        yield _report_of(row["kind"], row["text"])
+        yield report_of(row["kind"], row["text"])
 
 
 class Actor:
     """A worker on some machine of a cluster."""
 
     def __init__(self, work: Work) -> None:
-        self._worker: Worker | None = None
-        try:
-            # Deaths that came with the loss of a machine were no video's fault: after each they are counted afresh.
-            self._worker = Worker(replace(work, run=f"{work.run}.{num_lost()}"))
-        except Exception as error:
-            self._broken = _problem(error)
+        # Deaths that came with the loss of a machine were no video's fault: after each they are counted afresh.
+        self._answer = answerer(lambda: replace(work, run=f"{work.run}.{num_lost()}"))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """`batch`: one number of a unit."""
-        if self._worker is None:
-            kind, text = self._broken
-        else:
-            try:
-                report = self._worker.make(int(batch["number"][0]))
-                kind, text = DONE, json.dumps(asdict(report))
-            except Exception as error:
-                kind, text = _problem(error)
+        kind, text = self._answer(int(batch["number"][0]))
         return {"kind": [kind], "text": [text]}
 
 

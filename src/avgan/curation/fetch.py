@@ -1,11 +1,12 @@
 """A video behind an address -> a file on disk (or two, picture and sound), once, politely, and resumed where it broke.
 
-    path = fetch(video, folder)      # folder/<id>.video.mp4, or folder/<id>.picture.mp4 beside <id>.sound.m4a
-    video = known_of(video, path)    # with path and sound_path, and the title and licence that the site states
+    video = fetch(video, folder)     # with its path and sound_path, and the title and licence that the site states
 
-What arrived is named in folder/<id>.json, which is written last. All processes that share a folder keep one
-limit for each host: the hour is cut into slots; the process that makes a slot's file first has it, and waits for its
-time. A host that asks for a pause gets one from all (`hold`).
+    folder/<id>.video.mp4, or <id>.picture.mp4 beside <id>.sound.m4a
+    folder/<id>.json                 what arrived, written last
+
+All processes that share a folder keep one limit for each host: the hour is cut into slots; the process that makes a
+slot's file first has it, and waits for its time. A host that asks for a pause gets one from all (`hold`).
 """
 
 import json
@@ -21,14 +22,15 @@ import av
 
 from avgan.curation.record import Video
 from avgan.curation.sources import youtube8m
-from avgan.curation.youtube import is_youtube, youtube_address
-from avgan.curation.ytdlp import WORTH_ANOTHER_DAY, Access, FetchError, Info, TryAgain, library
+from avgan.curation.youtube import host_in, is_youtube, youtube_address
+from avgan.curation.ytdlp import HOUR_S, WORTH_ANOTHER_DAY, FetchError, Info, Library, TryAgain, library
 from avgan.errors import AvganError
 from avgan.files import write_whole
+from avgan.images import PICTURE_CODECS
+from avgan.media import open_container, sound_codecs
 
-HOUR_S = 3600.0
 LONGEST_HOLD_S = 2 * HOUR_S
-"""Nobody waits for longer than an hour (`fetch.LONGEST_WAIT_S`), and clocks differ."""
+"""Nobody waits for longer than an hour (`LONGEST_WAIT_S`), and clocks differ."""
 _HELD = "held-until"
 
 Clock = Callable[[], float]
@@ -38,11 +40,6 @@ FORMAT = 1  # of the note beside a fetched file
 FIRST_WAIT_S = 2.0  # doubled with each attempt that brings nothing: half a minute for five
 LONGEST_WAIT_S = 3600.0  # more than an hour is for another run
 PROGRESS_BYTES = 1 << 20  # an attempt that brings less is no progress
-_OPEN = {
-    "protocol_whitelist": "none",  # whatever the file names, nothing else is opened
-    "format_whitelist": "aac,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav",
-}
-Say = Callable[[str], None]
 
 
 def host_of(address: str) -> str:
@@ -53,9 +50,7 @@ def host_of(address: str) -> str:
     return re.sub(r"[^a-z0-9.-]", "_", netloc).strip(".") or "nowhere"
 
 
-def take_turn(
-    folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time
-) -> None:
+def take_turn(folder: Path, host: str, *, per_hour: float, sleep: Sleep = time.sleep, clock: Clock = time.time) -> None:
     """Wait until it is our turn at a host. `per_hour` 0: only where it asked to be left alone.
 
     Raises AvganError where the folder cannot be written to.
@@ -93,9 +88,7 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
     slot = int(start_s // length_s)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for path in place.glob(
-            "*.slot"
-        ):  # those that are over, but for the last few: clocks differ a little
+        for path in place.glob("*.slot"):  # those that are over, but for the last few: clocks differ a little
             if path.stem.isdigit() and int(path.stem) < slot - 10:
                 path.unlink(missing_ok=True)
         while True:
@@ -105,9 +98,7 @@ def _take_slot(place: Path, start_s: float, length_s: float) -> float:
             except FileExistsError:
                 slot += 1
     except OSError as error:
-        raise AvganError(
-            f"{place}: cannot be written ({error.strerror}); choose another place"
-        ) from None
+        raise AvganError(f"{place}: cannot be written ({error.strerror}); choose another place") from None
     return slot * length_s
 
 
@@ -127,8 +118,6 @@ class FetchSettings:
     """That bring nothing, before a video is given up."""
     cookies: Path | None = None
     """In Netscape's format; read, never written."""
-    js_runtime: str = "deno"
-    """What YouTube's own scripts are run with: deno, node, bun or quickjs."""
     shared: Path | None = None
     """A folder that all processes see, for whose turn it is (and yt-dlp's cache); None: where the video goes."""
 
@@ -138,30 +127,49 @@ def fetch(
     folder: Path,
     *,
     settings: FetchSettings | None = None,
-    say: Say = lambda line: None,
     sleep: Sleep = time.sleep,
     clock: Clock = time.time,
-) -> Path:
-    """Bring a video to `folder`, unless it is there; returns its file, the picture's where there are two.
+) -> Video:
+    """Bring a video to `folder`, unless it is there; returns it with where it lies and what the site states of it.
 
-    Attempts that fail on the way wait 2, 4, 8, ... s, or what the server asks for, before the next.
+    What its list says goes before what the site states. Attempts that fail on the way wait 2, 4, 8, ... s, or what the
+    server asks for, before the next.
 
     Raises:
-        FetchError: it does not come; `reason` is a key of failures.REASONS.
+        FetchError: it does not come; `reason` is a key of `ytdlp.REASONS`.
         AvganError: yt-dlp or what it needs is missing, the cookies or the folder cannot be used: no video will come.
     """
-    settings = settings or FetchSettings()
-    if (path := _at_hand(video, folder)) is not None:
-        return path
-    _check_address(video.address)
+    if video.path:
+        if not Path(video.path).is_file():
+            raise FetchError("gone", f"{video.path}: no such file")
+        return video
+    note_path = folder / f"{video.id}.json"
+    if (note := _read_note(note_path)) is None:
+        if note_path.exists():  # and yet something is missing or cut off
+            _remove(folder, video.id)
+        if not host_in(video.address):  # yt-dlp would also search, and read files
+            raise FetchError("refused", f"{video.address[:80]!r} is no address that begins with http:// or https://")
+        _bring(video, folder, settings or FetchSettings(), sleep, clock)
+        note = json.loads(note_path.read_text(encoding="utf-8"))
+    path, *sound = (str(folder / file["name"]) for file in note["files"])
+    return replace(
+        video,
+        path=path,
+        sound_path=sound[0] if sound else "",
+        address=note["address"],
+        title=video.title or note["title"],
+        licence=video.licence or note["licence"],
+    )
+
+
+def _bring(video: Video, folder: Path, settings: FetchSettings, sleep: Sleep, clock: Clock) -> None:
+    """Attempt after attempt, as long as there is hope."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AvganError(
-            f"{folder}: cannot be made ({error.strerror}); choose another place"
-        ) from None
+        raise AvganError(f"{folder}: cannot be made ({error.strerror}); choose another place") from None
     shared = settings.shared or folder
-    access = _access(shared, settings)
+    opened = library(shared / ".cache", _cookies(settings.cookies), settings.max_bytes)
     address, failed, longest = video.address, 0, _num_bytes(folder, video.id)
     while True:
         host = host_of(address)
@@ -170,14 +178,17 @@ def fetch(
             if youtube8m.is_entry(address):
                 address = youtube_address(youtube8m.resolve(address))
                 continue
-            return _fetch_once(video.id, address, folder, access, settings)
+            return _fetch_once(video.id, address, folder, opened, settings)
         except FetchError as problem:
             if problem.reason not in WORTH_ANOTHER_DAY:
                 _remove(folder, video.id)
             raise
         except TryAgain as problem:
             if problem.account and settings.cookies is None:
-                raise _wants_account(host) from None
+                raise AvganError(
+                    f"{host} takes this machine for a robot and gives nothing more without an account: export the "
+                    "cookies of a browser that is logged in there and name their file, or go on tomorrow, more slowly"
+                ) from None
             arrived = _num_bytes(folder, video.id)
             gets_on = arrived - longest >= PROGRESS_BYTES
             failed, longest = 1 if gets_on else failed + 1, max(longest, arrived)
@@ -187,80 +198,37 @@ def fetch(
             if failed >= settings.attempts:
                 detail = f"{problem.detail} ({settings.attempts} attempts)"
                 raise FetchError(problem.reason, detail) from None
-            say(f"{video.id}: {problem.detail}; trying again in {wait_s:.0f} s")
             if not problem.host:
                 sleep(wait_s)
 
 
-def _at_hand(video: Video, folder: Path) -> Path | None:
-    """The file of a video that is one already, or was fetched before; None where there is none, or not all of it."""
-    if video.path:
-        if not Path(video.path).is_file():
-            raise FetchError("gone", f"{video.path}: no such file")
-        return Path(video.path)
-    note = _read_note(folder, video.id)
-    if note is not None:
-        return folder / str(note["files"][0]["name"])
-    if (folder / f"{video.id}.json").exists():  # and yet something is missing or cut off
-        _remove(folder, video.id)
-    return None
-
-
-def _wants_account(host: str) -> AvganError:
-    return AvganError(
-        f"{host} takes this machine for a robot and gives nothing more without an account: export the cookies of a "
-        "browser that is logged in there and name their file, or go on tomorrow, more slowly"
-    )
-
-
-def _check_address(address: str) -> None:
-    """Refuse all but web addresses: yt-dlp would also search, and read files."""
+def _cookies(path: Path | None) -> str:
+    if path is None:
+        return ""
     try:
-        parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise FetchError(
-            "refused", f"{address[:80]!r} is no address that begins with http:// or https://"
-        )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise AvganError(f"{path}: cookies that cannot be read ({reason}); export them anew") from None
 
 
-def _access(shared: Path, settings: FetchSettings) -> Access:
-    cookies = ""
-    if settings.cookies is not None:
-        try:
-            cookies = settings.cookies.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise AvganError(
-                f"{settings.cookies}: cookies that cannot be read ({reason}); export them anew"
-            ) from None
-    return Access(
-        cache=shared / ".cache",
-        cookies=cookies,
-        js_runtime=settings.js_runtime,
-        max_bytes=settings.max_bytes,
-    )
-
-
-def _fetch_once(
-    name: str, address: str, folder: Path, access: Access, settings: FetchSettings
-) -> Path:
+def _fetch_once(name: str, address: str, folder: Path, opened: Library, settings: FetchSettings) -> None:
     """One attempt. Raises FetchError and TryAgain."""
-    opened = library(access)
     info = opened.look_up(address)
-    _refuse(info, settings)
+    if info.get("_type", "video") != "video":
+        raise FetchError("refused", "a list of videos; name each of them")
+    if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
+        raise FetchError("refused", "live; fetch it when it is over")
+    _refuse_long(info.get("duration"), settings)
     chosen = opened.choose(info, max_height_px=settings.max_height_px)
-    parts = ("video",) if len(chosen) == 1 else ("picture", "sound")
     paths = []
-    for part, one in zip(parts, chosen, strict=True):
+    for part, one in zip(("video",) if len(chosen) == 1 else ("picture", "sound"), chosen, strict=True):
         suffix = re.sub(r"[^a-z0-9]", "", str(one.get("ext") or "").lower())[:5] or "media"
-        path = folder / f"{name}.{part}.{suffix}"
-        opened.download(info, one, path)
-        paths.append(path)
+        paths.append(folder / f"{name}.{part}.{suffix}")
+        opened.download(info, one, paths[-1])
     try:
-        duration_s = _look_into(paths, settings)
+        duration_s = _check_files(paths)
+        _refuse_long(duration_s, settings)
     except FetchError:
         _remove(folder, name)
         raise
@@ -274,33 +242,20 @@ def _fetch_once(
         "files": [{"name": path.name, "bytes": path.stat().st_size} for path in paths],
     }
     write_whole(folder / f"{name}.json", json.dumps(note, ensure_ascii=False, indent=1) + "\n")
-    return paths[0]
-
-
-def _refuse(info: Info, settings: FetchSettings) -> None:
-    """Refuse by what the site states, before a file is fetched."""
-    if info.get("_type", "video") != "video":
-        raise FetchError("refused", "a list of videos; name each of them")
-    if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
-        raise FetchError("refused", "live; fetch it when it is over")
-    _refuse_long(info.get("duration"), settings)
 
 
 def _refuse_long(duration_s: Any, settings: FetchSettings) -> None:
     if isinstance(duration_s, int | float) and duration_s > settings.max_duration_s:
-        raise FetchError(
-            "too long",
-            f"{duration_s / 3600:.1f} hours; allowed are {settings.max_duration_s / 3600:.1f}",
-        )
+        raise FetchError("too long", f"{duration_s / 3600:.1f} hours; allowed are {settings.max_duration_s / 3600:.1f}")
 
 
-def _look_into(paths: list[Path], settings: FetchSettings) -> float:
+def _check_files(paths: list[Path]) -> float:
     """Check by their headers that files can be opened and hold picture and sound; returns how long they last in s."""
     kinds: set[str] = set()
     duration_s = 0.0
     for path in paths:
         try:
-            with path.open("rb") as file, av.open(file, "r", options=_OPEN) as container:
+            with path.open("rb") as file, open_container(file, f"{PICTURE_CODECS},{sound_codecs()}") as container:
                 kinds |= {stream.type for stream in container.streams}
                 duration_s = max(duration_s, (container.duration or 0) / av.time_base)
         except (av.FFmpegError, ValueError) as error:
@@ -310,24 +265,7 @@ def _look_into(paths: list[Path], settings: FetchSettings) -> float:
         raise FetchError("refused", "no picture track")
     if "audio" not in kinds:
         raise FetchError("no sound", "no sound track")
-    _refuse_long(duration_s, settings)
     return duration_s
-
-
-def known_of(video: Video, path: Path) -> Video:
-    """A fetched video with where it lies and what the site states of it; what its list says goes first."""
-    note = _read_note(path.parent, video.id) if not video.path else None
-    if note is None:
-        return replace(video, path=str(path))
-    sound = [path.parent / file["name"] for file in note["files"][1:]]
-    return replace(
-        video,
-        path=str(path),
-        sound_path=str(sound[0]) if sound else "",
-        address=note["address"],
-        title=video.title or note["title"],
-        licence=video.licence or note["licence"],
-    )
 
 
 def _text(value: Any) -> str:
@@ -349,14 +287,11 @@ def _remove(folder: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read_note(folder: Path, name: str) -> dict[str, Any] | None:
+def _read_note(path: Path) -> Info | None:
     """What is noted of a video that has arrived; None unless its files are there, and whole."""
     try:
-        note = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        files = note["files"]
-        whole = note["format"] == FORMAT and bool(files) and all(
-            (folder / file["name"]).stat().st_size == file["bytes"] for file in files
-        )  # fmt: skip
+        note: Info = json.loads(path.read_text(encoding="utf-8"))
+        sizes = [(path.parent / file["name"]).stat().st_size == file["bytes"] for file in note["files"]]
+        return note if note["format"] == FORMAT and sizes and all(sizes) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return note if whole else None

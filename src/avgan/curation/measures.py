@@ -20,9 +20,7 @@ from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
 
 BLACK = 20  # of 255: bars are 0, and what a codec makes of 0
 MAX_BRIGHT = 0.01  # share of a row that may be brighter: a codec smears the picture into the bar
-MIN_BALANCE = (
-    0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
-)
+MIN_BALANCE = 0.5  # bars come in pairs: a black edge without a counterpart is a night sky, or a wall
 PICTURE_BITS = 64
 SOUND_BITS = 256
 SIDE_PX = 32  # four times the 8 x 8 coefficients that are kept
@@ -96,9 +94,7 @@ def _pair(luma: np.ndarray) -> tuple[int, int]:
 
 def picture_hash(luma: np.ndarray) -> str:
     """Of a picture (H, W) of luminance, 0 to 255: 16 hexadecimal digits."""
-    small = Image.fromarray(luma.astype(np.float32)).resize(
-        (SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None
-    )
+    small = Image.fromarray(luma.astype(np.float32)).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=None)
     cosines = _cosines(SIDE_PX)
     coefficients = cosines[:9] @ np.asarray(small, np.float64) @ cosines[:9].T
     low = np.append(coefficients[:8, :8].ravel()[1:], coefficients[8, 0])  # without the mean
@@ -151,20 +147,19 @@ def measure(cut: Cut) -> Measures:
     in a letterbox look alike.
     """
     picture = luminance(cut.frames[0])
-    thumbnails = cut.thumbnails or tuple(luminance(frame).astype(np.uint8) for frame in cut.frames)
-    bars = find_bars(np.max(thumbnails, 0))
-    height, width = thumbnails[0].shape
+    bars = find_bars(np.max(cut.thumbnails, 0))
+    height, width = cut.thumbnails[0].shape
     rows, columns = picture.shape[0] / height, picture.shape[1] / width
-    seen = bars.scaled(rows, columns).inside(picture)
+    inner = bars.scaled(rows, columns).inside(picture)
     return Measures(
-        motion=motion([bars.inside(thumbnail) for thumbnail in thumbnails]),
-        brightness=float(seen.mean()) / 255,
-        contrast=float(seen.std()) / 255,
+        motion=motion([bars.inside(thumbnail) for thumbnail in cut.thumbnails]),
+        brightness=float(inner.mean()) / 255,
+        contrast=float(inner.std()) / 255,
         bars=bar_share(bars, (height, width)),
         level_db=level_db(cut.sound),
         silent=silent_share(cut.sound),
         clipped=clipped_share(cut.sound),
-        look=picture_hash(seen),
+        look=picture_hash(inner),
         voice=sound_hash(cut.sound.mean(1), rate_hz=SOUND_RATE_HZ),
     )
 

@@ -4,7 +4,7 @@ The page holds everything itself and asks no server for anything.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ PER_REASON = 4  # enough to judge a rule by
 MAX_CLIPS = 240  # each adds some 80 kB
 
 Media = Mapping[str, Path]
+"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
 
 
 def page(known: Mapping[str, Any], verdicts: Sequence[Verdict], media: Media) -> str:
@@ -68,13 +69,12 @@ def choose(verdicts: Iterable[Verdict], num: int) -> list[Verdict]:
     def lot(verdict: Verdict) -> bytes:
         return hashlib.sha256(f"page {verdict.candidate.id}".encode()).digest()
 
-    shuffled = sorted(verdicts, key=lot)
-    seen: dict[str, int] = defaultdict(int)
-    turns: list[tuple[int, int]] = []
-    for verdict in shuffled:
-        turns.append((seen[verdict.candidate.source], len(turns)))
-        seen[verdict.candidate.source] += 1
-    return [shuffled[place] for _, place in sorted(turns)[:num]]
+    shown: Counter[str] = Counter()
+    turns: list[tuple[int, int, Verdict]] = []
+    for place, verdict in enumerate(sorted(verdicts, key=lot)):
+        turns.append((shown[verdict.candidate.source_id], place, verdict))
+        shown[verdict.candidate.source_id] += 1
+    return [verdict for _, _, verdict in sorted(turns, key=lambda turn: turn[:2])[:num]]
 
 
 def duration(hours: float) -> str:
@@ -123,10 +123,7 @@ def _sound(clip: Candidate, media: Media) -> str:
 
 
 def _picture(clip: Candidate, media: Media) -> str:
-    with (
-        open_media(media[clip.video_id] / f"{clip.id}.jpg") as file,
-        Image.open(file, formats=("JPEG",)) as opened,
-    ):
+    with open_media(media[clip.video_id] / f"{clip.id}.jpg") as file, Image.open(file, formats=("JPEG",)) as opened:
         small = opened.convert("RGB")
     small.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     return jpeg_uri(small)

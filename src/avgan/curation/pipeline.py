@@ -14,35 +14,20 @@ import os
 import shutil
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from avgan.curation.engines import FACTS, PLAN, Engine, Work
 from avgan.curation.record import Candidate, Loss, Video, load_clips, load_plan, save_plan
-from avgan.curation.select import (
-    Division,
-    Likeness,
-    Rules,
-    Verdict,
-    divide,
-    find_duplicates,
-    select,
-)
-from avgan.curation.unit import (
-    CLIPS,
-    LOSSES,
-    MEDIA,
-    Settings,
-    Tools,
-    folder_of,
-    is_done,
-    read_report,
-)
+from avgan.curation.select import Division, Likeness, Rules, Verdict, divide, find_duplicates, judge
+from avgan.curation.unit import CLIPS, LOSSES, MEDIA, Settings, Tools, folder_of, is_done, read_report
+from avgan.curation.write import tidy as remove_media
+from avgan.curation.write import write
 from avgan.errors import AvganError, DataError
+from avgan.files import hold
 from avgan.runtime.wording import clock
 
 WORK = "work"
@@ -54,33 +39,6 @@ DUPLICATE = "duplicate"
 Say = Callable[[str], None]
 
 
-class Progress:
-    """Says where the work is whenever a unit is done; an empty line at the end takes that away."""
-
-    def __init__(self, num_videos: int, say: Callable[[str], None]) -> None:
-        self._num_videos = num_videos
-        self._say = say
-        self._started_s = time.monotonic()
-        self._num_done = 0
-        self._num_clips = 0
-        if num_videos:
-            say(f"0/{num_videos:,} videos")
-
-    def done(self, num_videos: int, num_clips: int) -> None:
-        """Count further videos and their clips."""
-        self._num_done += num_videos
-        self._num_clips += num_clips
-        spent_s = max(time.monotonic() - self._started_s, 1e-9)
-        left_s = spent_s / self._num_done * (self._num_videos - self._num_done)
-        self._say(
-            f"{self._num_done:,}/{self._num_videos:,} videos  {self._num_clips:,} clips, "
-            f"{self._num_clips / spent_s:.3g} a second  {clock(round(left_s))} left"
-        )
-
-    def close(self) -> None:
-        self._say("")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """Which clips are kept, and where they stand."""
@@ -90,24 +48,14 @@ class Choice:
     """None: near-duplicates are kept."""
     division: Division = field(default_factory=Division)
 
-    def stated(self) -> dict[str, Any]:
-        """As JSON, for the card."""
-        return {
-            "rules": asdict(self.rules),
-            "likeness": asdict(self.likeness) if self.likeness else None,
-            "division": asdict(self.division),
-        }
-
 
 @dataclass(frozen=True)
 class Found:
     """The clips and losses of all units."""
 
-    clips: list[Candidate]
-    losses: list[Loss]
-    media: Mapping[str, Path]
-    """Video -> the tar of its unit."""
-    seconds: Mapping[str, float]
+    clips: list[Candidate] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
     """Spent in each stage, over all workers."""
 
 
@@ -150,9 +98,6 @@ def curate(
 
     Raises DataError: `out` was begun with other settings, is being written to, or is to change after it was tidied.
     """
-    from avgan.curation.write import tidy as remove_media
-    from avgan.curation.write import write
-
     work = out.absolute() / WORK
     work.mkdir(parents=True, exist_ok=True)
     with _alone(work):
@@ -164,11 +109,23 @@ def curate(
         found = collect(work, units)
         verdicts = decide(found.clips, choice)
         taggers = json.loads((work / FACTS).read_text(encoding="utf-8"))
-        made = {"settings": settings.stated(), "choice": choice.stated(), "taggers": taggers}
-        write(verdicts, found.losses, out, media=found.media, made=made, title=title)
+        made = {"settings": settings.stated(), "choice": asdict(choice), "taggers": taggers}
+        media = {video: folder_of(work, number) / MEDIA for video, number in _unit_of(units).items()}
+        write(verdicts, found.losses, out, media=media, made=made, title=title)
         if tidy:
             remove_media(out, [folder_of(work, number) / MEDIA for number in range(len(units))])
-    return _outcome(units, verdicts, found)
+    kept: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        if verdict.is_kept:
+            kept.setdefault(verdict.split, Counter())[verdict.label] += 1
+    return Outcome(
+        num_videos=len(media),
+        kept=kept,
+        dropped=Counter(verdict.reason for verdict in verdicts if not verdict.is_kept),
+        losses=found.losses,
+        num_clips=len(verdicts),
+        seconds=found.seconds,
+    )
 
 
 def plan(
@@ -188,16 +145,14 @@ def plan(
     if path.is_file():
         units, before = load_plan(path)
         if before != stated:
-            raise DataError(
-                f"{work.parent}: was begun with {_difference(before, stated)}; name another folder"
-            )
+            raise DataError(f"{work.parent}: was begun with {_difference(before, stated)}; name another folder")
     given = {video.id: _located(video) for video in videos}
     if len(given) < len(videos):
         twice = next(id for id, count in Counter(video.id for video in videos).items() if count > 1)
         raise DataError(f"{twice}: two videos have this id; give them different ones")
     known = {video.id: video for unit in units for video in unit}
     units = [[_moved(video, given.get(video.id)) for video in unit] for unit in units]
-    again = _lost_for(work, units, retry)
+    again = {loss.video_id for loss in _losses(work, units) if loss.reason in retry}
     new = [
         video
         for id, video in sorted(given.items())
@@ -219,30 +174,24 @@ def plan(
 
 def collect(work: Path, units: Sequence[Sequence[Video]]) -> Found:
     """What the units found. Raises DataError where one is damaged."""
-    unit_of = {video.id: number for number, unit in enumerate(units) for video in unit}
-    clips: list[Candidate] = []
-    losses: list[Loss] = []
-    seconds: dict[str, float] = defaultdict(float)
+    found, unit_of = Found(), _unit_of(units)
+    found.losses.extend(_losses(work, units))
     for number in range(len(units)):
-        folder = folder_of(work, number)
-        clips += [one for one in load_clips(folder / CLIPS) if unit_of.get(one.video_id) == number]
-        losses += [one for one in _losses(folder) if unit_of.get(one.video_id) == number]
-        for stage, spent in read_report(work, number).seconds.items():
-            seconds[stage] += spent
-    media = {video: folder_of(work, number) / MEDIA for video, number in unit_of.items()}
-    return Found(clips, losses, media, seconds)
+        clips = load_clips(folder_of(work, number) / CLIPS)
+        found.clips.extend(clip for clip in clips if unit_of.get(clip.video_id) == number)
+        for stage, spent_s in read_report(work, number).seconds.items():
+            found.seconds[stage] = found.seconds.get(stage, 0.0) + spent_s
+    return found
 
 
 def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
     """A verdict on each clip: by itself, then beside the others, then by its split."""
-    verdicts = select(clips, choice.rules)
+    verdicts = [judge(clip, choice.rules) for clip in clips]
     related: list[tuple[str, str]] = []
     if choice.likeness is not None:
         kept = {one.candidate.id: one.candidate for one in verdicts if one.is_kept}
         repeated = find_duplicates(kept.values(), choice.likeness)
-        related = [
-            (kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()
-        ]
+        related = [(kept[clip].source_id, kept[first].source_id) for clip, first in repeated.items()]
         verdicts = [
             replace(one, reason=DUPLICATE, detail=f"as {repeated[one.candidate.id]}")
             if one.candidate.id in repeated
@@ -252,25 +201,41 @@ def decide(clips: Sequence[Candidate], choice: Choice) -> list[Verdict]:
     return divide(verdicts, choice.division, related)
 
 
-def _make(
-    work: Work, numbers: Sequence[int], units: Sequence[Sequence[Video]], engine: Engine, say: Say
-) -> None:
-    progress = Progress(sum(len(units[number]) for number in numbers), say)
+def _make(work: Work, numbers: Sequence[int], units: Sequence[Sequence[Video]], engine: Engine, say: Say) -> None:
+    """Make the units of these numbers; after each a line of progress, at the end an empty one, which takes it away."""
+    num_videos, num_done, num_clips = sum(len(units[number]) for number in numbers), 0, 0
+    started_s = time.monotonic()
     try:
+        if num_videos:
+            say(f"0/{num_videos:,} videos")
         with closing(engine(work, numbers)) as reports:
             for report in reports:
-                progress.done(len(units[report.number]), report.num_clips)
+                num_done += len(units[report.number])
+                num_clips += report.num_clips
+                say(progress(num_done, num_videos, num_clips, time.monotonic() - started_s))
     finally:
-        progress.close()
+        say("")
     if missing := [number for number in numbers if not is_done(work.folder, number)]:
         raise AvganError(f"{len(missing)} units are not there, such as {missing[0]}; run it again")
 
 
+def progress(num_done: int, num_videos: int, num_clips: int, spent_s: float) -> str:
+    """Where the work is after `spent_s`, with a guess at how long it takes, in a line."""
+    left_s = spent_s / num_done * (num_videos - num_done)
+    return (
+        f"{num_done:,}/{num_videos:,} videos  {num_clips:,} clips, {num_clips / max(spent_s, 1e-9):.3g} a second  "
+        f"{clock(round(left_s))} left"
+    )
+
+
+def _unit_of(units: Sequence[Sequence[Video]]) -> dict[str, int]:
+    """{video: the number of its unit, of several the last}"""
+    return {video.id: number for number, unit in enumerate(units) for video in unit}
+
+
 def _located(video: Video) -> Video:
     """With paths that hold wherever a worker stands."""
-    path, sound_path = (
-        os.path.abspath(path) if path else "" for path in (video.path, video.sound_path)
-    )
+    path, sound_path = (os.path.abspath(path) if path else "" for path in (video.path, video.sound_path))
     return replace(video, path=path, sound_path=sound_path)
 
 
@@ -279,26 +244,18 @@ def _moved(video: Video, to: Video | None) -> Video:
     return video if to is None else replace(video, path=to.path, sound_path=to.sound_path)
 
 
-def _lost_for(work: Path, units: Sequence[Sequence[Video]], reasons: frozenset[str]) -> set[str]:
-    """Ids of videos that were lost for one of these reasons."""
-    if not reasons:
-        return set()
-    unit_of = {video.id: number for number, unit in enumerate(units) for video in unit}
-    return {
-        loss.video_id
-        for number in range(len(units))
-        if is_done(work, number)
-        for loss in _losses(folder_of(work, number))
-        if loss.reason in reasons and unit_of.get(loss.video_id) == number
-    }
-
-
-def _losses(folder: Path) -> Iterator[Loss]:
-    try:
-        rows = json.loads((folder / LOSSES).read_text(encoding="utf-8"))
-        yield from (Loss(**row) for row in rows)
-    except (OSError, ValueError, TypeError):
-        raise DataError(f"{folder}: is damaged; delete it and run again") from None
+def _losses(work: Path, units: Sequence[Sequence[Video]]) -> Iterator[Loss]:
+    """Of all units that are done."""
+    unit_of = _unit_of(units)
+    for number in range(len(units)):
+        if not is_done(work, number):
+            continue
+        path = folder_of(work, number) / LOSSES
+        try:
+            losses = [Loss(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError):
+            raise DataError(f"{path.parent}: is damaged; delete it and run again") from None
+        yield from (loss for loss in losses if unit_of.get(loss.video_id) == number)
 
 
 def _clear(work: Path) -> None:
@@ -320,36 +277,10 @@ def _difference(before: str, now: str) -> str:
         return "another version"
 
 
-def _outcome(
-    units: Sequence[Sequence[Video]], verdicts: Sequence[Verdict], found: Found
-) -> Outcome:
-    kept: dict[str, Counter[str]] = {}
-    for verdict in verdicts:
-        if verdict.is_kept:
-            kept.setdefault(verdict.split, Counter())[verdict.label] += 1
-    return Outcome(
-        num_videos=len({video.id for unit in units for video in unit}),
-        kept=kept,
-        dropped=Counter(verdict.reason for verdict in verdicts if not verdict.is_kept),
-        losses=found.losses,
-        num_clips=len(verdicts),
-        seconds=found.seconds,
-    )
-
-
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Two runs at a time would remove each other's half-made units."""
-    try:
-        import fcntl
-    except ImportError:  # Windows keeps no such locks
-        yield
-        return
     with open(work / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{work.parent}: another avgan is writing to it; wait for it, or name another folder"
-            ) from None
+        if hold(file) is False:
+            raise DataError(f"{work.parent}: another avgan is writing to it; wait for it, or name another folder")
         yield

@@ -85,16 +85,20 @@ def _found(gray: np.ndarray, name: str) -> set[Box]:
 
 @cache
 def _cascade(name: str) -> Any:
-    try:
-        cv2: Any = importlib.import_module("cv2")
-    except ImportError:
-        raise AvganError(
-            "blurring needs OpenCV, which is not installed: pip install 'avgan[curate]'"
-        ) from None
-    if not hasattr(cv2, "CascadeClassifier"):  # left with version 5
-        raise AvganError("blurring needs OpenCV 4: pip install 'opencv-python-headless<5'")
+    cv2 = opencv()
     cv2.setNumThreads(1)  # threads report in any order, and what is merged first decides
     return cv2.CascadeClassifier(cv2.data.haarcascades + name)
+
+
+def opencv() -> Any:
+    """OpenCV 4. Raises AvganError where it is missing, or another version."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError:
+        raise AvganError("blurring and Caffe's files need OpenCV 4: pip install 'avgan[curate]'") from None
+    if not hasattr(cv2, "CascadeClassifier"):  # left with version 5, as did the reader of Caffe's networks
+        raise AvganError("blurring and Caffe's files need OpenCV 4: pip install 'opencv-python-headless<5'")
+    return cv2
 
 
 def _with_margin(box: Box, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

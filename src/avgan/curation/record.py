@@ -3,25 +3,23 @@
 Shapes: L samples, C = 2 channels, H W pixels.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from sys import intern
 from typing import Any
 
 import numpy as np
 
+from avgan.data.manifest import Labels as Tags
+from avgan.data.manifest import labels_of, save_table, schema_of
 from avgan.errors import DataError
-from avgan.files import write_whole
 
 SOUND_RATE_HZ = 32_000
 """Of the two-channel sound that is kept (Sec. 4); models take it mono at 16 kHz."""
 FRAME_WIDTH_PX = 640
 """Of the frame that is kept; models see its central square at 128 px."""
 
-Tags = tuple[tuple[str, float], ...]
-"""Names with their weights in [0, 1], the heaviest first."""
 UNIT = "unit"
 """Column of a plan: the number of the unit that a video is in."""
 ROWS_PER_GROUP = 10_000
@@ -65,9 +63,9 @@ class Cut:
     """(L, 2) float32 at SOUND_RATE_HZ; both channels alike where the video has one."""
     frames: tuple[np.ndarray, ...] = field(repr=False)
     """Each (H, W, 3) uint8 RGB, upright, at most FRAME_WIDTH_PX wide. The first is the clip's picture."""
-    frame_times_s: tuple[float, ...] = ()
+    frame_times_s: tuple[float, ...]
     """Of the frames, within the video."""
-    thumbnails: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    thumbnails: tuple[np.ndarray, ...] = field(repr=False)
     """Small pictures (h, w) uint8 of luminance, spread evenly over the clip: what moves in it."""
 
 
@@ -103,6 +101,7 @@ class Candidate:
     """`<video>-<start in ms>`"""
     video_id: str
     source_id: str
+    """What it belongs to: the source of its video, or else its video."""
     label: str
     """The scene that the source says."""
     start_s: float
@@ -124,11 +123,6 @@ class Candidate:
     speech: float = 0.0
     """Weight of music and of speech in the sound, in [0, 1], whether among the first five or not."""
 
-    @property
-    def source(self) -> str:
-        """What the clip belongs to: its source, or else its video."""
-        return self.source_id or self.video_id
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
@@ -148,7 +142,8 @@ class Loss:
 def save_plan(path: Path, units: Iterable[Iterable[Video]], settings: str) -> Path:
     """Write which videos each unit is made of, and `settings`: what else its clips depend on."""
     rows = [{UNIT: number, **asdict(video)} for number, unit in enumerate(units) for video in unit]
-    return _save(path, rows, _plan_schema().with_metadata({"avgan.settings": settings}))
+    schema = _plan_schema().with_metadata({"avgan.settings": settings})
+    return save_table(path, rows, schema, rows_per_group=ROWS_PER_GROUP)
 
 
 def load_plan(path: Path) -> tuple[list[list[Video]], str]:
@@ -164,73 +159,29 @@ def load_plan(path: Path) -> tuple[list[list[Video]], str]:
 
 def load_unit(path: Path, number: int) -> list[Video]:
     """The videos of one unit of a plan; the rest of the file is not read."""
-    rows = _load(path, _plan_schema(), filters=[(UNIT, "=", number)]).to_pylist()
-    return [Video(**{name: value for name, value in row.items() if name != UNIT}) for row in rows]
+    table = _load(path, _plan_schema(), filters=[(UNIT, "=", number)])
+    return [Video(**row) for row in table.drop_columns(UNIT).to_pylist()]
 
 
 def save_clips(path: Path, clips: Iterable[Candidate]) -> Path:
     """Write clips with their measures and tags."""
-    return _save(path, [asdict(clip) for clip in clips], _clip_schema())
+    return save_table(path, [asdict(clip) for clip in clips], schema_of(Candidate), rows_per_group=ROWS_PER_GROUP)
 
 
 def load_clips(path: Path) -> list[Candidate]:
     """Read what `save_clips` wrote. Raises DataError where the file is anything else."""
-    return [_clip_of_row(row) for row in _load(path, _clip_schema()).to_pylist()]
+    clips = []
+    for row in _load(path, schema_of(Candidate)).to_pylist():
+        row |= {name: labels_of(row[name]) for name in ("scenes", "sounds")}
+        row |= {name: intern(row[name]) for name in REPEATED}
+        clips.append(Candidate(**row | {"measures": Measures(**row["measures"])}))
+    return clips
 
 
-def _clip_of_row(row: dict[str, Any]) -> Candidate:
-    for kind in ("scenes", "sounds"):
-        row[kind] = tuple((intern(tag["name"]), tag["weight"]) for tag in row[kind])
-    for name in REPEATED:
-        row[name] = intern(row[name])
-    return Candidate(**{**row, "measures": Measures(**row["measures"])})
-
-
-@cache
 def _plan_schema() -> Any:
     import pyarrow as pa
 
-    return pa.schema([(UNIT, pa.int64()), *_columns(Video, {})])
-
-
-@cache
-def _clip_schema() -> Any:
-    import pyarrow as pa
-
-    tags = pa.list_(pa.struct([("name", pa.string()), ("weight", pa.float64())]))
-    measures = pa.struct(_columns(Measures, {}))
-    return pa.schema(_columns(Candidate, {"measures": measures, "scenes": tags, "sounds": tags}))
-
-
-def _columns(record: type, kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """A column for each field: text or a number, unless `kinds` says otherwise."""
-    import pyarrow as pa
-
-    columns = []
-    for column in fields(record):
-        number = pa.float64() if "float" in str(column.type) else pa.string()
-        columns.append((column.name, kinds.get(column.name, number)))
-    return columns
-
-
-def _save(path: Path, rows: list[dict[str, Any]], schema: Any) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    table = pa.Table.from_pylist([_plain(row) for row in rows], schema=schema)
-    pq.write_table(table, buffer, row_group_size=ROWS_PER_GROUP)
-    return write_whole(path, buffer.getvalue().to_pybytes())
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Tags as the pairs that the schema asks for."""
-    tags: dict[str, Any] = {
-        kind: [{"name": name, "weight": weight} for name, weight in row[kind]]
-        for kind in ("scenes", "sounds")
-        if kind in row
-    }
-    return {**row, **tags}
+    return pa.schema([(UNIT, pa.int64()), *schema_of(Video)])
 
 
 def _load(path: Path, schema: Any, filters: Any = None) -> Any:

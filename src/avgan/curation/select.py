@@ -7,15 +7,16 @@ after, and depend on all.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Literal
+
+import numpy as np
 
 from avgan.curation.measures import PICTURE_BITS, SOUND_BITS
 from avgan.curation.record import Candidate, Tags
 from avgan.errors import ConfigError
-from avgan.scenes import TABLE_1, Table1Row
+from avgan.scenes import TABLE_1
 
 PLACES365_SPELLING: dict[str, tuple[str, ...]] = {
     "subway_station": ("subway_station/platform",),
@@ -24,10 +25,11 @@ PLACES365_SPELLING: dict[str, tuple[str, ...]] = {
     "train": ("train_interior", "train_station/platform", "railroad_track"),
     "tram": ("train_interior", "railroad_track"),
     "car": ("car_interior",),
-    "garden": ("botanical_garden", "formal_garden", "japanese_garden", "roof_garden", "topiary_garden",
-               "vegetable_garden", "zen_garden"),
+    "garden": tuple(
+        f"{kind}_garden" for kind in ("botanical", "formal", "japanese", "roof", "topiary", "vegetable", "zen")
+    ),
     "road": ("desert_road", "field_road", "forest_road"),
-}  # fmt: skip
+}
 
 AUDIOSET_SPELLING: dict[str, tuple[str, ...]] = {
     "Subway metro": ("Subway, metro, underground",),
@@ -92,30 +94,20 @@ class Limits:
     wanted, 0.7 keeps four crowds of five, and 40 % of the speakers."""
 
 
-Rule = Callable[[Candidate, Limits], str]
-"""Says in a line what is wrong with a clip; nothing where it keeps the rule."""
-
-
-def _silent(clip: Candidate, limits: Limits) -> str:
-    measures = clip.measures
-    return _below(measures.level_db, limits.min_level_db, "level in dB") or _above(
-        measures.silent, limits.max_silent, "share of silence"
-    )
-
-
-# In the order in which they are judged: a black picture is also still, and is called black.
-DEFECTS: dict[str, Rule] = {
-    "black": lambda clip, limits: _below(clip.measures.brightness, limits.min_brightness, "brightness"),
-    "plain": lambda clip, limits: _below(clip.measures.contrast, limits.min_contrast, "contrast"),
-    "bars": lambda clip, limits: _above(clip.measures.bars, limits.max_bars, "bars"),
+DEFECTS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "black": (("brightness", "min_brightness", "brightness"),),
+    "plain": (("contrast", "min_contrast", "contrast"),),
+    "bars": (("bars", "max_bars", "bars"),),
     # A photograph shown as a video: the sound may be of anything.
-    "still": lambda clip, limits: _below(clip.measures.motion, limits.min_motion, "motion"),
-    "silent": _silent,
-    "clipped": lambda clip, limits: _above(clip.measures.clipped, limits.max_clipped, "share of clipped samples"),
+    "still": (("motion", "min_motion", "motion"),),
+    "silent": (("level_db", "min_level_db", "level in dB"), ("silent", "max_silent", "share of silence")),
+    "clipped": (("clipped", "max_clipped", "share of clipped samples"),),
     # Laid over the picture: nothing of the scene is left in the sound (Sec. 4).
-    "music": lambda clip, limits: _above(clip.music, limits.max_music, "music"),
-    "speech": lambda clip, limits: _above(clip.speech, limits.max_speech, "speech"),
-}  # fmt: skip
+    "music": (("music", "max_music", "music"),),
+    "speech": (("speech", "max_speech", "speech"),),
+}
+"""{defect: what tells it, each a measure, its limit, and its words}, in the order in which they are judged: a black
+picture is also still, and is called black."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,24 +125,29 @@ class Rules:
                 raise ConfigError(f"{defect}: no defect that is known; known: {', '.join(DEFECTS)}")
 
 
-def select(candidates: Iterable[Candidate], rules: Rules) -> list[Verdict]:
-    """A verdict on each clip, in their order."""
-    return [judge(candidate, rules) for candidate in candidates]
-
-
 def judge(clip: Candidate, rules: Rules) -> Verdict:
     """The verdict on one clip: of the defects the first that it has; then whether its label is believed."""
     for reason in rules.defects:
-        if detail := DEFECTS[reason](clip, rules.limits):
+        if detail := find_defect(clip, reason, rules.limits):
             return Verdict(candidate=clip, label=clip.label, reason=reason, detail=detail)
-    if rules.labels == "source":
-        if clip.label:
-            return Verdict(candidate=clip, label=clip.label)
-        detail = "its source names none"
-        return Verdict(candidate=clip, label="", reason="no label", detail=detail)
-    label, detail = by_table_1(clip)
-    reason = WRONG_LABEL if detail else ""
-    return Verdict(candidate=clip, label=label, reason=reason, detail=detail)
+    if rules.labels == "table_1":
+        label, detail = by_table_1(clip)
+        return Verdict(candidate=clip, label=label, reason=WRONG_LABEL if detail else "", detail=detail)
+    if clip.label:
+        return Verdict(candidate=clip, label=clip.label)
+    return Verdict(candidate=clip, label="", reason="no label", detail="its source names none")
+
+
+def find_defect(clip: Candidate, defect: str, limits: Limits) -> str:
+    """In a line what of a defect a clip has; empty where it has none of it."""
+    for name, limit_name, words in DEFECTS[defect]:
+        value = getattr(clip if name in ("music", "speech") else clip.measures, name)
+        limit = getattr(limits, limit_name)
+        if limit_name.startswith("min") and value < limit:
+            return f"{words} {value:.4g}, below {limit:g}"
+        if limit_name.startswith("max") and value > limit:
+            return f"{words} {value:.4g}, above {limit:g}"
+    return ""
 
 
 def by_table_1(clip: Candidate) -> tuple[str, str]:
@@ -161,13 +158,15 @@ def by_table_1(clip: Candidate) -> tuple[str, str]:
     pedestrians), so that a source which names the scene is worth more.
     """
     if not clip.label:
-        agreed = {scene: _agreement(clip, row) for scene, row in TABLE_1.items()}
+        agreed = {
+            scene: _weight(clip.scenes, row.places365, PLACES365_SPELLING)
+            * _weight(clip.sounds, row.audioset, AUDIOSET_SPELLING)
+            for scene, row in TABLE_1.items()
+        }
         best = max(agreed, key=lambda scene: agreed[scene])
-        return (
-            (best, "")
-            if agreed[best] > 0
-            else ("", f"no row of Table 1 has {_names(clip.scenes)} with {_names(clip.sounds)}")
-        )
+        if agreed[best]:
+            return best, ""
+        return "", f"no row of Table 1 has {_names(clip.scenes)} with {_names(clip.sounds)}"
     scene = SCENE_OF_NAME.get(plain_name(clip.label))
     if scene is None:
         return clip.label, "no scene of Table 1"
@@ -192,30 +191,12 @@ SCENE_OF_NAME: dict[str, str] = {
 """Scenes by the names that sources give them: AV-10's own, and YouTube-8M's in Table 1."""
 
 
-def _agreement(clip: Candidate, row: Table1Row) -> float:
-    """How much picture and sound speak for a row: the product of their weights."""
-    seen = _weight(clip.scenes, row.places365, PLACES365_SPELLING)
-    return seen * _weight(clip.sounds, row.audioset, AUDIOSET_SPELLING)
-
-
 def _weight(tags: Tags, wanted: Iterable[str], spelling: Mapping[str, tuple[str, ...]]) -> float:
     """Of the heaviest of the first tags that is wanted; 0 where none is."""
-    names = {
-        plain_name(name)
-        for as_printed in wanted
-        for name in (as_printed, *spelling.get(as_printed, ()))
-    }
+    names = {plain_name(name) for as_printed in wanted for name in (as_printed, *spelling.get(as_printed, ()))}
     # A tagger may give weight 0 to the fifth of its five: it is still among them.
     found = [max(weight, 1e-9) for name, weight in tags[:FIRST] if plain_name(name) in names]
     return max(found, default=0.0)
-
-
-def _below(value: float, limit: float, what: str) -> str:
-    return f"{what} {value:.4g}, below {limit:g}" if value < limit else ""
-
-
-def _above(value: float, limit: float, what: str) -> str:
-    return f"{what} {value:.4g}, above {limit:g}" if value > limit else ""
 
 
 def _names(tags: Tags) -> str:
@@ -240,67 +221,33 @@ class Likeness:
 
 
 def find_duplicates(clips: Iterable[Candidate], likeness: Likeness | None = None) -> dict[str, str]:
-    """{id of a clip: id of the clip that it repeats}, without those that are to be kept.
+    """{id of a clip: id of the first clip that it repeats}, without those that are to be kept.
 
-    Each clip is compared with those kept before it that its picture may be alike to, not with all: see `_Index`.
+    Each clip is compared with all that were kept before it: of pictures a million comparisons take 1 ms, of sounds only
+    those are made whose pictures are alike.
     """
     likeness = likeness or Likeness()
-    index = _Index(likeness)
+    clips = sorted(clips, key=lambda clip: clip.id)
+    looks = np.empty(len(clips), np.uint64)
+    kept: list[tuple[str, int]] = []
     repeated: dict[str, str] = {}
-    for clip in sorted(clips, key=lambda clip: clip.id):
-        look, voice = int(clip.measures.look, 16), int(clip.measures.voice, 16)
-        first = min(index.alike(look, voice), default="")
-        if first:
+    for clip in clips:
+        look, voice = np.uint64(int(clip.measures.look, 16)), int(clip.measures.voice, 16)
+        near = np.flatnonzero(np.bitwise_count(looks[: len(kept)] ^ look) <= likeness.look_bits)
+        alike = (id for id, other in map(kept.__getitem__, near) if (voice ^ other).bit_count() <= likeness.voice_bits)
+        if first := next(alike, ""):
             repeated[clip.id] = first
         else:
-            index.add(clip.id, look, voice)
+            looks[len(kept)] = look
+            kept.append((clip.id, voice))
     return repeated
-
-
-class _Index:
-    """Finds all hashes of pictures within a distance, and few others.
-
-    The hash is cut into bands, half as many as bits may differ, and one. Of two hashes within the distance, one band
-    then differs in at most one bit: it is enough to look into each band's bucket and those a bit beside it. Of random
-    hashes, 7 bits apart, that is 1 in 960: 4 bands of 16 bits, 17 buckets each.
-    """
-
-    def __init__(self, likeness: Likeness) -> None:
-        self._likeness = likeness
-        num_bands = likeness.look_bits // 2 + 1
-        edges = [PICTURE_BITS * band // num_bands for band in range(num_bands + 1)]
-        self._bands = [(low, high - low) for low, high in pairwise(edges)]
-        self._buckets: dict[tuple[int, int], list[tuple[str, int, int]]] = defaultdict(list)
-
-    def add(self, clip: str, look: int, voice: int) -> None:
-        for low, width in self._bands:
-            self._buckets[low, _band(look, low, width)].append((clip, look, voice))
-
-    def alike(self, look: int, voice: int) -> Iterator[str]:
-        """Ids of the clips that are alike to this one; an id may come several times."""
-        for low, width in self._bands:
-            own = _band(look, low, width)
-            beside = [own ^ (1 << bit) for bit in range(width)] if self._likeness.look_bits else []
-            for key in (own, *beside):
-                for clip, its_look, its_voice in self._buckets.get((low, key), ()):
-                    if (
-                        (look ^ its_look).bit_count() <= self._likeness.look_bits
-                        and (voice ^ its_voice).bit_count() <= self._likeness.voice_bits
-                    ):  # fmt: skip
-                        yield clip
-
-
-def _band(look: int, low: int, width: int) -> int:
-    return (look >> low) & ((1 << width) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
     """How a data set is divided."""
 
-    shares: Mapping[str, float] = field(
-        default_factory=lambda: {"train": 24_000, "validation": 16_000, "test": 16_000}
-    )
+    shares: Mapping[str, float] = field(default_factory=lambda: {"train": 24_000, "validation": 16_000, "test": 16_000})
     """In proportion; the paper's numbers of sequences (Sec. 4)."""
     by: Literal["source", "place"] = "place"
     """`place`: a place, where it is known, is on one side too, so that the test is of places never seen."""
@@ -310,9 +257,7 @@ class Division:
 
     def __post_init__(self) -> None:
         if set(self.shares) - set(SPLITS) or any(share < 0 for share in self.shares.values()):
-            raise ConfigError(
-                f"shares {dict(self.shares)}: of train, validation and test, 0 or more"
-            )
+            raise ConfigError(f"shares {dict(self.shares)}: of train, validation and test, 0 or more")
         if not self.shares.get("train"):
             raise ConfigError(f"shares {dict(self.shares)}: train needs a share")
         if self.per_class is not None and self.per_class < 1:
@@ -323,72 +268,49 @@ class Division:
         return self.shares.get(split, 0.0) / sum(self.shares.values())
 
 
-def divide(
-    verdicts: Sequence[Verdict], division: Division, related: Iterable[tuple[str, str]] = ()
-) -> list[Verdict]:
+def divide(verdicts: Sequence[Verdict], division: Division, related: Iterable[tuple[str, str]] = ()) -> list[Verdict]:
     """The verdicts in their order, those kept with a split; those over a quota dropped.
 
     `related`: pairs of sources that have something in common, such as a clip that stands in both.
     """
-    kept = [verdict for verdict in verdicts if verdict.is_kept]
-    group_of = groups([verdict.candidate for verdict in kept], by=division.by, related=related)
+    kept = {verdict.candidate.id: verdict for verdict in verdicts if verdict.is_kept}
+    group_of = groups([verdict.candidate for verdict in kept.values()], by=division.by, related=related)
     labels: dict[str, Counter[str]] = defaultdict(Counter)
-    for verdict in kept:
-        labels[group_of[verdict.candidate.id]][verdict.label] += 1
+    for id, verdict in kept.items():
+        labels[group_of[id]][verdict.label] += 1
     split_of = splits(labels, division)
-    divided = {
-        verdict.candidate.id: replace(verdict, split=split_of[group_of[verdict.candidate.id]])
-        for verdict in kept
-    }
-    for id in _over_quota(list(divided.values()), division):
+    divided = {id: replace(verdict, split=split_of[group_of[id]]) for id, verdict in kept.items()}
+    for id in _over_quota(divided.values(), division):
         one = divided[id]
-        detail = f"enough of {one.label} in {one.split}"
-        divided[id] = replace(one, reason=OVER_QUOTA, detail=detail, split="")
+        divided[id] = replace(one, reason=OVER_QUOTA, detail=f"enough of {one.label} in {one.split}", split="")
     return [divided.get(verdict.candidate.id, verdict) for verdict in verdicts]
 
 
 def groups(
-    clips: Iterable[Candidate],
-    *,
-    by: Literal["source", "place"],
-    related: Iterable[tuple[str, str]],
+    clips: Iterable[Candidate], *, by: Literal["source", "place"], related: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
     """{clip: name of its group}: what must not stand on two sides.
 
     A group's name is the first of its places, or else of its sources; it is kept when another source vanishes.
     """
-    together = _Together()
-    key_of: dict[str, tuple[int, str]] = {}
-    for clip in clips:
-        key_of[clip.id] = (1, clip.source)
-        if by == "place" and clip.place:
-            together.join(key_of[clip.id], (0, clip.place))
+    clips = list(clips)
+    key_of = {clip.id: (1, clip.source_id) for clip in clips}
+    links = [(key_of[clip.id], (0, clip.place)) for clip in clips if by == "place" and clip.place]
     sources = set(key_of.values())
-    for one, other in related:
-        if (1, one) in sources and (1, other) in sources:
-            together.join((1, one), (1, other))
-    return {clip: "/".join(map(str, together.first(key))) for clip, key in key_of.items()}
+    links += [((1, one), (1, other)) for one, other in related if {(1, one), (1, other)} <= sources]
+    above: dict[tuple[int, str], tuple[int, str]] = {}
 
-
-class _Together:
-    """Sets of keys that are joined; each goes by the first of its keys."""
-
-    def __init__(self) -> None:
-        self._above: dict[tuple[int, str], tuple[int, str]] = {}
-
-    def first(self, key: tuple[int, str]) -> tuple[int, str]:
-        path = []
-        while (above := self._above.get(key)) is not None:
-            path.append(key)
-            key = above
-        for passed in path:
-            self._above[passed] = key
+    def first_of(key: tuple[int, str]) -> tuple[int, str]:
+        """The first of the keys that are joined to one so far; the way there is halved."""
+        while key in above:
+            above[key] = key = above.get(above[key], above[key])
         return key
 
-    def join(self, one: tuple[int, str], other: tuple[int, str]) -> None:
-        low, high = sorted((self.first(one), self.first(other)))
+    for one, other in links:
+        low, high = sorted((first_of(one), first_of(other)))
         if low != high:
-            self._above[high] = low
+            above[high] = low
+    return {clip: "/".join(map(str, first_of(key))) for clip, key in key_of.items()}
 
 
 def splits(labels: Mapping[str, Counter[str]], division: Division) -> dict[str, str]:
@@ -436,7 +358,7 @@ def _range(split: str, division: Division) -> tuple[float, float]:
     return low, low + division.part(split)
 
 
-def _over_quota(kept: Sequence[Verdict], division: Division) -> set[str]:
+def _over_quota(kept: Iterable[Verdict], division: Division) -> set[str]:
     """Ids of the clips that are too many of their scene in their split.
 
     The first of each source is taken before any source gives a second, in an order by hash: a quota is not filled
@@ -444,20 +366,18 @@ def _over_quota(kept: Sequence[Verdict], division: Division) -> set[str]:
     """
     if division.per_class is None:
         return set()
-    clips_of_source: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in kept:
-        clips_of_source[verdict.candidate.source].append(verdict)
+    num_before: Counter[str] = Counter()
     turns: dict[tuple[str, str], list[tuple[int, float, str]]] = defaultdict(list)
-    for source, its_clips in clips_of_source.items():
-        order = sorted(its_clips, key=lambda one: _fraction(division.seed, one.candidate.id))
-        place = _fraction(division.seed, source)
-        for turn, verdict in enumerate(order):
-            turns[verdict.label, verdict.split].append((turn, place, verdict.candidate.id))
-    over: set[str] = set()
-    for (_, split), waiting in turns.items():
-        quota = round(division.per_class * division.part(split))
-        over.update(id for _, _, id in sorted(waiting)[quota:])
-    return over
+    for verdict in sorted(kept, key=lambda one: _fraction(division.seed, one.candidate.id)):
+        source = verdict.candidate.source_id
+        turn = (num_before[source], _fraction(division.seed, source), verdict.candidate.id)
+        turns[verdict.label, verdict.split].append(turn)
+        num_before[source] += 1
+    return {
+        id
+        for (_, split), waiting in turns.items()
+        for _, _, id in sorted(waiting)[round(division.per_class * division.part(split)) :]
+    }
 
 
 def _fraction(seed: int, name: str) -> float:

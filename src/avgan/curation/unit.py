@@ -21,34 +21,26 @@ import tarfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soundfile
 from PIL import Image
 
-from avgan.curation.record import (
-    SOUND_RATE_HZ,
-    Candidate,
-    Cut,
-    Loss,
-    Measures,
-    Tags,
-    Video,
-    save_clips,
-)
+from avgan.curation.cut import cut
+from avgan.curation.fetch import FetchSettings, fetch
+from avgan.curation.measures import measure
+from avgan.curation.privacy import blur
+from avgan.curation.record import SOUND_RATE_HZ, Candidate, Cut, Loss, Measures, Tags, Video, save_clips
+from avgan.curation.taggers import Tagger, first_tags, music_and_speech, open_tagger
+from avgan.data.shards import add_member
 from avgan.errors import AvganError, DataError
 from avgan.files import to_disk, write_whole
 
-if TYPE_CHECKING:
-    from avgan.curation.fetch import FetchSettings
-
-Fetch = Callable[[Video, Path], Video]
-"""A video as it is known once it is on a disk, with the path of its file. What is downloaded goes to the folder."""
 SoundTags = tuple[Tags, float, float]
 """The first sounds of a clip; the weight of music and of speech in it."""
 PATIENCE_S = 120.0
@@ -58,26 +50,6 @@ CLIPS_PER_BATCH = 16
 """Clips that are tagged at a time: of 10 s, 2.5 MB each."""
 JPEG_QUALITY = 90  # artefacts do not show, least of all at the 128 px that models take
 MAX_DEATHS = 3  # one death may be bad luck, three are the video
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What is done to a video and its clips."""
-
-    fetch: Fetch
-    cut: Callable[[Video], Iterable[Cut]]
-    """Of a video on a disk."""
-    measure: Callable[[Cut], Measures]
-    tag_pictures: Callable[[Sequence[np.ndarray]], list[Tags]]
-    """B pictures (H, W, 3)."""
-    tag_sounds: Callable[[Sequence[np.ndarray]], list[SoundTags]]
-    """B sounds (L, 2)."""
-    blur: Callable[[np.ndarray], np.ndarray]
-    """A frame as it may be shown."""
-    patience_s: float = PATIENCE_S
-    """How long `cut` may take for its next clip; of a video that takes longer time and again nothing is kept."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """For the data card: names, licences and hashes of the taggers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,82 +64,84 @@ class Settings:
     crop_bars: bool = False
     blur: tuple[str, ...] = ()
     """faces, plates"""
-    sees: str = ""
-    """A tagger of pictures as `taggers.open_tagger` takes it; empty: none."""
-    hears: str = ""
-    """A tagger of sounds."""
+    picture_tagger: str = ""
+    """As `taggers.open_tagger` takes it; empty: none."""
+    sound_tagger: str = ""
     patience_s: float = PATIENCE_S
     """How long a video may take for its next clip."""
 
     def stated(self) -> dict[str, Any]:
         """As JSON, without what is a machine's, its places and its speed: what units must have in common."""
-        names = {kind: getattr(self, kind).partition("=")[0] for kind in ("sees", "hears")}
-        files = {kind: Path(name).name for kind, name in names.items()}
-        stated = {**asdict(self), "blur": sorted(self.blur), **files}
+        stated = {**asdict(self), "blur": sorted(self.blur)}
+        for kind, name in (("sees", "picture_tagger"), ("hears", "sound_tagger")):
+            stated[kind] = Path(stated.pop(name).partition("=")[0]).name
         del stated["patience_s"]
         return stated
 
 
-def open_tools(settings: Settings, weights: Path, fetching: "FetchSettings | None" = None) -> Tools:
-    """The tools that the settings ask for. `weights`: the folder of taggers' weights.
+class Tools:
+    """What is done to a video and its clips, as the settings ask for. `weights`: the folder of taggers' weights.
 
     Raises DataError where a tagger's weights are not there.
     """
-    from avgan.curation.cut import cut
-    from avgan.curation.fetch import fetch, known_of
-    from avgan.curation.measures import measure
-    from avgan.curation.privacy import blur
-    from avgan.curation.taggers import Tagger, first_tags, music_and_speech, open_tagger
 
-    taggers: dict[str, Tagger] = {}
-    for kind, named in (("sees", settings.sees), ("hears", settings.hears)):
-        if named:
-            taggers[kind] = tagger = open_tagger(named, weights)
-            if tagger.takes_sounds != (kind == "hears"):
-                other = "sounds" if tagger.takes_sounds else "pictures"
-                raise DataError(f"{tagger.name}: is a tagger of {other}; name another one")
+    def __init__(self, settings: Settings, weights: Path, fetching: FetchSettings | None = None) -> None:
+        self._settings = settings
+        self._fetching = fetching
+        self.patience_s = settings.patience_s
+        """How long `cut` may take for its next clip; of a video that takes longer time and again nothing is kept."""
+        self._taggers: dict[str, Tagger] = {}
+        for kind, named in (("sees", settings.picture_tagger), ("hears", settings.sound_tagger)):
+            if named:
+                self._taggers[kind] = tagger = open_tagger(named, weights)
+                if tagger.takes_sounds != (kind == "hears"):
+                    other = "sounds" if tagger.takes_sounds else "pictures"
+                    raise DataError(f"{tagger.name}: is a tagger of {other}; name another one")
+        self.facts = {
+            kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
+            for kind, tagger in self._taggers.items()
+        }
+        """For the data card."""
 
-    def fetch_video(video: Video, folder: Path) -> Video:
-        return known_of(video, fetch(video, folder, settings=fetching))
+    def fetch(self, video: Video, folder: Path) -> Video:
+        """A video as it is known once it is on a disk. What is downloaded goes to the folder."""
+        return fetch(video, folder, settings=self._fetching)
 
-    def cut_video(video: Video) -> Iterable[Cut]:
+    def cut(self, video: Video) -> Iterator[Cut]:
+        """Of a video on a disk."""
         return cut(
             video.path,
-            clip_s=settings.clip_s,
-            skip_s=settings.skip_s if video.end_s is None else 0.0,  # a named stretch has no intro
-            num_frames=settings.num_frames,
+            clip_s=self._settings.clip_s,
+            skip_s=self._settings.skip_s if video.end_s is None else 0.0,  # a named stretch has no intro
+            num_frames=self._settings.num_frames,
             start_s=video.start_s,
             end_s=video.end_s,
             sound_path=video.sound_path or None,
-            crop_bars=settings.crop_bars,
+            crop_bars=self._settings.crop_bars,
         )
 
-    def tag_pictures(pictures: Sequence[np.ndarray]) -> list[Tags]:
-        if not pictures or (tagger := taggers.get("sees")) is None:
+    def measure(self, cut: Cut) -> Measures:
+        """The numbers that the rules decide on."""
+        return measure(cut)
+
+    def tag_pictures(self, pictures: Sequence[np.ndarray]) -> list[Tags]:
+        """Of B pictures (H, W, 3)."""
+        if not pictures or (tagger := self._taggers.get("sees")) is None:
             return [() for _ in pictures]
         return [first_tags(tagger.labels, weights) for weights in tagger.tag(pictures)]
 
-    def tag_sounds(sounds: Sequence[np.ndarray]) -> list[SoundTags]:
-        if not sounds or (tagger := taggers.get("hears")) is None:
+    def tag_sounds(self, sounds: Sequence[np.ndarray]) -> list[SoundTags]:
+        """Of B sounds (L, 2)."""
+        if not sounds or (tagger := self._taggers.get("hears")) is None:
             return [((), 0.0, 0.0) for _ in sounds]
         return [
             (first_tags(tagger.labels, weights), *music_and_speech(tagger.labels, weights))
             for weights in tagger.tag(sounds)
         ]
 
-    return Tools(
-        fetch=fetch_video,
-        cut=cut_video,
-        measure=measure,
-        tag_pictures=tag_pictures,
-        tag_sounds=tag_sounds,
-        blur=lambda frame: blur(frame, settings.blur) if settings.blur else frame,
-        patience_s=settings.patience_s,
-        facts={
-            kind: {"name": tagger.name, "licence": tagger.licence, "sha256": tagger.sha256}
-            for kind, tagger in taggers.items()
-        },
-    )
+    def blur(self, frame: np.ndarray) -> np.ndarray:
+        """A frame as it may be shown."""
+        return blur(frame, self._settings.blur) if self._settings.blur else frame
 
 
 @dataclass(frozen=True)
@@ -176,7 +150,6 @@ class Report:
 
     number: int
     num_clips: int = 0
-    num_losses: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage."""
 
@@ -192,7 +165,7 @@ def is_done(work: Path, number: int) -> bool:
 def read_report(work: Path, number: int) -> Report:
     """Of a unit that is done."""
     tree = json.loads((folder_of(work, number) / DONE).read_text(encoding="utf-8"))
-    return Report(number, tree["clips"], tree["losses"], tree["seconds"])
+    return Report(number, tree["clips"], tree["seconds"])
 
 
 class AttemptLog:
@@ -251,12 +224,11 @@ class AttemptLog:
             path.unlink(missing_ok=True)
 
 
-def make_unit(
-    number: int, videos: Sequence[Video], work: Path, tools: Tools, log: AttemptLog
-) -> Report:
-    """Make a unit, unless it is done. `log` notes each video before it is tried, and knows those not to try."""
+def make_unit(number: int, videos: Sequence[Video], work: Path, tools: Tools, run: str) -> Report:
+    """Make a unit, unless it is done. `run`: a name for this run; a video that its workers died of is left out."""
     if is_done(work, number):
         return read_report(work, number)
+    log = AttemptLog(work, number, run)
     folder = work / f".{number:06}.{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     try:
@@ -301,16 +273,15 @@ class _UnitWriter:
         if len(self.losses) > num_losses:
             return
         cuts = iter(self._tools.cut(video))
-        cut: Cut | None = None
         while True:
-            cut = None
+            clip: Cut | None = None
             limited = self._log.limited(self._tools.patience_s)
             with self._noting_loss("cut", video), self._timed("cut"), limited:
-                cut = next(cuts, None)
-            if cut is None:
+                clip = next(cuts, None)
+            if clip is None:
                 break
             with self._timed("measure"):
-                self._waiting.append((video, cut, self._tools.measure(cut)))
+                self._waiting.append((video, clip, self._tools.measure(clip)))
             if len(self._waiting) == CLIPS_PER_BATCH:
                 self._flush()
         self._flush()
@@ -338,30 +309,30 @@ class _UnitWriter:
 
     def _flush(self) -> None:
         """Tag the clips that wait, and write them."""
-        cuts = [cut for _, cut, _ in self._waiting]
+        waiting = [clip for _, clip, _ in self._waiting]
         with self._timed("see"):
-            scene_tags = self._tools.tag_pictures([cut.frames[0] for cut in cuts])
+            scene_tags = self._tools.tag_pictures([clip.frames[0] for clip in waiting])
         with self._timed("hear"):
-            sound_tags = self._tools.tag_sounds([cut.sound for cut in cuts])
-        for (video, cut, measures), scenes, (sounds, music, speech) in zip(
+            sound_tags = self._tools.tag_sounds([clip.sound for clip in waiting])
+        for (video, clip, measures), scenes, (sounds, music, speech) in zip(
             self._waiting, scene_tags, sound_tags, strict=True
         ):
             with self._timed("encode"):
-                id = f"{video.id}-{round(cut.start_s * 1000)}"
-                sound = flac(cut.sound)
-                pictures = [jpeg(self._tools.blur(frame)) for frame in cut.frames]
-                self._add(f"{id}.flac", sound)
+                id = f"{video.id}-{round(clip.start_s * 1000)}"
+                sound = flac(clip.sound)
+                pictures = [jpeg(self._tools.blur(frame)) for frame in clip.frames]
+                add_member(self._tar, f"{id}.flac", sound)
                 for place, picture in enumerate(pictures):
-                    self._add(f"{id}.jpg" if place == 0 else f"{id}.{place}.jpg", picture)
+                    add_member(self._tar, f"{id}.jpg" if place == 0 else f"{id}.{place}.jpg", picture)
             self._clips.append(
                 Candidate(
                     id=id,
                     video_id=video.id,
                     source_id=video.source_id or video.id,
                     label=video.label,
-                    start_s=cut.start_s,
-                    end_s=cut.end_s,
-                    frame_s=cut.frame_times_s[0] if cut.frame_times_s else (cut.start_s + cut.end_s) / 2,
+                    start_s=clip.start_s,
+                    end_s=clip.end_s,
+                    frame_s=clip.frame_times_s[0],
                     address=video.address,
                     licence=video.licence,
                     place=video.place,
@@ -373,7 +344,7 @@ class _UnitWriter:
                     music=music,
                     speech=speech,
                 )
-            )  # fmt: skip
+            )
         self._waiting.clear()
 
     def finish(self, number: int) -> Report:
@@ -388,24 +359,12 @@ class _UnitWriter:
             to_disk(self._folder / name)
         write_whole(self._folder / DONE, json.dumps(done) + "\n")
         to_disk(self._folder / DONE)
-        return Report(number, len(self._clips), len(self.losses), seconds)
-
-    def _add(self, name: str, content: bytes) -> None:
-        info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
-        info.size = len(content)
-        self._tar.addfile(info, io.BytesIO(content))
+        return Report(number, len(self._clips), seconds)
 
     def add_loss(self, video: Video, stage: str, reason: str, detail: str) -> None:
         """Note that a video gives no clip, or none further."""
-        self.losses.append(
-            Loss(
-                video_id=video.id,
-                stage=stage,
-                reason=reason,
-                detail=" ".join(detail.split()),
-                address=video.address,
-            )
-        )
+        detail = " ".join(detail.split())
+        self.losses.append(Loss(video_id=video.id, stage=stage, reason=reason, detail=detail, address=video.address))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -427,6 +386,5 @@ def flac(sound: np.ndarray) -> bytes:
 def jpeg(frame: np.ndarray) -> bytes:
     """(H, W, 3) uint8 RGB -> JPEG."""
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": "4:2:0"}
-    Image.fromarray(frame).save(buffer, "JPEG", **options)
+    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
     return buffer.getvalue()

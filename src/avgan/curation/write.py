@@ -6,18 +6,17 @@ that has none. The same verdicts give the same bytes, however often it was kille
 """
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
 from avgan import __version__
 from avgan.curation.card import card_text, facts
-from avgan.curation.page import page
+from avgan.curation.page import Media, page
 from avgan.curation.record import Candidate, Loss
 from avgan.curation.select import Verdict
 from avgan.data.datasets.curated import (
@@ -32,39 +31,15 @@ from avgan.data.datasets.curated import (
     read_list,
     seal_of,
     sha256_of,
+    sums_of,
 )
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.shards import names_in, read_member
+from avgan.data.shards import add_member, names_in, read_member
 from avgan.errors import DataError
 from avgan.files import to_disk, whole, write_whole
 
 CLIPS_PER_SHARD = 1_000  # 10 s of sound and a picture: some 0.8 GB
 RECORDS = Path("work") / "written"
-
-Media = Mapping[str, Path]
-"""Video id -> the tar of its unit, which holds `<clip id>.flac` and `<clip id>.jpg`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shard:
-    """A tar to be: its name and its clips in their order."""
-
-    name: str
-    verdicts: tuple[Verdict, ...] = field(repr=False)
-
-    def sha256(self) -> str:
-        """What its content follows from."""
-        return _digest([self.name, [_facts_of(verdict) for verdict in self.verdicts]])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
-    """A tar that is there."""
-
-    name: str
-    sha256: str
-    num_bytes: int
-    num_clips: int
 
 
 def write(
@@ -87,14 +62,11 @@ def write(
     """
     verdicts = sorted(verdicts, key=lambda verdict: verdict.candidate.id)
     losses = sorted(losses, key=lambda loss: (loss.video_id, loss.stage, loss.reason, loss.detail))
+    lost = [asdict(loss) for loss in losses]
     shards = plan(verdicts, clips_per_shard)
     made = {**made, "avgan": __version__}
-    task = _digest([
-        [shard.sha256() for shard in shards],
-        [_facts_of(verdict) for verdict in verdicts if not verdict.is_kept],
-        [asdict(loss) for loss in losses],
-        {"made": made, "title": title},
-    ])  # fmt: skip
+    of_shards = {name: [verdict.candidate.id for verdict in its_verdicts] for name, its_verdicts in shards.items()}
+    task = _digest([of_shards, [_facts_of(verdict) for verdict in verdicts], lost, made, title])
     done = out / RECORDS / "done.json"
     if (out / LIST).is_file() and _read_json(done).get("task") == task:
         return out
@@ -105,14 +77,14 @@ def write(
         )
     (out / LIST).unlink(missing_ok=True)
     _clear(out, shards)
-    packed = {shard: pack(shard, media, out) for shard in shards}
-    shard_of = {verdict.candidate.id: shard.name for shard in packed for verdict in shard.verdicts}
+    packed = [_pack(name, its_verdicts, media, out) for name, its_verdicts in shards.items()]
+    shard_of = {id: name for name, ids in of_shards.items() for id in ids}
     clips = tuple(clip_of(verdict, shard_of.get(verdict.candidate.id, "")) for verdict in verdicts)
     Manifest(CURATED.name, out, clips).save(out / MANIFEST)
     rows = [row_of(verdict) for verdict in verdicts if verdict.is_kept]
     known = facts(verdicts, losses, made, title, list_hash=hash_of(rows))
     texts = {
-        "losses.json": canonical([asdict(loss) for loss in losses]),
+        "losses.json": canonical(lost),
         "card.json": canonical(known),
         "card.md": card_text(known),
         "index.html": page(known, verdicts, media),
@@ -123,7 +95,7 @@ def write(
         "format": FORMAT,
         "hash": hash_of(rows),
         "clips": rows,
-        "shards": [asdict(tar) for tar in packed.values()],
+        "shards": packed,
         "files": {name: sha256_of(out / name) for name in (MANIFEST, *texts)},
     }
     # Last: where the list is, everything is.
@@ -132,47 +104,42 @@ def write(
     return out
 
 
-def plan(verdicts: Iterable[Verdict], clips_per_shard: int = CLIPS_PER_SHARD) -> list[Shard]:
-    """The shards of the kept clips, split by split, each in an order that mixes them."""
-    kept = sorted((verdict for verdict in verdicts if verdict.is_kept), key=_place)
-    shards = []
+def plan(verdicts: Iterable[Verdict], clips_per_shard: int) -> dict[str, list[Verdict]]:
+    """{shard: its clips} of those that are kept, split by split, each in an order by hash, which mixes them."""
+
+    def place(verdict: Verdict) -> tuple[str, str]:
+        return verdict.split, hashlib.sha256(verdict.candidate.id.encode()).hexdigest()
+
+    kept = sorted((verdict for verdict in verdicts if verdict.is_kept), key=place)
+    shards = {}
     for split, its_verdicts in groupby(kept, key=lambda verdict: verdict.split):
         if not split:
             raise DataError("a clip that is kept stands in no split; divide the clips first")
         clips = list(its_verdicts)
         for number, start in enumerate(range(0, len(clips), clips_per_shard)):
-            part = tuple(clips[start : start + clips_per_shard])
-            shards.append(Shard(f"{split}-{number:05}.tar", part))
+            shards[f"{split}-{number:05}.tar"] = clips[start : start + clips_per_shard]
     return shards
 
 
-def pack(shard: Shard, media: Media, out: Path) -> Packed:
-    """Write a shard unless it is there. Several may be packed at a time.
+def _pack(name: str, verdicts: Sequence[Verdict], media: Media, out: Path) -> dict[str, Any]:
+    """Write a shard unless it is there; returns its row in the list.
 
     Raises DataError: a clip's media are missing or altered.
     """
-    target, record = out / SHARDS / shard.name, _record_path(out, shard.name)
-    more = [_more_frames(verdict.candidate, media) for verdict in shard.verdicts]
-    task = _digest([shard.sha256(), more])
+    target, record = out / SHARDS / name, out / RECORDS / f"{name}.json"
+    more = [_more_frames(verdict.candidate, media) for verdict in verdicts]
+    task = _digest([name, [_facts_of(verdict) for verdict in verdicts], more])
     known = _read_json(record)
-    if known.get("plan") == task and target.is_file():
-        packed = Packed(**known["packed"])
-        if target.stat().st_size == packed.num_bytes:
-            return packed
+    if known.get("plan") == task and target.is_file() and target.stat().st_size == known["packed"]["num_bytes"]:
+        packed: dict[str, Any] = known["packed"]
+        return packed
     record.unlink(missing_ok=True)
     with whole(target) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-        for verdict, frames in zip(shard.verdicts, more, strict=True):
-            for name, content in _members(verdict, frames, media):
-                info = tarfile.TarInfo(name)  # without owner and time: the same bytes everywhere
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    packed = Packed(
-        name=shard.name,
-        sha256=sha256_of(target),
-        num_bytes=target.stat().st_size,
-        num_clips=len(shard.verdicts),
-    )
-    write_whole(record, canonical({"plan": task, "packed": asdict(packed)}))
+        for verdict, frames in zip(verdicts, more, strict=True):
+            for member, content in _members(verdict, frames, media):
+                add_member(tar, member, content)
+    packed = {"name": name, "sha256": sha256_of(target), "num_bytes": target.stat().st_size, "num_clips": len(verdicts)}
+    write_whole(record, canonical({"plan": task, "packed": packed}))
     return packed
 
 
@@ -184,7 +151,7 @@ def row_of(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "split": verdict.split,
         "video": clip.video_id,
-        "source": clip.source,
+        "source": clip.source_id,
         "start_s": clip.start_s,
         "end_s": clip.end_s,
         "frame_s": clip.frame_s,
@@ -203,7 +170,7 @@ def clip_of(verdict: Verdict, shard: str = "") -> Clip:
     reason = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
     return Clip(
         id=clip.id,
-        source_id=clip.source,
+        source_id=clip.source_id,
         label=verdict.label,
         labels=(*clip.scenes, *clip.sounds),
         audio_path=f"{stem}.flac" if shard else "",
@@ -222,52 +189,38 @@ def clip_of(verdict: Verdict, shard: str = "") -> Clip:
     )
 
 
-def _place(verdict: Verdict) -> tuple[str, str]:
-    """Where a clip stands: split by split, then as its hash falls."""
-    return verdict.split, hashlib.sha256(verdict.candidate.id.encode()).hexdigest()
-
-
 def _members(verdict: Verdict, frames: Sequence[str], media: Media) -> Iterator[tuple[str, bytes]]:
     """The files of a clip in a shard, by name."""
     clip = verdict.candidate
     key = key_of(clip.id)
-    yield f"{key}.flac", _bytes_of(clip, "flac", clip.audio_sha256, media)
-    yield f"{key}.jpg", _bytes_of(clip, "jpg", clip.image_sha256, media)
-    for kind in frames:
-        yield f"{key}.{kind}", _bytes_of(clip, kind, "", media)
+    for kind, sha256 in (("flac", clip.audio_sha256), ("jpg", clip.image_sha256), *((kind, "") for kind in frames)):
+        yield f"{key}.{kind}", _bytes_of(clip, kind, sha256, media)
     yield f"{key}.json", canonical(_facts_of(verdict)).encode()
 
 
 def _more_frames(clip: Candidate, media: Media) -> list[str]:
     """What follows the id of a clip in the names of its further frames: 1.jpg, 2.jpg, ..."""
     try:
-        there = names_in(_unit_of(clip, media))
-    except OSError:
+        names = names_in(media[clip.video_id])
+    except (OSError, KeyError):
         return []  # said when its sound is missed
-    kinds = (f"{number}.jpg" for number in count(1))
-    return list(takewhile(lambda kind: f"{clip.id}.{kind}" in there, kinds))
-
-
-def _unit_of(clip: Candidate, media: Media) -> Path:
-    if clip.video_id not in media:
-        raise DataError(f"{clip.id}: its video {clip.video_id!r} is in no unit; run it again")
-    return media[clip.video_id]
+    return list(takewhile(lambda kind: f"{clip.id}.{kind}" in names, (f"{number}.jpg" for number in count(1))))
 
 
 def _bytes_of(clip: Candidate, kind: str, sha256: str, media: Media) -> bytes:
     """A file of a clip from its unit, as it was when it was measured; frames beyond the first have no checksum."""
-    unit = _unit_of(clip, media)
+    if clip.video_id not in media:
+        raise DataError(f"{clip.id}: its video {clip.video_id!r} is in no unit; run it again")
+    unit = media[clip.video_id]
+    problem = ""
     try:
         content = read_member(unit, f"{clip.id}.{kind}").getvalue()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            problem = "was altered"
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"{unit}: {clip.id}.{kind} cannot be read ({reason}); delete the folder of this unit and run again"
-        ) from None
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(
-            f"{unit}: {clip.id}.{kind} was altered; delete the folder of this unit and run again"
-        )
+        problem = f"cannot be read ({error.strerror or error})"
+    if problem:
+        raise DataError(f"{unit}: {clip.id}.{kind} {problem}; delete the folder of this unit and run again")
     return content
 
 
@@ -286,20 +239,15 @@ def _facts_of(verdict: Verdict) -> dict[str, Any]:
     return row_of(verdict) | more | dropped
 
 
-def _clear(out: Path, shards: Sequence[Shard]) -> None:
+def _clear(out: Path, shards: Iterable[str]) -> None:
     """Remove what a killed run left half-written, and the shards of another plan with their records."""
-    names = {shard.name for shard in shards}
     for folder in (out, out / SHARDS, out / RECORDS):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
     for path in (out / SHARDS).glob("*.tar"):
-        if path.name not in names:
+        if path.name not in shards:
             path.unlink()
-            _record_path(out, path.name).unlink(missing_ok=True)
-
-
-def _record_path(out: Path, shard: str) -> Path:
-    return out / RECORDS / f"{shard}.json"
+            (out / RECORDS / f"{path.name}.json").unlink(missing_ok=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -327,12 +275,8 @@ def tidy(out: Path, media: Iterable[Path]) -> None:
         return
     tree = read_list(out)
     if seal_of(tree) != tree.get("seal"):
-        raise DataError(
-            f"{out / LIST}: was altered, so no media were removed; delete it and run again"
-        )
-    shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
-    for name, sha256 in {**tree["files"], **shards}.items():
-        path = out / name
+        raise DataError(f"{out / LIST}: was altered, so no media were removed; delete it and run again")
+    for path, sha256 in sums_of(out, tree).items():
         if not path.is_file() or sha256_of(path) != sha256:
             raise DataError(
                 f"{path}: is not as it was written, so no media were removed; delete it and {LIST}, and run again"

@@ -1,4 +1,4 @@
-"""YouTube's ids: in an address, and as one."""
+"""Addresses: their hosts, and YouTube's ids in them."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +13,18 @@ def youtube_address(youtube_id: str) -> str:
     return f"https://www.youtube.com/watch?v={youtube_id}"
 
 
+def host_in(address: str) -> str:
+    """The host of an address that begins with http:// or https://; empty where it is none."""
+    try:
+        parts = urlsplit(address)
+        return parts.hostname or "" if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
+
+
 def is_youtube(address: str) -> bool:
     """Whether an address leads to one of YouTube's hosts."""
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return False
+    host = host_in(address)
     return any(host == known or host.endswith("." + known) for known in YOUTUBE_HOSTS)
 
 

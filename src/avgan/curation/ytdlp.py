@@ -7,10 +7,10 @@ to `fetch`; all that goes wrong comes out as FetchError or TryAgain, a word for 
 import errno
 import io
 import re
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ PIECE_BYTES = 8_192
 TICK_S = 1.0  # after which a read returns what came, for yt-dlp to note progress
 MAX_PAGES_BYTES = 256 << 20
 """Of all pages and lists that are read to find a video; YouTube's are 10 MB."""
-RUNTIMES = ("deno", "node", "bun", "quickjs")
-"""Of JavaScript, that yt-dlp knows. It runs scripts of YouTube's; only deno shuts them in."""
+RUNTIME = "deno"
+"""For scripts of YouTube's. Of those that yt-dlp knows, only deno shuts them in."""
 _NATIVE = frozenset({"http", "https", "m3u8_native", "http_dash_segments"})
 """What yt-dlp fetches itself. The rest it leaves to other programs."""
 _OF_NETWORK = frozenset({"TransportError", "ContentTooShortError", "ConnectionError"})
@@ -125,9 +125,7 @@ def meaning_of(message: str) -> FetchError | TryAgain:
     """What an error in words means; unknown ones are broken."""
     detail = one_line(message)
     if _BOT_CHECK.search(detail):
-        hint = (
-            "the site takes us for a robot, though it sees an account: fetch fewer videos an hour"
-        )
+        hint = "the site takes us for a robot, though it sees an account: fetch fewer videos an hour"
         return TryAgain("blocked", hint, wait_s=_BOT_WAIT_S, host=True, account=True)
     if _RATE_LIMITED.search(detail):
         return TryAgain("blocked", detail, wait_s=HOUR_S, host=True)
@@ -145,19 +143,8 @@ def one_line(message: Any) -> str:
     return " ".join(text.split())[:300].rstrip(".") or "no reason given"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """What yt-dlp is given to work with."""
-
-    cache: Path
-    cookies: str = ""
-    """The content of a cookies file in Netscape's format."""
-    js_runtime: str = "deno"
-    max_bytes: int | None = None
-
-
 class _Log:
-    """Hears what yt-dlp would print."""
+    """Takes what yt-dlp would print."""
 
     misses_javascript = False
     """Whether it ever missed a runtime: it says so once, and nothing will change while we run."""
@@ -168,94 +155,74 @@ class _Log:
     def warning(self, message: str) -> None:
         self.misses_javascript |= "JavaScript runtime" in message
 
-    def error(self, message: str) -> None:
-        pass  # is raised, too
+    error = debug  # is raised, too
 
 
 class _Meter:
     """Counts what comes, whatever was said of it, and times it."""
 
-    def __init__(self, max_bytes: int | None) -> None:
-        self._max_bytes = max_bytes
-        self.begin(0)
-
-    def begin(self, num_bytes: int, most: int | None = None) -> None:
-        """A file follows, `num_bytes` of it are there already; `most` where it is not the usual limit."""
-        self._num_bytes = num_bytes
-        self._most = most or self._max_bytes
-        self._since_s = time.monotonic()
-        self._num_since = 0
+    def begin(self, num_bytes: int, most: int) -> None:
+        """A file follows, of `most` bytes at most; `num_bytes` of it are there already."""
+        self._num_bytes, self._most = num_bytes, most
+        self.rest()
 
     def rest(self) -> None:
         """The clock stands while nothing is asked for."""
         self._since_s, self._num_since = time.monotonic(), 0
 
-    def came(self, num_bytes: int) -> None:
-        """So much came. Raises FetchError where it is too much in all, TryAgain where it is a trickle."""
+    def read(self, read: Callable[[int], bytes], amount: int | None = None) -> bytes:
+        """At most `amount` bytes, or else all, in pieces; fewer where they take long, for yt-dlp to note progress.
+
+        Raises FetchError where it is too much in all, TryAgain where it is a trickle.
+        """
+        content, began_s = bytearray(), time.monotonic()
+        limit = amount if amount is not None and amount >= 0 else None
+        while limit is None or len(content) < limit:
+            piece = read(PIECE_BYTES if limit is None else min(PIECE_BYTES, limit - len(content)))
+            self._count(len(piece))
+            content += piece
+            if not piece or (limit is not None and time.monotonic() - began_s > TICK_S):
+                break
+        return bytes(content)
+
+    def _count(self, num_bytes: int) -> None:
         self._num_bytes += num_bytes
         self._num_since += num_bytes
-        if self._most and self._num_bytes > self._most:
+        if self._num_bytes > self._most:
             raise FetchError("too long", f"more than the {self._most:,} bytes allowed")
         spent_s = time.monotonic() - self._since_s
         if spent_s >= TRICKLE_S:
             if self._num_since < LEAST_BYTES_S * spent_s:
-                raise TryAgain(
-                    "broken", f"less than {LEAST_BYTES_S:,} bytes a second for {spent_s:.0f} s"
-                )
+                raise TryAgain("broken", f"less than {LEAST_BYTES_S:,} bytes a second for {spent_s:.0f} s")
             self.rest()
 
 
-def _metered(kind: Any, meter: _Meter) -> Any:
-    """A YoutubeDL all of whose answers are read through a meter: pages, files and fragments alike."""
-
-    class Metered(kind):
-        def urlopen(self, request: Any) -> Any:
-            response = super().urlopen(request)
-            meter.rest()
-            read = response.read
-
-            def read_metered(amount: int | None = None) -> bytes:
-                content = bytearray()
-                began_s = time.monotonic()
-                while amount is None or amount < 0 or len(content) < amount:
-                    wanted = PIECE_BYTES
-                    if amount is not None and amount >= 0:
-                        wanted = min(wanted, amount - len(content))
-                    piece = read(wanted)
-                    meter.came(len(piece))
-                    content += piece
-                    is_slow = time.monotonic() - began_s > TICK_S and amount is not None
-                    if not piece or is_slow:
-                        break
-                return bytes(content)
-
-            response.read = read_metered
-            return response
-
-    return Metered
-
-
 class Library:
-    """A YoutubeDL, for one video after the other (see `library`).
+    """A YoutubeDL, for one video after the other, all of whose answers come through a meter: pages, files, fragments.
 
-    Raises AvganError where yt-dlp is not installed, or cannot read the cookies.
+    `cookies`: the content of a file in Netscape's format. Raises AvganError where yt-dlp is not installed, or cannot
+    read the cookies.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, cache: Path, cookies: str, max_bytes: int) -> None:
         try:
             import yt_dlp
         except ImportError:
-            raise AvganError(
-                "fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'"
-            ) from None
-        if access.js_runtime not in RUNTIMES:
-            raise AvganError(
-                f"{access.js_runtime}: no JavaScript runtime that yt-dlp knows; choose one of {', '.join(RUNTIMES)}"
-            )
+            raise AvganError("fetching videos needs yt-dlp; install it with: pip install 'avgan[curate]'") from None
         self._errors: type[Exception] = yt_dlp.utils.YoutubeDLError
+        self._max_bytes = max_bytes
         self._log = _Log()
-        self._meter = _Meter(access.max_bytes)
-        self._ydl: Any = _metered(yt_dlp.YoutubeDL, self._meter)(_options(access, self._log))
+        self._meter = meter = _Meter()
+        meter.begin(0, MAX_PAGES_BYTES)
+
+        class Metered(yt_dlp.YoutubeDL):
+            def urlopen(self, request: Any) -> Any:
+                response = super().urlopen(request)
+                meter.rest()
+                response.read = partial(meter.read, response.read)
+                return response
+
+        self._ydl: Any = Metered(_options(cache, cookies, max_bytes, self._log))
         try:
             self._ydl.cookiejar  # noqa: B018, read now: bad cookies are no fault of a video
         except self._errors:
@@ -288,7 +255,7 @@ class Library:
     def download(self, info: Info, chosen: Info, target: Path) -> None:
         """Fetch one of a video's files to `target`, from where an earlier call left off. Raises as `look_up`."""
         arrived = sum(path.stat().st_size for path in target.parent.glob(f"{target.name}*.part*"))
-        self._meter.begin(arrived)
+        self._meter.begin(arrived, self._max_bytes)
         try:
             done, _ = self._ydl.dl(str(target), {**info, **chosen})
         except Exception as error:
@@ -328,22 +295,17 @@ class Library:
         """Raise DataError where YouTube would have needed a JavaScript runtime: that is no fault of the video."""
         if self._log.misses_javascript and is_youtube(address):
             raise DataError(
-                "YouTube wants a JavaScript runtime beside yt-dlp, and none was found: pip install deno, or name "
-                f"another that is installed ({', '.join(RUNTIMES[1:])})"
+                f"YouTube wants a JavaScript runtime beside yt-dlp, and none was found: pip install {RUNTIME}"
             )
 
 
-_opened = threading.local()
+@lru_cache(maxsize=1)
+def library(cache: Path, cookies: str, max_bytes: int) -> Library:
+    """The library of this process: to open one takes 0.15 s, and it keeps its connections."""
+    return Library(cache, cookies, max_bytes)
 
 
-def library(access: Access) -> Library:
-    """The library of this thread: to open one takes 0.15 s, and it keeps its connections."""
-    if getattr(_opened, "access", None) != access:
-        _opened.library, _opened.access = Library(access), access
-    return _opened.library
-
-
-def _options(access: Access, log: _Log) -> dict[str, Any]:
+def _options(cache: Path, cookies: str, max_bytes: int, log: _Log) -> dict[str, Any]:
     return {
         "logger": log,
         "quiet": True,
@@ -354,19 +316,19 @@ def _options(access: Access, log: _Log) -> dict[str, Any]:
         "playlist_items": "1",
         "format": "all",  # we choose
         "allow_unplayable_formats": False,
-        "cachedir": str(access.cache),
+        "cachedir": str(cache),
         # A stream is read and written back to; a file would be changed by all processes at once.
-        "cookiefile": io.StringIO(access.cookies) if access.cookies else None,
-        "js_runtimes": {access.js_runtime: {}},
+        "cookiefile": io.StringIO(cookies) if cookies else None,
+        "js_runtimes": {RUNTIME: {}},
         "socket_timeout": TIMEOUT_S,
         "retries": 0,
         "fragment_retries": 0,
         "extractor_retries": 0,
         "file_access_retries": 0,
         "skip_unavailable_fragments": False,
-        "max_filesize": access.max_bytes,
+        "max_filesize": max_bytes,
         # Without it, yt-dlp would give what it cannot read itself to the system's, without limits of time or size.
-        "ffmpeg_location": str(access.cache / "no-ffmpeg"),
+        "ffmpeg_location": str(cache / "no-ffmpeg"),
         "continuedl": True,
         "overwrites": None,
         "updatetime": False,
@@ -406,8 +368,11 @@ def choose(formats: Iterable[Info], *, max_height_px: int) -> tuple[Info, ...]:
     sounds = [one for one in with_sound if one.get("vcodec") == "none"]
     if not with_picture:
         raise FetchError("refused", "no picture track")
-    pairs = [(one,) if one.get("acodec") != "none" else (one, sounds[-1])
-             for one in with_picture if one.get("acodec") != "none" or sounds]  # fmt: skip
+    pairs = [
+        (one,) if one.get("acodec") != "none" else (one, sounds[-1])
+        for one in with_picture
+        if one.get("acodec") != "none" or sounds
+    ]
     if not pairs:
         raise FetchError("no sound", "no sound track")
 

@@ -58,9 +58,7 @@ def get(name: str, root: str | Path, *, say: Say = say_on_stderr) -> Path:
     for remote in declared.remotes:
         _fetch(remote, folder, say)
     if not declared.matches(folder):
-        raise DataError(
-            f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}"
-        )
+        raise DataError(f"{folder}: downloaded, but not in the layout of {name}; see {declared.address}")
     return folder
 
 
@@ -73,9 +71,7 @@ def _say_how_much(remotes: tuple[Remote, ...], folder: Path, say: Say) -> None:
     say(f"{len(left)} of {len(remotes)} files to fetch, {num_bytes / 1e9:.1f} GB, into {folder}")
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        say(
-            f"warning: only {free / 1e9:.1f} GB are free there; what arrives before it is full is kept"
-        )
+        say(f"warning: only {free / 1e9:.1f} GB are free there; what arrives before it is full is kept")
 
 
 def _is_there(remote: Remote, folder: Path) -> bool:
@@ -115,15 +111,11 @@ def unpack(archive: Path, folder: Path, *, strip: int) -> None:
                 if info.is_dir() or not parts:
                     continue
                 if ".." in parts or parts[0].startswith("/"):
-                    raise DataError(
-                        f"{archive}: holds the unsafe name {info.filename!r}; delete it"
-                    )
+                    raise DataError(f"{archive}: holds the unsafe name {info.filename!r}; delete it")
                 _extract(files, info, folder.joinpath(*parts))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         archive.unlink()
-        raise DataError(
-            f"{archive.name}: damaged ({error}), deleted; run the command again"
-        ) from error
+        raise DataError(f"{archive.name}: damaged ({error}), deleted; run the command again") from error
 
 
 def _extract(files: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
@@ -151,10 +143,7 @@ def check_media(manifest: Manifest) -> list[str]:
     """Return the files of a manifest that are missing, altered or cannot be decoded, a line each."""
 
     def problem(clip: Clip) -> str:
-        for path, sha256 in (
-            (clip.audio_path, clip.audio_sha256),
-            (clip.image_path, clip.image_sha256),
-        ):
+        for path, sha256 in ((clip.audio_path, clip.audio_sha256), (clip.image_path, clip.image_sha256)):
             if path and (found := _file_problem(manifest.root / path, sha256)):
                 return found
         try:

@@ -21,6 +21,9 @@ from avgan.images import read_frame, read_image
 
 CACHE_BYTES = 1 << 30
 INT16_PEAK = 32767.0
+KNOWN_FILES = 1 << 17  # of some 300 bytes each: more than anybody trains on
+
+Indices = Sequence[int] | np.ndarray
 
 
 class RowCache:
@@ -36,54 +39,40 @@ class RowCache:
         self._ahead: dict[int, Future[np.ndarray]] = {}
         self._pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    def rows(self, indices: Indices) -> list[np.ndarray]:
         """Return the rows of the indices, repeated ones included."""
         wanted = [int(index) for index in indices]
         self.prefetch(wanted)
-        fresh = {
-            index: self._ahead.pop(index).result()
-            for index in dict.fromkeys(wanted)
-            if index in self._ahead
-        }
+        fresh = {index: self._ahead.pop(index).result() for index in dict.fromkeys(wanted) if index in self._ahead}
         rows = [self._rows[index] if index in self._rows else fresh[index] for index in wanted]
         for index, row in fresh.items():
-            self._keep(index, row)
+            if row.nbytes <= self._bytes_left:
+                self._bytes_left -= row.nbytes
+                self._rows[index] = row
         return rows
 
-    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
-        """Begin to decode the rows of these indices, for a `get` that follows."""
+    def prefetch(self, indices: Indices) -> None:
+        """Begin to decode what the next rows, of these indices, will need."""
         for index in map(int, indices):
             if index not in self._rows and index not in self._ahead:
                 self._ahead[index] = self._pool.submit(self._decode, index)
 
-    def _keep(self, index: int, row: np.ndarray) -> None:
-        if row.nbytes <= self._bytes_left:
-            self._bytes_left -= row.nbytes
-            self._rows[index] = row
 
-
-class WaveformStore:
+class WaveformStore(RowCache):
     """The first `window_s` of every clip as a waveform of one length."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        *,
-        rate_hz: int,
-        window_s: float,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
+    def __init__(self, manifest: Manifest, *, rate_hz: int, window_s: float, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__(self._waveform, cache_bytes=cache_bytes)
         self._manifest = manifest
-        self._cache_bytes = cache_bytes
         self._rate_hz = rate_hz
         self._window_s = window_s
+        self._cache_bytes = cache_bytes
         self.num_samples = round(window_s * rate_hz)
-        self._cache = RowCache(self._decode, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
         return len(self._manifest)
 
-    def part(self, indices: Sequence[int] | np.ndarray) -> "WaveformStore":
+    def part(self, indices: Indices) -> "WaveformStore":
         """Return a store of some of the clips."""
         return WaveformStore(
             _part(self._manifest, indices),
@@ -92,8 +81,8 @@ class WaveformStore:
             cache_bytes=self._cache_bytes,
         )
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return waveforms (B, L) float32 in [-1, 1]; short clips are repeated, as where a bundle hears them.
+    def get(self, indices: Indices) -> np.ndarray:
+        """Return waveforms (B, L) float32 in [-1, 1]; short clips are repeated, as a bundle does with them.
 
         Raises:
             AudioError: a file is missing or cannot be decoded.
@@ -102,61 +91,47 @@ class WaveformStore:
         waveforms /= INT16_PEAK
         return waveforms
 
-    def raw(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def raw(self, indices: Indices) -> np.ndarray:
         """The same as integers: (B, L) int16, INT16_PEAK is 1."""
-        rows = self._cache.get(indices)
+        rows = self.rows(indices)
         return np.array(rows, dtype=np.int16).reshape(len(rows), self.num_samples)
 
-    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
-        """Begin to decode what the next `get` will ask for."""
-        self._cache.prefetch(indices)
-
-    def _decode(self, index: int) -> np.ndarray:
+    def _waveform(self, index: int) -> np.ndarray:
         """(L,) int16: half the memory of float32, 98 dB of range, more than the recordings have."""
         clip = self._manifest.clips[index]
         length_s = self._window_s
         if clip.end_s is not None:
             length_s = min(length_s, clip.end_s - clip.start_s)
         waveform = read_excerpt(
-            self._manifest.root / clip.audio_path,
-            start_s=clip.start_s,
-            length_s=length_s,
-            rate_hz=self._rate_hz,
+            self._manifest.root / clip.audio_path, start_s=clip.start_s, length_s=length_s, rate_hz=self._rate_hz
         )[: self.num_samples]
         filled = fit(waveform, self.num_samples, fill="repeat")
         return np.rint(np.clip(filled, -1.0, 1.0) * INT16_PEAK).astype(np.int16)
 
 
-class ImageStore:
+class ImageStore(RowCache):
     """The picture of every clip: a photograph, or the frame of a video at `frame_s`."""
 
     def __init__(self, manifest: Manifest, *, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__(lambda index: picture_of(manifest.clips[index], manifest.root), cache_bytes=cache_bytes)
         self._manifest = manifest
         self._cache_bytes = cache_bytes
-        self._cache = RowCache(self._decode, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
         return len(self._manifest)
 
-    def part(self, indices: Sequence[int] | np.ndarray) -> "ImageStore":
+    def part(self, indices: Indices) -> "ImageStore":
         """Return a store of some of the pictures."""
         return ImageStore(_part(self._manifest, indices), cache_bytes=self._cache_bytes)
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Indices) -> np.ndarray:
         """Return pictures (B, 3, 128, 128) uint8 RGB.
 
         Raises:
             ImageError: a file is missing or cannot be read.
         """
-        rows = self._cache.get(indices)
+        rows = self.rows(indices)
         return np.array(rows, dtype=np.uint8).reshape(len(rows), 3, 128, 128)
-
-    def prefetch(self, indices: Sequence[int] | np.ndarray) -> None:
-        """Begin to decode what the next `get` will ask for."""
-        self._cache.prefetch(indices)
-
-    def _decode(self, index: int) -> np.ndarray:
-        return picture_of(self._manifest.clips[index], self._manifest.root)
 
 
 def picture_of(clip: Clip, root: Path) -> np.ndarray:
@@ -175,18 +150,15 @@ def picture_of(clip: Clip, root: Path) -> np.ndarray:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _part(manifest: Manifest, indices: Sequence[int] | np.ndarray) -> Manifest:
+def _part(manifest: Manifest, indices: Indices) -> Manifest:
     return replace(manifest, clips=tuple(manifest.clips[int(index)] for index in indices))
-
-
-KNOWN_FILES = 1 << 17  # of some 300 bytes each: more than anybody trains on
 
 
 def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -> np.ndarray:
     """Return at most `length_s` of a file from `start_s` on, (L,) float32 mono at `rate_hz`.
 
     Shorter where the file ends before. A late excerpt of a long file costs no more than an early one once the file was
-    heard through, which is done when it is first asked for. The path may lead into a tar.
+    read through, which is done when it is first asked for. The path may lead into a tar.
 
     Raises:
         AudioError: the file cannot be decoded, or has no sound at `start_s`.
@@ -194,9 +166,7 @@ def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -
     """
     enters = start_s <= 0 or extent_of(path).is_steady
     try:
-        stream = AudioStream(
-            source_of(path), target_rate_hz=rate_hz, stretch=Stretch(start_s, length_s, enters)
-        )
+        stream = AudioStream(source_of(path), target_rate_hz=rate_hz, stretch=Stretch(start_s, length_s, enters))
     except OSError as error:
         raise _unreadable(path, error) from error
     blocks = list(stream)
@@ -204,7 +174,7 @@ def read_excerpt(path: Path, *, start_s: float, length_s: float, rate_hz: int) -
 
 
 def extent_of(path: Path) -> Extent:
-    """Where a file holds sound; it is heard through once, for as long as it stays the same.
+    """Where a file holds sound; it is read through once, for as long as it stays the same.
 
     Raises as `read_excerpt`.
     """

@@ -7,15 +7,18 @@ be moved without changing its checksum.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from avgan.errors import DataError
 from avgan.files import write_whole
 
 FORMAT = 1
+Labels = tuple[tuple[str, float], ...]
+"""Names with their weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Clip:
     """What it was cut from (a video, a location, a Freesound file): the unit of every split."""
     label: str = ""
     """Sound or scene; empty when unlabelled."""
-    labels: tuple[tuple[str, float], ...] = ()
+    labels: Labels = ()
     """Further labels with their weights, for instance a tagger's."""
     audio_path: str = ""
     """Relative to the root; empty for a picture without sound."""
@@ -98,15 +101,8 @@ class Manifest:
 
     def save(self, path: str | Path) -> Path:
         """Write the rows to a Parquet file, all or nothing, and return its path."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        metadata = {"avgan.format": str(FORMAT), "avgan.name": self.name}
-        rows = [asdict(clip) for clip in self.clips]
-        table = pa.Table.from_pylist(rows, schema=_schema().with_metadata(metadata))
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        return write_whole(path, buffer.getvalue().to_pybytes())
+        schema = schema_of(Clip).with_metadata({"avgan.format": str(FORMAT), "avgan.name": self.name})
+        return save_table(path, [asdict(clip) for clip in self.clips], schema)
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path | None = None) -> "Manifest":
@@ -115,40 +111,47 @@ class Manifest:
         Raises:
             DataError: the file is missing or is no manifest of this format.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = Path(path)
-        table = _read_table(path)
+        if not path.is_file():
+            raise DataError(f"{path}: no such manifest; write one with Manifest.save")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowException as error:
+            raise DataError(f"{path}: not a Parquet file that can be read ({error})") from error
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         if metadata.get("avgan.format") != str(FORMAT):
-            raise DataError(
-                f"{path}: not a manifest of format {FORMAT}; write it with this version's "
-                "Manifest.save"
-            )
-        clips = tuple(_clip_of_row(row) for row in table.to_pylist())
+            raise DataError(f"{path}: not a manifest of format {FORMAT}; write it with this version's Manifest.save")
+        clips = tuple(Clip(**row | {"labels": labels_of(row["labels"])}) for row in table.to_pylist())
         return cls(metadata["avgan.name"], Path(root) if root else path.parent, clips)
 
 
-def _schema() -> Any:
-    """The Parquet columns, in the order of the fields of Clip."""
+def schema_of(kind: type) -> Any:
+    """The Parquet columns of a dataclass, in the order of its fields: text, numbers, labels, further dataclasses."""
     import pyarrow as pa
 
-    numbers = {"start_s", "end_s", "frame_s"}
-    label = pa.struct([("name", pa.string()), ("weight", pa.float64())])
-    kinds = {"labels": pa.list_(label)} | dict.fromkeys(numbers, pa.float64())
-    return pa.schema([(f.name, kinds.get(f.name, pa.string())) for f in fields(Clip)])
+    def column(kind: Any) -> Any:
+        if is_dataclass(kind):
+            return pa.struct([(one.name, column(one.type)) for one in fields(kind)])
+        if kind == Labels:
+            return pa.list_(pa.struct([("name", pa.string()), ("weight", pa.float64())]))
+        return {str: pa.string(), int: pa.int64()}.get(kind, pa.float64())
+
+    return pa.schema(list(column(kind)))
 
 
-def _read_table(path: Path) -> Any:
+def save_table(path: str | Path, rows: list[dict[str, Any]], schema: Any, *, rows_per_group: int | None = None) -> Path:
+    """Write rows to a Parquet file, all or nothing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such manifest; write one with Manifest.save")
-    try:
-        return pq.read_table(path)
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from error
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, row_group_size=rows_per_group)
+    return write_whole(path, buffer.getvalue().to_pybytes())
 
 
-def _clip_of_row(row: dict[str, Any]) -> Clip:
-    labels = tuple((label["name"], label["weight"]) for label in row.pop("labels"))
-    return Clip(**row, labels=labels)
+def labels_of(column: Iterable[Mapping[str, Any]]) -> Labels:
+    """Labels as Parquet gives them back; each name is in memory once."""
+    return tuple((intern(label["name"]), label["weight"]) for label in column)

@@ -104,8 +104,7 @@ def pair_within(manifest: Manifest) -> Pairing:
     if not sounds or not images:
         lacking = "pictures" if sounds else "recordings"
         raise DataError(
-            f"{manifest.name}: no {lacking} to pair with; put {lacking} into the same label "
-            "folders, or give videos"
+            f"{manifest.name}: no {lacking} to pair with; put {lacking} into the same label folders, or give videos"
         )
     return pair_by_label(sounds, images, {label: (label,) for label in manifest.labels})
 

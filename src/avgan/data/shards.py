@@ -5,19 +5,15 @@ file stays the same. Nothing stays open between two reads: threads and forked pr
 """
 
 import io
-import os
 import tarfile
-import threading
-from collections import OrderedDict
 from collections.abc import KeysView
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 from avgan.errors import DataError
 
 SUFFIX = ".tar"
-MAX_INDEXES = 256  # of 1,000 clips each some 0.7 MB
+MAX_TABLES = 256  # of 1,000 clips each some 0.7 MB
 
 Span = tuple[int, int]
 """Where a member's bytes begin in the tar, and how many there are."""
@@ -29,30 +25,6 @@ class Member(io.BytesIO):
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
         self.name = name
-
-
-@dataclass(frozen=True)
-class _Index:
-    """The files of a tar as it was when it was walked."""
-
-    state: tuple[int, ...]
-    spans: dict[str, Span]
-    problem: str = ""
-    """Kept too: of a tar that is damaged many files may be asked for."""
-
-
-_indexes: OrderedDict[Path, _Index] = OrderedDict()
-_lock = threading.Lock()
-
-
-def _fresh_lock() -> None:
-    """In a forked process: a thread that held the lock is not there to let it go."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def find_shard(path: Path) -> tuple[Path, str] | None:
@@ -84,11 +56,11 @@ def open_media(path: Path) -> io.BufferedReader | Member:
 
 def read_member(shard: Path, name: str) -> Member:
     """Read one file of a tar. Raises as `source_of`."""
+    spans = _spans_of(shard)
+    if name not in spans:
+        raise FileNotFoundError(2, "No such file in this tar", str(shard / name))
+    start, size = spans[name]
     with shard.open("rb") as file:
-        spans = _spans_of(shard, file)
-        if name not in spans:
-            raise FileNotFoundError(2, "No such file in this tar", str(shard / name))
-        start, size = spans[name]
         file.seek(start)
         content = file.read(size)
     if len(content) != size:
@@ -98,37 +70,40 @@ def read_member(shard: Path, name: str) -> Member:
 
 def names_in(shard: Path) -> KeysView[str]:
     """The names of the files in a tar, in their order. Raises as `source_of`."""
-    with shard.open("rb") as file:
-        return _spans_of(shard, file).keys()
+    return _spans_of(shard).keys()
 
 
-def _spans_of(shard: Path, file: BinaryIO) -> dict[str, Span]:
-    """The table of contents of an open tar, from what is kept where the file is still the same."""
-    status = os.fstat(file.fileno())
-    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    # Held while walking: of several threads that come to a tar first, one does the work.
-    with _lock:
-        known = _indexes.get(shard)
-        if known is None or known.state != state:
-            try:
-                known = _Index(state, _walk(shard, file, status.st_size))
-            except DataError as error:
-                known = _Index(state, {}, str(error))
-            _indexes[shard] = known
-        _indexes.move_to_end(shard)
-        while len(_indexes) > MAX_INDEXES:
-            _indexes.popitem(last=False)
-    if known.problem:
-        raise DataError(known.problem)
-    return known.spans
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar that is written, without owner and time: the same bytes everywhere."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
 
 
-def _walk(shard: Path, file: BinaryIO, num_bytes: int) -> dict[str, Span]:
+def _spans_of(shard: Path) -> dict[str, Span]:
+    """The table of contents of a tar, from what is kept where the file is still the same."""
+    status = shard.stat()
+    spans, problem = _table(shard, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    if problem:
+        raise DataError(problem)
+    return spans
+
+
+@lru_cache(maxsize=MAX_TABLES)
+def _table(shard: Path, state: tuple[int, ...]) -> tuple[dict[str, Span], str]:
+    """What is in a tar, and what is wrong with it: kept too, for of a damaged one many files may be asked for."""
+    try:
+        return _walk(shard), ""
+    except DataError as error:
+        return {}, str(error)
+
+
+def _walk(shard: Path) -> dict[str, Span]:
     """Read all headers of a tar. Whatever a header says, no more is promised than the file holds."""
     spans: dict[str, Span] = {}
-    last = -1
+    last, num_bytes = -1, shard.stat().st_size
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
                 # What tarfile keeps of each header is ten times what we keep.
                 tar.members.clear()  # type: ignore[attr-defined]

@@ -60,9 +60,7 @@ def hold_out(manifest: Manifest, folds: Collection[str]) -> tuple[Manifest, Mani
     known = {clip.fold for clip in manifest.clips}
     if unknown := sorted(set(folds) - known):
         folds_there = ", ".join(sorted(known - {""})) or "none"
-        raise DataError(
-            f"{manifest.name}: has no fold {unknown[0]!r} to hold out; its folds: {folds_there}"
-        )
+        raise DataError(f"{manifest.name}: has no fold {unknown[0]!r} to hold out; its folds: {folds_there}")
     held_out = manifest.select(lambda clip: clip.fold in folds)
     sources = {clip.source_id for clip in held_out.clips}
     rest = manifest.select(lambda clip: clip.source_id not in sources)
@@ -96,9 +94,7 @@ def _main_label(clips: list[Clip]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _divide(
-    num_clips: Mapping[str, int], fractions: Mapping[str, float], rng: np.random.Generator
-) -> dict[str, str]:
+def _divide(num_clips: Mapping[str, int], fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, str]:
     """{source: split} for the sources of one label: each goes where most clips are lacking."""
     names = list(num_clips)
     sources = [names[index] for index in rng.permutation(len(names))]

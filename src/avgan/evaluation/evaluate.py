@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from avgan import __version__, checkpoint
 from avgan.baselines.method import Card, Method
@@ -24,14 +25,11 @@ from avgan.config import Recipe
 from avgan.data.datasets import find
 from avgan.data.manifest import Manifest
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.comparison import ours
-from avgan.evaluation.comparison.answers import Answers, Settings
+from avgan.evaluation.comparison.answers import Answers, Outcome, Settings
 from avgan.evaluation.comparison.clips import Sounds
-from avgan.evaluation.comparison.compare import run_all, task_of
-from avgan.evaluation.comparison.methods import Entry, Task, stored_answers
-from avgan.evaluation.comparison.outcome import Outcome
-from avgan.evaluation.page import Answered, write_page, write_picture_page
+from avgan.evaluation.comparison.compare import Entry, Task, run_all
+from avgan.evaluation.page import write_page, write_picture_page
 from avgan.evaluation.pictures.judge import pictures_by_fold
 from avgan.evaluation.pictures.protocol import evaluate_pictures
 from avgan.evaluation.protocols import PROTOCOLS, Fold, Protocol, read_protocol
@@ -73,17 +71,21 @@ def evaluate(
         write_picture_page(report, out)
         return report
     scoring = Scoring(run, described, protocol_for(described, protocol, data), out)
-    settings = Settings(protocol=protocol, seed=described.config.loop.seed, budget_s=None)
-    task = task_of(scoring.protocol, settings, data=data, out=out)
-    sounds = Sounds.of(scoring.protocol, cache_bytes=0)  # each is heard once
-    trains = len(scoring.protocol.folds) > 1
-    task = replace(task, sounds=sounds, say=say if trains else task.say)
-    run_all([scoring.entry], scoring.protocol.folds, task)
+    folds = scoring.protocol.folds
+    task = Task(
+        protocol=scoring.protocol,
+        settings=Settings(protocol=protocol, seed=described.config.loop.seed, budget_s=None),
+        data=data,
+        out=out,
+        sounds=Sounds.of(scoring.protocol, cache_bytes=0),  # each is read once
+        say=say if len(folds) > 1 else lambda line: None,  # one fold trains nothing
+    )
+    run_all([scoring.entry], folds, task)
     return scoring.report(task)
 
 
 def protocol_for(described: Checkpoint, name: str, data: Path) -> Protocol:
-    """The protocol as a run is scored by it: with clips as long as it hears.
+    """The protocol as a run is scored by it: with clips as long as its windows.
 
     Raises ConfigError where its recipe would have to learn another data set, DataError where it lacks a label.
     """
@@ -115,55 +117,38 @@ class Scoring:
     @property
     def entry(self) -> Entry:
         """The run as the one method of a comparison."""
-        config = self.described.config
         weights = f"weights {weights_sha256(self.run)}"
         trained = f"{__version__} {ours.config_sha256(self.recipe)}"
-        return Entry(
-            self.card,
-            lambda fold, seed: weights if self.serves(fold) else trained,
-            self.method,
-            (config.loop.seed,),
-        )
+        seeds = (self.described.config.loop.seed,)
+        return Entry(self.card, lambda fold, seed: weights if self.serves(fold) else trained, self.method, seeds)
 
     @cached_property
     def card(self) -> Card:
         """The run's preset: where choices about it were made."""
         preset = self.described.config.preset
-        known = [ours.CARDS[name] for name, own in ours.PRESETS.items() if own == preset]
-        return Card(
-            name=RUN, title=preset, source="", chosen_on=known[0].chosen_on if known else {}
-        )
+        known = [ours.CARDS[name].chosen_on for name, own in ours.PRESETS.items() if own == preset]
+        return Card(name=RUN, title=preset, source="", chosen_on=known[0] if known else {})
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The run's, with nothing kept aside of what the folds are made of: the schedule is settled."""
+        """The run's, with nothing held out of what the folds are made of: the schedule is settled."""
         recipe = recipe_of(self.described)
-        learns = [
-            kind
-            for kind in recipe.kinds
-            if getattr(recipe, kind).data.sounds == self.protocol.dataset
-        ]
+        learns = [kind for kind in recipe.kinds if getattr(recipe, kind).data.sounds == self.protocol.dataset]
         return recipe.with_data(tuple(learns), held_out_folds=(), validation_fraction=0.0)
 
     def method(self, fold: Fold, seed: int) -> Method:
         """The run, or its recipe to be trained without the fold."""
         if self.serves(fold):
             return ours.Trained(self.card, self.run)
-        return ours.Ours(
-            self.card,
-            self.run_of(fold),
-            recipe=self.recipe,
-            shared=self.out / "runs",
-            parent=last_without(self.run, fold),
-        )
+        parent, shared = last_without(self.run, fold), self.out / "runs"
+        return ours.Ours(self.card, self.run_of(fold), recipe=self.recipe, shared=shared, parent=parent)
 
     def serves(self, fold: Fold) -> bool:
         """Whether the run itself answers a fold: where it is the only one, or the run learnt just its training side."""
         if len(self.protocol.folds) == 1:
             return True
         origin, asked = self.described.origin, {clip.source_id for clip in fold.test.clips}
-        heard = {clip.source_id for clip in fold.train.clips}
-        learnt = set(origin.sources) == heard and not origin.kept_aside
+        learnt = set(origin.sources) == {clip.source_id for clip in fold.train.clips} and not origin.kept_aside
         return learnt and not self.described.sources & asked
 
     def run_of(self, fold: Fold) -> Path:
@@ -171,51 +156,49 @@ class Scoring:
         return self.run if self.serves(fold) else self.out / "runs" / RUN / f"fold-{fold.name}"
 
     def report(self, task: Task) -> dict[str, Any]:
-        """What was answered, summed up and written."""
+        """What was answered, summed up and written, with what the runs of the folds imagine for what they mistake."""
         protocol = self.protocol
         sounds = find(task.data, protocol.dataset, window_s=protocol.window_s)
-        answers = stored_answers(RUN, task)
+        answers = task.answers_of(RUN)
         scored = self.scored(answers)
         report = summarise(protocol, self.described, answers, scored, sounds)
-        report["chosen_on"] = chosen_on(self.card, protocol)
+        # what a run was watched with is a choice, too
+        seen = {*self.card.chosen_on.get(protocol.dataset, ()), WATCHED}
+        report["chosen_on"] = [fold.name for fold in protocol.folds if seen & {*fold.name.split(","), fold.name}]
         report |= protocol.measure(scored)
         if protocol.measure_run:
-            more = protocol.measure_run(self.run, scored, protocol.folds[0].test)
+            more = protocol.measure_run(self.run, protocol.folds[0].test)
             report["groups"] |= more.pop("groups", {})
             report |= more
         self.out.mkdir(parents=True, exist_ok=True)
         write_report(report, self.out)
-        self.show(report, scored, sounds)
+        runs = {fold.name: self.run_of(fold) for fold in protocol.folds}
+
+        def imagine(numbers: Sequence[int]) -> list[np.ndarray | None]:
+            clips = tuple(scored.clips[number] for number in numbers)
+            folds = [str(scored.folds[number]) for number in numbers]
+            return pictures_by_fold(runs, folds, Manifest(sounds.name, sounds.root, clips))
+
+        sheet = self.run / PICTURES / "contact_sheet.jpg"
+        write_page(report, scored, self.out, root=sounds.root, imagine=imagine, sheet=sheet)
         return report
 
     def scored(self, answers: Sequence[Answers]) -> Scored:
         """All answers as one table."""
-        clip_of = {clip.id: clip for fold in self.protocol.folds for clip in fold.test.clips}
+        folds = self.protocol.folds
+        clip_of = {clip.id: clip for fold in folds for clip in fold.test.clips}
         return Scored(
             tuple(clip_of[clip_id] for one in answers for clip_id in one.clip_ids),
-            np.concatenate([[one.fold] * len(one.clip_ids) for one in answers]),
-            np.concatenate([np.asarray(one.targets) for one in answers]),
-            np.concatenate([np.asarray(one.probabilities) for one in answers]),
+            np.repeat([one.fold for one in answers], [len(one.clip_ids) for one in answers]),
+            np.concatenate([one.targets for one in answers]),
+            np.concatenate([one.probabilities for one in answers]),
             {
                 fold.name: self.described.sources
                 if self.serves(fold)
                 else {clip.source_id for clip in fold.train.clips}
-                for fold in self.protocol.folds
+                for fold in folds
             },
         )
-
-    def show(self, report: dict[str, Any], scored: Scored, sounds: Manifest) -> None:
-        """Write report.html, with what the runs of the folds imagine for what they mistake."""
-        runs = {fold.name: self.run_of(fold) for fold in self.protocol.folds}
-        answered = Answered(scored.clips, sounds.root, scored.targets, scored.probabilities)
-
-        def draw(numbers: Sequence[int]) -> list[np.ndarray | None]:
-            clips = tuple(scored.clips[number] for number in numbers)
-            names = [str(scored.folds[number]) for number in numbers]
-            return pictures_by_fold(runs, names, Manifest(sounds.name, sounds.root, clips))
-
-        sheet = self.run / PICTURES / "contact_sheet.jpg"
-        write_page(report, answered, self.out, draw=draw, sheet=sheet)
 
 
 def last_without(run: Path, fold: Fold) -> Path | None:
@@ -229,22 +212,12 @@ def last_without(run: Path, fold: Fold) -> Path | None:
     return found
 
 
-def chosen_on(card: Card, protocol: Protocol) -> list[str]:
-    """The folds scored that a choice was made with in sight: what a run was watched with is one."""
-    seen = {*card.chosen_on.get(protocol.dataset, ()), WATCHED}
-    return [fold.name for fold in protocol.folds if seen & {*fold.name.split(","), fold.name}]
-
-
 def summarise(
-    protocol: Protocol,
-    described: Checkpoint,
-    answers: Sequence[Answers],
-    scored: Scored,
-    sounds: Manifest,
+    protocol: Protocol, described: Checkpoint, answers: Sequence[Answers], scored: Scored, sounds: Manifest
 ) -> dict[str, Any]:
     """The report: accuracy with its spread over folds and over sources, and the confusion matrix."""
     labels, outcome = protocol.labels, Outcome.of(answers)
-    counts = metrics.confusion(scored.targets, scored.probabilities.argmax(1), len(labels))
+    counts = confusion_matrix(scored.targets, scored.probabilities.argmax(1), labels=range(len(labels)))
     report = {
         "protocol": protocol.name,
         "avgan": __version__,
@@ -263,14 +236,11 @@ def summarise(
     if described.scene_of_label:
         right = right_scenes(scored, labels, described.scene_of_label)
         places = replace(outcome, right=right).share()
-        report["scene_accuracy"] = places["accuracy"]
-        report["scene_interval_95"] = places["interval_95"]
+        report |= {"scene_accuracy": places["accuracy"], "scene_interval_95": places["interval_95"]}
     return report
 
 
-def right_scenes(
-    scored: Scored, labels: tuple[str, ...], scene_of_label: dict[str, str]
-) -> np.ndarray:
+def right_scenes(scored: Scored, labels: tuple[str, ...], scene_of_label: dict[str, str]) -> np.ndarray:
     """Whether the place is right, (M,) bool: the scene with the largest sum of its labels' probabilities."""
     of_label = [scene_of_label.get(label, label) for label in labels]
     scenes = sorted(set(of_label))

@@ -46,13 +46,7 @@ class Dice:
 
 
 def make(
-    kind: str,
-    num: int,
-    *,
-    side: Side,
-    seed: int = 0,
-    rate_hz: int = 16_000,
-    duration_s: float = 5.0,
+    kind: str, num: int, *, side: Side, seed: int = 0, rate_hz: int = 16_000, duration_s: float = 5.0
 ) -> np.ndarray:
     """(M, L) float32 in [-1, 1]: `num` sounds of a kind (a name of KINDS); more of them begin with the fewer."""
     rows = np.empty((num, round(duration_s * rate_hz)), np.float32)
@@ -142,13 +136,7 @@ TIMBRES: tuple[dict[str, float], ...] = (
     {"fall": 0.5, "attack_s": 0.04, "decay_s": 5.0, "stretch": 0.0, "vibrato": 0.002},  # brass
     {"fall": 1.2, "attack_s": 0.02, "decay_s": 9.0, "stretch": 0.0, "vibrato": 0.0},  # organ
     {"fall": 1.5, "attack_s": 0.002, "decay_s": 0.6, "stretch": 6e-3, "vibrato": 0.0},  # mallet
-    {
-        "fall": 1.0,
-        "attack_s": 0.01,
-        "decay_s": 2.0,
-        "stretch": 0.0,
-        "vibrato": 0.003,
-    },  # synthesiser
+    {"fall": 1.0, "attack_s": 0.01, "decay_s": 2.0, "stretch": 0.0, "vibrato": 0.003},  # synthesiser
 )
 CHORDS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 11), (0, 3, 7, 10), (0, 5, 7), (0, 4, 7, 9))
 ROOTS = ((0, 5, 7, 0), (0, 9, 5, 7), (0, 7, 9, 5), (0, 3, 8, 10), (0, 2, 7, 0), (0, 10, 5, 0))
@@ -170,11 +158,7 @@ def _music(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
             for step in chord:
                 note = _note(dice, key_hz * 2 ** ((root + step) / 12), 4 * beat_s, pad, rate_hz)
                 _add(total, 0.25 * note, start)
-            _add(
-                total,
-                0.5 * _note(dice, key_hz * 2 ** (root / 12 - 1), 3 * beat_s, pad, rate_hz),
-                start,
-            )
+            _add(total, 0.5 * _note(dice, key_hz * 2 ** (root / 12 - 1), 3 * beat_s, pad, rate_hz), start)
         for half in range(2):
             step = root + chord[int(dice.rng.integers(len(chord)))] + 12
             note = _note(dice, key_hz * 2 ** (step / 12), beat_s / 2, lead, rate_hz)
@@ -184,9 +168,7 @@ def _music(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
     return _at_level(_in_a_room(dice, total, rate_hz), dice)
 
 
-def _note(
-    dice: Dice, frequency_hz: float, length_s: float, timbre: dict[str, float], rate_hz: int
-) -> np.ndarray:
+def _note(dice: Dice, frequency_hz: float, length_s: float, timbre: dict[str, float], rate_hz: int) -> np.ndarray:
     """A note (L,) with the partials and the envelope of its timbre."""
     times_s = np.arange(round(length_s * rate_hz)) / rate_hz
     wobble = timbre["vibrato"] * np.sin(2 * np.pi * 5.5 * times_s)
@@ -209,9 +191,7 @@ def _drums(dice: Dice, beat_s: float, num_samples: int, rate_hz: int) -> np.ndar
     kick = np.sin(2 * np.pi * np.cumsum(45 + fall_hz * np.exp(-times_s / 0.03)) / rate_hz)
     kick *= np.exp(-times_s / dice.uniform(0.06, 0.15))
     hiss = dice.rng.standard_normal((2, len(times_s)))
-    snare = (hiss[0] + np.sin(2 * np.pi * 190 * times_s)) * np.exp(
-        -times_s / dice.uniform(0.04, 0.1)
-    )
+    snare = (hiss[0] + np.sin(2 * np.pi * 190 * times_s)) * np.exp(-times_s / dice.uniform(0.04, 0.1))
     hat = np.diff(hiss[1], prepend=0.0) * np.exp(-times_s / dice.uniform(0.01, 0.04))
     beats = dice.pick(BEATS)
     for step in range(int(num_samples / rate_hz / (beat_s / 4)) + 1):
@@ -225,8 +205,16 @@ def _drums(dice: Dice, beat_s: float, num_samples: int, rate_hz: int) -> np.ndar
     return total
 
 
-VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410),
-          (440, 1020, 2240), (660, 1720, 2410), (490, 1350, 1690))  # fmt: skip
+VOWELS = (
+    (730, 1090, 2440),
+    (270, 2290, 3010),
+    (300, 870, 2240),
+    (530, 1840, 2480),
+    (570, 840, 2410),
+    (440, 1020, 2240),
+    (660, 1720, 2410),
+    (490, 1350, 1690),
+)
 """First three formants in hertz, after Peterson and Barney (1952)."""
 FRICATIVES_HZ = (4_500.0, 2_600.0, 6_000.0, 1_500.0)
 """Middles of the noise of consonants."""
@@ -237,11 +225,7 @@ def _speech(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
     voice_hz = dice.log_uniform(85, 260)
     tract = (voice_hz / 130) ** 0.25  # a higher voice has a shorter tract, so higher formants
     frames_s = np.arange(0, times_s[-1] + 0.01, 0.01)
-    pitch, loud, hiss = (
-        np.full(len(frames_s), voice_hz),
-        np.zeros(len(frames_s)),
-        np.zeros(len(frames_s)),
-    )
+    pitch, loud, hiss = (np.full(len(frames_s), voice_hz), np.zeros(len(frames_s)), np.zeros(len(frames_s)))
     formants = np.tile(np.array(VOWELS[0], float), (len(frames_s), 1))
     at_s, phrase_end_s, middle_hz = dice.uniform(0, 0.4), 0.0, FRICATIVES_HZ[0]
     phrase_start_s = at_s
@@ -254,17 +238,13 @@ def _speech(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
         within = (frames_s[own] - at_s) / length_s
         slope = 1.15 - 0.3 * (frames_s[own] - phrase_start_s) / (phrase_end_s - phrase_start_s)
         pitch[own] = voice_hz * slope * (1 + 0.08 * np.sin(np.pi * within) * dice.rng.normal())
-        loud[own] = np.sin(np.pi * np.clip((within - 0.2) / 0.8, 0, 1)) ** 0.5 * dice.rng.uniform(
-            0.4, 1
-        )
+        loud[own] = np.sin(np.pi * np.clip((within - 0.2) / 0.8, 0, 1)) ** 0.5 * dice.rng.uniform(0.4, 1)
         hiss[own] = (within < 0.25) * dice.rng.uniform(0, 0.5)
         formants[own] = np.array(dice.pick(VOWELS)) * tract
         middle_hz = dice.pick(FRICATIVES_HZ)
         at_s += length_s
     smooth = np.hanning(9) / np.hanning(9).sum()
-    formants = np.stack(
-        [np.convolve(np.pad(row, 4, "edge"), smooth, "valid") for row in formants.T]
-    )
+    formants = np.stack([np.convolve(np.pad(row, 4, "edge"), smooth, "valid") for row in formants.T])
     voiced = _voice(pitch, loud, formants, frames_s, times_s, rate_hz)
 
     def gain(frequencies_hz: np.ndarray) -> np.ndarray:
@@ -276,12 +256,7 @@ def _speech(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _voice(
-    pitch: np.ndarray,
-    loud: np.ndarray,
-    formants: np.ndarray,
-    frames_s: np.ndarray,
-    times_s: np.ndarray,
-    rate_hz: int,
+    pitch: np.ndarray, loud: np.ndarray, formants: np.ndarray, frames_s: np.ndarray, times_s: np.ndarray, rate_hz: int
 ) -> np.ndarray:
     """Harmonics of a pitch, as loud as three formants (3, frames) make them: (L,)."""
     phase = 2 * np.pi * np.cumsum(np.interp(times_s, frames_s, pitch)) / rate_hz
@@ -298,14 +273,7 @@ def _voice(
 def _mixture(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
     """Two of music, speech, hum and noise, one up to 12 dB below the other."""
     first, second = dice.pick(
-        (
-            (_music, _speech),
-            (_speech, _noise),
-            (_speech, _hum),
-            (_music, _noise),
-            (_music, _music),
-            (_speech, _speech),
-        )
+        ((_music, _speech), (_speech, _noise), (_speech, _hum), (_music, _noise), (_music, _music), (_speech, _speech))
     )
     low = 10 ** (dice.uniform(-12, 0) / 20)
     parts = [maker(dice, times_s, rate_hz) for maker in (first, second)]
@@ -313,9 +281,7 @@ def _mixture(dice: Dice, times_s: np.ndarray, rate_hz: int) -> np.ndarray:
     return _at_level(normal[0] + low * normal[1], dice)
 
 
-def _shaped_noise(
-    dice: Dice, num_samples: int, rate_hz: int, gain: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def _shaped_noise(dice: Dice, num_samples: int, rate_hz: int, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Noise (L,) of peak 1 with a spectrum: `gain` of frequencies in hertz."""
     spectrum = np.fft.rfft(dice.rng.standard_normal(num_samples))
     shaped = np.fft.irfft(spectrum * gain(np.fft.rfftfreq(num_samples, 1 / rate_hz)), num_samples)
@@ -326,9 +292,7 @@ def _shaped_noise(
 def _in_a_room(dice: Dice, dry: np.ndarray, rate_hz: int) -> np.ndarray:
     """A sound (L,) with an exponential tail of reflections."""
     length = round(0.4 * rate_hz)
-    tail = dice.rng.standard_normal(length) * np.exp(
-        -np.arange(length) / rate_hz / dice.uniform(0.03, 0.12)
-    )
+    tail = dice.rng.standard_normal(length) * np.exp(-np.arange(length) / rate_hz / dice.uniform(0.03, 0.12))
     size = len(dry) + length
     wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(tail, size), size)[: len(dry)]
     loudness = np.abs(wet).max() / max(np.abs(dry).max(), 1e-9)

@@ -3,6 +3,7 @@
 Shapes: M clips, N labels.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from avgan.audio import SAMPLE_RATE_HZ
 from avgan.data.loading import read_excerpt
 from avgan.data.manifest import Clip
 from avgan.errors import AudioError
+from avgan.evaluation.protocols.protocol import Scored
 from avgan.evaluation.report import choices, classes_of
 from avgan.files import write_whole
 from avgan.images import FORMATS
@@ -43,20 +45,8 @@ EXHIBITS = {
 }
 
 Picture = np.ndarray | None
-Draw = Callable[[Sequence[int]], Sequence[Picture]]
+Imagine = Callable[[Sequence[int]], Sequence[Picture]]
 """Numbers of clips -> what is imagined for each, (H, W, 3) uint8, or None where the run is gone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """All clips that were scored, with their answers."""
-
-    clips: tuple[Clip, ...]
-    root: Path
-    targets: np.ndarray
-    """(M,)"""
-    probabilities: np.ndarray
-    """(M, N)"""
 
 
 @dataclass(frozen=True)
@@ -78,27 +68,37 @@ class Confusion:
 
 def write_page(
     report: Mapping[str, Any],
-    answered: Answered,
+    scored: Scored,
     out: Path,
     *,
-    draw: Draw | None = None,
+    root: Path,
+    imagine: Imagine | None = None,
     sheet: Path | None = None,
 ) -> Path:
-    """Write report.html into `out`; `sheet` is a contact sheet of imagined pictures. Returns the path."""
-    sources = [clip.source_id for clip in answered.clips]
-    pairs = worst_confusions(answered.targets, answered.probabilities, sources)
+    """Write report.html into `out`; `root`: of the clips' files, `sheet`: a contact sheet of imagined pictures.
+
+    Returns the path.
+    """
+    pairs = worst_confusions(scored.targets, scored.probabilities, scored.sources)
     shown = [clip for pair in pairs for clip in pair.clips]
-    pictures = dict(zip(shown, draw(shown), strict=True)) if draw else {}
-    labels = [plain(label) for label in report["labels"]]
+    pictures = dict(zip(shown, imagine(shown), strict=True)) if imagine else {}
     page = render(
         "evaluation.html",
         report=report,
-        labels=labels,
+        labels=[plain(label) for label in report["labels"]],
         choices=choices(report),
         groups=groups_of(report),
         pairs=pairs,
-        clips={number: _clip(answered, number, pictures.get(number)) for number in shown},
-        num_mistakes=int((answered.probabilities.argmax(1) != answered.targets).sum()),
+        clips={
+            number: {
+                "row": scored.clips[number],
+                "probabilities": scored.probabilities[number].tolist(),
+                "sound": beginning(scored.clips[number], root),
+                "picture": "" if (picture := pictures.get(number)) is None else jpeg_uri(enlarged(picture, PICTURE_PX)),
+            }
+            for number in shown
+        },
+        num_mistakes=int((~scored.correct).sum()),
         has_pictures=bool(pictures),
         classes=classes_of(np.asarray(report["confusion"])),
         sheet=embedded(sheet),
@@ -106,10 +106,20 @@ def write_page(
     return write_whole(out / "report.html", page)
 
 
+def beginning(clip: Clip, root: Path) -> str:
+    """The first seconds of a clip as sound, empty where it cannot be read."""
+    length_s = EXCERPT_S if clip.end_s is None else min(EXCERPT_S, clip.end_s - clip.start_s)
+    try:
+        path = root / clip.audio_path
+        return mp3_uri(read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ))
+    except AudioError:
+        return ""
+
+
 def worst_confusions(
     targets: np.ndarray,
     probabilities: np.ndarray,
-    sources: Sequence[str],
+    sources: Sequence[str] | np.ndarray,
     *,
     num_clips: int = NUM_CLIPS,
     per_pair: int = PER_PAIR,
@@ -130,20 +140,14 @@ def worst_confusions(
         room = num_clips - sum(len(each.clips) for each in found)
         if room <= 0:
             break
-        chosen = _of_different_sources(clips, sources)[: min(per_pair, room)]
-        num_of_truth = int((targets == pair[0]).sum())
-        found.append(Confusion(*pair, len(clips), num_of_truth, tuple(chosen)))
+        seen: Counter[str] = Counter()
+        rank = {}
+        for clip in clips:
+            rank[clip] = seen[sources[clip]]
+            seen[sources[clip]] += 1
+        chosen = sorted(clips, key=rank.__getitem__)[: min(per_pair, room)]
+        found.append(Confusion(*pair, len(clips), int((targets == pair[0]).sum()), tuple(chosen)))
     return found
-
-
-def _of_different_sources(clips: list[int], sources: Sequence[str]) -> list[int]:
-    """The same clips, the first of every source before any second one."""
-    seen: dict[str, int] = {}
-    rank = []
-    for clip in clips:
-        rank.append(seen.get(sources[clip], 0))
-        seen[sources[clip]] = rank[-1] + 1
-    return [clips[place] for place in np.argsort(rank, kind="stable")]
 
 
 def groups_of(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -156,25 +160,6 @@ def groups_of(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     whole = {"all": report} | ({"its place": places} if "scene_accuracy" in report else {})
     groups = report.get("groups", {})
     return [("", whole), *((title, groups.get(key, {})) for key, title in GROUPS.items())]
-
-
-def _clip(answered: Answered, number: int, picture: Picture) -> dict[str, Any]:
-    """A clip with its beginning as sound, empty where it cannot be read, and its picture."""
-    clip = answered.clips[number]
-    length_s = EXCERPT_S if clip.end_s is None else min(EXCERPT_S, clip.end_s - clip.start_s)
-    path = answered.root / clip.audio_path
-    try:
-        sound = mp3_uri(
-            read_excerpt(path, start_s=clip.start_s, length_s=length_s, rate_hz=SAMPLE_RATE_HZ)
-        )
-    except AudioError:
-        sound = ""
-    return {
-        "row": clip,
-        "probabilities": answered.probabilities[number].tolist(),
-        "sound": sound,
-        "picture": "" if picture is None else jpeg_uri(enlarged(picture, PICTURE_PX)),
-    }
 
 
 def embedded(path: Path | None) -> dict[str, Any] | None:
@@ -197,28 +182,23 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
     order = [*EXHIBITS, *report["exhibits"]]  # another method's exhibit comes last
     rows = [
         (EXHIBITS.get(kind, exhibit["name"]), exhibit)
-        for kind, exhibit in sorted(
-            report["exhibits"].items(), key=lambda item: order.index(item[0])
-        )
+        for kind, exhibit in sorted(report["exhibits"].items(), key=lambda item: order.index(item[0]))
     ]
-    groups = []
+    another, groups = EXHIBITS["shuffled"], []
     if report["exhibits"]["imagined"]["agreement"] is not None:
         seen = {name: part(each["agreement"], each["agreement_interval_95"]) for name, each in rows}
-        num_scenes = report["eye"]["num_scenes"]
-        groups.append((f"the scene classifier names the right one of {num_scenes} scenes", seen))
+        groups.append((f"the scene classifier names the right one of {report['eye']['num_scenes']} scenes", seen))
     judged = {
         "photographs": part(report["judge_accuracy_on_photographs"]),
         "imagined": part(report["agreement"], report["agreement_interval_95"]),
-        EXHIBITS["shuffled"]: part(report["shuffled"]),
+        another: part(report["shuffled"]),
     }
     groups.append((f"a judge of code maps names the right one of {report['num_scenes']}", judged))
     for k, at in report["retrieval"]["at"].items():
-        nearest = (
-            "the nearest photograph is" if k == "1" else f"the {k} nearest photographs hold one"
-        )
+        nearest = "the nearest photograph is" if k == "1" else f"the {k} nearest photographs hold one"
         found = {
             "imagined": part(at["share"], at["interval_95"]),
-            EXHIBITS["shuffled"]: part(at["shuffled"], at["shuffled_interval_95"]),
+            another: part(at["shuffled"], at["shuffled_interval_95"]),
             "by chance": part(at["chance"]),
         }
         groups.append((f"{nearest} of the right scene", found))

@@ -30,7 +30,7 @@ def write_json(report: dict[str, Any], path: Path) -> None:
     write_whole(path, json.dumps(report, indent=1) + "\n")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """The lines of a table in Markdown; a bar in a cell would end it."""
     lines = [heads, ["---"] * len(heads), *rows]
     cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in lines)
@@ -145,14 +145,14 @@ def pictures_table(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {report['preset']}, pictures of {report['num_pictures']} held-out recordings, seed {report['seed']}",
         "",
-        *table(heads.split(", "), rows),
+        *markdown_table(heads.split(", "), rows),
         "",
         f"The scene classifier (sha256 `{report['eye']['sha256'][:12]}`) is the project's own: KID (with its standard "
         f"error) and FID compare within this project, for {report['num_pictures']} pictures against as many "
         "photographs. The distance within a label is a share of that between any two photographs. "
         f"Kinds: the effective number, of {report['num_kinds']} groups of photographs.",
         "",
-        *table(nearest.split(", "), found),
+        *markdown_table(nearest.split(", "), found),
         "",
         second_classifier_line(report.get("second_eye")),
         "",
@@ -193,7 +193,7 @@ def per_class_table(counts: np.ndarray, labels: Sequence[str], *, title: str) ->
         for row in classes_of(counts)
     ]
     heads = "class, clips, recall %, precision %, most often taken for"
-    return "\n".join([f"# {title}", "", *table(heads.split(", "), rows)]) + "\n"
+    return "\n".join([f"# {title}", "", *markdown_table(heads.split(", "), rows)]) + "\n"
 
 
 def classes_of(counts: np.ndarray) -> list[dict[str, Any]]:

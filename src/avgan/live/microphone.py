@@ -50,9 +50,7 @@ def find_device(wanted: str | None) -> Device:
     """The input of a number, or of whose name this is a part; None: the default one. Raises AudioError."""
     found = devices()
     if not found:
-        raise AudioError(
-            "no microphone: plug one in, or pipe sound in: ... | avgan listen - --rate 48000"
-        )
+        raise AudioError("no microphone: plug one in, or pipe sound in: ... | avgan listen - --rate 48000")
     if wanted is None:
         return next((device for device in found if device.is_default), found[0])
     same = [device for device in found if wanted in (str(device.number), device.name)]
@@ -96,7 +94,7 @@ def microphone(
         reason = " ".join(str(error).split())
         raise AudioError(
             f"{device.name}: cannot be opened ({reason}); see that no other program keeps it and "
-            "that this one may hear it"
+            "that this one may use it"
         ) from None
     try:
         yield source
@@ -110,9 +108,7 @@ def _sounddevice() -> Any:
     try:
         return importlib.import_module("sounddevice")
     except ModuleNotFoundError:
-        raise AvganError(
-            'a microphone needs sounddevice, which is not installed: pip install "avgan[mic]"'
-        ) from None
+        raise AvganError('a microphone needs sounddevice, which is not installed: pip install "avgan[mic]"') from None
     except OSError:
         raise AvganError(
             "a microphone needs PortAudio, which is not installed: apt install libportaudio2, "

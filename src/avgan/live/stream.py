@@ -34,8 +34,15 @@ PIECE_S = 0.25  # the most that is put, and so lost, at once
 METER_FALL_DB_PER_S = 20.0
 READ_BYTES = 1 << 16  # what a pipe holds
 MAGIC_BYTES = 4  # of the longest mark below
-_MAGIC = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file",
-          b"ID3": "an MP3 file", b"FORM": "an AIFF file", b"\x1aE\xdf\xa3": "a WebM file"}  # fmt: skip
+_MAGIC = {
+    b"RIFF": "a WAV file",
+    b"RF64": "a WAV file",
+    b"fLaC": "a FLAC file",
+    b"OggS": "an Ogg file",
+    b"ID3": "an MP3 file",
+    b"FORM": "an AIFF file",
+    b"\x1aE\xdf\xa3": "a WebM file",
+}
 TICK_S = 0.5  # how often a wait is broken off: on Windows Ctrl-C cannot end a wait without end
 
 SampleFormat = Literal["s16le", "f32le"]
@@ -146,36 +153,30 @@ class LiveSource:
         fallen = self.peak * 10 ** (-METER_FALL_DB_PER_S / 20 * len(samples) / self.rate_hz)
         self.peak = max(peak if math.isfinite(peak) else 1.0, fallen)
         piece = _Piece(samples, time.monotonic(), num_gaps=int(after_loss))
+        size = len(samples)
         with self._changed:
             self.num_lost += after_loss
-            while self._waiting and self._num_waiting + len(samples) > self._max_waiting:
-                if self._closed:
-                    return
-                if self._waits:
-                    self._changed.wait(TICK_S)
-                else:
-                    piece = self._drop_oldest(piece)
-            if not self._closed:
-                self._num_put += len(samples)
-                self._waiting.append(piece)
-                self._num_waiting += len(samples)
-                self._changed.notify_all()
+            while self._waits and self._waiting and self._num_waiting + size > self._max_waiting and not self._closed:
+                self._changed.wait(TICK_S)
+            if self._closed:
+                return
+            self._num_put += size
+            self._num_waiting += size
+            self._waiting.append(piece)
+            while self._num_waiting > self._max_waiting and len(self._waiting) > 1:
+                self._drop_oldest()
+            self._changed.notify_all()
 
-    def _drop_oldest(self, newest: _Piece) -> _Piece:
-        """Drop the oldest piece and note the gap at the one after it; gives `newest`, which may be that one."""
-        dropped = self._waiting.popleft()
+    def _drop_oldest(self) -> None:
+        """Drop the oldest piece and note the gap at the one after it."""
+        dropped, following = self._waiting.popleft(), self._waiting[0]
         num_missing = len(dropped.samples)
         self._num_waiting -= num_missing
         self._num_missing += num_missing
         self.num_dropped += 1
-        following = self._waiting[0] if self._waiting else newest
         # What was dropped piece by piece in a row is one gap.
         num_missing += dropped.num_missing + following.num_missing
-        following = replace(following, num_gaps=1, num_missing=num_missing)
-        if not self._waiting:
-            return following
-        self._waiting[0] = following
-        return newest
+        self._waiting[0] = replace(following, num_gaps=1, num_missing=num_missing)
 
     def close(self, error: AvganError | None = None) -> None:
         """End the sound: the iteration gives what still waits, then stops, or raises `error`. From any thread."""
@@ -236,15 +237,11 @@ class _Clock:
         inside = [gap for gap in self._gaps if gap[0] < end]
         before_s = self._num_missing / self._rate_hz
         gap_s = sum(num_missing for _, _, num_missing in inside) / self._rate_hz
-        moved = replace(
-            window, start_s=window.start_s + before_s, end_s=window.end_s + before_s + gap_s
-        )
+        moved = replace(window, start_s=window.start_s + before_s, end_s=window.end_s + before_s + gap_s)
         return LiveWindow(moved, scenes, latency_s, sum(num for _, num, _ in inside), gap_s)
 
 
-def listen_live(
-    model: "Model", source: LiveSource, *, hop_s: float | None = 1.0
-) -> Iterator[LiveWindow]:
+def listen_live(model: "Model", source: LiveSource, *, hop_s: float | None = 1.0) -> Iterator[LiveWindow]:
     """Answer a live source window by window, each as soon as its last sample is there.
 
     Raises AudioError where the source ends without any sound, and what the source was closed with.

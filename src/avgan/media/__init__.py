@@ -49,20 +49,20 @@ CONTAINERS = (
     "wsd,wtv,wv,xwma"
 )
 
-SOUND_CODECS = frozenset({
-    "aac", "aac_latm", "ac3", "adpcm_ct", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_sbpro_2", "adpcm_sbpro_3",
-    "adpcm_sbpro_4", "adpcm_swf", "adpcm_yamaha", "alac", "amrnb", "amrwb", "ape", "atrac1", "atrac3", "atrac3al",
-    "atrac3plus", "atrac3plusal", "cook", "dca", "dsd_lsbf", "dsd_lsbf_planar", "dsd_msbf", "dsd_msbf_planar", "dst",
-    "dvaudio", "eac3", "evrc", "flac", "g722", "g723_1", "g726", "g726le", "g729", "gsm", "gsm_ms", "ilbc", "imc",
-    "libopencore_amrnb", "libopencore_amrwb", "libopus", "mace3", "mace6", "mlp", "mp1", "mp1float", "mp2", "mp2float",
-    "mp3", "mp3adu", "mp3adufloat", "mp3float", "mp3on4", "mp3on4float", "mpc7", "mpc8", "nellymoser", "opus",
-    "pcm_alaw", "pcm_bluray", "pcm_dvd", "pcm_f16le", "pcm_f24le", "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le",
-    "pcm_mulaw", "pcm_s16be", "pcm_s16be_planar", "pcm_s16le", "pcm_s16le_planar", "pcm_s24be", "pcm_s24le",
-    "pcm_s24le_planar", "pcm_s32be", "pcm_s32le", "pcm_s32le_planar", "pcm_s64be", "pcm_s64le", "pcm_s8",
-    "pcm_s8_planar", "pcm_u16be", "pcm_u16le", "pcm_u24be", "pcm_u24le", "pcm_u32be", "pcm_u32le", "pcm_u8", "qcelp",
-    "qdm2", "qdmc", "ralf", "real_144", "real_288", "s302m", "sipr", "speex", "tak", "truehd", "truespeech", "tta",
-    "vorbis", "wavpack", "wmalossless", "wmapro", "wmav1", "wmav2", "wmavoice", "xma1", "xma2",
-})  # fmt: skip
+SOUND_CODECS = frozenset(
+    """
+    aac aac_latm ac3 adpcm_ct adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_sbpro_2 adpcm_sbpro_3 adpcm_sbpro_4
+    adpcm_swf adpcm_yamaha alac amrnb amrwb ape atrac1 atrac3 atrac3al atrac3plus atrac3plusal cook dca dsd_lsbf
+    dsd_lsbf_planar dsd_msbf dsd_msbf_planar dst dvaudio eac3 evrc flac g722 g723_1 g726 g726le g729 gsm gsm_ms
+    ilbc imc libopencore_amrnb libopencore_amrwb libopus mace3 mace6 mlp mp1 mp1float mp2 mp2float mp3 mp3adu
+    mp3adufloat mp3float mp3on4 mp3on4float mpc7 mpc8 nellymoser opus pcm_alaw pcm_bluray pcm_dvd pcm_f16le
+    pcm_f24le pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16be_planar pcm_s16le
+    pcm_s16le_planar pcm_s24be pcm_s24le pcm_s24le_planar pcm_s32be pcm_s32le pcm_s32le_planar pcm_s64be pcm_s64le
+    pcm_s8 pcm_s8_planar pcm_u16be pcm_u16le pcm_u24be pcm_u24le pcm_u32be pcm_u32le pcm_u8 qcelp qdm2 qdmc ralf
+    real_144 real_288 s302m sipr speex tak truehd truespeech tta vorbis wavpack wmalossless wmapro wmav1 wmav2
+    wmavoice xma1 xma2
+    """.split()
+)
 """FFmpeg's decoders of what recorders, phones, broadcasters and editors write into these containers.
 
 It has twice as many, most of them of old games, which few people look for defects: of a codec that is not here a file
@@ -70,9 +70,7 @@ is refused.
 """
 
 # A name in a file that is no UTF-8 is no reason to refuse it. PyAV 19 does so by itself, and knows no such option.
-LENIENT: dict[str, Any] = (
-    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
-)
+LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 def note_once(notes: list[str], text: str) -> None:
@@ -161,11 +159,7 @@ def open_container(
     file: Any, codecs: str, *, buffer_bytes: int = 1 << 15, ignore_length: bool = False
 ) -> av.container.InputContainer:
     """Open a file with FFmpeg, held to known containers and to `codecs`; nothing else is opened, whatever it names."""
-    options = {
-        "protocol_whitelist": "none",
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": codecs,
-    }
+    options = {"protocol_whitelist": "none", "format_whitelist": CONTAINERS, "codec_whitelist": codecs}
     if ignore_length:
         options["ignore_length"] = "1"
     return av.open(file, "r", container_options=options, buffer_size=buffer_bytes, **LENIENT)

@@ -29,17 +29,13 @@ MOST = 0.75  # of the audible time, for a vote to win
 DEAD_SHARE = 1e-3  # 30 dB below the loudest: what it adds is hiss, and real microphones side by side differ less
 SILENT_POWER = 1e-9  # -90 dB of full scale: the noise of a 16 bit input where nothing is plugged in
 REVERSED = -0.8  # correlation: microphones apart come nowhere near, for anything but one tone
-OPPOSITE, ALIKE = (
-    -0.98,
-    0.5,
-)  # correlation, and share of power, from which on a mean loses 14 dB and more
+OPPOSITE, ALIKE = (-0.98, 0.5)  # correlation, and share of power, from which on a mean loses 14 dB and more
 FADE_SAMPLES = 512  # from one choice to the next, without a click
 BEHIND = 0.7071  # 3 dB less, for what is not in front
 
 _FRONT = {"FL", "FR", "DL", "DR"}
 _LOW = {"LFE", "LFE2"}
-_AROUND = {"BL", "BR", "BC", "SL", "SR", "FLC", "FRC", "WL", "WR", "SDL", "SDR",
-           "TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR", "TSL", "TSR", "BFC", "BFL", "BFR"}  # fmt: skip
+_AROUND = frozenset("BL BR BC SL SR FLC FRC WL WR SDL SDR TC TFL TFC TFR TBL TBC TBR TSL TSR BFC BFL BFR".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +94,14 @@ class Mixer:
         found = []
         for layout in self._layouts:
             low = ", LFE is left out" if _LOW & set(layout) else ""
-            found.append(
-                f"{len(layout)} channels ({' '.join(layout)}): the centre counts in full{low}"
-            )
+            found.append(f"{len(layout)} channels ({' '.join(layout)}): the centre counts in full{low}")
         live = set(range(self._num_channels)) - self._left_out
         if self._left_out and live and len(live) < len(self._left_out):
-            found.append(
-                f"{_channels(live, self._num_channels)}: used alone, for no other holds sound"
-            )
+            found.append(f"{_channels(live, self._num_channels)}: used alone, for no other holds sound")
         elif self._left_out:
-            found.append(
-                f"{_channels(self._left_out, self._num_channels)}: left out where there is no sound in it"
-            )
+            found.append(f"{_channels(self._left_out, self._num_channels)}: left out where there is no sound in it")
         if self._turned:
-            found.append(
-                f"{_channels(self._turned, self._num_channels)}: turned round, for its polarity is reversed"
-            )
+            found.append(f"{_channels(self._turned, self._num_channels)}: turned round, for its polarity is reversed")
         return tuple(found)
 
     def mix(self, blocks: Iterable[Block]) -> Iterator[tuple[np.ndarray, float]]:
@@ -155,7 +143,7 @@ class _Stretch:
         self._held: list[tuple[np.ndarray, _Facts]] = []
         self._num_held = 0
         self._is_open = not mixer.waits
-        self._heard_s = 0.0
+        self._audible_s = 0.0
         self._dead_s = np.zeros(num_channels)
         self._reversed_s = np.zeros(num_channels)
         none = np.zeros(num_channels, bool)
@@ -168,7 +156,7 @@ class _Stretch:
         self._vote(facts, len(samples) / self._rate_hz)
         self._held.append((samples, facts))
         self._num_held += samples.size
-        if self._is_open or self._heard_s >= LOOK_S or self._num_held >= HELD_VALUES:
+        if self._is_open or self._audible_s >= LOOK_S or self._num_held >= HELD_VALUES:
             self._is_open = True
             yield from self.finish()
 
@@ -181,13 +169,13 @@ class _Stretch:
     def _vote(self, facts: _Facts, seconds: float) -> None:
         if facts.is_audible:
             left = np.exp(-seconds / MEMORY_S)
-            self._heard_s = self._heard_s * left + seconds
+            self._audible_s = self._audible_s * left + seconds
             self._dead_s = self._dead_s * left + seconds * facts.dead
             self._reversed_s = self._reversed_s * left + seconds * facts.reversed
 
     def _mixed(self, samples: np.ndarray, facts: _Facts) -> np.ndarray:
         before = self._weights
-        if facts.is_audible and (self._mixer.waits or self._heard_s >= LOOK_S):
+        if facts.is_audible and (self._mixer.waits or self._audible_s >= LOOK_S):
             self._weights = self._plain if facts.is_plain else self._chosen(facts)
             if self._layout:
                 self._mixer.note_layout(self._layout)
@@ -202,7 +190,7 @@ class _Stretch:
 
     def _chosen(self, facts: _Facts) -> np.ndarray:
         """The weights (C,) by the audible sound so far and by this block."""
-        needed_s = MOST * self._heard_s
+        needed_s = MOST * self._audible_s
         out = facts.dead & (self._dead_s >= needed_s)
         turned = facts.opposite | facts.reversed & (self._reversed_s >= needed_s)
         if not (out.any() or turned.any()):
@@ -220,9 +208,7 @@ def weights_of(layout: tuple[str, ...], out: np.ndarray, turned: np.ndarray) -> 
 
 def is_known(layout: tuple[str, ...]) -> bool:
     """Whether it says of each channel where it stands."""
-    return bool(layout) and all(
-        name in _FRONT | _LOW | _AROUND | {"FC"} or name.startswith("AMBI") for name in layout
-    )
+    return bool(layout) and all(name in _FRONT | _LOW | _AROUND | {"FC"} or name.startswith("AMBI") for name in layout)
 
 
 def weighted(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:

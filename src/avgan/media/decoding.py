@@ -31,13 +31,11 @@ from avgan.media import (
     note_once,
     to_float,
 )
-from avgan.media.structure import REST_BYTES, Part, avi_late_s, next_start, part_at
-from avgan.media.tracks import DECODE_ERRORS, choose_track, open_sound, track_blocks
+from avgan.media.structure import REST_BYTES, Part, next_start, part_at
+from avgan.media.tracks import DECODE_ERRORS, avi_late_s, choose_track, open_sound, track_blocks
 
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
-UNFINISHED = (
-    "its header does not say how long it is, or says too little: read to the end of the file"
-)
+UNFINISHED = "its header does not say how long it is, or says too little: read to the end of the file"
 UNHEARD_OF_HZ = 10**12
 UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
@@ -67,13 +65,10 @@ def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
             raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
         if not isinstance(content, bytes):
             raise AudioError(
-                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in "
-                "binary mode, or an array"
+                f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in binary mode, or an array"
             )
         if not content and _was_read(source):
-            raise AudioError(
-                f"{name}: was read to its end before, nothing is left; rewind it with seek(0)"
-            )
+            raise AudioError(f"{name}: was read to its end before, nothing is left; rewind it with seek(0)")
         file = io.BytesIO(content)
     if not file.seekable():
         with file:
@@ -101,21 +96,15 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
         raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
     rate_hz = min(rate_hz, UNHEARD_OF_HZ)  # of an integer with hundreds of digits there is no float
     if samples.ndim not in (1, 2):
-        raise AudioError(
-            f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)"
-        )
+        raise AudioError(f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)")
     dtype = samples.dtype.newbyteorder("=")
     if dtype.kind != "f" and dtype not in _FULL_SCALE_TYPES:
-        raise AudioError(
-            f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16"
-        )
+        raise AudioError(f"an array of {samples.dtype} has no known full scale; pass float in [-1, 1] or int16")
     if not samples.size:
         raise AudioError(f"an array of shape {samples.shape}: holds no sound (0 samples)")
     largest = max(int(samples.max()), -int(samples.min())) if dtype == np.int32 else 0
     if 0 < largest <= 1 << 15:
-        raise AudioError(
-            "an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16"
-        )
+        raise AudioError("an array of int32 whose samples fit 16 bits would be 96 dB too quiet; pass it as int16")
     if samples.ndim == 1:
         samples = samples[:, None]
     elif samples.shape[0] < samples.shape[1]:
@@ -135,12 +124,7 @@ class Stretch:
 
 
 def decode(
-    file: BinaryIO,
-    name: str,
-    notes: list[str],
-    *,
-    track: int | None = None,
-    stretch: Stretch | None = None,
+    file: BinaryIO, name: str, notes: list[str], *, track: int | None = None, stretch: Stretch | None = None
 ) -> Iterator[Block]:
     """Decode an open, seekable file, and close it; what came before a damage in it is kept, and noted in `notes`.
 
@@ -170,10 +154,7 @@ def _limited(blocks: Iterator[Block], start_s: float, length_s: float) -> Iterat
     """What lies from `start_s` on in blocks that follow each other, and no more than `length_s` of it."""
     at_s = 0.0
     for block in blocks:
-        first, stop = (
-            max(0, round((time_s - at_s) * block.rate_hz))
-            for time_s in (start_s, start_s + length_s)
-        )
+        first, stop = (max(0, round((time_s - at_s) * block.rate_hz)) for time_s in (start_s, start_s + length_s))
         at_s += len(block.samples) / block.rate_hz
         if first < min(stop, len(block.samples)):
             yield block._replace(samples=block.samples[first:stop])
@@ -268,15 +249,11 @@ def _following(file: BinaryIO, part: Part, end: int, notes: list[str]) -> int | 
     if found is not None:
         return found
     if left > max(UNREAD_SHARE * size, REST_BYTES):
-        note_once(
-            notes, f"{left / size:.0%} of the file lie behind the end that it states: not read"
-        )
+        note_once(notes, f"{left / size:.0%} of the file lie behind the end that it states: not read")
     return None
 
 
-def _decode_with_soundfile(
-    file: Any, job: _Job, most_channels: int | None = None
-) -> Iterator[Block]:
+def _decode_with_soundfile(file: Any, job: _Job, most_channels: int | None = None) -> Iterator[Block]:
     with soundfile.SoundFile(file) as sound:
         if most_channels is not None and sound.channels > most_channels:
             raise ValueError("more channels")
@@ -297,18 +274,11 @@ def _decode_with_av(file: Any, job: _Job) -> Iterator[Block]:
     """Decode a sound track of what FFmpeg may read."""
     with open_sound(file, ignore_length=job.ignore_length) as container:
         number = choose_track(file, container, job.name, job.notes, job.track)
-        late_s = 0.0
-        if container.format.name == "avi":
-            late_s = avi_late_s(file, container.streams.audio[number].index)
+        late_s = avi_late_s(file, number) if container.format.name == "avi" else 0.0
         blocks = track_blocks(container, number, job.notes, start_s=job.start_s, late_s=late_s)
-        for key, group in itertools.groupby(
-            blocks, lambda b: (b.rate_hz, b.samples.shape[1], b.layout, b.is_hole)
-        ):
+        for key, group in itertools.groupby(blocks, lambda b: (b.rate_hz, b.samples.shape[1], b.layout, b.is_hole)):
             rate_hz, _, layout, is_hole = key
-            yield from (
-                Block(samples, rate_hz, layout, is_hole)
-                for samples in _joined(block[0] for block in group)
-            )
+            yield from (Block(samples, rate_hz, layout, is_hole) for samples in _joined(block[0] for block in group))
 
 
 def _joined(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

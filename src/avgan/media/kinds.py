@@ -2,26 +2,51 @@
 
 from pathlib import Path
 
-SOUND_SUFFIXES = frozenset({
-    ".aac", ".ac3", ".adts", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".awb", ".bwf", ".caf", ".dff", ".dsf",
-    ".dts", ".dtshd", ".eac3", ".ec3", ".flac", ".gsm", ".ircam", ".m4a", ".m4b", ".m4r", ".mka", ".mlp", ".mp1",
-    ".mp2", ".mp3", ".mpc", ".oga", ".ogg", ".oma", ".opus", ".qcp", ".ra", ".rf64", ".rm", ".sf", ".snd", ".sph",
-    ".spx", ".tak", ".thd", ".truehd", ".tta", ".voc", ".w64", ".wav", ".wave", ".weba", ".wma", ".wv", ".xwma",
-})  # fmt: skip
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ogx", ".qt", ".rmvb", ".vob", ".webm", ".wmv", ".wtv",
-})  # fmt: skip
+SOUND_SUFFIXES = frozenset(
+    """
+    .aac .ac3 .adts .aif .aifc .aiff .amr .ape .au .awb .bwf .caf .dff .dsf .dts .dtshd .eac3 .ec3 .flac .gsm
+    .ircam .m4a .m4b .m4r .mka .mlp .mp1 .mp2 .mp3 .mpc .oga .ogg .oma .opus .qcp .ra .rf64 .rm .sf .snd .sph .spx
+    .tak .thd .truehd .tta .voc .w64 .wav .wave .weba .wma .wv .xwma
+    """.split()
+)
+VIDEO_SUFFIXES = frozenset(
+    """
+    .3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2t .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogv .ogx .qt
+    .rmvb .vob .webm .wmv .wtv
+    """.split()
+)
 SUFFIXES = SOUND_SUFFIXES | VIDEO_SUFFIXES
 """Not .ts, .raw, .dat and the like, which may be anything: their first bytes decide."""
 
 _MAGICS = (
-    b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"TTA1", b"TTA2", b"MAC ", b"tBaK", b"Creative Voice File",
-    b"#!AMR", b"riff\x2e\x91\xcf\x11", b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b".RMF", b"MP+", b"MPCK",
-    b"DSD ", b"NIST_1A", b"nut/multimedia container\0", b"\x0bw", b"\x7f\xfe\x80\x01", b"\x00\x00\x01\xba",
+    b"fLaC",
+    b"OggS",
+    b"ID3",
+    b"caff",
+    b".snd",
+    b"wvpk",
+    b"TTA1",
+    b"TTA2",
+    b"MAC ",
+    b"tBaK",
+    b"Creative Voice File",
+    b"#!AMR",
+    b"riff\x2e\x91\xcf\x11",
+    b"\x1aE\xdf\xa3",
+    b"FLV\x01",
+    b"0&\xb2u\x8ef\xcf\x11",
+    b".RMF",
+    b"MP+",
+    b"MPCK",
+    b"DSD ",
+    b"NIST_1A",
+    b"nut/multimedia container\0",
+    b"\x0bw",
+    b"\x7f\xfe\x80\x01",
+    b"\x00\x00\x01\xba",
     b"\x06\x0e+4\x02\x05\x01\x01\r\x01\x02",
-)  # fmt: skip
-_STILL_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"jxl ", b"crx ")  # fmt: skip
+)
+_STILL_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"jxl ", b"crx ")
 """Kinds of MP4 that are pictures."""
 HEAD_BYTES = 8_192  # three frames of MP3 at its highest rate, five packets of MPEG-TS
 _MP3_KBPS = {

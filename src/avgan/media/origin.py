@@ -9,9 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 HEAD_BYTES = 1 << 16  # comments of FLAC, Ogg and MP3 stand at the beginning
-YEARS = range(
-    1900, 2100
-)  # as in names; others are no clock's, and times in the recording may lie beyond the calendar
+YEARS = range(1900, 2100)  # as in names; others are no clock's, and times in the recording may lie beyond the calendar
 MOST_CHUNKS = 1_000
 MOST_CHUNK_BYTES = 1 << 20  # comments have kilobytes
 
@@ -23,9 +21,7 @@ _NAMED = re.compile(
 _AUDIOMOTH = re.compile(
     rb"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)"
 )
-_GUANO = re.compile(
-    rb"Timestamp: ?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)"
-)
+_GUANO = re.compile(rb"Timestamp: ?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)")
 
 
 def recorded_at(file: BinaryIO | None, name: str) -> datetime | None:

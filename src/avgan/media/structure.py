@@ -28,11 +28,7 @@ LIKE_MAGICS = {
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
 WAVPACK_INITIAL, WAVPACK_FINAL = 1 << 11, 1 << 12  # of blocks with channels of the same samples
-MOST_HEADER_BYTES = 1 << 20  # headers have kilobytes
-MOST_LISTS, MOST_TRACKS = 1_000, 100  # far more than any file has: an end for damaged ones
-MOST_CHUNKS = 100_000  # before the sound: half an hour of pictures and of empty chunks
-LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
-HEADER_BYTES = 48  # of a track, as far as it is read here
+MOST_CHUNKS = 1_000  # behind the sound of a WAV: an end for damaged ones
 W64_HEAD_BYTES = 40
 W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of all chunks but the first
 
@@ -195,9 +191,7 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
     return Part(start, size)
 
 
-def _wav_data(
-    file: BinaryIO, start: int, data: int, length: int, size: int, *, unknown: bool
-) -> Part:
+def _wav_data(file: BinaryIO, start: int, data: int, length: int, size: int, *, unknown: bool) -> Part:
     end = data + length
     if end > size:
         return Part(start, size, is_cut=not unknown, is_streamed=unknown, is_known=True)
@@ -228,7 +222,7 @@ def _are_chunks(file: BinaryIO, at: int, size: int) -> bool:
 
 def _has_sound(file: BinaryIO, at: int) -> bool:
     """Whether there is a chunk of sound among these, behind another: no decoder reads both."""
-    for _ in range(MOST_LISTS):
+    for _ in range(MOST_CHUNKS):
         head = _read(file, at, 8)
         if len(head) < 8:
             break
@@ -331,9 +325,7 @@ def _mp3_end(file: BinaryIO, start: int) -> int:
     head = _read(file, start, 10)
     at = start
     if head[:3] == b"ID3" and len(head) == 10:
-        at += 10 + sum(
-            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-        )
+        at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
     frame = _read(file, at, 2_048)
     for mark in (b"Xing", b"Info"):
         place = frame.find(mark, 0, 64)
@@ -366,84 +358,3 @@ def _wavpack(file: BinaryIO, start: int, size: int) -> Part:
         end_sample = max(end_sample, first + num_samples if flags & WAVPACK_FINAL else 0)
         at += 8 + length
     return Part(start, size, is_cut=at > size)
-
-
-@dataclass(frozen=True)
-class _Track:
-    """What a header says of a track."""
-
-    is_sound: bool
-    step_s: float
-    """How long a unit lasts: a picture, a sample, or a frame of a codec."""
-    unit_bytes: int
-    """0: each chunk is a unit, whatever its length."""
-
-
-def avi_late_s(file: BinaryIO, index: int) -> float:
-    """How long after the beginning of an AVI the first sound of the track of that number comes; 0 where it does not.
-
-    The file stands afterwards where it stood before.
-    """
-    at = file.tell()
-    try:
-        tracks, first_chunk = _headers(file)
-        if index >= len(tracks) or not tracks[index].is_sound:
-            return 0.0
-        return _late_s(_chunks(file, first_chunk), tracks, index)
-    except (struct.error, ValueError, ZeroDivisionError):
-        return 0.0
-    finally:
-        file.seek(at)
-
-
-def _late_s(chunks: Iterator[tuple[int, bytes, int]], tracks: list[_Track], index: int) -> float:
-    sound = tracks[index]
-    pictures_s = 0.0
-    for number, kind, length in chunks:
-        if number == index and length:
-            lasts_s = sound.step_s * (length // sound.unit_bytes if sound.unit_bytes else 1)
-            behind_s = pictures_s - lasts_s  # a chunk may follow the pictures that it belongs to
-            # Where all pictures come before all sound, their places tell nothing.
-            is_woven = any(kind in (b"dc", b"db") for _, kind, _ in chunks)
-            return behind_s if behind_s >= LEAST_LATE_S and is_woven else 0.0
-        if kind in (b"dc", b"db") and number < len(tracks):
-            pictures_s += tracks[number].step_s
-    return 0.0
-
-
-def _headers(file: BinaryIO) -> tuple[list[_Track], int]:
-    """The tracks, and where the first chunk of the content stands. Raises ValueError where there is none."""
-    tracks: list[_Track] = []
-    at = 12
-    for _ in range(MOST_LISTS):
-        head = _read(file, at, 12)
-        if len(head) < 12:
-            break
-        length = struct.unpack("<I", head[4:8])[0]
-        if head[:4] == b"LIST" and head[8:] == b"hdrl":
-            content = _read(file, at, min(length + 8, MOST_HEADER_BYTES))
-            place = -1
-            while (place := content.find(b"strh", place + 1)) >= 0 and len(tracks) < MOST_TRACKS:
-                header = content[place + 8 : place + 8 + HEADER_BYTES]
-                scale, rate = struct.unpack("<II", header[20:28])
-                unit_bytes = struct.unpack("<I", header[44:48])[0]
-                tracks.append(_Track(header[:4] == b"auds", scale / rate, unit_bytes))
-        if head[:4] == b"LIST" and head[8:] == b"movi":
-            return tracks, at + 12
-        at += 8 + length + length % 2
-    raise ValueError("no content")
-
-
-def _chunks(file: BinaryIO, at: int) -> Iterator[tuple[int, bytes, int]]:
-    """Track, kind (wb: sound, dc and db: pictures) and length of each chunk, one after the other."""
-    for _ in range(MOST_CHUNKS):
-        head = _read(file, at, 8)
-        if len(head) < 8:
-            return
-        name, length = head[:4], struct.unpack("<I", head[4:])[0]
-        if name in (b"LIST", b"RIFF"):  # groups of chunks, and further parts of a large file
-            at += 12
-            continue
-        if name[:2].isdigit():
-            yield int(name[:2]), name[2:], length
-        at += 8 + length + length % 2

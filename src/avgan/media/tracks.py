@@ -5,8 +5,10 @@ Where time stamps leave a hole, silence is given; where they jump back, nothing 
 Shapes: L samples, C channels.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -41,10 +43,12 @@ NOTED_LEAD_S = 1.0  # before the first sample, where cameras and encoders often 
 PREROLL_S = 1.0  # codecs carry state from block to block: enter early, drop what precedes
 JUMPS = "its time stamps jump: from there on times count on by the sound"
 
-STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}  # fmt: skip
+STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}
 CHECKED_CODECS = {"flac", "tak", "tta", "wavpack"}  # of no loss: a wrong checksum means noise
 RAW = {"wav", "aiff", "au", "caf", "w64", "voc"}
 """Samples with a header. FFmpeg calls their last packet corrupt where it is shorter; `structure` knows what is cut."""
+LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
+MOST_PACKETS = 100_000  # before the sound of an AVI: half an hour of pictures and of empty packets
 LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
 
 # What the two decoders raise on data that is not theirs or is damaged. soundfile: TypeError too, for
@@ -80,9 +84,7 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
         raise AudioError(f"{name}: has no sound track; choose a recording with sound")
     if wanted is not None:
         if not 1 <= wanted <= len(tracks):
-            raise AudioError(
-                f"{name}: has no sound track {wanted}; choose one from 1 to {len(tracks)}"
-            )
+            raise AudioError(f"{name}: has no sound track {wanted}; choose one from 1 to {len(tracks)}")
         return wanted - 1
     if len(tracks) == 1:
         return 0
@@ -159,6 +161,44 @@ def track_blocks(
     lost_s = stated_s - (zero_s + late_s) - clock.at_s
     if lost_s > max(LOST_S, LOST_SHARE * stated_s) and JUMPS not in notes:
         note_once(notes, DAMAGED)
+
+
+def avi_late_s(file: Any, number: int) -> float:
+    """How long after the beginning of an AVI the first sound of a track (from 0) comes; 0 where it does not.
+
+    An AVI has no time stamps: late is what stands behind pictures. The file stands afterwards where it stood before.
+    """
+    at = file.tell()
+    file.seek(0)
+    first = stop = -1  # bytes of the first chunk of sound
+    lasts_s = before_s = Fraction(0)  # that chunk, and the pictures before it
+    is_over = is_woven = False
+    try:
+        with open_sound(file) as container:
+            sound = container.streams.audio[number]
+            if not container.streams.video:
+                return 0.0
+            for packet in itertools.islice(container.demux(), MOST_PACKETS):
+                place, length_s = packet.pos, (packet.duration or 0) * packet.time_base
+                if place is None or packet.dts is None:
+                    continue
+                if packet.stream is sound:
+                    first, stop = (place, place) if first < 0 else (first, stop)
+                    is_over |= place != stop  # FFmpeg gives a long chunk in parts, which follow each other
+                    lasts_s += 0 if is_over else length_s
+                    stop = place + packet.size
+                elif packet.stream.type == "video" and (first < 0 or place < first):
+                    before_s = max(before_s, packet.dts * packet.time_base + length_s)
+                elif packet.stream.type == "video":
+                    is_woven = True  # where all pictures come before all sound, their places tell nothing
+                if is_over and is_woven:
+                    break
+    except (IndexError, *DECODE_ERRORS):
+        return 0.0
+    finally:
+        file.seek(at)
+    late_s = float(before_s - lasts_s)  # a chunk may follow the pictures that it belongs to
+    return late_s if is_woven and late_s >= LEAST_LATE_S else 0.0
 
 
 def _stated_end_s(container: Any, stream: Any) -> float:
@@ -244,10 +284,7 @@ class _Clock:
     def note_silence(self) -> None:
         """Note the silence, at the end."""
         if self._lead_s >= NOTED_LEAD_S:
-            note_once(
-                self._notes,
-                f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it",
-            )
+            note_once(self._notes, f"its sound begins {self._lead_s:.1f} s after the file: silence stands before it")
         holes_s = self._silent_s - self._lead_s
         if holes_s >= NOTED_S:
             note_once(

@@ -31,11 +31,7 @@ class Conv8Classifier(nn.Module):
         num_in = code_dim
         for index, width in enumerate(config.widths):
             for _ in range(2):
-                layers += [
-                    nn.Conv2d(num_in, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                ]
+                layers += [nn.Conv2d(num_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
                 num_in = width
             if index < 3:
                 layers.append(nn.AvgPool2d(2))

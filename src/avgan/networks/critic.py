@@ -76,16 +76,12 @@ class Critic(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.minibatch = (
-            MinibatchDiscrimination(256, config.num_kernels, config.kernel_dim)
-            if config.num_kernels
-            else None
+            MinibatchDiscrimination(256, config.num_kernels, config.kernel_dim) if config.num_kernels else None
         )
         self.score = nn.Linear(256 + config.num_kernels, 1)
         self.hearing = nn.Linear(embedding_size, 256) if config.hears else None
 
-    def forward(
-        self, features: Tensor, embedding: Tensor | None = None, *, hold_others: bool = False
-    ) -> Tensor:
+    def forward(self, features: Tensor, embedding: Tensor | None = None, *, hold_others: bool = False) -> Tensor:
         """Raises ValueError when a critic that hears is given no sound."""
         hidden = self.body(features)
         looked_at = hidden
@@ -94,9 +90,7 @@ class Critic(nn.Module):
         score: Tensor = self.score(looked_at).squeeze(1)
         if self.hearing is not None:
             if embedding is None:
-                raise ValueError(
-                    "this critic judges picture and sound together: give it `embedding`"
-                )
+                raise ValueError("this critic judges picture and sound together: give it `embedding`")
             sound = F.normalize(self.hearing(embedding), dim=1)
             score = score + (sound * hidden).sum(1)
         return score

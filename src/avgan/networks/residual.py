@@ -92,10 +92,7 @@ class ResidualEncoder(nn.Sequential):
     def __init__(self, config: ResidualConfig) -> None:
         width = config.levels[0][0]
         num_in = 3 * config.fold**2
-        layers: list[nn.Module] = [
-            nn.PixelUnshuffle(config.fold),
-            nn.Conv2d(num_in, width, 3, padding=1),
-        ]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(config.fold), nn.Conv2d(num_in, width, 3, padding=1)]
         for level, (next_width, count) in enumerate(config.levels):
             if level:
                 num_out = width if count else next_width
@@ -104,9 +101,7 @@ class ResidualEncoder(nn.Sequential):
             for _ in range(count):
                 layers.append(Block(width, next_width))
                 width = next_width
-        super().__init__(
-            *layers, *norm_and_gate(width), nn.Conv2d(width, config.code_dim, 1), nn.Tanh()
-        )
+        super().__init__(*layers, *norm_and_gate(width), nn.Conv2d(width, config.code_dim, 1), nn.Tanh())
 
 
 class ResidualDecoder(nn.Sequential):
@@ -122,8 +117,5 @@ class ResidualDecoder(nn.Sequential):
             layers += [Block(width, width) for _ in range(count)]
         num_out = 3 * config.fold**2
         super().__init__(
-            *layers,
-            *norm_and_gate(width),
-            nn.Conv2d(width, num_out, 3, padding=1),
-            nn.PixelShuffle(config.fold),
+            *layers, *norm_and_gate(width), nn.Conv2d(width, num_out, 3, padding=1), nn.PixelShuffle(config.fold)
         )

@@ -62,10 +62,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
+            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -167,9 +164,7 @@ class VectorQuantizer(nn.Module):
         """How often each code occurs, (K,) float."""
         flat = codes.flatten()
         # a bincount would ask an accelerator for the largest code, and wait for the answer
-        return torch.zeros_like(self.usage).index_add_(
-            0, flat, torch.ones_like(flat, dtype=torch.float32)
-        )
+        return torch.zeros_like(self.usage).index_add_(0, flat, torch.ones_like(flat, dtype=torch.float32))
 
     @torch.no_grad()
     def track(self, counts: Tensor, decay: float = 0.98) -> None:
@@ -193,9 +188,7 @@ class VectorQuantizer(nn.Module):
     def health(self) -> CodebookHealth:
         share = self.usage / self.usage.sum()
         dead = share < 0.03 / len(share)
-        return CodebookHealth(
-            float(perplexity(self.usage)), float((~dead).float().mean()), int(dead.sum())
-        )
+        return CodebookHealth(float(perplexity(self.usage)), float((~dead).float().mean()), int(dead.sum()))
 
 
 def perplexity(counts: Tensor) -> Tensor:

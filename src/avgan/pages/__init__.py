@@ -7,7 +7,6 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import soundfile
 from PIL import Image
 
 from avgan.audio import SAMPLE_RATE_HZ
+from avgan.pictures import time_of_day, words
 from avgan.runtime.drawing import plain
 from avgan.runtime.prediction import Prediction, WindowPrediction
 from avgan.runtime.timeline import Segment
@@ -73,16 +73,6 @@ def _sha256(script: str) -> str:
 def answer_text(answer: Prediction | WindowPrediction | Segment) -> str:
     """The scene, or its group with the likely scenes, as it is written for people."""
     return plain(answered(answer.answer, answer.within))
-
-
-def words(stretch: WindowPrediction | Segment) -> list[str]:
-    """The sounds beside the answer."""
-    return [plain(word) for word in stretch.sounds if word != stretch.answer]
-
-
-def time_of_day(began: datetime | None, time_s: float) -> str:
-    """ "13:05:59", where it is known when the recording began."""
-    return f"{began + timedelta(seconds=time_s):%H:%M:%S}" if began else ""
 
 
 def points(share: float) -> str:

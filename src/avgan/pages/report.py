@@ -38,8 +38,7 @@ RANGE_DB = 75.0  # of a quiet recording with 12 bits
 LOWEST_HZ = 60.0  # a bin or two lie below
 
 # Lightness rises evenly from one colour to the next, so that louder is lighter for every eye.
-COLOURS = ("#0b0c1e", "#1d2153", "#3d2f86", "#743b94", "#ac4a88", "#dd646f", "#f58f5c", "#fbc573",
-           "#fdf6c9")  # fmt: skip
+COLOURS = ("#0b0c1e", "#1d2153", "#3d2f86", "#743b94", "#ac4a88", "#dd646f", "#f58f5c", "#fbc573", "#fdf6c9")
 
 
 class Report(Sink):
@@ -177,9 +176,7 @@ def spectrogram_png(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def timeline(
-    windows: Thinning, num_changes: int, prediction: Prediction, minutes: Minutes
-) -> dict[str, Any] | None:
+def timeline(windows: Thinning, num_changes: int, prediction: Prediction, minutes: Minutes) -> dict[str, Any] | None:
     """What the page shows over time: stretches with their pictures along it; None where nothing changes."""
     kept = windows.windows()
     while len(stretches := whole_segments(kept, prediction.duration_s)) > MAX_STRETCHES:
@@ -188,7 +185,7 @@ def timeline(
         return None
     width_px = min(max(len(kept) * STRIP_PX, MIN_STRIP_PX), MAX_STRIP_PX)
     duration_s = max(prediction.duration_s, 1e-3)
-    strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), draw=prediction.draw)
+    strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), draw=prediction.decode)
     totals = [("In all", minutes.answers_s)]
     if minutes.sounds_s.keys() - minutes.answers_s.keys():
         totals.append(("Sounds", minutes.sounds_s))

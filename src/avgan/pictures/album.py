@@ -27,9 +27,7 @@ class Album(Sink):
     and start. Of a recording of any length at most 1500 windows are held, and at most so many pictures written.
     """
 
-    def __init__(
-        self, folder: Path, names: FileNames | None = None, *, num_pictures: int = 1
-    ) -> None:
+    def __init__(self, folder: Path, names: FileNames | None = None, *, num_pictures: int = 1) -> None:
         self._folder = folder
         self._num_pictures = num_pictures
         self._names = names or FileNames()
@@ -46,7 +44,7 @@ class Album(Sink):
     def end(self, prediction: Prediction) -> None:
         name = self._names.of(self._recording.name)
         save_pictures(prediction, self._folder, name, self._num_pictures)
-        windows, duration_s, draw = self._windows, prediction.duration_s, prediction.draw
+        windows, duration_s, draw = self._windows, prediction.duration_s, prediction.decode
         if len(windows.windows()) < 2:
             return
         folder = self._folder / name
@@ -66,7 +64,7 @@ class Album(Sink):
             start = clock(int(stretch.start_s)).replace(":", ".")
             scene = re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", plain(stretch.answer))[:60]
             path = folder / f"{number:04} {start} {scene}.png"
-            to_png(imagined(stretch, prediction.draw), path, PICTURE_SCALE)
+            to_png(imagined(stretch, prediction.decode), path, PICTURE_SCALE)
             written.add(path.name)
         for old in folder.iterdir():
             if _PICTURE.fullmatch(old.name) and old.name not in written:

@@ -1,6 +1,6 @@
 """A recording as a short film: its imagined pictures one after another, with scene, certainty and time.
 
-What lasts a minute at most plays as it was heard, with its sound; what is longer goes by in a minute, silently.
+What lasts a minute at most plays as it sounded; what is longer goes by in a minute, silently.
 An MP4 (H.264, AAC) that starts to play before it has been loaded.
 """
 
@@ -20,7 +20,7 @@ from avgan.files import whole
 from avgan.pictures.thinning import Thinning, spans
 from avgan.runtime.drawing import INK, NIGHT, QUIET, colours, enlarged, font, imagined, plain, write
 from avgan.runtime.network import num_cores
-from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
+from avgan.runtime.prediction import UNKNOWN, Decode, WindowPrediction
 from avgan.runtime.wording import answered, clock, percent
 
 LONGEST_S = 60.0
@@ -68,7 +68,7 @@ class Cut:
 
     @property
     def speed(self) -> float:
-        """How much faster than the recording the film goes by; 1 where it plays as it was heard."""
+        """How much faster than the recording the film goes by; 1 where it plays as it sounded."""
         return self.duration_s / self.film_s if self.film_s else 1.0
 
 
@@ -77,27 +77,29 @@ def write_film(
     windows: Thinning,
     duration_s: float,
     *,
-    draw: Draw,
+    draw: Decode,
     source: AudioSource | None = None,
     track: int | None = None,
 ) -> Path:
     """Write the film of a recording, whole or not at all.
 
-    `source`, of which `track` is heard, is read again for the sound if the film is as long as the recording. Raises
+    `source`, of which `track` is used, is read again for the sound if the film is as long as the recording. Raises
     AvganError where the film cannot be written, AudioError where the source cannot be read again.
     """
     path = Path(path)
     cut = Cut.of(windows, duration_s)
     with whole(path) as temporary:
         try:
-            sound = None if source is None or cut.speed != 1 else _sound(source, track)
+            sound = None
+            if source is not None and cut.speed == 1:
+                sound = AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
             _encode(temporary, cut, draw, sound)
         except av.error.FFmpegError as error:  # of which some are OSError, and some are not
             raise OSError(error.errno, error.strerror) from None
     return path
 
 
-def frames(cut: Cut, draw: Draw) -> Iterator[Image.Image]:
+def frames(cut: Cut, draw: Decode) -> Iterator[Image.Image]:
     """The frames of a film. Holds two pictures at a time, however many there are."""
     ribbon = _ribbon(cut)
     picture = before = Image.new("RGB", (PICTURE_PX, PICTURE_PX), NIGHT)
@@ -129,8 +131,8 @@ def _panel(window: WindowPrediction) -> Image.Image:
     at, fill = (LEFT_PX, SCENE_PX), INK if known else QUIET
     said = plain(answered(window.answer, window.within))
     write(pen, at, said, size_px=32, fill=fill, room_px=room_px - sure_px - 16)
-    heard = [] if window.sound == window.answer else [plain(word) for word in window.sounds]
-    below = ", ".join(heard or filter(None, [window.sound])) if known else window.reason
+    words = [] if window.sound == window.answer else [plain(word) for word in window.sounds]
+    below = ", ".join(words or filter(None, [window.sound])) if known else window.reason
     write(pen, (LEFT_PX, SOUND_PX), below, size_px=20, fill=QUIET, room_px=room_px)
     return panel
 
@@ -163,24 +165,22 @@ def _draw_time(sheet: Image.Image, ribbon: Image.Image, time_s: float, duration_
     pen.rectangle((left - 1, top - 3, left + 1, top + RIBBON_PX + 2), INK)
 
 
-def _sound(source: AudioSource, track: int | None) -> AudioStream:
-    return AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
-
-
-def _encode(path: Path, cut: Cut, draw: Draw, source: AudioStream | None) -> None:
+def _encode(path: Path, cut: Cut, draw: Decode, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
-    with av.open(
-        str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}
-    ) as container:
+    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["comment"] = "Imagined from its sound, not filmed."
         shown = _add_video(container)
         # Both streams before the first packet: with it the header is written.
-        packets = iter(()) if source is None else _sound_packets(_add_sound(container), source)
-        heard_s = 0.0
+        packets: Iterator[av.Packet] = iter(())
+        if source is not None:
+            sound = container.add_stream("aac", SOUND_RATE_HZ, layout="mono")
+            sound.bit_rate = SOUND_BITS_PER_S
+            packets = _sound_packets(sound, source)
+        sounded_s = 0.0
         for number, sheet in enumerate(frames(cut, draw)):
             # Sound goes ahead of what is seen with it, or one of the two would be held in memory.
-            while heard_s * FRAMES_PER_S <= number and (packet := next(packets, None)):
-                heard_s = float((packet.pts or 0) * packet.time_base)
+            while sounded_s * FRAMES_PER_S <= number and (packet := next(packets, None)):
+                sounded_s = float((packet.pts or 0) * packet.time_base)
                 container.mux(packet)
             container.mux(shown.encode(_video_frame(sheet, number)))
         container.mux(shown.encode(None))
@@ -218,20 +218,12 @@ def _video_frame(sheet: Image.Image, number: int) -> av.VideoFrame:
     return frame
 
 
-def _add_sound(container: av.container.OutputContainer) -> av.AudioStream:
-    stream = container.add_stream("aac", SOUND_RATE_HZ, layout="mono")
-    stream.bit_rate = SOUND_BITS_PER_S
-    return stream
-
-
 def _sound_packets(stream: av.AudioStream, source: AudioStream) -> Iterator[av.Packet]:
     """The sound of a recording, mono."""
     at = 0
     for samples in source:
         if len(samples):
-            block = av.AudioFrame.from_ndarray(
-                samples.clip(-1, 1)[None], format="fltp", layout="mono"
-            )
+            block = av.AudioFrame.from_ndarray(samples.clip(-1, 1)[None], format="fltp", layout="mono")
             block.sample_rate, block.time_base = SOUND_RATE_HZ, Fraction(1, SOUND_RATE_HZ)
             block.pts = at
             at += len(samples)

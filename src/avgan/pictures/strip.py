@@ -1,15 +1,15 @@
 """A long recording at a glance: its imagined pictures along a time axis, in one PNG.
 
-Rows of equal time lie below each other. Pictures stand where they were heard; what was heard for a short while shows
-the middle of its picture only, what was heard for long shows several of its windows.
+Rows of equal time lie below each other. Pictures stand at their times; what lasted for a short while shows
+the middle of its picture only, what lasted for long shows several of its windows.
 """
 
 import io
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -18,20 +18,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from avgan.files import write_whole
+from avgan.pictures import time_of_day, words
 from avgan.pictures.thinning import Thinning, whole_segments
-from avgan.runtime.drawing import (
-    INK,
-    NIGHT,
-    QUIET,
-    Colour,
-    colours,
-    enlarged,
-    font,
-    imagined,
-    plain,
-    write,
-)  # fmt: skip
-from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
+from avgan.runtime.drawing import INK, NIGHT, QUIET, Colour, colours, enlarged, font, imagined, plain, write
+from avgan.runtime.prediction import UNKNOWN, Decode, WindowPrediction
 from avgan.runtime.timeline import Segment
 from avgan.runtime.wording import answered, clock, percent
 
@@ -41,14 +31,12 @@ MAX_ROWS = 8
 MARGIN_PX = 32
 GAP_PX = 2
 AXIS_PX, RIBBON_PX, BETWEEN_PX, LEGEND_PX = 44, 40, 28, 44
-WORDS_PX = 30  # a line of what was heard
+WORDS_PX = 30  # a line of sounds
 TEXT_PX = 22
 TICK_PX = 150
 MIN_LEGEND_PX = 640
 
-STEPS_S = (
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400,
-)  # fmt: skip
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400)
 """Spaces between marks of a clock, as people count."""
 
 
@@ -56,7 +44,7 @@ STEPS_S = (
 class Page:
     """How time is laid out: in rows of `row_s` seconds, `px_per_s` a second, with pictures of `picture_px`.
 
-    `words_px` is the room below them for what was heard; `began`, where it is known, turns times into times of day.
+    `words_px` is the room below them for the sounds; `began`, where it is known, turns times into times of day.
     """
 
     duration_s: float
@@ -71,26 +59,19 @@ class Page:
 
     @classmethod
     def of(
-        cls,
-        duration_s: float,
-        num_windows: int,
-        *,
-        has_words: bool = False,
-        began: datetime | None = None,
+        cls, duration_s: float, num_windows: int, *, has_words: bool = False, began: datetime | None = None
     ) -> "Page":
         """One row where a minute fills it, else a few rows of a round time each."""
-        page = cls._laid_out(duration_s, num_windows)
-        return replace(page, words_px=WORDS_PX if has_words else 0, began=began)
-
-    @classmethod
-    def _laid_out(cls, duration_s: float, num_windows: int) -> "Page":
-        room_px = WIDTH_PX - 2 * MARGIN_PX
+        room_px, picture_px, num_rows = WIDTH_PX - 2 * MARGIN_PX, 256, 1
         if duration_s <= ONE_ROW_S:
             room_px = min(room_px, max(num_windows, 2) * 256)
-            return cls(duration_s, max(duration_s, 1e-3), 1, room_px / max(duration_s, 1e-3), 256)
-        row_s = _round_step_s(max(duration_s / MAX_ROWS, ONE_ROW_S))
-        num_rows = ceil(duration_s / row_s - 1e-6)
-        return cls(duration_s, row_s, num_rows, room_px / row_s, 256 if num_rows == 1 else 192)
+            row_s = max(duration_s, 1e-3)
+        else:
+            row_s = _round_step_s(max(duration_s / MAX_ROWS, ONE_ROW_S))
+            num_rows = ceil(duration_s / row_s - 1e-6)
+            picture_px = 256 if num_rows == 1 else 192
+        words_px = WORDS_PX if has_words else 0
+        return cls(duration_s, row_s, num_rows, room_px / row_s, picture_px, words_px=words_px, began=began)
 
     @property
     def width_px(self) -> int:
@@ -125,12 +106,7 @@ def _round_step_s(at_least_s: float) -> int:
 
 
 def write_strip(
-    path: str | Path,
-    windows: Thinning,
-    duration_s: float,
-    *,
-    draw: Draw,
-    began: datetime | None = None,
+    path: str | Path, windows: Thinning, duration_s: float, *, draw: Decode, began: datetime | None = None
 ) -> Path:
     """Write the strip of a recording as a PNG, whole or not at all. Raises AvganError where it cannot."""
     buffer = io.BytesIO()
@@ -139,18 +115,14 @@ def write_strip(
 
 
 def paint_strip(
-    windows: Sequence[WindowPrediction],
-    duration_s: float,
-    *,
-    draw: Draw,
-    began: datetime | None = None,
+    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Decode, began: datetime | None = None
 ) -> Image.Image:
     """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one.
 
     `began`: when it was recorded, for times of day on its axis.
     """
     stretches = whole_segments(windows, duration_s)
-    has_words = any(map(_words, stretches))
+    has_words = any(map(words, stretches))
     page = Page.of(duration_s, len(windows), has_words=has_words, began=began)
     painted = colours(windows)
     legend = _Legend(stretches, page)
@@ -166,7 +138,7 @@ def paint_strip(
 
 
 def paint_pictures(
-    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Draw
+    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Decode
 ) -> Image.Image:
     """The pictures of a recording alone, in one row that fills a sheet of `size_px`."""
     seconds = max(duration_s, 1e-3)
@@ -185,21 +157,12 @@ def _draw_axes(pen: ImageDraw.ImageDraw, page: Page) -> None:
         left = MARGIN_PX + round((mark * step_s - row * page.row_s) * page.px_per_s)
         top = page.top(row)
         pen.line((left, top - 30, left, top - 6), QUIET, 2)
-        text = _moment(page.began, mark * step_s) or clock(mark * step_s)
+        text = time_of_day(page.began, mark * step_s) or clock(mark * step_s)
         write(pen, (left + 9, top - 12), text, size_px=TEXT_PX, fill=QUIET)
 
 
-def _moment(began: datetime | None, time_s: float) -> str:
-    """The time of day, where it is known."""
-    return f"{began + timedelta(seconds=time_s):%H:%M:%S}" if began else ""
-
-
 def _paste_pictures(
-    sheet: Image.Image,
-    page: Page,
-    stretches: Sequence[Segment],
-    windows: Sequence[WindowPrediction],
-    draw: Draw,
+    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], draw: Decode
 ) -> None:
     """The picture of each stretch in its time, or where there is room for several, those of its surest windows."""
     at = 0
@@ -236,9 +199,9 @@ def _draw_ribbon(pen: ImageDraw.ImageDraw, page: Page, stretch: Segment, paint: 
         room_px = right - left - 24
         if room_px < 2 * TEXT_PX:
             continue
-        if words := _words(stretch):
+        if sounds := words(stretch):
             under = (left + 12, top + RIBBON_PX + 20)
-            write(pen, under, ", ".join(words), size_px=TEXT_PX, fill=QUIET, room_px=room_px)
+            write(pen, under, ", ".join(sounds), size_px=TEXT_PX, fill=QUIET, room_px=room_px)
         fill = NIGHT if known else INK
         at = (left + 12, top + 27)
         used_px = write(pen, at, _name(stretch), size_px=TEXT_PX, fill=fill, room_px=room_px)
@@ -248,7 +211,7 @@ def _draw_ribbon(pen: ImageDraw.ImageDraw, page: Page, stretch: Segment, paint: 
 
 
 class _Legend:
-    """How long each scene was heard, from the longest: the names of colours too narrow to be written on."""
+    """How long each scene lasts, from the longest: the names of colours too narrow to be written on."""
 
     def __init__(self, stretches: Sequence[Segment], page: Page) -> None:
         """Likely scenes of a group are left out: they change while the group stays."""
@@ -280,8 +243,3 @@ def _name(stretch: Segment) -> str:
     if stretch.scene == UNKNOWN and stretch.reason:
         return f"{UNKNOWN}: {stretch.reason}"
     return plain(answered(stretch.answer, stretch.within))
-
-
-def _words(stretch: Segment) -> list[str]:
-    """What was heard beside the answer."""
-    return [plain(word) for word in stretch.sounds if word != stretch.answer]

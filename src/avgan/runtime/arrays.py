@@ -30,10 +30,7 @@ def load_arrays(content: bytes) -> dict[str, np.ndarray]:
             most = FREE_BYTES + MAX_UNPACKED * len(content)
             if sum(member.file_size for member in members) > most:
                 raise ValueError(f"it unpacks to more than {most:,} bytes")
-            return {
-                member.filename.removesuffix(".npy"): _load(archive.read(member))
-                for member in members
-            }
+            return {member.filename.removesuffix(".npy"): _load(archive.read(member)) for member in members}
     except Exception as error:  # numpy's readers share no narrower base
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
@@ -41,11 +38,7 @@ def load_arrays(content: bytes) -> dict[str, np.ndarray]:
 def _load(content: bytes) -> np.ndarray:
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
-    read_header = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     if math.prod(shape) * dtype.itemsize > len(content):
         raise ValueError(f"an array {shape} is more than the file holds")

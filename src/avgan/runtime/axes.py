@@ -16,11 +16,7 @@ def hz_to_mel(frequency_hz: np.ndarray, scale: str) -> np.ndarray:
         return 2595.0 * np.log10(1.0 + frequency_hz / 700.0)
     linear = frequency_hz * 3.0 / 200.0
     log_step = np.log(6.4) / 27.0
-    return np.where(
-        frequency_hz < 1000.0,
-        linear,
-        15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step,
-    )
+    return np.where(frequency_hz < 1000.0, linear, 15.0 + np.log(np.maximum(frequency_hz, 1.0) / 1000.0) / log_step)
 
 
 def mel_to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
@@ -37,9 +33,7 @@ def step_times(card: Card, num_steps: int) -> np.ndarray:
     if front_end.get("num_time_steps") or not front_end:  # equal spans of the window
         return (np.arange(num_steps) + 0.5) * card.window_s / num_steps
     middle = 0.0 if front_end["centre"] else front_end["n_fft"] / 2
-    times: np.ndarray = (
-        np.arange(num_steps) * front_end["hop_length"] + middle
-    ) / card.sample_rate_hz
+    times: np.ndarray = (np.arange(num_steps) * front_end["hop_length"] + middle) / card.sample_rate_hz
     return times
 
 

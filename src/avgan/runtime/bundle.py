@@ -16,14 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avgan.audio import MIN_RATE_HZ
 from avgan.errors import BundleError, ConfigError
@@ -78,8 +71,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Tags(_Part):
-    """The sounds that a model hears beside the scene, in the order of the graph's tensor `tags`, and from which
-    probability on each is told: a number for each, or one for all."""
+    """The sounds that a model names beside the scene, in the order of the graph's tensor `tags`, and from which
+    probability on each is reported: a number for each, or one for all."""
 
     names: tuple[Name, ...] = Field(min_length=1, max_length=MAX_LABELS)
     thresholds: tuple[Share, ...] = Field(min_length=1, max_length=MAX_LABELS)
@@ -99,10 +92,8 @@ class Tags(_Part):
 
 
 class Patch(_Part):
-    """How a model hears: patch by patch, so that windows which overlap can share what was heard.
-
-    What is heard in a window is made from what is heard in its patches: the first `num_averaged` numbers are averaged,
-    the rest maximised.
+    """How windows that overlap share work where a model embeds patch by patch: in the embedding of a window the first
+    `num_averaged` numbers are averages over its patches, the rest maxima.
     """
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
@@ -110,8 +101,8 @@ class Patch(_Part):
 
 
 class Steps(_Part):
-    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and what
-    is heard in a window is made from the steps that lie in it.
+    """The same where it goes step by step: a stretch of `num` steps of `num_samples` each is embedded at once, and the
+    embedding of a window is made from the steps that lie in it.
     """
 
     num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
@@ -154,10 +145,7 @@ class Calibration(_Part):
     99 %; see `likely`."""
 
     def likely(
-        self,
-        scenes: Mapping[str, float],
-        coverage: float,
-        group_of_scene: Mapping[str, str] | None = None,
+        self, scenes: Mapping[str, float], coverage: float, group_of_scene: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """The scenes of which one is right with a probability of `coverage`, from their probabilities, sorted.
 
@@ -168,9 +156,7 @@ class Calibration(_Part):
         if not 0.01 <= coverage <= 0.99 or len(self.needed) != 99:
             raise ConfigError(f"coverage {coverage}: choose a share from 0.01 to 0.99")
         least = self.needed[math.ceil(100 * coverage - 1e-9) - 1]
-        found = [
-            name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank
-        ]
+        found = [name for rank, (name, value) in enumerate(scenes.items()) if value >= least or not rank]
         return _folded(found, group_of_scene or {})
 
 
@@ -204,7 +190,7 @@ class Card(_Part):
     patch: Patch | None = None
     steps: Steps | None = None
     noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
-    """How many standard normal numbers a picture is drawn with; None: the codes alone determine it."""
+    """How many standard normal numbers a picture is decoded with; None: the codes alone determine it."""
     calibration: Calibration | None = None
     short_clip_fill: Literal["silence", "repeat"] = "silence"
     measured: dict[str, Measured] = {}
@@ -218,9 +204,7 @@ class Card(_Part):
     def _consistent(self) -> Self:
         num_samples = round(self.window_s * self.sample_rate_hz)
         if not 0 < num_samples <= MAX_WINDOW_SAMPLES:
-            raise ValueError(
-                f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}"
-            )
+            raise ValueError(f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}")
         if self.patch is not None and self.patch.num_samples > num_samples:
             raise ValueError("a patch is longer than the window")
         if self.steps is not None:
@@ -244,9 +228,7 @@ class Card(_Part):
 
     def _check_groups(self, group_of_scene: Mapping[str, str]) -> None:
         if not self.names_scenes:
-            raise ValueError(
-                "the labels are sounds without places, so there are no groups of places"
-            )
+            raise ValueError("the labels are sounds without places, so there are no groups of places")
         if group_of_scene.keys() != set(self.scenes):
             odd = min(group_of_scene.keys() ^ set(self.scenes))
             raise ValueError(f"group_of_scene and the scenes differ in {odd!r}")
@@ -337,27 +319,21 @@ def home() -> Path:
 
     Raises BundleError for a user without a home.
     """
+    folder = os.environ.get("AVGAN_HOME")
+    if not folder:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+        elif sys.platform == "darwin":
+            base = "~/Library/Application Support"
+        else:
+            base = os.environ.get("XDG_DATA_HOME", "")
+            if not Path(base).is_absolute():  # as the convention has it: otherwise to be ignored
+                base = "~/.local/share"
+        folder = f"{base}/avgan"
     try:
-        return _home()
+        return Path(folder).expanduser()
     except RuntimeError:  # neither $HOME nor an entry among the system's users
-        raise BundleError(
-            "this user has no home folder; set AVGAN_HOME to the folder for added models"
-        ) from None
-
-
-def _home() -> Path:
-    named = os.environ.get("AVGAN_HOME")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Application Support"
-    else:
-        base = os.environ.get("XDG_DATA_HOME", "")
-        if not Path(base).is_absolute():  # as the convention has it: otherwise to be ignored
-            base = "~/.local/share"
-    return Path(base).expanduser() / "avgan"
+        raise BundleError("this user has no home folder; set AVGAN_HOME to the folder for added models") from None
 
 
 def model_folder(name: str) -> Path | None:

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from avgan.images import SIZE_PX
-from avgan.runtime.prediction import UNKNOWN, Draw, WindowPrediction
-from avgan.runtime.timeline import Segment
+from avgan.runtime.prediction import UNKNOWN, Decode, WindowPrediction
 
 NIGHT = (14, 15, 24)
 INK = (236, 234, 228)
@@ -25,11 +24,11 @@ HATCH_PX = 16
 Colour = tuple[int, int, int]
 
 
-def imagined(window: WindowPrediction | Segment, draw: Draw) -> np.ndarray:
+def imagined(window: WindowPrediction, decode: Decode) -> np.ndarray:
     """The picture of a window or segment (128, 128, 3) uint8; where that is unknown, dimmed and hatched."""
     if window.codes is None:
         return np.full((SIZE_PX, SIZE_PX, 3), NIGHT, np.uint8)
-    picture = draw(window.codes[None])[0]
+    picture = decode(window.codes[None])[0]
     return dimmed(picture) if window.scene == UNKNOWN else picture
 
 

@@ -8,8 +8,7 @@ K changes.
 """
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -18,10 +17,10 @@ from avgan.audio import AudioStream, fit
 from avgan.errors import AudioError
 from avgan.runtime.axes import band_edges, step_times
 from avgan.runtime.bundle import Card
+from avgan.runtime.embedding import EmbeddedWindow
 from avgan.runtime.explanation import Explanation, Stretch
-from avgan.runtime.hearing import HeardWindow
 from avgan.runtime.neighbours import Neighbours
-from avgan.runtime.network import HEARD, LOG_MEL, WAVEFORM, Network
+from avgan.runtime.network import EMBEDDING, LOG_MEL, WAVEFORM, Network
 from avgan.runtime.prediction import UNKNOWN, Prediction
 from avgan.runtime.tree import Tree
 from avgan.runtime.unknown import Rejection
@@ -37,17 +36,8 @@ BATCH = 32
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 LEAST = 1e-12
 """A probability below it is noise of the arithmetic."""
-
-
-@dataclass(frozen=True)
-class CellSize:
-    """What is made quiet at a time."""
-
-    length_s: float
-    num_bands: int
-
-
-SIZES = (CellSize(0.24, 16), CellSize(0.48, 32))
+CELLS = ((0.24, 16), (0.48, 32))
+"""What is made quiet at a time: seconds and bands."""
 OVERLAP = 2
 SPREAD = 0.35
 """Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
@@ -57,7 +47,7 @@ QUIET_PERCENT = 10
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A window taken apart into the patches that the network hears."""
+    """A window taken apart into the patches that the network embeds."""
 
     log_mel: np.ndarray
     """(F, T)"""
@@ -65,17 +55,10 @@ class Parts:
     """(F,) what a silenced band is left with: the recording's own background, for silence sounds like something."""
     starts: tuple[int, ...]
     """P time steps at which patches begin."""
-    size: int
-    """S"""
-    heard: np.ndarray
-    """(P, C) what is heard in each patch."""
+    embeddings: np.ndarray
+    """(P, C) of each patch."""
     border: np.ndarray
-    """(C,) what is heard in the time steps that no patch covers, of which only the maxima count."""
-
-    @property
-    def patches(self) -> np.ndarray:
-        """(P, F, S)"""
-        return np.stack([self.log_mel[:, start : start + self.size] for start in self.starts])
+    """(C,) of the time steps that no patch covers, of which only the maxima count."""
 
 
 class Occlusion:
@@ -84,18 +67,19 @@ class Occlusion:
     def __init__(self, network: Network, card: Card) -> None:
         self._network = network
         self._card = card
-        self._log_mel = network.part((WAVEFORM,), (LOG_MEL,))
-        self._heard = network.part((WAVEFORM, LOG_MEL), (HEARD,))
+        self._num_samples = card.patch.num_samples if card.patch else round(card.window_s * card.sample_rate_hz)
+        silence = self._log_mel(np.zeros(self._num_samples))
+        self._silence, self._size = silence[:, 0], silence.shape[1]
 
     def take_apart(self, waveform: np.ndarray) -> Parts:
-        """A window (L,) -> its log-mel, and what is heard in each of its patches."""
-        log_mel = self._to_log_mel(waveform)
+        """A window (L,) -> its log-mel, and the embedding of each of its patches."""
+        log_mel = self._log_mel(waveform)
         quiet = np.maximum(np.percentile(log_mel, QUIET_PERCENT, axis=1), self._silence)
         return self._take_apart(log_mel, quiet.astype(np.float32))
 
     def probabilities(self, parts: Parts) -> np.ndarray:
         """The answer for a window as it is, (N,)."""
-        return self._answer(parts, 0, parts.heard[:1])[0]
+        return self._predict(parts, 0, parts.embeddings[:1])[0]
 
     def without(self, parts: Parts, bands: slice, steps: slice) -> np.ndarray:
         """The answer (N,) had some bands been quiet for some time steps."""
@@ -110,85 +94,61 @@ class Occlusion:
         of the quiet. Log-odds, since of a sure answer the probability hardly moves.
         """
         rise = np.sqrt(_smooth(np.abs(parts.log_mel - parts.quiet[:, None])))
-        falls = [self._falls(parts, of, size) for size in SIZES]
+        falls = [self._falls(parts, of, *cell) for cell in CELLS]
         saliency: np.ndarray = np.mean(falls, axis=0) * rise / max(float(rise.max()), 1e-6)
         return saliency
 
-    def _falls(self, parts: Parts, of: np.ndarray, size: CellSize) -> np.ndarray:
+    def _falls(self, parts: Parts, of: np.ndarray, cell_s: float, cell_bands: int) -> np.ndarray:
         """What cells of one size did, spread over the log-mel (F, T)."""
         num_bands, num_steps = parts.log_mel.shape
-        length = round(size.length_s / self._card.window_s * num_steps)
-        bands = _cells(num_bands, size.num_bands)
-        steps = _cells(parts.size, length)
+        bands = _cells(num_bands, cell_bands)
+        steps = _cells(self._size, round(cell_s / self._card.window_s * num_steps))
         before = _log_odds(self.probabilities(parts)[None], of)
         falls = []
-        for index, patch in enumerate(parts.patches):
+        for index, start in enumerate(parts.starts):
+            patch = parts.log_mel[:, start : start + self._size]
             changed = np.repeat(patch[None], len(bands) * len(steps), 0)
             for row, (band, step) in zip(changed, product(bands, steps), strict=True):
                 row[band, step] = parts.quiet[band, None]
-            after = _log_odds(self._answer(parts, index, self._hear(changed)), of)
+            after = _log_odds(self._predict(parts, index, self._embed(changed)), of)
             falls.append((before - after).reshape(len(bands), len(steps)))
-        in_window = [
-            slice(start + step.start, start + step.stop) for start in parts.starts for step in steps
-        ]
+        in_window = [slice(start + step.start, start + step.stop) for start in parts.starts for step in steps]
         over_bands, over_steps = _nearness(num_bands, bands), _nearness(num_steps, in_window)
         found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
         return found
 
     def _take_apart(self, log_mel: np.ndarray, quiet: np.ndarray) -> Parts:
-        num_steps = log_mel.shape[1]
-        size = self._patch_steps or num_steps
+        num_steps, size = log_mel.shape[1], self._size
         first = num_steps % size // 2
         starts = tuple(range(first, num_steps - size + 1, size))
-        heard = self._hear(np.stack([log_mel[:, start : start + size] for start in starts]))
-        border = heard[0]
+        embeddings = self._embed(np.stack([log_mel[:, start : start + size] for start in starts]))
+        border = embeddings[0]
         rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
         if rest.shape[1]:  # repeated until it fills a patch: its maxima stay the same
-            border = self._hear(rest[None, :, np.arange(size) % rest.shape[1]])[0]
-        return Parts(log_mel, quiet, starts, size, heard, border)
+            border = self._embed(rest[None, :, np.arange(size) % rest.shape[1]])[0]
+        return Parts(log_mel, quiet, starts, embeddings, border)
 
-    @cached_property
-    def _patch_steps(self) -> int | None:
-        """Time steps of a patch; None where the network hears a window as a whole."""
-        patch = self._card.patch
-        return self._to_log_mel(np.zeros(patch.num_samples)).shape[1] if patch else None
-
-    @cached_property
-    def _silence(self) -> np.ndarray:
-        """The log-mel of silence, (F,)."""
-        silence: np.ndarray = self._to_log_mel(np.zeros(self._num_samples))[:, 0]
-        return silence
-
-    @property
-    def _num_samples(self) -> int:
-        """Of a window."""
-        return round(self._card.window_s * self._card.sample_rate_hz)
-
-    def _to_log_mel(self, waveform: np.ndarray) -> np.ndarray:
+    def _log_mel(self, waveform: np.ndarray) -> np.ndarray:
         """(L,) -> (F, T)"""
-        waveforms = waveform[None].astype(np.float32)
-        log_mel: np.ndarray = self._log_mel.run([LOG_MEL], {WAVEFORM: waveforms})[0][0, 0]
-        return log_mel
+        return self._network.run((LOG_MEL,), {WAVEFORM: waveform[None].astype(np.float32)})[0][0, 0]
 
-    def _hear(self, patches: np.ndarray) -> np.ndarray:
-        """Log-mels of patches (K, F, S) -> what is heard in each (K, C)."""
-        patch = self._card.patch
-        num_samples = patch.num_samples if patch else self._num_samples
-        heard = []
+    def _embed(self, patches: np.ndarray) -> np.ndarray:
+        """Log-mels of patches (K, F, S) -> their embeddings (K, C)."""
+        found: list[np.ndarray] = []
         for start in range(0, len(patches), BATCH):
             log_mels = np.ascontiguousarray(patches[start : start + BATCH, None], np.float32)
-            waveforms = np.zeros((len(log_mels), num_samples), np.float32)  # their shape is read
-            heard.append(self._heard.run([HEARD], {WAVEFORM: waveforms, LOG_MEL: log_mels})[0])
-        return np.concatenate(heard)
+            waveforms = np.zeros((len(log_mels), self._num_samples), np.float32)  # their shape is read
+            found += self._network.run((EMBEDDING,), {WAVEFORM: waveforms, LOG_MEL: log_mels})
+        return np.concatenate(found)
 
-    def _answer(self, parts: Parts, index: int, changed: np.ndarray) -> np.ndarray:
-        """The answers (K, N) for a window of which patch `index` sounded in K other ways (K, C)."""
+    def _predict(self, parts: Parts, index: int, changed: np.ndarray) -> np.ndarray:
+        """The answers (K, N) for a window whose patch `index` had K other embeddings (K, C)."""
         patch = self._card.patch
         num_averaged = patch.num_averaged if patch else changed.shape[1]
-        others = np.delete(parts.heard, index, 0)
+        others = np.delete(parts.embeddings, index, 0)
         mean = (others.sum(0) + changed)[:, :num_averaged] / len(parts.starts)
         maxima = np.maximum(changed, np.vstack((others, parts.border)).max(0))[:, num_averaged:]
-        return self._network.answer(np.concatenate((mean, maxima), 1))[0]
+        return self._network.predict(np.concatenate((mean, maxima), 1)).probabilities
 
 
 def _cells(length: int, size: int) -> list[slice]:
@@ -234,99 +194,84 @@ class Explainer:
     """Explains the answers of a network. May be used from several threads at once."""
 
     def __init__(
-        self, network: Network, card: Card, rejection: Rejection, neighbours: Neighbours | None
+        self, network: Network, card: Card, tree: Tree, rejection: Rejection, neighbours: Neighbours | None
     ) -> None:
         self._network = network
         self._card = card
+        self._tree = tree
         self._rejection = rejection
         self._neighbours = neighbours
-        self._tree = Tree(card)
         self._occlusion = Occlusion(network, card)
 
     def explain(self, stream: AudioStream, start_s: float) -> Explanation:
         """Explain the window that begins at `start_s`. Raises AudioError where the recording ends before."""
-        sound = _excerpt(stream, start_s, self._card.window_s, self._card.sample_rate_hz)
-        explained = self._explain(sound, start_s, stream.name)
-        return replace(explained, warnings=stream.notes)
-
-    def _explain(self, sound: np.ndarray, start_s: float, path: str) -> Explanation:
-        """Explain a window (L,), which is filled up where it is too short."""
-        card = self._card
+        card, known = self._card, self._neighbours
+        sound = _excerpt(stream, start_s, card.window_s, card.sample_rate_hz)
         end_s = start_s + len(sound) / card.sample_rate_hz
         waveform = fit(sound, round(card.window_s * card.sample_rate_hz), fill=card.short_clip_fill)
-        heard = self._network.hear(waveform[None])
-        answered = self._network.answer(heard)
-        labels, codes = answered.probabilities[0], answered.codes[0]
-        window = HeardWindow.of(start_s, end_s, sound, heard[0], card.sample_rate_hz)
-        reason = self._rejection.reason(window, labels)
-        question = _Question.about(labels, card)
-        scene = self._tree.say(labels).name if card.names_scenes else ""
-        known = self._neighbours
+        embeddings = self._network.embed(waveform[None])
+        predicted = self._network.predict(embeddings)
+        labels, codes = predicted.probabilities[0], predicted.codes[0]
+        window = EmbeddedWindow.of(start_s, end_s, sound, embeddings[0], card.sample_rate_hz)
+        (reason,) = self._rejection.reasons([window], labels[None])
+        label, sound_name, of = self._asked(labels)
+        scene = self._tree.answer(labels).name if card.names_scenes else ""
         parts = self._occlusion.take_apart(waveform)
         times_s = start_s + step_times(card, parts.log_mel.shape[1])
-        kept = max(1, int(np.searchsorted(times_s, end_s)))  # what follows was filled up
-        falls = self._occlusion.saliency(parts, question.of)[:, :kept]
+        times_s = times_s[: max(1, int(np.searchsorted(times_s, end_s)))]  # what follows was filled up
+        falls = self._occlusion.saliency(parts, of)[:, : len(times_s)]
         largest = np.abs(falls).max()
-        saliency = falls / largest if largest >= NOTHING else np.zeros_like(falls)
-        explained = Explanation(
-            path=path,
+        saliency = (falls / largest if largest >= NOTHING else np.zeros_like(falls)).astype(np.float32)
+        return Explanation(
+            path=stream.name,
             start_s=start_s,
             end_s=end_s,
             scene=UNKNOWN if reason else scene,
-            sound=None if reason else question.sound,
+            sound=None if reason else sound_name,
             reason=reason,
-            label=question.label,
-            probability=float(labels @ question.of),
-            saliency=saliency.astype(np.float32),
-            log_mel=parts.log_mel[:, :kept],
-            times_s=times_s[:kept],
+            label=label,
+            probability=float(labels @ of),
+            saliency=saliency,
+            log_mel=parts.log_mel[:, : len(times_s)],
+            times_s=times_s,
             bands_hz=band_edges(card, len(falls)),
+            stretch=self._stretch(saliency, times_s, start_s, end_s, parts, of),
             neighbours=known.nearest(codes, NUM_NEIGHBOURS) if known else (),
             codes=codes,
-            draw=self._network.draw,
+            decode=self._network.decode,
+            warnings=stream.notes,
         )
-        return replace(explained, stretch=self._stretch(explained, parts, question.of))
 
-    def _stretch(self, explained: Explanation, parts: Parts, of: np.ndarray) -> Stretch | None:
+    def _asked(self, labels: np.ndarray) -> tuple[str, str | None, np.ndarray]:
+        """What is explained of an answer (N,): the most probable sound, or the scene where that is none of the scene.
+
+        Its name, the most probable sound of a model of sounds, and (N,) 1 for the labels that count.
+        """
+        card, tree = self._card, self._tree
+        scene = int((labels @ tree.label_to_scene).argmax())
+        best = int(labels.argmax())
+        sound = card.labels[best] if card.label_kind == "sound" else None
+        if sound is not None and card.scenes[best] == tree.scenes[scene]:
+            return sound, sound, np.eye(len(labels))[best]
+        return tree.scenes[scene], sound, tree.label_to_scene[:, scene]
+
+    def _stretch(
+        self, saliency: np.ndarray, times_s: np.ndarray, start_s: float, end_s: float, parts: Parts, of: np.ndarray
+    ) -> Stretch | None:
         """The strongest stretch, silenced to see what it did."""
-        saliency, times_s = explained.saliency, explained.times_s
         if saliency.max() <= 0:
             return None
+        bands_hz = band_edges(self._card, len(saliency))
         bands, steps = strongest(saliency - STRONG * saliency.max())
         step_s = (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
         steps = _widened(steps, math.ceil(SHORTEST_S / max(step_s, 1e-6)), len(times_s))
         return Stretch(
-            start_s=max(float(times_s[steps.start] - step_s / 2), explained.start_s),
-            end_s=min(float(times_s[steps.stop - 1] + step_s / 2), explained.end_s),
-            low_hz=float(explained.bands_hz[bands.start]),
-            high_hz=float(explained.bands_hz[bands.stop]),
+            start_s=max(float(times_s[steps.start] - step_s / 2), start_s),
+            end_s=min(float(times_s[steps.stop - 1] + step_s / 2), end_s),
+            low_hz=float(bands_hz[bands.start]),
+            high_hz=float(bands_hz[bands.stop]),
             probability_without=float(self._occlusion.without(parts, bands, steps) @ of),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """What is explained: the sound of an answer, or its scene where that sound is none of the scene."""
-
-    scene: str
-    sound: str | None
-    label: str
-    of: np.ndarray
-    """(N,) 1 for the labels that count."""
-
-    @classmethod
-    def about(cls, probabilities: np.ndarray, card: Card) -> "_Question":
-        """What is asked of an answer (N,)."""
-        places = np.array(card.scenes)
-        totals = {
-            scene: float(probabilities[places == scene].sum()) for scene in sorted(set(card.scenes))
-        }
-        scene = max(totals, key=lambda name: totals[name])
-        best = int(probabilities.argmax())
-        sound = card.labels[best] if card.label_kind == "sound" else None
-        if sound is None or card.scenes[best] != scene:
-            return cls(scene, sound, scene, (places == scene).astype(np.float64))
-        return cls(scene, sound, sound, (np.arange(len(places)) == best).astype(np.float64))
 
 
 def surest(prediction: Prediction) -> float:

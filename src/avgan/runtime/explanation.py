@@ -6,17 +6,18 @@ every kind of colour blindness, and the strongest stretch is framed.
 Shapes: F mel bands, T time steps, H W pixels.
 """
 
-import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from avgan.images import png_bytes
 from avgan.runtime.drawing import INK, NIGHT, QUIET, enlarged, plain, write
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import Draw, drawn_elsewhere, rounded, write_picture
+from avgan.runtime.prediction import Decode, decoded_elsewhere, rounded, write_picture
 from avgan.runtime.wording import percent
 
 FOR, AGAINST = (255, 148, 20), (80, 172, 255)
@@ -74,7 +75,7 @@ class Explanation:
     """Training clips with the most similar code maps, from the nearest; none where the bundle holds none."""
     codes: np.ndarray
     """(16, 16) int64, the window's own code map."""
-    draw: Draw
+    decode: Decode
     warnings: tuple[str, ...] = ()
     """Reasons to distrust it, and what was chosen in the file, of as much as was read of it."""
 
@@ -108,17 +109,19 @@ class Explanation:
 
     def png(self) -> bytes:
         """The bytes of a PNG: the spectrogram with the saliency drawn over it, and what the neighbours look like."""
-        rendered: bytes | None = self.__dict__.get("rendered")
-        return rendered or render(self)
+        return png_bytes(self._rendered)
+
+    @cached_property
+    def _rendered(self) -> np.ndarray:
+        return render(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: the picture, drawn, in place of the network that draws."""
-        return self.__dict__ | {"draw": drawn_elsewhere, "rendered": self.png()}
+        """What travels to another process: the picture itself in place of the network that decodes it."""
+        return {"_rendered": self._rendered} | self.__dict__ | {"decode": decoded_elsewhere}
 
     def save_picture(self, path: str | Path) -> Path:
         """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
-        with Image.open(io.BytesIO(self.png()), formats=("PNG",)) as image:
-            return write_picture(np.asarray(image.convert("RGB")), path)
+        return write_picture(self._rendered, path)
 
     def __repr__(self) -> str:
         return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"
@@ -129,7 +132,7 @@ class Explanation:
 
 
 def _pitches(low_hz: float, high_hz: float) -> str:
-    """Two frequencies as one says them: "140 to 900 Hz", "900 Hz to 1.2 kHz", "1 to 3 kHz"."""
+    """Two frequencies in words: "140 to 900 Hz", "900 Hz to 1.2 kHz", "1 to 3 kHz"."""
     low, high = _frequency(low_hz), _frequency(high_hz)
     if low.split()[1] == high.split()[1]:
         low = low.split()[0]
@@ -158,8 +161,8 @@ class _Plot:
         return TOP + PLOT_PX[1] * (1 - float(band) / (len(edges) - 1))
 
 
-def render(explanation: Explanation) -> bytes:
-    """The bytes of a PNG."""
+def render(explanation: Explanation) -> np.ndarray:
+    """The picture of an explanation (H, W, 3) uint8."""
     width = LEFT + PLOT_PX[0] + RIGHT
     height = TOP + PLOT_PX[1] + LEGEND + (STRIP + GAP if explanation.neighbours else 0)
     sheet = Image.new("RGB", (width, height), NIGHT)
@@ -172,9 +175,7 @@ def render(explanation: Explanation) -> bytes:
     _draw_legend(pen, TOP + PLOT_PX[1] + 58)
     if explanation.neighbours:
         _draw_neighbours(sheet, pen, explanation, TOP + PLOT_PX[1] + LEGEND)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return np.asarray(sheet)
 
 
 def coloured(log_mel: np.ndarray, saliency: np.ndarray) -> np.ndarray:
@@ -193,9 +194,7 @@ def coloured(log_mel: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 def _plot(explanation: Explanation) -> Image.Image:
     resized = [
         np.asarray(
-            Image.fromarray(np.ascontiguousarray(values[::-1], np.float32)).resize(
-                PLOT_PX, Image.Resampling.BICUBIC
-            )
+            Image.fromarray(np.ascontiguousarray(values[::-1], np.float32)).resize(PLOT_PX, Image.Resampling.BICUBIC)
         )
         for values in (explanation.log_mel, explanation.saliency)
     ]
@@ -231,17 +230,8 @@ def _draw_axes(pen: ImageDraw.ImageDraw, plot: _Plot) -> None:
         if time_s > explanation.end_s + 1e-6:
             break
         pen.line((plot.x(time_s), bottom, plot.x(time_s), bottom + 5), QUIET)
-        write(
-            pen,
-            (plot.x(time_s), bottom + 21),
-            f"{time_s:g}",
-            size_px=TEXT_PX,
-            fill=QUIET,
-            anchor="ms",
-        )
-    write(
-        pen, (LEFT + PLOT_PX[0], bottom + 38), "time in s", size_px=TEXT_PX, fill=QUIET, anchor="rs"
-    )
+        write(pen, (plot.x(time_s), bottom + 21), f"{time_s:g}", size_px=TEXT_PX, fill=QUIET, anchor="ms")
+    write(pen, (LEFT + PLOT_PX[0], bottom + 38), "time in s", size_px=TEXT_PX, fill=QUIET, anchor="rs")
     low, high = explanation.bands_hz[[0, -1]]
     for frequency_hz in FREQUENCIES_HZ:
         if low <= frequency_hz <= high:
@@ -263,25 +253,19 @@ def _draw_stretch(pen: ImageDraw.ImageDraw, plot: _Plot) -> None:
 
 def _draw_legend(pen: ImageDraw.ImageDraw, y: float) -> None:
     x = float(LEFT)
-    for colour, words in (
-        (FOR, "spoke for the answer"),
-        (AGAINST, "spoke against it"),
-        (QUIET, "made no difference"),
-    ):
+    for colour, words in ((FOR, "spoke for the answer"), (AGAINST, "spoke against it"), (QUIET, "made no difference")):
         pen.rectangle((x, y - 11, x + 14, y + 3), colour)
         x += 22 + write(pen, (x + 22, y), words, size_px=TEXT_PX, fill=QUIET) + 24
     pen.rectangle((x, y - 11, x + 14, y + 3), outline=INK)
     write(pen, (x + 22, y), "strongest stretch", size_px=TEXT_PX, fill=QUIET)
 
 
-def _draw_neighbours(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: Explanation, top: int
-) -> None:
+def _draw_neighbours(sheet: Image.Image, pen: ImageDraw.ImageDraw, explanation: Explanation, top: int) -> None:
     """The imagined place, and those of the training clips that come nearest to it."""
     shown = [("imagined", explanation.codes)]
     shown += [(each.label, each.codes) for each in explanation.neighbours]
     step = (PLOT_PX[0] + GAP) // len(shown)
-    pictures = explanation.draw(np.stack([codes for _, codes in shown]).astype(np.int64))
+    pictures = explanation.decode(np.stack([codes for _, codes in shown]).astype(np.int64))
     for index, ((name, _), picture) in enumerate(zip(shown, pictures, strict=True)):
         left = LEFT + index * step
         size_px = min(PICTURE_PX, step - GAP)

@@ -13,13 +13,16 @@ Field numbers: onnx.proto3, IR version 10.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from avgan.errors import BundleError
 
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO = 1, 5, 11, 12, 13
-NODE_INPUT, NODE_OUTPUT = 1, 2
-TENSOR_NAME, VALUE_NAME = 8, 1
+NODE_INPUT, NODE_OUTPUT, NODE_KIND, NODE_DOMAIN = 1, 2, 4, 7
+TENSOR_NAME, TENSOR_PLACE, VALUE_NAME = 8, 14, 1
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 MAX_VARINT_BYTES = 10
@@ -34,12 +37,23 @@ MAX_NODES = 10_000
 MAX_FIELDS = 200_000
 """Of all messages together; the shipped graph has 3,000. Each costs more here than in the file."""
 
-# The fields that may be there, by message; what is not named is refused.
-_MODEL = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14})
-_GRAPH = frozenset({1, 2, 5, 10, 11, 12, 13, 14, 16})
-_NODE = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9})
-_ATTRIBUTE = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20})
-_TENSOR = frozenset({1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16})
+_FIELDS: Mapping[str, frozenset[int]] = {
+    "model": frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14}),
+    "graph": frozenset({1, 2, 5, 10, 11, 12, 13, 14, 16}),
+    "node": frozenset({1, 2, 3, 4, 5, 6, 7, 8, 9}),
+    "attribute": frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 13, 20}),
+    "tensor": frozenset({1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16}),
+}
+"""Those that may be there, by message; what is not named is refused."""
+_MESSAGES: Mapping[tuple[str, int], str] = {
+    ("model", MODEL_GRAPH): "graph",
+    ("graph", GRAPH_NODE): "node",
+    ("graph", GRAPH_INITIALIZER): "tensor",
+    ("node", 5): "attribute",
+    ("attribute", 5): "tensor",
+    ("attribute", 10): "tensor",
+}
+"""Fields that hold messages whose fields are looked at in turn."""
 
 _WHAT: Mapping[tuple[str, int], str] = {
     ("model", 20): "instructions for training",
@@ -51,19 +65,79 @@ _WHAT: Mapping[tuple[str, int], str] = {
     ("attribute", 22): "sparse tensors",
     ("attribute", 23): "sparse tensors",
     ("tensor", 13): "numbers that lie in another file",
+    ("tensor", TENSOR_PLACE): "numbers that lie in another file",
 }
 
 _SIZES: Mapping[str, tuple[int, ...]] = {
-    "ConstantOfShape": (0,), "Expand": (1,), "EyeLike": (), "OneHot": (1,), "Pad": (1,), "Range": (0, 1, 2),
-    "Resize": (2, 3), "Tile": (1,), "Upsample": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,),
-    "HammingWindow": (0,), "HannWindow": (0,), "MaxUnpool": (2,), "STFT": (1, 3), "DFT": (1,),
-    "MelWeightMatrix": (0, 1), "CenterCropPad": (1,), "Col2Im": (1,),
-}  # fmt: skip
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "EyeLike": (),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (2, 3),
+    "Tile": (1,),
+    "Upsample": (1,),
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "STFT": (1, 3),
+    "DFT": (1,),
+    "MelWeightMatrix": (0, 1),
+    "CenterCropPad": (1,),
+    "Col2Im": (1,),
+}
 """Operators whose output is as large as the values of these inputs say."""
 _REFUSED = frozenset({"ImageDecoder"})
 """Of a few kilobytes it makes as many megabytes as it likes."""
 _MEASURES = frozenset({"Shape", "Size"})
 """What these give depends on no value."""
+
+
+class _Node(NamedTuple):
+    """An operation: its field in the graph, and what that says."""
+
+    whole: Message
+    kind: str
+    domain: str
+    inputs: list[str]
+    outputs: list[str]
+
+
+@dataclass
+class _Graph:
+    """The parts of a graph, each as it stands in the file."""
+
+    nodes: list[_Node] = field(default_factory=list)
+    initializers: dict[str, Message] = field(default_factory=dict)
+    infos: dict[str, Message] = field(default_factory=dict)
+    """What is said of the type and the shape of tensors."""
+    inputs: list[str] = field(default_factory=list)
+    rest: list[Message] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Message) -> "_Graph":
+        """That of a model. Raises IndexError where it has not one: several would be taken for one."""
+        graphs = [value for number, value, _ in fields(model) if number == MODEL_GRAPH]
+        if len(graphs) != 1:
+            raise IndexError
+        found = cls()
+        for number, value, whole in fields(graphs[0]):
+            if number == GRAPH_NODE:
+                inputs, outputs, kinds, domains = texts(value, NODE_INPUT, NODE_OUTPUT, NODE_KIND, NODE_DOMAIN)
+                found.nodes.append(_Node(whole, "".join(kinds[-1:]), "".join(domains[-1:]), inputs, outputs))
+            elif number == GRAPH_INITIALIZER:
+                found.initializers[texts(value, TENSOR_NAME)[0][0]] = whole
+            elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO):
+                name = texts(value, VALUE_NAME)[0][0]
+                found.infos[name] = value
+                if number == GRAPH_INPUT:
+                    found.inputs.append(name)
+            else:
+                found.rest.append(whole)
+        return found
 
 
 def cut(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
@@ -72,74 +146,90 @@ def cut(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     Raises BundleError where the file is no ONNX model, where it has no tensor of such a name, or where the outputs
     need something else than the inputs.
     """
-    try:
-        return _cut(memoryview(model), inputs, outputs)
-    except (IndexError, UnicodeDecodeError):
-        raise BundleError("the model is not an ONNX file; export the bundle again") from None
-
-
-def _cut(model: Message, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    parts = list(fields(model))
-    graphs = [value for number, value, _ in parts if number == MODEL_GRAPH]
-    if len(graphs) != 1:  # several would be taken for one
-        raise IndexError
-    (graph,) = graphs
-    nodes: list[tuple[list[str], list[str]]] = []
-    node_fields: list[Message] = []
-    initializers: dict[str, Message] = {}
-    infos: dict[str, Message] = {}
-    rest: list[Message] = []
-    for number, value, whole in fields(graph):
-        if number == GRAPH_NODE:
-            nodes.append((texts(value, NODE_INPUT), texts(value, NODE_OUTPUT)))
-            node_fields.append(whole)
-        elif number == GRAPH_INITIALIZER:
-            initializers[texts(value, TENSOR_NAME)[0]] = whole
-        elif number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO):
-            infos[texts(value, VALUE_NAME)[0]] = value
-        else:
-            rest.append(whole)
-    kept_nodes, kept_tensors = _needed(nodes, initializers, inputs, outputs)
-    missing = [name for name in (*inputs, *outputs) if name not in infos]
-    if missing:
-        raise BundleError(f"the model says nothing of {missing[0]!r}; export the bundle again")
-    part = b"".join(
-        (
-            *(node_fields[index] for index in sorted(kept_nodes)),
-            *rest,
-            *(initializers[name] for name in initializers if name in kept_tensors),
-            *(_field(GRAPH_INPUT, infos[name]) for name in inputs),
-            *(_field(GRAPH_OUTPUT, infos[name]) for name in outputs),
+    with _in_a_line():
+        graph = _Graph.of(memoryview(model))
+        nodes, tensors = _needed(graph, inputs, outputs)
+        for name in (*inputs, *outputs):
+            if name not in graph.infos:
+                raise BundleError(f"the model says nothing of {name!r}; export the bundle again")
+        part = b"".join(
+            (
+                *(graph.nodes[index].whole for index in sorted(nodes)),
+                *graph.rest,
+                *(tensor for name, tensor in graph.initializers.items() if name in tensors),
+                *(_field(GRAPH_INPUT, graph.infos[name]) for name in inputs),
+                *(_field(GRAPH_OUTPUT, graph.infos[name]) for name in outputs),
+            )
         )
-    )
-    return b"".join(
-        _field(MODEL_GRAPH, part) if number == MODEL_GRAPH else whole for number, _, whole in parts
-    )
+        parts = fields(memoryview(model))
+        return b"".join(_field(MODEL_GRAPH, part) if number == MODEL_GRAPH else whole for number, _, whole in parts)
 
 
-def _needed(
-    nodes: Sequence[tuple[list[str], list[str]]],
-    initializers: dict[str, Message],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> tuple[set[int], set[str]]:
+def _needed(graph: _Graph, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[set[int], set[str]]:
     """Which nodes and which initializers the outputs need, going back as far as the inputs."""
-    maker = {name: index for index, (_, made) in enumerate(nodes) for name in made}
-    kept_nodes: set[int] = set()
-    kept_tensors: set[str] = set()
+    maker = {name: index for index, node in enumerate(graph.nodes) for name in node.outputs}
+    nodes: set[int] = set()
+    tensors: set[str] = set()
     open_names = list(outputs)
     while open_names:
         name = open_names.pop()
-        if not name or name in inputs or name in kept_tensors:  # an optional input has no name
+        if not name or name in inputs or name in tensors:  # an optional input has no name
             continue
-        if name in initializers:
-            kept_tensors.add(name)
+        if name in graph.initializers:
+            tensors.add(name)
         elif name not in maker:
             raise BundleError(f"the part of the model needs {name!r}; export the bundle again")
-        elif maker[name] not in kept_nodes:
-            kept_nodes.add(maker[name])
-            open_names.extend(nodes[maker[name]][0])
-    return kept_nodes, kept_tensors
+        elif maker[name] not in nodes:
+            nodes.add(maker[name])
+            open_names.extend(graph.nodes[maker[name]].inputs)
+    return nodes, tensors
+
+
+def check_graph(model: bytes, between: Iterable[str] = ()) -> None:
+    """Raise BundleError where the model holds what no bundle needs, or is no ONNX model.
+
+    `between`: the tensors beside the inputs at which the graph is cut, where values come in, too.
+    """
+    with _in_a_line():
+        _check_fields("model", memoryview(model), MAX_FIELDS)
+        graph = _Graph.of(memoryview(model))
+        if len(graph.nodes) > MAX_NODES:
+            raise BundleError(f"the model has more than {MAX_NODES:,} operations; no bundle does")
+        # Follow what depends on the sound's values, in the order of the nodes. Old files list their own numbers as
+        # inputs, too.
+        of_sound = set(graph.inputs).difference(graph.initializers).union(between)
+        for node in graph.nodes:
+            if node.domain not in ("", "ai.onnx") or node.kind in _REFUSED:
+                asked = f"{node.kind[:50]!r} of {node.domain[:50]!r}"
+                raise BundleError(f"the model asks for {asked}; no bundle does")
+            for place in _SIZES.get(node.kind, ()):
+                if place < len(node.inputs) and node.inputs[place] in of_sound:
+                    raise BundleError(f"the model has a {node.kind} as large as what is heard says; no bundle does")
+            if node.kind not in _MEASURES and of_sound.intersection(node.inputs):
+                of_sound.update(node.outputs)
+
+
+def _check_fields(kind: str, message: Message, num_left: int) -> int:
+    """How many fields may follow. Raises BundleError where one that is not allowed is in it, or there are too many."""
+    for number, value, _ in fields(message):
+        if number not in _FIELDS[kind] or ((kind, number) == ("tensor", TENSOR_PLACE) and any(value)):
+            what = _WHAT.get((kind, number), f"field {number} of a {kind}")
+            raise BundleError(f"the model holds {what}, which no bundle needs; it is not opened")
+        num_left -= 1
+        if num_left < 0:
+            raise BundleError(f"the model has more than {MAX_FIELDS:,} parts; no bundle does")
+        if (kind, number) in _MESSAGES:
+            num_left = _check_fields(_MESSAGES[kind, number], value, num_left)
+    return num_left
+
+
+@contextmanager
+def _in_a_line() -> Iterator[None]:
+    """Turn what reading finds into BundleError."""
+    try:
+        yield
+    except (IndexError, UnicodeDecodeError):
+        raise BundleError("the model is not an ONNX file; export the bundle again") from None
 
 
 def fields(message: Message) -> Iterator[tuple[int, Message, Message]]:
@@ -191,112 +281,10 @@ def _to_varint(value: int) -> bytes:
     return bytes((*encoded, value))
 
 
-def texts(message: Message, wanted: int) -> list[str]:
-    """All texts that a message holds in the field of one number."""
-    return [str(value, "utf-8") for number, value, _ in fields(message) if number == wanted]
-
-
-def check_graph(model: bytes, between: Iterable[str] = ()) -> None:
-    """Raise BundleError where the model holds what no bundle needs, or is no ONNX model.
-
-    `between`: the tensors beside the inputs at which the graph is cut, where values come in, too.
-    """
-    try:
-        _check_model(memoryview(model), between)
-    except (IndexError, UnicodeDecodeError):
-        raise BundleError("the model is not an ONNX file; export the bundle again") from None
-
-
-def _check_model(model: Message, between: Iterable[str]) -> None:
-    walk = _Walk()
-    graphs = [
-        value for number, value in walk.known("model", model, _MODEL) if number == MODEL_GRAPH
-    ]
-    if len(graphs) != 1:
-        raise IndexError
-    heard: set[str] = set()
-    known: set[str] = set()
-    nodes: list[tuple[str, list[str], list[str]]] = []
-    for number, value in walk.known("graph", graphs[0], _GRAPH):
-        if number == 1:
-            nodes.append(_check_node(walk, value))
-            if len(nodes) > MAX_NODES:
-                raise BundleError(
-                    f"the model has more than {MAX_NODES:,} operations; no bundle does"
-                )
-        elif number == 5:
-            _check_tensor(walk, value)
-            known.update(texts(value, TENSOR_NAME))
-        elif number == 11:
-            heard.update(texts(value, VALUE_NAME))
-    # Old files list their own numbers as inputs, too.
-    _check_sizes(nodes, (heard - known).union(between))
-
-
-def _check_node(walk: "_Walk", node: Message) -> tuple[str, list[str], list[str]]:
-    """Its operator, inputs and outputs."""
-    kind, domain = "", ""
-    inputs: list[str] = []
-    outputs: list[str] = []
-    for number, value in walk.known("node", node, _NODE):
-        if number == 1:
-            inputs.append(str(value, "utf-8"))
-        elif number == 2:
-            outputs.append(str(value, "utf-8"))
-        elif number == 4:
-            kind = str(value, "utf-8")
-        elif number == 5:
-            _check_attribute(walk, value)
-        elif number == 7:
-            domain = str(value, "utf-8")
-    if domain not in ("", "ai.onnx") or kind in _REFUSED:
-        raise BundleError(f"the model asks for {kind[:50]!r} of {domain[:50]!r}; no bundle does")
-    return kind, inputs, outputs
-
-
-def _check_attribute(walk: "_Walk", attribute: Message) -> None:
-    for number, value in walk.known("attribute", attribute, _ATTRIBUTE):
-        if number in (5, 10):
-            _check_tensor(walk, value)
-
-
-def _check_tensor(walk: "_Walk", tensor: Message) -> None:
-    for number, value in walk.known("tensor", tensor, _TENSOR):
-        if number == 14 and any(value):
-            raise _refused("tensor", 13)
-
-
-def _check_sizes(nodes: list[tuple[str, list[str], list[str]]], heard: set[str]) -> None:
-    """Follow what depends on the sound's values through the graph, in the order of its nodes."""
-    for kind, inputs, outputs in nodes:
-        for place in _SIZES.get(kind, ()):
-            if place < len(inputs) and inputs[place] in heard:
-                raise BundleError(
-                    f"the model has a {kind} as large as what is heard says; no bundle does"
-                )
-        if kind not in _MEASURES and heard.intersection(inputs):
-            heard.update(outputs)
-
-
-class _Walk:
-    """Goes through the messages of a model and counts what it sees."""
-
-    def __init__(self) -> None:
-        self._num_left = MAX_FIELDS
-
-    def known(
-        self, kind: str, message: Message, allowed: frozenset[int]
-    ) -> Iterator[tuple[int, Message]]:
-        """The fields of a message. Raises BundleError for one that is not allowed, and where there are too many."""
-        for number, value, _ in fields(message):
-            if number not in allowed:
-                raise _refused(kind, number)
-            self._num_left -= 1
-            if self._num_left < 0:
-                raise BundleError(f"the model has more than {MAX_FIELDS:,} parts; no bundle does")
-            yield number, value
-
-
-def _refused(kind: str, number: int) -> BundleError:
-    what = _WHAT.get((kind, number), f"field {number} of a {kind}")
-    return BundleError(f"the model holds {what}, which no bundle needs; it is not opened")
+def texts(message: Message, *numbers: int) -> list[list[str]]:
+    """All texts that a message holds in the fields of each number."""
+    found: dict[int, list[str]] = {number: [] for number in numbers}
+    for number, value, _ in fields(message):
+        if number in found:
+            found[number].append(str(value, "utf-8"))
+    return list(found.values())

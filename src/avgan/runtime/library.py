@@ -15,6 +15,7 @@ from pathlib import Path
 
 from avgan.download import Remote, download
 from avgan.errors import AvganError, BundleError, DataError
+from avgan.files import hold
 from avgan.runtime.bundle import NAME, Bundle, home, installed, model_folder, open_bundle
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.package import CARD_FILE, MAX_BYTES, MAX_FILES, checksum, open_package
@@ -75,10 +76,7 @@ def _add(path: Path, sha256: str, name: str, say: Say) -> Bundle:
         stage = place / "stage"
         stage.mkdir()
         try:
-            _stage(path, sha256, stage)
-            bundle = open_bundle(stage)
-            for file in bundle.card.sha256:
-                bundle.read(file)
+            bundle = _stage(path, sha256, stage)
             if not NAME.fullmatch(bundle.card.name):
                 raise BundleError(f"{path}: called {bundle.card.name!r}, which is no plain name")
             present = _present(bundle, name)
@@ -103,17 +101,11 @@ def _alone() -> Iterator[None]:
     Raises BundleError where another is at work. A home that cannot be written is an error later.
     """
     with ExitStack() as held:
-        with suppress(OSError, ImportError):  # Windows keeps no such locks
-            import fcntl
-
+        with suppress(OSError):
             home().mkdir(parents=True, exist_ok=True)
             file = held.enter_context((home() / ".lock").open("w"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BundleError(
-                    f"{home()}: another avgan adds or removes a model; wait for it, then run this again"
-                ) from None
+            if hold(file) is False:
+                raise BundleError(f"{home()}: another avgan adds or removes a model; wait for it, then run this again")
             for path in (home() / "incoming").glob("tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
         yield
@@ -153,8 +145,8 @@ def _fetch(url: str, sha256: str, say: Say) -> Path:
     return path
 
 
-def _stage(path: Path, sha256: str, stage: Path) -> None:
-    """Copy the card of a bundle, and the files that it names, into the folder `stage`."""
+def _stage(path: Path, sha256: str, stage: Path) -> Bundle:
+    """The bundle at `path`: its card, and the files that it names, are copied into the folder `stage`."""
     if sha256 and path.is_dir():
         raise BundleError(f"{path}: is a folder; --sha256 is that of a zip file")
     if sha256 and (found := checksum(path)) != sha256:
@@ -162,21 +154,19 @@ def _stage(path: Path, sha256: str, stage: Path) -> None:
     if not path.exists():
         raise BundleError(f"{path}: cannot be read (No such file or directory); check the path")
     with open_package(path) as read:
-        _copy(stage, read)
-
-
-def _copy(stage: Path, read: Callable[[str], bytes]) -> None:
-    (stage / CARD_FILE).write_bytes(read(CARD_FILE))
-    num_left = MAX_BYTES
-    names = open_bundle(stage).card.sha256
-    if len(names) > MAX_FILES:
-        raise BundleError(f"{stage}: its card names more than {MAX_FILES:,} files; no bundle does")
-    for name in names:
-        if not NAME.fullmatch(name) or name == CARD_FILE:
-            raise BundleError(f"{stage}: its card names the file {name!r}, which is no plain name")
-        num_left -= (stage / name).write_bytes(read(name))
-        if num_left < 0:
-            raise BundleError(f"{stage}: more than {MAX_BYTES:,} bytes, the most a bundle may be")
+        (stage / CARD_FILE).write_bytes(read(CARD_FILE))
+        bundle = open_bundle(stage)
+        num_left = MAX_BYTES
+        if len(bundle.card.sha256) > MAX_FILES:
+            raise BundleError(f"{stage}: its card names more than {MAX_FILES:,} files; no bundle does")
+        for name in bundle.card.sha256:
+            if not NAME.fullmatch(name) or name == CARD_FILE:
+                raise BundleError(f"{stage}: its card names the file {name!r}, which is no plain name")
+            num_left -= (stage / name).write_bytes(read(name))
+            if num_left < 0:
+                raise BundleError(f"{stage}: more than {MAX_BYTES:,} bytes, the most a bundle may be")
+            bundle.read(name)  # compares it with its checksum
+    return bundle
 
 
 def _present(bundle: Bundle, source: str) -> Bundle | None:

@@ -1,6 +1,6 @@
 """A bundle that has been loaded: recordings in, predictions out. numpy and onnxruntime, no torch.
 
-Shapes: L samples, C numbers that were heard, N labels, S scenes.
+Shapes: L samples, N labels, S scenes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,27 +13,25 @@ import numpy as np
 from avgan.audio import AudioSource, AudioStream, check_hop
 from avgan.errors import ConfigError
 from avgan.runtime.bundle import Bundle, find_bundle
+from avgan.runtime.embedding import embed_windows
 from avgan.runtime.explain import Explainer, surest
 from avgan.runtime.explanation import Explanation
-from avgan.runtime.hearing import hear_windows
 from avgan.runtime.neighbours import Neighbours
 from avgan.runtime.network import Network
 from avgan.runtime.prediction import Prediction, WindowPrediction
-from avgan.runtime.sounds import Listener
+from avgan.runtime.sounds import TagWords
 from avgan.runtime.tally import Tally, ranked
 from avgan.runtime.tree import Tree
 from avgan.runtime.trial import try_foreign
 from avgan.runtime.unknown import Rejection
 
-BATCH_ANSWERS = 32
+BATCH_PREDICTED = 32
 
 
-def load(
-    path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None
-) -> "Model":
+def load(path: str | Path | None = None, *, num_threads: int | None = None, seed: int | None = None) -> "Model":
     """Load a bundle: a folder, a zip file, the name of an installed one, or None for the default one.
 
-    `seed`: what pictures are drawn with; None: each recording has one of its own. A bundle that is named by its path is
+    `seed`: of the noise of pictures; None: each recording has one of its own. A bundle that is named by its path is
     tried first, in a process of its own (see `trial`). Raises BundleError where there is none, where it is damaged, or
     takes more than it may; ConfigError for a seed or a number of threads that is none.
     """
@@ -47,11 +45,9 @@ def load(
 
 
 class Model:
-    """Names the scene of recordings and draws them. May be used from several threads at once."""
+    """Names the scene of recordings and pictures them. May be used from several threads at once."""
 
-    def __init__(
-        self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, num_threads: int | None = None, seed: int | None = None) -> None:
         self.bundle = bundle
         self.seed = seed
         self.card = bundle.card
@@ -59,20 +55,15 @@ class Model:
         self.scenes = self.tree.scenes
         self.network = Network(bundle, num_threads)
         self.rejection = Rejection(bundle)
-        self.listener = Listener(self.card.tags) if self.card.tags else None
+        self.tag_words = TagWords(self.card.tags) if self.card.tags else None
 
     def __repr__(self) -> str:
         return f"Model({self.card.name!r}, version={self.card.version!r})"
 
     def classify(
-        self,
-        source: AudioSource,
-        rate_hz: float | None = None,
-        *,
-        hop_s: float | None = None,
-        track: int | None = None,
+        self, source: AudioSource, rate_hz: float | None = None, *, hop_s: float | None = None, track: int | None = None
     ) -> Prediction:
-        """Say which scene a recording is, and draw it.
+        """Predict which scene a recording is, and what it looks like.
 
         `source`: see `avgan.audio.read_audio`; an array needs `rate_hz`. A recording longer than the
         model's window is heard window by window, one every `hop_s` (None: side by side), and never
@@ -122,11 +113,9 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.network, self.card, self.rejection, self.neighbours)
+        return Explainer(self.network, self.card, self.tree, self.rejection, self.neighbours)
 
-    def _stream(
-        self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None
-    ) -> AudioStream:
+    def _stream(self, source: AudioSource | AudioStream, rate_hz: float | None, track: int | None) -> AudioStream:
         if isinstance(source, AudioStream):
             return source
         target_hz = self.card.sample_rate_hz
@@ -162,15 +151,13 @@ class Listening:
 
     def __iter__(self) -> Iterator[WindowPrediction]:
         model = self._model
-        heard = hear_windows(
-            model.network, model.card, self.stream, hop_s=self._hop_s, live=self._live
-        )
-        while group := list(islice(heard, 1 if self._live else BATCH_ANSWERS)):
-            labels, codes, tags = model.network.answer(np.stack([window.heard for window in group]))
+        windows = embed_windows(model.network, model.card, self.stream, hop_s=self._hop_s, live=self._live)
+        while group := list(islice(windows, 1 if self._live else BATCH_PREDICTED)):
+            labels, codes, tags = model.network.predict(np.stack([window.embedding for window in group]))
             reasons = model.rejection.reasons(group, labels, self.stream.level)
             words: list[dict[str, float] | None] = [None] * len(group)
-            if model.listener is not None and tags is not None:
-                words = [*model.listener.hear(tags)]
+            if model.tag_words is not None and tags is not None:
+                words = [*model.tag_words.choose(tags)]
             for each in zip(group, labels, codes, reasons, words, strict=True):
                 yield self._tally.add(*each)
 
@@ -187,6 +174,4 @@ class Listening:
 
         Raises RuntimeError before the first window.
         """
-        return self._tally.conclude(
-            self.stream, windows, self._model.network.draw, self._model.seed
-        )
+        return self._tally.conclude(self.stream, windows, self._model.network.decode, self._model.seed)

@@ -30,12 +30,7 @@ class Neighbour:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the code map, as JSON can hold it."""
-        return {
-            "id": self.id,
-            "label": self.label,
-            "scene": self.scene,
-            "distance": round(self.distance, 6),
-        }
+        return {"id": self.id, "label": self.label, "scene": self.scene, "distance": round(self.distance, 6)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +66,7 @@ class Neighbours:
             found.check()
         except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise BundleError(
-                f"{bundle.path}: {NEIGHBOURS_FILE} cannot be read ({reason}); export it again"
-            ) from None
+            raise BundleError(f"{bundle.path}: {NEIGHBOURS_FILE} cannot be read ({reason}); export it again") from None
         return found
 
     def check(self) -> None:

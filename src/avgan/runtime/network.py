@@ -1,13 +1,14 @@
-"""The network of a bundle in three parts: hear, answer and, opened when it is first needed, draw.
+"""The network of a bundle in three parts: embed, predict and, opened when it is first needed, decode.
 
-Shapes: B batch, L samples, C numbers that were heard, N labels.
+Shapes: B batch, L samples, C numbers of an embedding, N labels.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from itertools import islice
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -21,21 +22,17 @@ from avgan.runtime.arrays import noise_of
 from avgan.runtime.bundle import MODEL_FILE, Bundle
 from avgan.runtime.graph import check_graph, cut
 
-WAVEFORM, LOG_MEL, STEPS, HEARD, FEATURES = (
-    "waveform",
-    "log_mel",
-    "steps",
-    "heard",
-    "features",
-)
-NOISE = "noise"
+WAVEFORM, NOISE = "waveform", "noise"
+LOG_MEL, STEPS, FEATURES = "log_mel", "steps", "features"
+EMBEDDING = "heard"
+"""As the graphs of all bundles call it."""
 PROBABILITIES, CODES, PICTURE, TAGS = "probabilities", "codes", "picture", "tags"
 """Names of the tensors between which the graph can be cut."""
 
 
-class Answers(NamedTuple):
-    """What a network answers: probabilities (B, N) float32, codes (B, 16, 16) int64, and tags (B, M) float32 in [0, 1],
-    None for a bundle that has none."""
+class Outputs(NamedTuple):
+    """What a network predicts: probabilities (B, N) float32, codes (B, 16, 16) int64, and tags (B, M) float32 in
+    [0, 1], None for a bundle that has none."""
 
     probabilities: np.ndarray
     codes: np.ndarray
@@ -45,7 +42,7 @@ class Answers(NamedTuple):
 class Network:
     """Runs a bundle's graph. May be used from several threads at once.
 
-    `num_threads` batches of one recording are heard at a time (None: as many as there are cores), each on one core:
+    `num_threads` batches of one recording are embedded at a time (None: as many as there are cores), each on one core:
     how many cores add up a sum can change its last bits, and an answer must not depend on the machine's number of them.
 
     Raises BundleError where the file is not the one the card describes, or cannot be run.
@@ -55,45 +52,63 @@ class Network:
         self._bundle = bundle
         self._num_threads = num_threads or num_cores()
         self._content = bundle.read(MODEL_FILE)
+        self._sessions: dict[tuple[tuple[str, ...], ...], onnxruntime.InferenceSession] = {}
+        self._opening = Lock()
         try:
-            check_graph(self._content, between=(LOG_MEL, STEPS, HEARD, CODES))
+            check_graph(self._content, between=(LOG_MEL, STEPS, EMBEDDING, CODES))
         except BundleError as error:
             raise BundleError(f"{bundle.path}: {error}") from None
-        self._hearing = self.part((WAVEFORM,), (HEARD,))
-        self._answered = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
-        self._answering = self.part((HEARD,), self._answered)
+        self._predicted = (PROBABILITIES, CODES) + ((TAGS,) if bundle.card.tags else ())
+        self.part((WAVEFORM,), (EMBEDDING,))
+        self.part((EMBEDDING,), self._predicted)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Network":
         """Itself: nothing in it changes, and its sessions cannot be copied."""
         return self
 
-    def hear(self, waveforms: np.ndarray) -> np.ndarray:
+    def embed(self, waveforms: np.ndarray) -> np.ndarray:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
-        heard: np.ndarray = self._hearing.run([HEARD], {WAVEFORM: _single(waveforms)})[0]
-        return heard
+        return self.run((EMBEDDING,), {WAVEFORM: _single(waveforms)})[0]
 
     def steps(self, waveforms: np.ndarray) -> np.ndarray:
-        """Waveforms (B, L) -> what is said of each step (B, K, S), for bundles with `Steps`."""
-        said: np.ndarray = self._stepping.run([STEPS], {WAVEFORM: _single(waveforms)})[0]
-        return said
+        """Waveforms (B, L) -> the embeddings of their steps (B, K, S), for bundles with `Steps`."""
+        return self.run((STEPS,), {WAVEFORM: _single(waveforms)})[0]
 
     def summarize(self, steps: np.ndarray) -> np.ndarray:
-        """Steps (B, K, S) of a window each -> what was heard in it (B, C)."""
-        heard: np.ndarray = self._summarizing.run([HEARD], {STEPS: _single(steps)})[0]
-        return heard
+        """Steps (B, K, S) of a window each -> its embedding (B, C)."""
+        return self.run((EMBEDDING,), {STEPS: _single(steps)})[0]
+
+    def predict(self, embeddings: np.ndarray) -> Outputs:
+        """Embeddings (B, C) -> probabilities, codes and tags."""
+        found = self.run(self._predicted, {EMBEDDING: _single(embeddings)})
+        return Outputs(found[0], found[1], found[2] if len(found) > 2 else None)
+
+    def decode(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
+        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
+
+        A model whose pictures take no noise gives the same for all seeds.
+        """
+        inputs = {CODES: np.ascontiguousarray(codes, np.int64)}
+        size = self._bundle.card.noise_size
+        if size is not None:
+            inputs[NOISE] = np.repeat(noise_of(seed, size)[None], len(codes), 0)
+        pictures = self.run((PICTURE,), inputs)[0]
+        rounded: np.ndarray = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
+        return rounded.transpose(0, 2, 3, 1)
 
     def ahead(
-        self,
-        compute: Callable[[np.ndarray], np.ndarray],
-        batches: Iterable[list[np.ndarray]],
-    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Batches of waveforms (L,), each with what `compute` (`hear` or `steps`) makes of them stacked, in order.
+        self, compute: Callable[[np.ndarray], np.ndarray], waveforms: Iterable[np.ndarray], size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Waveforms (L,) with their rows of what `compute` (`embed` or `steps`) makes of batches of `size`; in order.
 
-        While one is computed the next are read: as many at a time as there are threads.
+        While one batch is computed the next are read: as many at a time as there are threads. Batches of one wait for
+        no other.
         """
-        if self._num_threads == 1:
+        rest = iter(waveforms)
+        batches = iter(lambda: list(islice(rest, size)), [])
+        if size == 1 or self._num_threads == 1:
             for batch in batches:
-                yield batch, compute(np.stack(batch))
+                yield from zip(batch, compute(np.stack(batch)), strict=True)
             return
         waiting: deque[tuple[list[np.ndarray], Future[np.ndarray]]] = deque()
         with ThreadPoolExecutor(self._num_threads) as pool:
@@ -101,53 +116,24 @@ class Network:
                 waiting.append((batch, pool.submit(compute, np.stack(batch))))
                 if len(waiting) > self._num_threads:
                     first, made = waiting.popleft()
-                    yield first, made.result()
+                    yield from zip(first, made.result(), strict=True)
             for first, made in waiting:
-                yield first, made.result()
+                yield from zip(first, made.result(), strict=True)
 
-    def answer(self, heard: np.ndarray) -> Answers:
-        """What was heard (B, C) -> what is said of it."""
-        found = self._answering.run(list(self._answered), {HEARD: _single(heard)})
-        return Answers(found[0], found[1], found[2] if len(found) > 2 else None)
+    def run(self, outputs: tuple[str, ...], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Tensors of the graph, from others by name."""
+        found: list[np.ndarray] = self.part(tuple(inputs), outputs).run(list(outputs), inputs)
+        return found
 
-    def draw(self, codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
-        """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, all with the noise of one seed.
-
-        A model whose pictures take no noise draws the same for all seeds.
-        """
-        inputs = {CODES: np.ascontiguousarray(codes, np.int64)}
-        size = self._bundle.card.noise_size
-        if size is not None:
-            inputs[NOISE] = np.repeat(noise_of(seed, size)[None], len(codes), 0)
-        (pictures,) = self._drawing.run([PICTURE], inputs)
-        rounded: np.ndarray = (pictures.clip(0, 1) * 255).round().astype(np.uint8)
-        return rounded.transpose(0, 2, 3, 1)
-
-    def cut(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bytes:
-        """The part of the graph between named tensors. Raises BundleError where it has none of that name."""
-        return cut(self._content, inputs, outputs)
-
-    def part(
-        self, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> onnxruntime.InferenceSession:
-        """A session of the part of the graph between named tensors."""
-        try:
-            return _open_session(self.cut(inputs, outputs))
-        except BundleError as error:
-            raise BundleError(f"{self._bundle.path}: {error}") from None
-
-    @cached_property
-    def _stepping(self) -> onnxruntime.InferenceSession:
-        return self.part((WAVEFORM,), (STEPS,))
-
-    @cached_property
-    def _summarizing(self) -> onnxruntime.InferenceSession:
-        return self.part((STEPS,), (HEARD,))
-
-    @cached_property
-    def _drawing(self) -> onnxruntime.InferenceSession:
-        takes_noise = self._bundle.card.noise_size is not None
-        return self.part((CODES, NOISE) if takes_noise else (CODES,), (PICTURE,))
+    def part(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+        """A session of the graph between named tensors, opened once. Raises BundleError where there is no such part."""
+        with self._opening:
+            if (inputs, outputs) not in self._sessions:
+                try:
+                    self._sessions[inputs, outputs] = _open_session(cut(self._content, inputs, outputs))
+                except BundleError as error:
+                    raise BundleError(f"{self._bundle.path}: {error}") from None
+            return self._sessions[inputs, outputs]
 
 
 def num_cores() -> int:
@@ -170,6 +156,5 @@ def _open_session(content: bytes) -> onnxruntime.InferenceSession:
     except Exception as error:  # onnxruntime's own errors share no narrower base
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
-            f"onnxruntime {onnxruntime.__version__} cannot run the model ({reason}); "
-            "pip install --upgrade onnxruntime"
+            f"onnxruntime {onnxruntime.__version__} cannot run the model ({reason}); pip install --upgrade onnxruntime"
         ) from None

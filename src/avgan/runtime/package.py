@@ -33,14 +33,7 @@ _END_SIGNATURE, _END64_SIGNATURE = b"PK\5\6", b"PK\6\7"
 _END64_BYTES = 20
 _LONGEST_COMMENT = (1 << 16) - 1
 
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 """What the standard library raises on a zip that is damaged, encrypted or packed in a way it does not know."""
 
 Read = Callable[[str], bytes]
@@ -54,9 +47,7 @@ def open_package(path: Path) -> Iterator[Read]:
             if path.is_dir():
                 find = partial(_read_in_folder, path)
             else:
-                archive = opened.enter_context(
-                    _open_zip(opened.enter_context(_open_regular(path)), path)
-                )
+                archive = opened.enter_context(_open_zip(opened.enter_context(_open_regular(path)), path))
                 find = partial(_read_member, archive, _members(archive, path), path)
 
         def read(name: str) -> bytes:
@@ -154,18 +145,14 @@ def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def _read_member(
-    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], path: Path, name: str
-) -> bytes:
+def _read_member(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], path: Path, name: str) -> bytes:
     """A file at the root of a zip, or in the one folder that was zipped."""
     matches = [member for member in members if PurePosixPath(member.filename).name == name]
     if not matches:
         raise FileNotFoundError(2, "missing", name)
     member = min(matches, key=lambda member: len(member.filename))
     if member.file_size > _most(name):
-        raise BundleError(
-            f"{path}: {name} unpacks to {member.file_size:,} bytes; the most is {_most(name):,}"
-        )
+        raise BundleError(f"{path}: {name} unpacks to {member.file_size:,} bytes; the most is {_most(name):,}")
     try:
         return archive.read(member)
     except _ZIP_ERRORS as error:
@@ -177,9 +164,7 @@ def _most(name: str) -> int:
 
 
 def _too_much(path: Path) -> BundleError:
-    return BundleError(
-        f"{path}: unpacks to more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes; no bundle does"
-    )
+    return BundleError(f"{path}: unpacks to more than {MAX_FILES:,} files or {MAX_BYTES:,} bytes; no bundle does")
 
 
 def _unreadable(path: Path, error: Exception) -> BundleError:

@@ -1,6 +1,5 @@
 """What was heard in a recording, and how the place is imagined to look."""
 
-import io
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from avgan.errors import BundleError, ConfigError, ImageError
 from avgan.files import write_whole
-from avgan.images import png_bytes
+from avgan.images import encoded, png_bytes
 from avgan.runtime.bundle import Calibration
 
 UNKNOWN = "unknown"
@@ -22,11 +20,10 @@ UNKNOWN = "unknown"
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 MAX_SCALE = 64  # 8192 pixels a side: 400 MB while it is written
-PICTURE_QUALITY = 92  # of JPEG and WebP: no artefact to be seen, a tenth of the size
 
 
-class Draw(Protocol):
-    """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, with the noise of a seed; a prediction's own knows one."""
+class Decode(Protocol):
+    """codes (B, 16, 16) -> pictures (B, 128, 128, 3) uint8, with the noise of a seed; a prediction's own has one."""
 
     def __call__(self, codes: np.ndarray, /, *, seed: int = ...) -> np.ndarray: ...
 
@@ -65,7 +62,7 @@ class Prediction:
 
     `scene`, `group` and `within` are as in `WindowPrediction`. Probabilities of scenes and groups are means over the
     windows, sorted from the highest. `sounds`: for a model that hears sounds beside the scene, its words and how much
-    was heard of each, the probability over all of the time, 0 where it was not told; for a model of sounds their
+    was heard of each, the probability over all of the time, 0 where it was not reported; for a model of sounds their
     probabilities; else empty. Codes and picture are those of the window surest of the answer. Where `scene` is
     `unknown` the rankings are best guesses.
     """
@@ -82,7 +79,7 @@ class Prediction:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     path: str = field(default="")
-    draw: Draw
+    decode: Decode
     seed: int = 0
     """Of the noise that all pictures of the recording are drawn with; other seeds give other pictures."""
     calibration: Calibration | None = None
@@ -130,8 +127,8 @@ class Prediction:
 
     @cached_property
     def picture(self) -> np.ndarray:
-        """The imagined place (128, 128, 3) uint8, drawn when it is first looked at."""
-        picture: np.ndarray = self.draw(self.codes[None])[0]
+        """The imagined place (128, 128, 3) uint8, decoded when it is first looked at."""
+        picture: np.ndarray = self.decode(self.codes[None])[0]
         return picture
 
     def another(self, number: int) -> np.ndarray:
@@ -143,7 +140,7 @@ class Prediction:
             raise ConfigError(f"picture number {number!r}: pass a whole number, 0 or more")
         if number == 0:
             return self.picture
-        return self.draw(self.codes[None], seed=self.seed + number)[0]
+        return self.decode(self.codes[None], seed=self.seed + number)[0]
 
     def save_picture(self, path: str | Path, scale: int = 1, *, number: int = 0) -> Path:
         """Write the picture, or `another`, 128 * scale pixels a side, as PNG, JPEG or WebP by the ending of the path.
@@ -177,27 +174,22 @@ class Prediction:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: the picture, drawn, in place of the network that draws."""
-        state = dict(self.__dict__)
-        if self.draw is not drawn_elsewhere:
-            state["picture"] = self.picture
-        mappings = ("scenes", "sounds", "groups", "group_of_scene", "shares")
-        return state | {"draw": drawn_elsewhere} | {name: dict(state[name]) for name in mappings}
+        """What travels to another process: the picture itself in place of the network that decodes it."""
+        picture = {} if self.decode is decoded_elsewhere else {"picture": self.picture}
+        return self.__dict__ | picture | {"decode": decoded_elsewhere}
 
     def __copy__(self) -> "Prediction":
-        """A copy that draws with the same network."""
+        """A copy that decodes with the same network."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Prediction":
-        """A copy that draws with the same network."""
-        copied = {
-            name: value if name in ("draw", "calibration") else deepcopy(value, memo)
-            for name, value in self.__dict__.items()
-        }
+        """A copy that decodes with the same network."""
         twin = copy(self)
-        twin.__dict__.update(copied)
+        twin.__dict__.update(
+            {key: self.decode if key == "decode" else deepcopy(value, memo) for key, value in vars(self).items()}
+        )
         return twin
 
     def __repr__(self) -> str:
@@ -210,7 +202,7 @@ class Prediction:
         return png_bytes(self.picture, scale=2)
 
 
-def drawn_elsewhere(codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
+def decoded_elsewhere(codes: np.ndarray, /, *, seed: int = 0) -> np.ndarray:
     """Stands for the network in a prediction that came from another process. Raises BundleError."""
     raise BundleError(
         "this prediction came from another process and holds its own picture only; load the model there to draw others"
@@ -232,13 +224,7 @@ def write_picture(picture: np.ndarray, path: str | Path, scale: int = 1) -> Path
     if format is None:
         endings = ", ".join(PICTURE_FORMATS)
         raise ImageError(f"{path}: no ending of a picture; name it with one of {endings}")
-    content = png_bytes(picture, scale=scale)
-    if format != "PNG":
-        buffer = io.BytesIO()
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            image.convert("RGB").save(buffer, format, quality=PICTURE_QUALITY)
-        content = buffer.getvalue()
-    return write_whole(path, content)
+    return write_whole(path, encoded(picture, format, scale=scale))
 
 
 def window_to_dict(window: WindowPrediction) -> dict[str, Any]:

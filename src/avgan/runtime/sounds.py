@@ -183,11 +183,11 @@ rumble: Rumble; Throbbing; Vibration
 noise: Noise; Static; Cacophony; White noise; Pink noise
 """
 
-UNTOLD = "-"
+LEFT_OUT = "-"
 
 
 class Vocabulary(NamedTuple):
-    """`word_of`: AudioSet's name -> word, `UNTOLD` for those not told; `parents`: word -> all words it is a kind of."""
+    """`word_of`: AudioSet's name -> word, or `LEFT_OUT`; `parents`: word -> all words that it is a kind of."""
 
     word_of: dict[str, str]
     parents: dict[str, frozenset[str]]
@@ -215,33 +215,33 @@ def word_for(name: str) -> str:
     return known or " ".join(name.split(",")[0].split("(")[0].replace("_", " ").lower().split())
 
 
-class Listener:
+class TagWords:
     """Turns the probabilities of a bundle's tags into words."""
 
     def __init__(self, tags: Tags) -> None:
         words = [word_for(name) for name in tags.names]
-        self.words = tuple(dict.fromkeys(word for word in words if word != UNTOLD))
-        """(W,) all that may be told."""
+        self.words = tuple(dict.fromkeys(word for word in words if word != LEFT_OUT))
+        """(W,) all that may be reported."""
         thresholds = np.array(tags.thresholds)
         self._thresholds = np.broadcast_to(thresholds, len(words))
-        # Each told tag's place among the words.
-        self._told = np.array([word != UNTOLD for word in words])
-        self._place = np.array([self.words.index(word) for word in words if word != UNTOLD], int)
+        # The tags that have a word, and its place among the words.
+        self._kept = np.array([word != LEFT_OUT for word in words])
+        self._place = np.array([self.words.index(word) for word in words if word != LEFT_OUT], int)
         self._parents = vocabulary().parents
 
-    def hear(self, tags: np.ndarray) -> list[dict[str, float]]:
+    def choose(self, tags: np.ndarray) -> list[dict[str, float]]:
         """tags (B, M) in [0, 1] -> for each window at most `MOST_WORDS` words with their probabilities, highest first.
 
-        A word is told where a tag of it reaches its threshold, with the highest probability of those that do, unless a
-        more exact one is told: no "animal" beside "dog".
+        A word is reported where a tag of it reaches its threshold, with the highest probability of those that do,
+        unless a more exact one is: no "animal" beside "dog".
         """
-        reached = np.where(tags >= self._thresholds, tags, 0.0)[:, self._told]
-        heard = np.zeros((len(tags), len(self.words)))
-        np.maximum.at(heard.T, self._place, reached.T)
-        return [self._choose(row) for row in heard]
+        reached = np.where(tags >= self._thresholds, tags, 0.0)[:, self._kept]
+        values = np.zeros((len(tags), len(self.words)))
+        np.maximum.at(values.T, self._place, reached.T)
+        return [self._exact(row) for row in values]
 
-    def _choose(self, heard: np.ndarray) -> dict[str, float]:
-        found = {self.words[place]: float(heard[place]) for place in np.flatnonzero(heard > 0)}
+    def _exact(self, values: np.ndarray) -> dict[str, float]:
+        found = {self.words[place]: float(values[place]) for place in np.flatnonzero(values > 0)}
         general = {parent for word in found for parent in self._parents.get(word, ())}
         exact = [(word, value) for word, value in found.items() if word not in general]
         return dict(sorted(exact, key=lambda pair: -pair[1])[:MOST_WORDS])

@@ -1,21 +1,22 @@
 """The answers for a recording's windows, added up as they come: what it is as a whole, and how long it was what.
 
-Shapes: N labels, S scenes, C numbers that were heard.
+Shapes: N labels, S scenes.
 """
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from avgan.audio import AudioStream
 from avgan.runtime.bundle import Card
-from avgan.runtime.hearing import HeardWindow
-from avgan.runtime.prediction import UNKNOWN, Prediction, WindowPrediction
-from avgan.runtime.tree import Said, Tree
+from avgan.runtime.embedding import EmbeddedWindow
+from avgan.runtime.prediction import UNKNOWN, Decode, Prediction, WindowPrediction
+from avgan.runtime.tree import Answer, Tree
 from avgan.runtime.unknown import UNHEARD
 from avgan.runtime.wording import clock, either, lasting, percent
 
@@ -52,12 +53,12 @@ class Tally:
         # Per scene: its highest probability so far, with that window's codes. Which of them will
         # be the answer is known at the end only.
         self._surest: dict[int, tuple[float, np.ndarray]] = {}
-        # What a recording begins with is its own, and known before its first picture is drawn.
+        # What a recording begins with is its own, and known before its first picture is decoded.
         self._own_seed = 0
 
     def add(
         self,
-        window: HeardWindow,
+        window: EmbeddedWindow,
         labels: np.ndarray,
         codes: np.ndarray,
         reason: str,
@@ -65,8 +66,9 @@ class Tally:
     ) -> WindowPrediction:
         """Add a window: probabilities (N,), codes (16, 16), the reason not to answer it, if any, and the words of its
         tags, None where the bundle has no tags."""
-        scenes = labels @ self._tree.label_to_scene
-        self.latest = scenes
+        codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
+        if not self._num_windows:
+            self._own_seed = zlib.crc32(codes.astype("<u2").tobytes())
         self._num_windows += 1
         self._end_s = window.end_s
         self._labels_total += labels
@@ -74,34 +76,27 @@ class Tally:
             self._reasons[reason] += 1
         else:
             self._labels_answered += labels
-        codes = codes.astype(np.uint16)  # also frees the batch that it is a slice of
-        if self._num_windows == 1:
-            self._own_seed = zlib.crc32(codes.astype("<u2").tobytes())
-        for index, probability in enumerate(scenes):
+        self.latest = labels @ self._tree.label_to_scene
+        for index, probability in enumerate(self.latest):
             if index not in self._surest or probability > self._surest[index][0]:
                 self._surest[index] = (float(probability), codes)
-        said = self._tree.say(labels)
+        answer = self._tree.answer(labels)
         sounds = self._sounds(labels, reason, words)
-        self._note(window, UNKNOWN if reason else said.name, said.probability, sounds)
+        self._count(window, UNKNOWN if reason else answer.name, answer.probability, sounds)
         sound = next(iter(sounds), None)
         return WindowPrediction(
             start_s=window.start_s,
             end_s=window.end_s,
-            scene=self._scene(said, reason),
             sound=sound,
-            probability=said.probability,
-            reason=reason,
+            probability=answer.probability,
             codes=codes,
             sound_probability=sounds[sound] if sound is not None else None,
-            group="" if reason else said.group,
-            within=() if reason else said.within,
             sounds=sounds,
+            **self._place(answer, reason),
         )
 
-    def _sounds(
-        self, labels: np.ndarray, reason: str, words: Mapping[str, float] | None
-    ) -> dict[str, float]:
-        """What was heard in a window: the words of its tags, or the label where labels are sounds."""
+    def _sounds(self, labels: np.ndarray, reason: str, words: Mapping[str, float] | None) -> dict[str, float]:
+        """What is heard in a window: the words of its tags, or the label where labels are sounds."""
         if words is not None:
             return {} if reason in UNHEARD else dict(words)
         if self._card.label_kind == "scene" or reason:
@@ -109,15 +104,15 @@ class Tally:
         best = int(labels.argmax())
         return {self._card.labels[best]: float(labels[best])}
 
-    def _scene(self, said: Said, reason: str) -> str:
+    def _place(self, answer: Answer, reason: str) -> dict[str, Any]:
+        """The fields that a prediction of a window and of a recording have in common."""
         if reason:
-            return UNKNOWN
-        return said.name if self._card.names_scenes else ""
+            return {"scene": UNKNOWN, "reason": reason}
+        scene = answer.name if self._card.names_scenes else ""
+        return {"scene": scene, "group": answer.group, "within": answer.within}
 
-    def _note(
-        self, window: HeardWindow, name: str, probability: float, sounds: Mapping[str, float]
-    ) -> None:
-        """Note how long a window lasted, for what was answered and for what was heard."""
+    def _count(self, window: EmbeddedWindow, name: str, probability: float, sounds: Mapping[str, float]) -> None:
+        """Count how long a window lasted, for what was answered and for what was heard."""
         lasted_s = window.end_s - window.start_s
         if name not in self._times:
             self._times[name].first_s = window.start_s
@@ -127,53 +122,47 @@ class Tally:
             self._words_s[word] += value * lasted_s
 
     def conclude(
-        self,
-        stream: AudioStream,
-        windows: tuple[WindowPrediction, ...],
-        draw: Callable[..., np.ndarray],
-        seed: int | None,
+        self, stream: AudioStream, windows: tuple[WindowPrediction, ...], decode: Decode, seed: int | None
     ) -> Prediction:
         """The answer for the recording: unknown where more than half of its windows are.
 
-        `draw(codes, seed=...)` makes pictures; `seed` None: the recording's own.
+        `seed` of its pictures; None: the recording's own.
         """
         if not self._num_windows:
             raise RuntimeError("no window has been heard yet: iterate first")
-        num_unknown = self._reasons.total()
-        reason = self._reasons.most_common(1)[0][0] if 2 * num_unknown > self._num_windows else ""
-        if reason:
-            labels = self._labels_total / self._num_windows
-        else:
-            labels = self._labels_answered / (self._num_windows - num_unknown)
         tree, card = self._tree, self._card
+        num_unknown = self._reasons.total()
+        if 2 * num_unknown > self._num_windows:
+            reason = self._reasons.most_common(1)[0][0]
+            labels = self._labels_total / self._num_windows
+            answer = tree.answer(labels)
+        else:
+            reason = ""
+            labels = self._labels_answered / (self._num_windows - num_unknown)
+            answer = self._decide(labels)
         seed = self._own_seed if seed is None else seed
-        said = tree.say(labels) if reason else self._decide(labels)
         sounds = self._all_sounds(labels)
-        has_sound = not reason or card.tags is not None
-        shown = said.within[0] if said.within else said.name
+        shown = answer.within[0] if answer.within else answer.name
         return Prediction(
-            scene=self._scene(said, reason),
-            sound=next(iter(sounds), None) if has_sound else None,
+            sound=next(iter(sounds), None) if card.tags is not None or not reason else None,
             scenes=ranked(tree.scenes, labels @ tree.label_to_scene) if card.names_scenes else {},
             sounds=sounds,
             codes=self._surest[tree.scenes.index(shown)][1].astype(np.int64),
             windows=windows,
-            reason=reason,
-            warnings=(*stream.warnings, *self._remarks(said.name, reason)),
+            warnings=(*stream.warnings, *self._remarks(answer.name, reason)),
             duration_s=stream.level.duration_s,
             rate_hz=stream.level.rate_hz,
             path=stream.name,
-            draw=partial(draw, seed=seed),
+            decode=partial(decode, seed=seed),
             seed=seed,
             calibration=card.calibration,
             recorded_at=stream.recorded_at,
-            group="" if reason else said.group,
-            within=() if reason else said.within,
             groups=ranked(tree.groups, labels @ tree.label_to_group),
             group_of_scene=tree.group_of_scene,
             shares=self.shares,
             has_words=card.tags is not None,
-            certainty=None if reason else self._certainty(said),
+            certainty=None if reason else self._certainty(answer),
+            **self._place(answer, reason),
         )
 
     @property
@@ -183,7 +172,7 @@ class Tally:
         order = sorted(self._times.items(), key=lambda item: -item[1].lasted_s)
         return {name: time.lasted_s / total_s for name, time in order}
 
-    def _decide(self, labels: np.ndarray) -> Said:
+    def _decide(self, labels: np.ndarray) -> Answer:
         """The answer of those windows that have one, of whose labels the mean is `labels` (N,).
 
         Where there are groups: the group that was heard longest, and the scene in it that was answered for at least
@@ -191,7 +180,7 @@ class Tally:
         """
         tree = self._tree
         if not tree.groups:
-            return tree.say(labels)
+            return tree.answer(labels)
         lasted_s: defaultdict[str, float] = defaultdict(float)
         for name, time in self._times.items():
             if name != UNKNOWN:
@@ -201,17 +190,17 @@ class Tally:
         own = [scene for scene in tree.scenes if tree.group_of_scene[scene] == group]
         scene = max(own, key=lambda name: self._times[name].lasted_s if name in self._times else 0)
         if scene in self._times and self._times[scene].lasted_s >= lasted_s[group] / 2:
-            return tree.say_scene(labels, scene)
-        return tree.say_group(labels, group)
+            return tree.scene_answer(labels, scene)
+        return tree.group_answer(labels, group)
 
-    def _certainty(self, said: Said) -> float:
+    def _certainty(self, answer: Answer) -> float:
         """How sure the model was while it gave the answer; of a group, or of what no window gave, on the whole."""
-        time = None if said.within else self._times.get(said.name)
-        return time.certainty / time.lasted_s if time else said.probability
+        time = None if answer.within else self._times.get(answer.name)
+        return time.certainty / time.lasted_s if time else answer.probability
 
     def _all_sounds(self, labels: np.ndarray) -> dict[str, float]:
         """Labels that are sounds with their mean probability, or the words of tags with how much of them was heard:
-        their probability over all of the time, none where they were not told."""
+        their probability over all of the time, none where they were not reported."""
         if self._card.tags is None:
             return ranked(self._card.labels, labels) if self._card.label_kind == "sound" else {}
         total_s = sum(time.lasted_s for time in self._times.values())
@@ -230,14 +219,12 @@ class Tally:
                 lasted_s = min(time.lasted_s, share * self._end_s)
                 found.append(f"{name} for {lasting(lasted_s)} from {clock(time.first_s)}")
             return [f"{reason} for most of the time, but {either(found, 'and')}"] if found else []
-        told = [name for name, share in others.items() if share >= WORTH_SAYING or name == answer]
-        groups = {self._tree.group_of_scene.get(name) for name in told}
-        told = [
-            name for name in told if name not in groups
-        ]  # a tram is no second thing beside transport
-        if len(told) < 2:
+        found = [name for name, share in others.items() if share >= WORTH_SAYING or name == answer]
+        groups = {self._tree.group_of_scene.get(name) for name in found}
+        found = [name for name in found if name not in groups]  # a tram is no second thing beside transport
+        if len(found) < 2:
             return []
-        named = [f"{name} {percent(others[name])} of the time" for name in told]
+        named = [f"{name} {percent(others[name])} of the time" for name in found]
         kind = "scenes" if self._card.names_scenes else "sounds"
         return [f"holds several {kind}: {', '.join(named)}"]
 

@@ -1,10 +1,8 @@
 """Answers over time: neighbouring windows with the same answer are one segment."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from avgan.runtime.prediction import WindowPrediction
 from avgan.runtime.sounds import MOST_WORDS
@@ -15,30 +13,14 @@ that changes for a shorter time, and back, is the same sound answered in two way
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(WindowPrediction):
     """A stretch of one answer; `probability` is the mean over its windows, `codes` (16, 16) those of the surest.
 
     `sounds` are the words heard in it with the mean of their probabilities over all of its windows, at most as many as
     in a window. `sound` is the one heard most, `sound_probability` the mean over the windows that it was heard in.
     """
 
-    start_s: float
-    end_s: float
-    scene: str
-    sound: str | None
-    probability: float
-    reason: str
-    num_windows: int
-    codes: np.ndarray | None = field(default=None, repr=False, compare=False)
-    sound_probability: float | None = None
-    group: str = ""
-    within: tuple[str, ...] = ()
-    sounds: Mapping[str, float] = field(default_factory=dict, hash=False)
-
-    @property
-    def answer(self) -> str:
-        """See `WindowPrediction.answer`."""
-        return self.scene or self.sound or ""
+    num_windows: int = 1
 
 
 def segments(windows: Iterable[WindowPrediction]) -> Iterator[Segment]:
@@ -48,9 +30,7 @@ def segments(windows: Iterable[WindowPrediction]) -> Iterator[Segment]:
     window and the last ends with the last. What is shorter than `SHORTEST_SHARE` of a window belongs to its neighbour.
     """
     current: _Stretch | None = None
-    others: list[
-        WindowPrediction
-    ] = []  # those that follow, each with another answer, and are too few so far
+    others: list[WindowPrediction] = []  # those that follow, each with another answer, and are too few so far
     for window in windows:
         if current is None:
             current = _Stretch(window.start_s, [window])
@@ -111,10 +91,7 @@ class _Stretch:
 
     def segment(self, end_s: float) -> Segment:
         named = "" if self._surest.scene else self.answer  # a model of sounds answers with one
-        order = sorted(
-            self._words.items(),
-            key=lambda item: (item[0] != named, -item[1], -self._heard[item[0]]),
-        )
+        order = sorted(self._words.items(), key=lambda item: (item[0] != named, -item[1], -self._heard[item[0]]))
         sounds = {word: value / self._num_windows for word, value in order[:MOST_WORDS]}
         sound = next(iter(sounds), None)
         total = self._words[sound] if sound else 0.0
@@ -125,12 +102,12 @@ class _Stretch:
             sound=sound,
             probability=self._total / self._num_own,
             reason=_most_common(self._reasons),
-            num_windows=self._num_windows,
             codes=self._surest.codes,
             sound_probability=total / self._heard[sound] if sound and total else None,
             group=self._surest.group,
             within=self._surest.within,
             sounds=sounds,
+            num_windows=self._num_windows,
         )
 
 

@@ -16,7 +16,7 @@ anybody would bet on, and "or" is read of two or three."""
 
 
 @dataclass(frozen=True)
-class Said:
+class Answer:
     """What is answered: `name` is a scene, a group, or for a model without scenes a sound.
 
     `group` is that of the scene, or the group itself, empty where there are none. `within`: the likely scenes of a
@@ -45,31 +45,27 @@ class Tree:
         """(N, G)"""
         self._least = card.calibration.least_probability if card.calibration else 0.0
 
-    def say(self, labels: np.ndarray) -> Said:
+    def answer(self, labels: np.ndarray) -> Answer:
         """The answer for probabilities of labels (N,)."""
         if self.groups and labels.max() < self._least:
-            return self.say_group(labels, self.groups[int((labels @ self.label_to_group).argmax())])
-        return self.say_scene(labels, self.scenes[int((labels @ self.label_to_scene).argmax())])
+            return self.group_answer(labels, self.groups[int((labels @ self.label_to_group).argmax())])
+        return self.scene_answer(labels, self.scenes[int((labels @ self.label_to_scene).argmax())])
 
-    def say_scene(self, labels: np.ndarray, scene: str) -> Said:
+    def scene_answer(self, labels: np.ndarray, scene: str) -> Answer:
         """A scene as the answer."""
         probability = float((labels @ self.label_to_scene)[self.scenes.index(scene)])
-        return Said(scene, self.group_of_scene.get(scene, ""), (), probability)
+        return Answer(scene, self.group_of_scene.get(scene, ""), (), probability)
 
-    def say_group(self, labels: np.ndarray, group: str) -> Said:
+    def group_answer(self, labels: np.ndarray, group: str) -> Answer:
         """A group as the answer, with its likely scenes."""
         probability = float((labels @ self.label_to_group)[self.groups.index(group)])
         scenes = labels @ self.label_to_scene
         own = [at for at, scene in enumerate(self.scenes) if self.group_of_scene[scene] == group]
         own.sort(key=lambda at: -scenes[at])
         likely = [at for at in own if scenes[at] >= WITHIN_SHARE * scenes[own[0]]]
-        return Said(
-            group, group, tuple(self.scenes[at] for at in likely[:MOST_WITHIN]), probability
-        )
+        return Answer(group, group, tuple(self.scenes[at] for at in likely[:MOST_WITHIN]), probability)
 
 
 def _membership(names: tuple[str, ...], among: tuple[str, ...]) -> np.ndarray:
     """(names, among) 1 where they are the same."""
-    return np.array([[name == one for one in among] for name in names], np.float64).reshape(
-        len(names), len(among)
-    )
+    return np.array([[name == one for one in among] for name in names], np.float64).reshape(len(names), len(among))

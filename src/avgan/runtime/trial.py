@@ -1,6 +1,6 @@
 """A bundle is tried before it is used: in a process of its own, with limits of memory and time.
 
-What the rules of `package`, `bundle` and `soundness` cannot tell (whether a network runs, what it costs, whether its
+What the rules of `package`, `bundle` and `graph` cannot tell (whether a network runs, what it costs, whether its
 answers are answers) is seen by running it on silence, in batches as large as those of real work. A process that takes
 too much is ended, and nothing of it is left; Ctrl-C ends it, too.
 """
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
@@ -19,13 +20,13 @@ import numpy as np
 
 from avgan.errors import BundleError
 from avgan.runtime.bundle import MODEL_FILE, Bundle, home, open_bundle
-from avgan.runtime.hearing import BATCH_STRETCHES, num_in_batch
+from avgan.runtime.embedding import BATCH_STRETCHES, num_in_batch
+from avgan.runtime.graph import cut
 from avgan.runtime.network import (
     CODES,
+    EMBEDDING,
     FEATURES,
-    HEARD,
     LOG_MEL,
-    NOISE,
     PICTURE,
     PROBABILITIES,
     STEPS,
@@ -47,7 +48,7 @@ shipped model takes (120 MB)."""
 TOLERANCE = 1e-3
 
 _NO_MEMORY = "bad_alloc"
-"""As onnxruntime says it, mostly."""
+"""In most of onnxruntime's messages."""
 _START = f"import sys; from {__name__} import main; main(sys.argv[1])"
 
 _tried: set[str] = set()
@@ -86,9 +87,7 @@ def try_bundle(bundle: Bundle) -> None:
         )
         error = json.loads(ran.stdout)["error"]
     except OSError as problem:
-        raise BundleError(
-            f"{bundle.path}: cannot be tried ({problem.strerror or problem}); free some memory"
-        ) from None
+        raise BundleError(f"{bundle.path}: cannot be tried ({problem.strerror or problem}); free some memory") from None
     except (subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         raise BundleError(
             f"{bundle.path}: takes more time or memory than a model of its size may; it is not used"
@@ -153,50 +152,39 @@ def _run(bundle: Bundle) -> None:
     card = bundle.card
     Rejection(bundle)
     network = Network(bundle, num_threads=1)
-    inputs = (WAVEFORM,) if card.noise_size is None else (WAVEFORM, NOISE)
-    named = (LOG_MEL, HEARD, FEATURES, PROBABILITIES, CODES, PICTURE)
-    for name in named + ((TAGS,) if card.tags else ()):
-        network.cut(inputs if name == PICTURE else (WAVEFORM,), (name,))
-    num_samples = round(card.window_s * card.sample_rate_hz)
-    num_windows = num_in_batch(card)
-    batch = network.hear(np.zeros((num_windows, num_samples), np.float32))
-    probabilities, codes, tags = network.answer(
-        network.hear(np.zeros((1, num_samples), np.float32))
-    )
-    picture = network.draw(codes)
-    if batch.ndim != 2 or len(batch) != num_windows:
-        raise _wrong(bundle, HEARD, batch)
-    for name, tensor, shape in (
-        (PROBABILITIES, probabilities, (1, len(card.labels))),
-        (CODES, codes, (1, 16, 16)),
-        (PICTURE, picture, (1, 128, 128, 3)),
-        (HEARD, batch, batch.shape),
-        *([(TAGS, tags, (1, len(card.tags.names)))] if card.tags and tags is not None else []),
-    ):
-        if tensor.shape != shape or not np.isfinite(tensor).all():
-            raise _wrong(bundle, name, tensor)
-    _run_steps(bundle, network, batch.shape[1])
+    content = bundle.read(MODEL_FILE)
+    for name in (LOG_MEL, FEATURES):  # the others lie between parts that are run
+        cut(content, (WAVEFORM,), (name,))
+    num_samples, num_windows = round(card.window_s * card.sample_rate_hz), num_in_batch(card)
+    embeddings = network.embed(np.zeros((num_windows, num_samples), np.float32))
+    probabilities, codes, tags = network.predict(network.embed(np.zeros((1, num_samples), np.float32)))
+    shapes: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {
+        EMBEDDING: (embeddings, (num_windows, *embeddings.shape[-1:])),
+        PROBABILITIES: (probabilities, (1, len(card.labels))),
+        CODES: (codes, (1, 16, 16)),
+        PICTURE: (network.decode(codes), (1, 128, 128, 3)),
+    }
+    if card.tags is not None and tags is not None:
+        shapes[TAGS] = (tags, (1, len(card.tags.names)))
+    _check(bundle, shapes)
+    if card.steps is not None:
+        stretches = np.zeros((BATCH_STRETCHES, card.steps.num * card.steps.num_samples), np.float32)
+        steps = network.steps(stretches)
+        if steps.ndim != 3 or len(steps) != len(stretches) or steps.shape[2] < card.steps.num:
+            raise _wrong(bundle, STEPS, steps)
+        _check(bundle, {EMBEDDING: (network.summarize(steps), (len(stretches), embeddings.shape[1]))})
     if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > TOLERANCE:
         raise BundleError(f"{bundle.path}: probabilities do not sum to 1; export it again")
     if tags is not None and not 0 <= tags.min() <= tags.max() <= 1:
         raise BundleError(f"{bundle.path}: tags lie outside [0, 1]; export it again")
 
 
-def _run_steps(bundle: Bundle, network: Network, num_heard: int) -> None:
-    """The same of the way that windows share, where the bundle has one."""
-    steps = bundle.card.steps
-    if steps is None:
-        return
-    size = steps.num * steps.num_samples
-    said = network.steps(np.zeros((BATCH_STRETCHES, size), np.float32))
-    if said.ndim != 3 or len(said) != BATCH_STRETCHES or said.shape[2] < steps.num:
-        raise _wrong(bundle, STEPS, said)
-    heard = network.summarize(said)
-    if heard.shape != (BATCH_STRETCHES, num_heard) or not np.isfinite(heard).all():
-        raise _wrong(bundle, HEARD, heard)
+def _check(bundle: Bundle, tensors: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> None:
+    """Raise BundleError where a tensor has not the shape beside it, or is not finite."""
+    for name, (tensor, shape) in tensors.items():
+        if tensor.shape != shape or not np.isfinite(tensor).all():
+            raise _wrong(bundle, name, tensor)
 
 
 def _wrong(bundle: Bundle, name: str, tensor: np.ndarray) -> BundleError:
-    return BundleError(
-        f"{bundle.path}: {name} has the shape {tensor.shape}, or is not finite; export it again"
-    )
+    return BundleError(f"{bundle.path}: {name} has the shape {tensor.shape}, or is not finite; export it again")

@@ -6,7 +6,7 @@ card), each with a share of the refusals that may go wrong: a sound that is the 
 was heard in training; a sound for which no label is probable, nor a group of labels where there are groups. A bundle
 without a calibration gives the first four only.
 
-Shapes: B windows, C numbers that were heard, N labels, R directions.
+Shapes: B windows, C numbers of an embedding, N labels, R directions.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from avgan.audio import QUIET_PEAK, SILENT_PEAK, Level
 from avgan.errors import BundleError
 from avgan.runtime.arrays import load_array
 from avgan.runtime.bundle import Bundle
-from avgan.runtime.hearing import HeardWindow
+from avgan.runtime.embedding import EmbeddedWindow
 from avgan.runtime.tree import Tree
 
 SILENT = "silent"
@@ -42,9 +42,9 @@ KNOWN_FILE = "known.npy"
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What was heard in training: the mean, and the directions in which recordings differ most from it.
+    """The embeddings of training recordings: their mean, and the directions in which they differ most from it.
 
-    The first C numbers that were heard are brought to length 1, so that loudness plays no part. Recordings of places
+    The first C numbers of an embedding are brought to length 1, so that loudness plays no part. Recordings of places
     lie near the plane of these directions; what sticks out of it is unlike all of them.
     """
 
@@ -84,9 +84,9 @@ class Known:
         np.save(buffer, rows.astype(np.float16), allow_pickle=False)
         return buffer.getvalue()
 
-    def distance(self, heard: np.ndarray) -> np.ndarray:
-        """heard (B, C or more) -> how far each sticks out (B,): 0 within what was heard in training, about 1 beyond."""
-        apart = to_unit(heard[:, : len(self.mean)]) - self.mean
+    def distance(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings (B, C or more) -> how far each sticks out (B,): 0 like those of training, about 1 beyond."""
+        apart = to_unit(embeddings[:, : len(self.mean)]) - self.mean
         within = apart @ self.directions.T
         rest: np.ndarray = (apart**2).sum(1) - (within**2).sum(1)
         return np.sqrt(np.maximum(rest, 0))
@@ -102,40 +102,31 @@ class Rejection:
         self._known = Known.of(bundle) if self._calibration else None
         self._label_to_group = Tree(card).label_to_group
 
-    def reason(
-        self, window: HeardWindow, probabilities: np.ndarray, level: Level | None = None
-    ) -> str:
-        """Why a window with probabilities (N,) cannot be answered; nothing where it can."""
-        return self.reasons([window], probabilities[None], level)[0]
-
     def reasons(
-        self, windows: Sequence[HeardWindow], probabilities: np.ndarray, level: Level | None = None
+        self, windows: Sequence[EmbeddedWindow], probabilities: np.ndarray, level: Level | None = None
     ) -> list[str]:
-        """The same for several windows of a recording and their probabilities (B, N); `level` knows of clipping."""
-        found = [self._rule(window, level) for window in windows]
+        """Why windows of a recording with probabilities (B, N) cannot be answered, nothing where they can.
+
+        `level` knows of clipping.
+        """
+        rules = [self._rule(window, level) for window in windows]
         fitted = self._calibration
         if fitted is None:
-            return found
+            return rules
         unsure = probabilities.max(1) < fitted.least_probability
         if self._label_to_group.size:
             groups = probabilities @ self._label_to_group
             unsure &= groups.max(1) < fitted.least_group_probability
         strange = np.zeros(len(windows), bool)
         if self._known is not None and fitted.largest_distance is not None:
-            heard = np.stack([window.heard for window in windows])
-            strange = self._known.distance(heard) > fitted.largest_distance
-        for index, window in enumerate(windows):
-            if found[index]:
-                continue
-            if window.change_db < fitted.least_change_db:
-                found[index] = STEADY
-            elif strange[index]:
-                found[index] = STRANGE
-            elif unsure[index]:
-                found[index] = UNSURE
-        return found
+            strange = self._known.distance(np.stack([window.embedding for window in windows])) > fitted.largest_distance
+        least_db = fitted.least_change_db
+        return [
+            rule or (STEADY if window.change_db < least_db else STRANGE if far else UNSURE if doubtful else "")
+            for rule, window, far, doubtful in zip(rules, windows, strange, unsure, strict=True)
+        ]
 
-    def _rule(self, window: HeardWindow, level: Level | None) -> str:
+    def _rule(self, window: EmbeddedWindow, level: Level | None) -> str:
         """What needs no calibration."""
         if window.peak < SILENT_PEAK:
             return SILENT

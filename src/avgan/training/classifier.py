@@ -109,11 +109,7 @@ class ClassifierStage(Stage):
             taught = None if self.teacher is None else self.teacher(embedding)
         logits = self.classifier(features).float()
         targets, others = (self.targets[self.context.to_device(rows)] for rows in (items, partners))
-        loss = (
-            self._entropy(logits, targets, others, share)
-            if taught is None
-            else F.cross_entropy(logits, taught)
-        )
+        loss = self._entropy(logits, targets, others, share) if taught is None else F.cross_entropy(logits, taught)
         metrics = {"entropy": loss.detach()}
         if self.anchors is not None:
             drift = self._drift(features, items, partners, share)
@@ -127,16 +123,12 @@ class ClassifierStage(Stage):
     def _entropy(self, logits: Tensor, targets: Tensor, others: Tensor, share: Tensor) -> Tensor:
         """Cross-entropy with the labels (B,) of both recordings that were mixed."""
         own, other = (
-            F.cross_entropy(
-                logits, labels, reduction="none", label_smoothing=self.section.label_smoothing
-            )
+            F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.section.label_smoothing)
             for labels in (targets, others)
         )
         return (share * own + (1.0 - share) * other).mean()
 
-    def _drift(
-        self, features: Tensor, items: np.ndarray, partners: np.ndarray, share: Tensor
-    ) -> Tensor:
+    def _drift(self, features: Tensor, items: np.ndarray, partners: np.ndarray, share: Tensor) -> Tensor:
         """Mean square of how far features (B, D, 16, 16) went from those stage 2 imagined, mixed as the sounds are."""
         assert self.anchors is not None
         own, other = (
@@ -164,9 +156,7 @@ class ClassifierStage(Stage):
         features: Tensor = self.generator(self._mask(self.networks.log_mel(waveform), step))
         return features
 
-    def _embedding(
-        self, items: np.ndarray, partners: np.ndarray, share: Tensor, step: int
-    ) -> Tensor:
+    def _embedding(self, items: np.ndarray, partners: np.ndarray, share: Tensor, step: int) -> Tensor:
         """(B, C) of recordings embedded beforehand, mixed."""
         assert self.embeddings is not None
         size = self.section.batch_size
@@ -182,9 +172,7 @@ class ClassifierStage(Stage):
             embedding = embedding + self.section.noise * self.spread * noise
         if self.teacher is not None:
             size = len(self.teacher.steps)
-            chance = self.random_rows(
-                torch.randn, len(embedding), size, step=step, purpose="recorder"
-            )
+            chance = self.random_rows(torch.randn, len(embedding), size, step=step, purpose="recorder")
             embedding = self.teacher.as_if_elsewhere(embedding, chance)
         return embedding
 
@@ -215,9 +203,7 @@ class ClassifierStage(Stage):
             length = log_mel.shape[axis]
             spans = (rng.uniform(0.0, longest, size) * length).astype(np.int64)
             starts = rng.integers(length - spans + 1)
-            first, last = (
-                self.context.to_device(self.own(ends)) for ends in (starts, starts + spans)
-            )
+            first, last = (self.context.to_device(self.own(ends)) for ends in (starts, starts + spans))
             place = torch.arange(length, device=log_mel.device)
             masked = (place >= first[:, None]) & (place < last[:, None])
             keep &= ~(masked[:, None, :, None] if axis == 2 else masked[:, None, None, :])
@@ -274,13 +260,7 @@ class Teacher(nn.Module):
     """(R, C) directions of the recorders, each as long as they lie apart along it."""
 
     def __init__(
-        self,
-        embeddings: np.ndarray,
-        targets: np.ndarray,
-        *,
-        sources: Sequence[str],
-        devices: Sequence[str],
-        c: float,
+        self, embeddings: np.ndarray, targets: np.ndarray, *, sources: Sequence[str], devices: Sequence[str], c: float
     ) -> None:
         """From recordings (M, C), their labels (M,), the source that each was cut from and its recorder."""
         from sklearn.linear_model import LogisticRegression
@@ -325,9 +305,7 @@ def recorder_directions(
     apart: list[np.ndarray] = []
     for target in np.unique(targets):
         own = targets == target
-        means = [
-            embeddings[own & (names == name)].mean(0) for name in sorted(set(names[own].tolist()))
-        ]
+        means = [embeddings[own & (names == name)].mean(0) for name in sorted(set(names[own].tolist()))]
         if len(means) > 1:
             apart += [mean - np.mean(means, 0) for mean in means]
     if not apart:

@@ -51,9 +51,7 @@ def assign_clusters(
     }
     assigned: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(labels)
     for scene in sorted(set(scene_of_label.values())):
-        sharing = [
-            label for label, its_scene in sorted(scene_of_label.items()) if its_scene == scene
-        ]
+        sharing = [label for label, its_scene in sorted(scene_of_label.items()) if its_scene == scene]
         rows = np.flatnonzero(labels == sharing[0])
         choices = image_choices[rows[0]]
         slots = slot_of_image[choices]
@@ -65,9 +63,7 @@ def assign_clusters(
         for turn, label in enumerate(sharing):
             rows = np.flatnonzero(labels == label)
             own = groups[turn % len(groups) :: len(sharing)] if num_looks else groups
-            for row, group in zip(
-                rows, group_sounds(embeddings[rows], len(own), seed), strict=True
-            ):
+            for row, group in zip(rows, group_sounds(embeddings[rows], len(own), seed), strict=True):
                 assigned[row] = np.sort(choices[own[group]])
     return tuple(assigned)
 

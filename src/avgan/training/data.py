@@ -71,9 +71,7 @@ class TrainingData:
             names = ", ".join(self.labels[:6]) + (", ..." if len(self.labels) > 6 else "")
             parts.append(f"{len(self.labels)} labels ({names})")
         if len(self.train):
-            parts.append(
-                f"{len(self.train)} clips to learn from, {len(self.validation)} kept aside"
-            )
+            parts.append(f"{len(self.train)} clips to learn from, {len(self.validation)} kept aside")
         if len(self.images):
             parts.append(f"{len(self.images)} pictures")
         if self.pairing.sounds:
@@ -94,9 +92,7 @@ def resolve(config: DataSection, root: Path) -> DataSection:
     if config.sounds == "auto":
         known = sorted(DATASETS.values(), key=lambda dataset: dataset is FOLDER)
         found = (
-            dataset.name
-            for dataset in known
-            if dataset.has_sounds and dataset.matches(locate(root, dataset.name))
+            dataset.name for dataset in known if dataset.has_sounds and dataset.matches(locate(root, dataset.name))
         )
         sounds = next(found, None)
         if sounds is None:
@@ -118,12 +114,7 @@ def read_sounds(config: DataSection, root: Path) -> Manifest:
 
 
 def load(
-    stage: StageSection,
-    root: Path,
-    *,
-    sample_rate_hz: int = 16_000,
-    seed: int,
-    sounds: Manifest | None = None,
+    stage: StageSection, root: Path, *, sample_rate_hz: int = 16_000, seed: int, sounds: Manifest | None = None
 ) -> TrainingData:
     """Read what a stage needs below `root`, split by source and pair; of the sounds only `sounds` where given.
 
@@ -149,9 +140,7 @@ def load(
 
     def recordings(clips: Iterable[Clip]) -> Recordings:
         chosen = replace(parts.train, clips=tuple(clip for clip in clips if clip.audio_path))
-        store = WaveformStore(
-            chosen, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget
-        )
+        store = WaveformStore(chosen, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget)
         targets = np.array([number.get(clip.label, -1) for clip in chosen.clips], dtype=np.int64)
         return Recordings(chosen.clips, store, targets)
 
@@ -201,9 +190,7 @@ def read_parts(stage: StageSection, root: Path, seed: int, sounds: Manifest | No
         train, validation = divide(everything, config, seed, labelled=labelled)
         provenance["sounds"] = f"{everything.name} {everything.sha256()}"
     if stage.kind != "classifier" and own_pictures:
-        images, validation_images = (
-            part.select(lambda clip: bool(clip.image_path)) for part in (train, validation)
-        )
+        images, validation_images = (part.select(lambda clip: bool(clip.image_path)) for part in (train, validation))
     elif stage.kind != "classifier":
         everything = find(root, config.images)
         images, validation_images = divide_images(everything)
@@ -220,9 +207,7 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
         pairing = pair_within(sounds)
     else:
         pairing = pair_by_label(
-            [clip for clip in sounds.clips if clip.audio_path],
-            images.clips,
-            declared.photographs_of_label,
+            [clip for clip in sounds.clips if clip.audio_path], images.clips, declared.photographs_of_label
         )
     if config.pairs == "shuffled":
         own = config.images == config.sounds
@@ -230,9 +215,7 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
         return shuffled(pairing, [scenes[clip.id] for clip in pairing.sounds], seed)
     if config.pairs == "strong":
         if not declared.places:
-            raise DataError(
-                f"{sounds.name}: every label is a place, none says little of it; set data.pairs=matching"
-            )
+            raise DataError(f"{sounds.name}: every label is a place, none says little of it; set data.pairs=matching")
         return only_strong(pairing, declared.strong_labels)
     return pairing
 
@@ -244,14 +227,11 @@ def scenes_of_sounds(declared: Dataset | None) -> dict[str, str] | None:
     return declared.scene_of_label
 
 
-def scenes_of_clips(
-    clips: Iterable[Clip], declared: Dataset | None, own_pictures: bool
-) -> dict[str, str]:
+def scenes_of_clips(clips: Iterable[Clip], declared: Dataset | None, own_pictures: bool) -> dict[str, str]:
     """The scene of each clip's pictures, by clip id: its label's, or the label, or its source where it has none."""
     places = {} if declared is None or own_pictures else declared.places
     return {
-        clip.id: places[clip.label].scene if clip.label in places else clip.label or clip.source_id
-        for clip in clips
+        clip.id: places[clip.label].scene if clip.label in places else clip.label or clip.source_id for clip in clips
     }
 
 
@@ -266,9 +246,7 @@ def check_labels(labels: tuple[str, ...], train: Manifest, validation: Manifest)
         raise DataError(f"{train.name}: only one label, {labels[0]!r}; a model needs two or more")
 
 
-def divide(
-    sounds: Manifest, config: DataSection, seed: int, *, labelled: bool = True
-) -> tuple[Manifest, Manifest]:
+def divide(sounds: Manifest, config: DataSection, seed: int, *, labelled: bool = True) -> tuple[Manifest, Manifest]:
     """Training and validation clips, by source; held-out folds and test clips are in neither.
 
     A data set that has a validation part of its own is not divided further. `labelled`: only clips with a label.
@@ -303,7 +281,4 @@ def divide(
 
 def divide_images(images: Manifest) -> tuple[Manifest, Manifest]:
     """Training and validation pictures by the data set's own split."""
-    return (
-        images.select(lambda clip: clip.split == "train"),
-        images.select(lambda clip: clip.split == "validation"),
-    )
+    return (images.select(lambda clip: clip.split == "train"), images.select(lambda clip: clip.split == "validation"))

@@ -21,14 +21,7 @@ from avgan.config import ImaginationSection
 from avgan.data.manifest import Clip
 from avgan.networks.vqvae import perplexity
 from avgan.training.clusters import assign_clusters
-from avgan.training.stage import (
-    Context,
-    MovingAverage,
-    Stage,
-    Validation,
-    embed_all,
-    mirrored,
-)
+from avgan.training.stage import Context, MovingAverage, Stage, Validation, embed_all, mirrored
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""
@@ -84,9 +77,7 @@ class ImaginationStage(Stage):
     def scene_numbers(self, clips: Sequence[Clip]) -> np.ndarray:
         """The number of each clip's scene, (number of clips,)."""
         number = {scene: index for index, scene in enumerate(self.scenes)}
-        return np.array(
-            [number[self.data.scene_of_clip[clip.id]] for clip in clips], dtype=np.int64
-        )
+        return np.array([number[self.data.scene_of_clip[clip.id]] for clip in clips], dtype=np.int64)
 
     def prepare(self) -> None:
         self.vqvae.requires_grad_(False)
@@ -149,15 +140,9 @@ class ImaginationStage(Stage):
                 weight = self.section.penalty_weight * self.section.penalty_every
                 loss = loss + weight * penalty
             norm = self.descend("critic", loss, (self.critic,), step)
-        return {
-            "critic_gap": gap,
-            "penalty": penalty.detach(),
-            "critic_gradient_norm": norm,
-        }
+        return {"critic_gap": gap, "penalty": penalty.detach(), "critic_gradient_norm": norm}
 
-    def _mismatch(
-        self, pairs: Pairs, embedding: Tensor, real_score: Tensor, imagined_score: Tensor
-    ) -> Tensor:
+    def _mismatch(self, pairs: Pairs, embedding: Tensor, real_score: Tensor, imagined_score: Tensor) -> Tensor:
         """Move part of the counterexamples from imagined pictures to real ones with another scene's sound."""
         other = pairs.scenes != pairs.scenes.roll(1)
         wrong_score = self.critic(pairs.real, embedding.roll(1, 0))
@@ -227,9 +212,7 @@ class ImaginationStage(Stage):
     def _embed(self, items: np.ndarray, number: int) -> Tensor:
         """The embedding (B, C) of recordings, of a view of each where they were embedded beforehand."""
         if self.embeddings is not None:
-            draws = self.rng(number, "view").integers(
-                self.section.num_views, size=self.section.batch_size
-            )
+            draws = self.rng(number, "view").integers(self.section.num_views, size=self.section.batch_size)
             rows, views = (self.context.to_device(part) for part in (items, self.own(draws)))
             return self.embeddings[rows, views]
         waveform = self.context.waveforms(self.data.train.waveforms, items)
@@ -325,9 +308,7 @@ class ImaginationStage(Stage):
     def _example_images(self, scenes: list[str]) -> Tensor:
         """A validation picture of each scene, or any where the scene has none."""
         known = np.array(self.data.validation_scenes)
-        chosen = [
-            int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes
-        ]
+        chosen = [int(np.flatnonzero(known == scene)[0]) if scene in known else 0 for scene in scenes]
         return self.context.images(self.data.validation_images, np.array(chosen))
 
 

@@ -70,9 +70,7 @@ class RunLog:
             path = self.run / "samples" / f"{stage}-{step:06d}.png"
             write_whole(path, buffer.getvalue())
 
-    def progress(
-        self, stage: str, step: int, num_steps: int, seconds_a_step: float, note: str, *, last: bool
-    ) -> None:
+    def progress(self, stage: str, step: int, num_steps: int, seconds_a_step: float, note: str, *, last: bool) -> None:
         """A line on standard error: overwritten on a terminal, every 15 s elsewhere."""
         terminal = sys.stderr.isatty()
         now = time.monotonic()

@@ -21,9 +21,7 @@ class DivergedError(AvganError):
     """A loss stopped being finite."""
 
 
-def run_stage(
-    stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]
-) -> dict[str, float]:
+def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]) -> dict[str, float]:
     """Run the steps `start` to the end of a stage. Returns what the stage says of itself at its end.
 
     `save(step)` writes a checkpoint after `step` steps; `log` is None on all processes but the first. Every step is
@@ -56,9 +54,7 @@ def run_stage(
                 pace = (time.monotonic() - began) / (done - start)
             if log and logs:
                 log.metrics(stage.name, done, values)
-                log.progress(
-                    stage.name, done, num_steps, pace, describe(values), last=done == num_steps
-                )
+                log.progress(stage.name, done, num_steps, pace, describe(values), last=done == num_steps)
             if log and (done % loop.validate_every == 0 or done == num_steps):
                 with stage.context.fabric.autocast():
                     validation = stage.validate(done)
@@ -99,9 +95,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 def seed_step(stage: Stage, step: int) -> None:
     """Seed torch's own generator (dropout) by the number of the step."""
     rank, _ = distributed.world()
-    torch.manual_seed(
-        int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62))
-    )
+    torch.manual_seed(int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62)))
 
 
 def reduce(metrics: dict[str, Tensor], device: torch.device) -> dict[str, float]:

@@ -30,12 +30,7 @@ RESERVE = 0.9
 
 
 def shortened(
-    recipe: Recipe,
-    *,
-    data: Path,
-    sounds: Manifest | None,
-    seconds: float,
-    finished: tuple[str, ...] = (),
+    recipe: Recipe, *, data: Path, sounds: Manifest | None, seconds: float, finished: tuple[str, ...] = ()
 ) -> Recipe:
     """The recipe with as many steps as there is time for, each stage with the same share of its own.
 
@@ -44,9 +39,7 @@ def shortened(
     """
     began = time.monotonic()
     recipe = resolve(recipe, dict.fromkeys(recipe.kinds, data))
-    kinds = tuple(
-        kind for kind in recipe.kinds if kind not in finished and getattr(recipe, kind).num_steps
-    )
+    kinds = tuple(kind for kind in recipe.kinds if kind not in finished and getattr(recipe, kind).num_steps)
     fixed_s, stages_s = measure(recipe, kinds, data=data, sounds=sounds)
     left_s = seconds - (time.monotonic() - began)
     share = max(0.0, RESERVE * left_s - fixed_s) / max(sum(stages_s.values()), 1e-9)

@@ -23,13 +23,7 @@ from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
 from avgan.training.log import tell, tell_once, telling_if_long
-from avgan.training.run import (
-    check_pairing,
-    check_window,
-    finished_parent,
-    first_difference,
-    train_run,
-)
+from avgan.training.run import check_pairing, check_window, finished_parent, first_difference, train_run
 
 
 def train(
@@ -49,9 +43,7 @@ def train(
 
     Raises what `train_run` does, and ConfigError where `out` holds another recipe.
     """
-    roots = {
-        kind: data if videos is None or kind == "classifier" else videos for kind in recipe.kinds
-    }
+    roots = {kind: data if videos is None or kind == "classifier" else videos for kind in recipe.kinds}
     # what is known of the sounds of `data` says nothing of the videos
     known = {kind: sounds if roots[kind] == data else None for kind in recipe.kinds}
     recipe = resolve(recipe, roots)
@@ -63,11 +55,7 @@ def train(
     newest = parent
     for number, kind in enumerate(kinds(recipe, out, parent), start=1):
         newest = train_run(
-            recipe.run(kind),
-            data=roots[kind],
-            out=out / f"{number}-{kind}",
-            parent=newest,
-            sounds=known[kind],
+            recipe.run(kind), data=roots[kind], out=out / f"{number}-{kind}", parent=newest, sounds=known[kind]
         )
     return out
 
@@ -83,10 +71,7 @@ def resolve(recipe: Recipe, roots: Mapping[str, Path]) -> Recipe:
 
 
 def check(
-    recipe: Recipe,
-    roots: Mapping[str, Path],
-    sounds: Mapping[str, Manifest | None],
-    parent: Path | None,
+    recipe: Recipe, roots: Mapping[str, Path], sounds: Mapping[str, Manifest | None], parent: Path | None
 ) -> None:
     """Read what every stage will learn from, so that nothing is wrong with the last one when the first is trained.
 
@@ -102,9 +87,7 @@ def check(
         if kind != "vqvae":
             check_window(stage, trunk)
         with telling_if_long(f"looking through {roots[kind]}, each file once"):
-            loaded = training_data.load(
-                stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind]
-            )
+            loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
         check_pairing(stage, loaded)
         if distributed.is_first():
             tell_once(loaded.left_out)
@@ -165,9 +148,7 @@ def keep(recipe: Recipe, out: Path) -> None:
         except ValueError as error:
             raise ConfigError(f"{path}: not JSON ({error}); choose another -o") from None
         if differing := first_difference(theirs, ours):
-            raise ConfigError(
-                f"{out} holds another recipe ({differing}): choose another -o, or the same settings"
-            )
+            raise ConfigError(f"{out} holds another recipe ({differing}): choose another -o, or the same settings")
     elif (out / "config.json").exists():
         raise ConfigError(f"{out} holds a single run; choose another -o for a recipe")
     elif distributed.is_first():
@@ -192,7 +173,5 @@ def ancestors(run: Path) -> list[Path]:
         return []
     path = (newest / parent["path"]).resolve()
     if checkpoint.newest(path) is None:
-        raise CheckpointError(
-            f"{run}: its parent {path} is gone; put it back, or train the recipe anew"
-        )
+        raise CheckpointError(f"{run}: its parent {path} is gone; put it back, or train the recipe anew")
     return [*ancestors(path), path]

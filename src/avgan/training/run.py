@@ -21,14 +21,7 @@ from lightning_fabric import Fabric
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint, Origin
-from avgan.config import (
-    ClassifierSection,
-    ImaginationSection,
-    RunConfig,
-    StageSection,
-    VQVAESection,
-    completed,
-)
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection, completed
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
@@ -52,22 +45,12 @@ STAGE_TYPES: dict[str, type[Stage]] = {
     "classifier": ClassifierStage,
     "sampler": SamplerStage,
 }
-PARENTS = {
-    "vqvae": None,
-    "imagination": "vqvae",
-    "classifier": "imagination",
-    "sampler": "classifier",
-}
+PARENTS = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination", "sampler": "classifier"}
 """The stage that each must have behind it."""
 
 
 def train_run(
-    config: RunConfig,
-    *,
-    data: Path,
-    out: Path,
-    parent: Path | None = None,
-    sounds: Manifest | None = None,
+    config: RunConfig, *, data: Path, out: Path, parent: Path | None = None, sounds: Manifest | None = None
 ) -> Path:
     """Train a run, or go on with the one in `out`. Returns `out`.
 
@@ -94,9 +77,7 @@ def train_run(
     if distributed.is_first() and own is None:
         write_whole(out / "config.json", text)
     described = describe(lineage, loaded, parent)
-    networks = AVGAN(
-        [origin.config for origin in described.lineage], len(described.labels), config.loop.seed
-    )
+    networks = AVGAN([origin.config for origin in described.lineage], len(described.labels), config.loop.seed)
     state = restore(networks, described, own, parent)
     networks.to(fabric.device)
     if config.loop.channels_last:
@@ -110,9 +91,7 @@ def train_run(
     return out
 
 
-def train_stage(
-    context: Context, described: Checkpoint, state: dict[str, Any] | None, start: int, out: Path
-) -> None:
+def train_stage(context: Context, described: Checkpoint, state: dict[str, Any] | None, start: int, out: Path) -> None:
     """The steps from `start` to the end, with checkpoints and a log in `out`."""
     stage = STAGE_TYPES[context.config.stage.kind](context)
     if state is not None:
@@ -168,11 +147,7 @@ def check_same_networks(theirs: StageSection, ours: StageSection) -> None:
     """A stage that is repeated goes on with its networks. Raises ConfigError where they have other sizes."""
     names = ("network", "trunk", "generator", "critic")
     before, now = (
-        {
-            name: getattr(stage, name).model_dump(mode="json")
-            for name in names
-            if hasattr(stage, name)
-        }
+        {name: getattr(stage, name).model_dump(mode="json") for name in names if hasattr(stage, name)}
         for stage in (theirs, ours)
     )
     if differing := first_difference(before, now):
@@ -190,9 +165,7 @@ def check_window(stage: StageSection, trunk: TrunkConfig) -> None:
     except (ValueError, RuntimeError):  # torch's own complaint about a short signal runs over pages
         num_time_steps = 0
     if num_time_steps < trunk.min_time_steps:
-        raise ConfigError(
-            f"data.window_s: {stage.data.window_s:g} s are too short for this front end; set it higher"
-        )
+        raise ConfigError(f"data.window_s: {stage.data.window_s:g} s are too short for this front end; set it higher")
 
 
 def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) -> TrainingData:
@@ -201,15 +174,9 @@ def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) 
     Raises LeakageError where an ancestor learnt from what this run keeps aside, and ConfigError as `check_pairing`.
     """
     config = lineage[-1].config
-    trunks = [
-        origin.config.stage.trunk
-        for origin in lineage
-        if isinstance(origin.config.stage, ImaginationSection)
-    ]
+    trunks = [origin.config.stage.trunk for origin in lineage if isinstance(origin.config.stage, ImaginationSection)]
     rate_hz = trunks[-1].front_end.sample_rate_hz if trunks else 16_000
-    loaded = training_data.load(
-        config.stage, data, sample_rate_hz=rate_hz, seed=config.loop.seed, sounds=sounds
-    )
+    loaded = training_data.load(config.stage, data, sample_rate_hz=rate_hz, seed=config.loop.seed, sounds=sounds)
     for origin in lineage[:-1]:
         if shared := set(origin.sources) & set(loaded.kept_aside):
             raise LeakageError(
@@ -258,9 +225,7 @@ def describe(lineage: tuple[Origin, ...], loaded: TrainingData, parent: Path | N
     return described
 
 
-def restore(
-    networks: AVGAN, described: Checkpoint, own: Path | None, parent: Path | None
-) -> dict[str, Any] | None:
+def restore(networks: AVGAN, described: Checkpoint, own: Path | None, parent: Path | None) -> dict[str, Any] | None:
     """Give networks their weights: this run's, else the parent's. Returns the loop's state where there is one."""
     if own is not None:
         checkpoint.load_weights(own, networks)
@@ -339,8 +304,7 @@ def check_same_run(ours: str, out: Path) -> None:
     for parent in parents:  # which may have been moved
         parent.pop("path", None)
     here, there = (
-        completed(RunConfig, tree) | {"parent": parent}
-        for tree, parent in zip((here, there), parents, strict=True)
+        completed(RunConfig, tree) | {"parent": parent} for tree, parent in zip((here, there), parents, strict=True)
     )
     if differing := first_difference(there, here):
         raise ConfigError(

@@ -21,14 +21,7 @@ from avgan.model import seeded
 from avgan.networks.samplers.flow import FlowSampler
 from avgan.networks.samplers.gan import GANSampler, SamplerCritic
 from avgan.networks.vqvae import VectorQuantizer
-from avgan.training.stage import (
-    Context,
-    MovingAverage,
-    PairBatch,
-    Stage,
-    Validation,
-    embed_all,
-)
+from avgan.training.stage import Context, MovingAverage, PairBatch, Stage, Validation, embed_all
 
 BATCH = 64
 """Recordings or pictures that are prepared at once."""
@@ -87,9 +80,7 @@ class GANObjective:
         self.sampler = sampler
         self.quantizer = quantizer
         config = self.config = sampler.config
-        critic = seeded(
-            stage.seed, "sampler critic", lambda: SamplerCritic(config, sampler.code_dim)
-        )
+        critic = seeded(stage.seed, "sampler critic", lambda: SamplerCritic(config, sampler.code_dim))
         self.critic = critic.to(stage.context.device)
         rate = stage.section.learning_rate
         stage.optimizers["sampler"] = stage.adam((sampler, rate))
@@ -101,9 +92,7 @@ class GANObjective:
         sampled = self._sample(batch, step, "sampler")
         self.critic.requires_grad_(False)
         with torch.autocast(self.stage.context.device.type, enabled=False):
-            loss = F.softplus(
-                -self.critic(sampled, self.sampler.standardized(batch.imagined))
-            ).mean()
+            loss = F.softplus(-self.critic(sampled, self.sampler.standardized(batch.imagined))).mean()
         self.critic.requires_grad_(True)
         norm = self.stage.descend("sampler", loss, (self.sampler,), step)
         return metrics | {"loss": loss.detach(), "gradient_norm": norm}
@@ -136,11 +125,7 @@ class GANObjective:
                 slope = gradient.flatten(1).square().sum(1).mean()
                 loss = loss + 0.5 * self.config.r1_weight * self.config.r1_every * slope
             self.stage.descend("critic", loss, (self.critic,), step)
-        return {
-            "critic": loss.detach(),
-            "critic_gap": (right.mean() - wrong.mean()).detach(),
-            "slope": slope.detach(),
-        }
+        return {"critic": loss.detach(), "critic_gap": (right.mean() - wrong.mean()).detach(), "slope": slope.detach()}
 
     def _mismatched(self, batch: PairBatch, standardized: Tensor) -> Tensor:
         """What real maps cost with the features of the row before, where that is of another scene."""
@@ -197,8 +182,7 @@ class SamplerStage(Stage):
         self.networks.eval()
         with torch.no_grad():
             parts = [
-                self.vqvae.quantizer.encode(self.networks.generator.imagine(part))
-                for part in embeddings.split(BATCH)
+                self.vqvae.quantizer.encode(self.networks.generator.imagine(part)) for part in embeddings.split(BATCH)
             ]
         self.imagined = torch.cat(parts).unflatten(0, (-1, views))
         self.sampler.train()
@@ -239,22 +223,14 @@ class SamplerStage(Stage):
         sampled = self.own(self.rng(step, "view").integers(self.section.num_views, size=size))
         rows, views, slots, sides, scenes = map(
             self.context.to_device,
-            (
-                items,
-                sampled,
-                np.searchsorted(self.used, chosen),
-                flipped.astype(np.int64),
-                self.scene_of_item[items],
-            ),
+            (items, sampled, np.searchsorted(self.used, chosen), flipped.astype(np.int64), self.scene_of_item[items]),
         )
         with torch.no_grad():
             imagined = self.vqvae.quantizer.decode(self.imagined[rows, views])
             real = self.vqvae.quantizer.decode(self.codes[slots, sides].long())
         if self.section.condition_noise:
             noise = self.random_rows(torch.randn, *imagined.shape, step=step, purpose="condition")
-            imagined = (
-                imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
-            )
+            imagined = imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
         return PairBatch(imagined, real, scenes)
 
     def finish(self) -> None:

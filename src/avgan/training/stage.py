@@ -61,10 +61,7 @@ class Context:
         return self._rows(store, store.raw, indices).float() / INT16_PEAK
 
     def _rows(
-        self,
-        store: ImageStore | WaveformStore,
-        read: Callable[[np.ndarray], np.ndarray],
-        indices: np.ndarray,
+        self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray], indices: np.ndarray
     ) -> Tensor:
         """Rows of a store: from the accelerator's own memory where all of them fit, else read and moved."""
         if self.device.type != "cuda":
@@ -76,9 +73,7 @@ class Context:
             return self.to_device(read(indices))
         return everything[self.to_device(indices)]
 
-    def _move(
-        self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray]
-    ) -> Tensor | None:
+    def _move(self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray]) -> Tensor | None:
         first = read(np.arange(1))
         free, _ = torch.cuda.mem_get_info(self.device)
         if first.nbytes * len(store) > RESIDENT_SHARE * free:
@@ -226,17 +221,11 @@ class Stage(ABC):
         """Items of this process in the batch of a step."""
         return self.own(
             indices_at(
-                step,
-                num_items=self.num_items,
-                batch_size=self.section.batch_size,
-                seed=self.seed,
-                stage=self.name,
+                step, num_items=self.num_items, batch_size=self.section.batch_size, seed=self.seed, stage=self.name
             )
         )
 
-    def sample_pairs(
-        self, pairing: Pairing, number: int, *, flip: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sample_pairs(self, pairing: Pairing, number: int, *, flip: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
         items = self.indices(number)
         rng, size = self.rng(number, "pair"), self.section.batch_size
@@ -251,9 +240,7 @@ class Stage(ABC):
         """This process's share of what was drawn for the whole batch."""
         return share_of_process(rows, *distributed.world())
 
-    def random_rows(
-        self, draw: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str
-    ) -> Tensor:
+    def random_rows(self, draw: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str) -> Tensor:
         """Random numbers (count, *size) of `draw`: this process's rows of what one process alone would draw."""
         rank, num_processes = distributed.world()
         device = self.context.device
@@ -280,10 +267,7 @@ class Stage(ABC):
     def adam(self, *groups: tuple[nn.Module, float]) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay over (network, learning rate) groups, with the section's settings."""
         return torch.optim.AdamW(
-            [
-                {"params": list(network.parameters()), "lr": rate, "initial_lr": rate}
-                for network, rate in groups
-            ],
+            [{"params": list(network.parameters()), "lr": rate, "initial_lr": rate} for network, rate in groups],
             betas=self.section.betas,
             weight_decay=self.section.weight_decay,
         )
@@ -329,9 +313,7 @@ def embed_all(context: Context, recordings: Recordings, *, num_views: int) -> Te
             rows = np.arange(start, min(start + EMBED_BATCH, len(recordings)))
             waveform = context.waveforms(recordings.waveforms, rows)
             if view:
-                waveform = rolled(
-                    waveform, shifts(rows, view, waveform.shape[1], context.config.loop.seed)
-                )
+                waveform = rolled(waveform, shifts(rows, view, waveform.shape[1], context.config.loop.seed))
             with context.fabric.autocast():
                 log_mel = networks.log_mel(waveform)
                 block = networks.generator.embed(log_mel).float()

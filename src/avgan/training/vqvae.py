@@ -115,9 +115,7 @@ class VQVAEStage(Stage):
         used = perplexity(self.vqvae.quantizer.usage)
         return {"loss": loss, **parts, "gradient_norm": norm, "perplexity": used}
 
-    def _difference(
-        self, network: PerceptualNetwork, image: Tensor, reconstruction: Tensor
-    ) -> Tensor:
+    def _difference(self, network: PerceptualNetwork, image: Tensor, reconstruction: Tensor) -> Tensor:
         """How differently the perceptual network sees pictures (B, 3, H, W) and their reconstructions."""
         with torch.no_grad():
             wanted = network.levels(image)
@@ -243,20 +241,12 @@ def train_perceptual(network: PerceptualNetwork, section: VQVAESection, context:
     scenes = named_scenes(data)
     usable = np.array([row for row, scene in enumerate(data.image_scenes) if scene])
     targets = np.array([scenes.index(data.image_scenes[row]) for row in usable], dtype=np.int64)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=WEIGHT_DECAY
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=WEIGHT_DECAY)
     said_at = time.monotonic()
     right = torch.zeros((), device=context.device)
     network.train()
     for step in range(config.num_steps):
-        items = indices_at(
-            step,
-            num_items=len(usable),
-            batch_size=config.batch_size,
-            seed=seed,
-            stage="perception",
-        )
+        items = indices_at(step, num_items=len(usable), batch_size=config.batch_size, seed=seed, stage="perception")
         mirror = generator_of(seed, "perception", step).random(len(items)) < 0.5
         image = context.images(data.images, usable[items])
         image = mirrored(image, context.to_device(mirror))

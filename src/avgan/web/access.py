@@ -75,9 +75,7 @@ class Guard:
             return RefusedError(421, "host", line)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return RefusedError(
-                403, "origin", "other pages may not use this service; open its own page"
-            )
+            return RefusedError(403, "origin", "other pages may not use this service; open its own page")
         if path.startswith(GUARDED) and not self._knows_token(headers):
             line = "say the service's access token in the header Authorization: Bearer TOKEN"
             return RefusedError(401, "token", line)

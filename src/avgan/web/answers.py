@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avgan.images import png_bytes
 from avgan.live.stream import LiveWindow
-from avgan.runtime import Card, Prediction
+from avgan.runtime import Prediction
 from avgan.runtime.explanation import Explanation
 from avgan.runtime.prediction import all_rounded, rounded, window_to_dict
 from avgan.runtime.timeline import Segment, segments
@@ -69,9 +69,7 @@ class Answer(_Answer):
     """
 
     scene: str
-    group: str = Field(
-        description="Of the scene, or the scene itself; empty for a model without groups"
-    )
+    group: str = Field(description="Of the scene, or the scene itself; empty for a model without groups")
     within: list[str] = Field(description="The likely scenes, where a group is answered")
     sound: str | None
     probability: float
@@ -104,15 +102,7 @@ class About(_Answer):
     limits: dict[str, float] = Field(description="max_bytes, max_duration_s")
 
 
-def about(card: Card, max_bytes: int, max_duration_s: float) -> dict[str, Any]:
-    """See `About`."""
-    limits = {"max_bytes": max_bytes, "max_duration_s": max_duration_s}
-    return card.model_dump(mode="json") | {"limits": limits}
-
-
-def answer(
-    prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None
-) -> bytes:
+def answer(prediction: Prediction, *, windows: bool, picture: np.ndarray | None, why: Explanation | None) -> bytes:
     """See `Answer`; as JSON, with a picture (H, W, 3) where there is one."""
     content = prediction.to_dict()
     content["segments"] = [segment_to_dict(part) for part in segments(prediction.windows)]

@@ -1,4 +1,4 @@
-"""The routes under /api, and those for operators."""
+"""The routes under /api, and two for operators."""
 
 from typing import Annotated, Any
 
@@ -9,12 +9,13 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
 from avgan.images import png_bytes
+from avgan.runtime.explain import surest
 from avgan.web import answers
 from avgan.web.access import COOKIE, cookie_value
 from avgan.web.decoding import Decoder
 from avgan.web.intake import FIELD, Received
 from avgan.web.metrics import CONTENT_TYPE
-from avgan.web.service import Service, surest
+from avgan.web.service import Service
 
 JSON, PNG = "application/json", "image/png"
 
@@ -52,15 +53,11 @@ _PROBLEMS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How these answers are documented."""
-    return {
-        status: {"model": answers.Error, "description": _PROBLEMS[status]} for status in statuses
-    }
+    return {status: {"model": answers.Error, "description": _PROBLEMS[status]} for status in statuses}
 
 
 ENTRY = (401, 403, 421)
-PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {PNG: {}}, "description": "The imagined place"}
-}
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {PNG: {}}, "description": "The imagined place"}}
 WORK = problems(400, *ENTRY, 408, 413, 422, 429, 503, 504)
 
 
@@ -80,8 +77,7 @@ class _Options(BaseModel):
 
 class ClassifyOptions(_Options):
     hop: Annotated[float, Field(ge=0.1, le=3600)] | SkipJsonSchema[None] = Field(
-        None,
-        description="Seconds from one window to the next; without it, windows lie side by side",
+        None, description="Seconds from one window to the next; without it, windows lie side by side"
     )
     windows: bool = Field(False, description="Answer for each window, too")
     picture: bool = Field(False, description="Decode a picture of the place, too")
@@ -104,9 +100,7 @@ def routes(service: Service) -> APIRouter:
     """The routes of a service."""
     router = APIRouter()
 
-    @router.post(
-        "/api/classify", response_model=answers.Answer, openapi_extra=RECORDING, responses=WORK
-    )
+    @router.post("/api/classify", response_model=answers.Answer, openapi_extra=RECORDING, responses=WORK)
     async def classify(request: Request, options: Annotated[ClassifyOptions, Query()]) -> Response:
         """Say which scene a recording is, as a whole and over time."""
 
@@ -118,9 +112,7 @@ def routes(service: Service) -> APIRouter:
 
         return Response(await service.work(request, job), media_type=JSON)
 
-    @router.post(
-        "/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | PICTURE
-    )
+    @router.post("/api/imagine", openapi_extra=RECORDING, response_class=Response, responses=WORK | PICTURE)
     async def imagine(request: Request, options: Annotated[ImagineOptions, Query()]) -> Response:
         """Decode a picture of the place where a recording was made."""
 
@@ -130,9 +122,7 @@ def routes(service: Service) -> APIRouter:
 
         return Response(await service.work(request, job), media_type=PNG)
 
-    @router.post(
-        "/api/explain", response_model=answers.Why, openapi_extra=RECORDING, responses=WORK
-    )
+    @router.post("/api/explain", response_model=answers.Why, openapi_extra=RECORDING, responses=WORK)
     async def explain(request: Request, options: Annotated[ExplainOptions, Query()]) -> Response:
         """Explain the prediction for a recording: what in the sound made it, and similar training clips."""
 
@@ -148,29 +138,21 @@ def routes(service: Service) -> APIRouter:
     async def model() -> Response:
         """The model's card, and the limits of the service."""
         settings = service.settings
-        card = answers.about(service.model.card, settings.max_bytes, settings.max_seconds)
-        response = JSONResponse(card)
+        limits = {"max_bytes": settings.max_bytes, "max_duration_s": settings.max_seconds}
+        response = JSONResponse(service.model.card.model_dump(mode="json") | {"limits": limits})
         if settings.token is not None:
             # Browsers send no token of ours with a WebSocket, but cookies; a page begins by asking for the card.
-            response.set_cookie(
-                COOKIE, cookie_value(settings.token), httponly=True, samesite="strict"
-            )
+            response.set_cookie(COOKIE, cookie_value(settings.token), httponly=True, samesite="strict")
         return response
-
-    return router
-
-
-def operating_routes(service: Service) -> APIRouter:
-    """The routes for operators."""
-    router = APIRouter()
 
     @router.get("/healthz", response_model=answers.Health, responses=problems(421))
     async def healthz() -> Response:
         """Whether the service is up."""
         return JSONResponse({"status": "ok"})
 
-    @router.get("/metrics", response_class=Response,
-                responses=problems(*ENTRY) | {200: {"content": {"text/plain": {}}}})  # fmt: skip
+    @router.get(
+        "/metrics", response_class=Response, responses=problems(*ENTRY) | {200: {"content": {"text/plain": {}}}}
+    )
     async def metrics() -> Response:
         """What was done so far, in Prometheus' text format."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)

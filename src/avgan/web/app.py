@@ -1,8 +1,7 @@
 """The application: routes, the files of the page, errors as one line of JSON, and what stands before them."""
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from starlette.types import ASGIApp
 
 from avgan import __version__
 from avgan.web.access import Guard, refusal_response
-from avgan.web.api import operating_routes, routes
+from avgan.web.api import routes
 from avgan.web.live import live_routes
 from avgan.web.metrics import Metered
 from avgan.web.service import Service
@@ -70,13 +69,7 @@ def _endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 def make_app(service: Service) -> ASGIApp:
-    """The application of a service, which it closes at its end."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        service.close()
-
+    """The application of a service."""
     app = FastAPI(
         title="avgan",
         version=__version__,
@@ -84,10 +77,9 @@ def make_app(service: Service) -> ASGIApp:
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
     )
-    for router in (routes(service), operating_routes(service), live_routes(service)):
-        app.include_router(router)
+    app.include_router(routes(service))
+    app.include_router(live_routes(service))
     app.router.routes.extend(page_routes())
     _answer_errors(app, service)
     if service.settings.token is not None:
@@ -126,9 +118,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 def _document_token(app: FastAPI) -> None:
     """Say in /openapi.json that the routes under /api need the token."""
     schema: dict[str, Any] = app.openapi()
-    schema.setdefault("components", {})["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer"}
-    }
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, methods in schema["paths"].items():
         if path.startswith(("/api/", "/metrics")):
             for operation in methods.values():

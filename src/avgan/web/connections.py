@@ -27,6 +27,8 @@ WRITE_STALL_S = 10
 """How long nothing may go out of what waits to be sent."""
 WRITE_S = 120
 """How long an answer may take to go out: one of a megabyte, at the speed of a telephone line."""
+HEAD_S = 10
+"""How long a connection may ask nothing."""
 CLOSE_S = 5
 """How long a WebSocket may leave a goodbye unanswered."""
 MAX_UNSENT_BYTES = 8 << 20
@@ -60,18 +62,18 @@ class Line:
             self.stalled_s = now_s
             self.unsent_s = self.unsent_s or now_s
         self.unsent = unsent
-        is_leaving = (
-            isinstance(self.protocol, WebSocketsSansIOProtocol) and self.protocol.close_sent
-        )
-        if not is_leaving and self.rank(now_s) != 2:
+        is_leaving = isinstance(self.protocol, WebSocketsSansIOProtocol) and self.protocol.close_sent
+        rank = self.rank()
+        if not is_leaving and rank != 2:
             self.idle_s = now_s
         return (
             (self.stalled_s is not None and now_s - self.stalled_s >= WRITE_STALL_S)
             or (self.unsent_s is not None and now_s - self.unsent_s >= WRITE_S)
             or (is_leaving and now_s - self.idle_s >= CLOSE_S)
+            or (rank == 2 and now_s - self.idle_s >= HEAD_S)
         )
 
-    def rank(self, now_s: float) -> int:
+    def rank(self) -> int:
         """How little it does: 3 nothing goes out, 2 asks nothing or says goodbye, 1 sends something, 0 is worked on."""
         if self.transport.get_write_buffer_size():
             return 3
@@ -119,7 +121,7 @@ class Connections:
         self._lines.pop(transport, None)
 
     def sweep(self) -> None:
-        """Let go of connections over which nothing goes out, and do so again in a while."""
+        """Let go of connections over which nothing goes out or nothing is asked, and do so again in a while."""
         now_s = time.monotonic()
         for line in list(self._lines.values()):
             if line.update(now_s):
@@ -132,11 +134,11 @@ class Connections:
         counts = Counter(line.address for line in lines)
 
         def worth(line: Line) -> tuple[int, int, float]:
-            rank = line.rank(now_s)
+            rank = line.rank()
             since_s = line.stalled_s or now_s if rank == 3 else line.idle_s
             return rank, counts[line.address], now_s - since_s
 
-        others = [line for line in lines if line is not newest and line.rank(now_s)]
+        others = [line for line in lines if line is not newest and line.rank()]
         self._let_go(max(others, key=worth, default=newest))
 
     def _let_go(self, line: Line) -> None:
@@ -145,55 +147,36 @@ class Connections:
         line.transport.abort()
 
 
-class HttpConnection(H11Protocol):
-    """A connection that is known to `Connections`, and closed where its next request does not come in `patience_s`."""
+class _Known(asyncio.Protocol):
+    """A protocol of uvicorn's whose connections are known to `Connections`."""
 
-    def __init__(self, known: Connections, patience_s: float, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
+    transport: asyncio.Transport
+
+    def __init__(self, known: Connections, **options: object) -> None:
+        super().__init__(**options)
         self._known = known
-        self._patience_s = patience_s
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(self._patience_s, self._look, None)
-        self._known.add(transport, self)
+        self._known.add(self.transport, self)  # type: ignore[arg-type]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._known.remove(self.transport)
         super().connection_lost(exc)
 
+
+class HttpConnection(_Known, H11Protocol):
+    """Answers one request of those that are sent without waiting, then closes: no client of ours does that."""
+
     def handle_events(self) -> None:
-        """Answer one request of those that are sent without waiting, then close: no client of ours does that."""
         super().handle_events()
         is_asked = self.cycle is not None and not self.cycle.more_body
         if is_asked and not self.cycle.response_complete and self.conn.trailing_data[0]:
             self.cycle.keep_alive = False
 
-    def _look(self, finished: object) -> None:
-        """Close when no request has begun since the one that was finished the last time."""
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.cycle is finished:
-            self.transport.close()
-        else:
-            self.loop.call_later(self._patience_s, self._look, self.cycle if idle else self)
 
-
-class LiveConnection(WebSocketsSansIOProtocol):
-    """A WebSocket that is known to `Connections`."""
-
-    def __init__(self, known: Connections, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        self._known = known
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._known.add(self.transport, self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._known.remove(self.transport)
-        super().connection_lost(exc)
+class LiveConnection(_Known, WebSocketsSansIOProtocol):
+    """A WebSocket, which is cut where what it does not read becomes too much."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

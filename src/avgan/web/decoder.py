@@ -69,9 +69,7 @@ def decode_in_process(line: socket.socket, argument: str) -> int:
     return 0
 
 
-def _decode_and_exit(
-    line: socket.socket, file: BinaryIO, num_bytes: int, wanted_s: float, caps: Caps
-) -> None:
+def _decode_and_exit(line: socket.socket, file: BinaryIO, num_bytes: int, wanted_s: float, caps: Caps) -> None:
     """In the fork: answer for one recording."""
     status = 1
     try:
@@ -102,11 +100,7 @@ def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) ->
         if num_wanted <= 0:
             break
     began = stream.recorded_at
-    noticed = {
-        "level": asdict(stream.level),
-        "warnings": stream.warnings,
-        "recorded_at": began and began.isoformat(),
-    }
+    noticed = {"level": asdict(stream.level), "warnings": stream.warnings, "recorded_at": began and began.isoformat()}
     send_frame(line, END, json.dumps(noticed).encode())
 
 

@@ -11,13 +11,13 @@ import json
 import signal
 import subprocess
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -94,9 +94,7 @@ class Decoder:
                 self._ready = True
         except (OSError, EOFError):
             self._replace()
-            raise RefusedError(
-                503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5
-            ) from None
+            raise RefusedError(503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5) from None
 
     def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
         """What the process says about a recording. Raises RefusedError where it dies over it."""
@@ -177,6 +175,10 @@ class DecodedStream(AudioStream):
         return self._warnings
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return ()  # they come with the warnings, at the end
+
+    @property
     def recorded_at(self) -> datetime | None:
         return self._recorded_at
 
@@ -202,7 +204,11 @@ def crashed() -> RefusedError:
     return RefusedError(400, "decoder_crash", line)
 
 
-Waiting = asyncio.Future[Decoder]
+class _Turn(NamedTuple):
+    """A client that waits for a decoder."""
+
+    client: str
+    decoder: "asyncio.Future[Decoder]"
 
 
 class DecoderPool:
@@ -212,8 +218,8 @@ class DecoderPool:
         self._max_waiting = max_waiting
         self._decoders = decoders
         self._idle = list(decoders)
-        self._waiting: dict[str, deque[Waiting]] = {}
-        """By client; the first is served next, then goes to the end."""
+        self._waiting: list[_Turn] = []
+        """The first is next; whoever is served goes, with all else that he waits for, behind the others."""
         self._held: Counter[str] = Counter()
         """Client -> workers that work for it."""
         self._asked_s: dict[str, float] = {}
@@ -221,19 +227,25 @@ class DecoderPool:
 
     @property
     def num_waiting(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     @property
     def num_busy(self) -> int:
         return len(self._decoders) - len(self._idle)
 
-    def check_room(self, client: str = "") -> None:
-        """Raise RefusedError where the queue is full, and no other client has more in it than this one."""
+    def check_room(self, client: str = "") -> _Turn | None:
+        """Raise RefusedError where the queue is full, and no other client has more in it than this one.
+
+        Gives the turn that would have to be taken from another, if any.
+        """
         self._note(client)
         if self._may_start(client) or self.num_waiting < self._max_waiting:
-            return
-        if self._longest_queue(client) is None:
+            return None
+        counts = Counter(turn.client for turn in self._waiting)
+        longest, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        if most <= counts[client] + 1:
             raise _busy()
+        return next(turn for turn in reversed(self._waiting) if turn.client == longest)
 
     async def run(self, job: Callable[[Decoder], T], client: str = "") -> T:
         """Run a job of a client in a thread, with a decoder that is its own until it returns.
@@ -256,42 +268,30 @@ class DecoderPool:
 
     async def _turn(self, client: str) -> Decoder:
         """Wait for a decoder."""
-        self.check_room(client)
-        if self.num_waiting >= self._max_waiting and not self._may_start(client):
-            longest_queue = self._longest_queue(client)
-            assert longest_queue is not None  # or `check_room` had raised
-            if not (latest := longest_queue.pop()).done():
-                latest.set_exception(_busy())
-        turn: Waiting = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(client, deque()).append(turn)
+        if (taken := self.check_room(client)) is not None:
+            self._waiting.remove(taken)
+            if not taken.decoder.done():
+                taken.decoder.set_exception(_busy())
+        turn = _Turn(client, asyncio.get_running_loop().create_future())
+        self._waiting.append(turn)
         self._serve()
         try:
-            return await turn
+            return await turn.decoder
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_back(turn.result(), client)
-            elif turn in self._waiting.get(client, ()):
-                self._waiting[client].remove(turn)
-                if not self._waiting[client]:
-                    del self._waiting[client]
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif not turn.decoder.cancelled() and turn.decoder.exception() is None:
+                self._give_back(turn.decoder.result(), client)
             raise
 
     def _serve(self) -> None:
         """Give idle decoders to waiting clients."""
-        while True:
-            client = next(
-                (one for one, turns in self._waiting.items() if turns and self._may_start(one)),
-                None,
-            )
-            if client is None:
-                break
-            turns = self._waiting.pop(client)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[client] = turns
-            if not turn.done():
-                self._held[client] += 1
-                turn.set_result(self._idle.pop())
+        while turn := next((one for one in self._waiting if self._may_start(one.client)), None):
+            self._waiting.remove(turn)
+            self._waiting.sort(key=lambda one: one.client == turn.client)  # which keeps the order of the others
+            if not turn.decoder.done():
+                self._held[turn.client] += 1
+                turn.decoder.set_result(self._idle.pop())
 
     def _give_back(self, decoder: Decoder, client: str) -> None:
         self._idle.append(decoder)
@@ -314,13 +314,6 @@ class DecoderPool:
         self._asked_s[client] = now_s
         while now_s - self._asked_s[first := next(iter(self._asked_s))] > RECENT_S:
             del self._asked_s[first]
-
-    def _longest_queue(self, client: str) -> deque[Waiting] | None:
-        """The longest queue of a client, where it is longer than that of this one with one more."""
-        most = max(self._waiting.values(), key=len, default=None)
-        if most is None or len(most) <= len(self._waiting.get(client, ())) + 1:
-            return None
-        return most
 
     def close(self) -> None:
         """End all jobs and processes."""

@@ -152,9 +152,7 @@ class Intake:
 
     def _too_large(self) -> RefusedError:
         most = f"{self._max_bytes / 2**20:g} MB"
-        line = (
-            f"the recording is larger than {most}, the most that is taken here; cut or compress it"
-        )
+        line = f"the recording is larger than {most}, the most that is taken here; cut or compress it"
         return RefusedError(413, "too_large", line)
 
 

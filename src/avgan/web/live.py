@@ -23,7 +23,6 @@ CONCLUDE_S = 30
 """How long the answers that are still to come, and the goodbye, may take."""
 _FORMATS: dict[str, SampleFormat] = {"s16": "s16le", "f32": "f32le"}
 END = "end"
-_TOO_LONG = "too little came, or went out, for too long; connect again"
 
 
 class LiveOptions(BaseModel):
@@ -54,94 +53,87 @@ def live_routes(service: Service) -> APIRouter:
             await refuse(websocket, TRY_LATER, "too many listen live; try again in a minute")
             return
         try:
-            await _listen(websocket, service, options, slot)
+            await _Session(websocket, service, options, slot).run()
         finally:
             service.live.leave(slot)
 
     return router
 
 
-async def _listen(
-    websocket: WebSocket, service: Service, options: LiveOptions, slot: LiveSlot
-) -> None:
-    source = LiveSource(options.rate)
-    loop = asyncio.get_running_loop()
+class _Session:
+    """One live connection: its sound on the way in, its answers on the way out, and its end."""
 
-    def say(content: bytes) -> None:
-        """From the thread that classifies: where a client is slow to read, sound is dropped meanwhile."""
-        text = content.decode()
-        slot.send(asyncio.run_coroutine_threadsafe(websocket.send_text(text), loop), SEND_S)
+    def __init__(self, websocket: WebSocket, service: Service, options: LiveOptions, slot: LiveSlot) -> None:
+        self._websocket = websocket
+        self._service = service
+        self._options = options
+        self._slot = slot
+        self._source = LiveSource(options.rate)
+        self._loop = asyncio.get_running_loop()
 
-    def classify() -> None:
-        for answer in listen_live(service.model, source, hop_s=options.hop):
-            codes = answer.window.codes
-            assert codes is not None
-            picture = service.model.network.draw(codes[None])[0]
-            say(answers.live_answer(answer, picture, source.num_dropped))
+    async def run(self) -> None:
+        """Serve it until there is no more to come, or it is cut."""
+        classifying = self._loop.run_in_executor(self._service.live_threads, self._classify)
+        receiving = asyncio.create_task(self._receive())
+        self._slot.end = receiving.cancel
+        try:
+            await asyncio.wait({classifying, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            receiving.cancel()
+            self._source.close()
+            # It may have gone away, or not read what is said to it.
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+                async with asyncio.timeout(CONCLUDE_S):
+                    await self._conclude(classifying, receiving)
+        finally:
+            receiving.cancel()
+            self._source.close()
+            self._service.metrics.live_dropped.inc(self._source.num_dropped)
 
-    classifying = loop.run_in_executor(service.live_threads, classify)
-    receiving = asyncio.create_task(_receive(websocket, source, _FORMATS[options.format], slot))
-    slot.end = receiving.cancel
-    try:
-        await asyncio.wait({classifying, receiving}, return_when=asyncio.FIRST_COMPLETED)
-        receiving.cancel()
-        source.close()
-        # It may have gone away, or not read what is said to it.
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
-            async with asyncio.timeout(CONCLUDE_S):
-                await _conclude(websocket, classifying, receiving, source, slot)
-    finally:
-        receiving.cancel()
-        source.close()
-        service.metrics.live_dropped.inc(source.num_dropped)
+    def _classify(self) -> None:
+        """In a thread: where a client is slow to read, sound is dropped meanwhile."""
+        model = self._service.model
+        for answer in listen_live(model, self._source, hop_s=self._options.hop):
+            assert answer.window.codes is not None
+            picture = model.network.decode(answer.window.codes[None])[0]
+            text = answers.live_answer(answer, picture, self._source.num_dropped).decode()
+            sending = asyncio.run_coroutine_threadsafe(self._websocket.send_text(text), self._loop)
+            self._slot.send(sending, SEND_S)
 
+    async def _receive(self) -> None:
+        """Put in what comes until the client says that it has no more, or goes away, or falls silent."""
+        pcm = PCM(1, _FORMATS[self._options.format])
+        while True:
+            sound_s = 0.0
+            deadline_s = self._loop.time() + IDLE_S
+            while sound_s < IDLE_SHARE * IDLE_S:
+                async with asyncio.timeout_at(deadline_s):
+                    message = await self._websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    raise WebSocketDisconnect(message["code"])
+                if message.get("text") == END:
+                    self._slot.is_complete = True
+                    return
+                samples = pcm.decode(message.get("bytes") or b"")
+                self._source.put(samples)
+                came_s = len(samples) / self._source.rate_hz
+                self._slot.add_sound(came_s)
+                sound_s += came_s
 
-async def _receive(
-    websocket: WebSocket, source: LiveSource, sample_format: SampleFormat, slot: LiveSlot
-) -> None:
-    """Put in what comes until the client says that it has no more, or goes away, or falls silent."""
-    pcm = PCM(1, sample_format)
-    loop = asyncio.get_running_loop()
-    while True:
-        sound_s = 0.0
-        deadline_s = loop.time() + IDLE_S
-        while sound_s < IDLE_SHARE * IDLE_S:
-            async with asyncio.timeout_at(deadline_s):
-                message = await websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message["code"])
-            if message.get("text") == END:
-                slot.is_complete = True
-                return
-            samples = pcm.decode(message.get("bytes") or b"")
-            source.put(samples)
-            came_s = len(samples) / source.rate_hz
-            slot.add_sound(came_s)
-            sound_s += came_s
-
-
-async def _conclude(
-    websocket: WebSocket,
-    classifying: asyncio.Future[None],
-    receiving: asyncio.Task[None],
-    source: LiveSource,
-    slot: LiveSlot,
-) -> None:
-    """Give the answers that are still to come, then say goodbye."""
-    try:
-        await classifying
-        if receiving.done() and not receiving.cancelled():
-            receiving.result()
-    except AudioError as error:
-        await refuse(websocket, INVALID, str(error))
-    except TimeoutError:
-        await refuse(websocket, TRY_LATER, _TOO_LONG)
-    else:
-        if slot.is_cut:  # it was needed for another
-            await refuse(websocket, TRY_LATER, _TOO_LONG)
-            return
-        await websocket.send_json({"end": True, "num_dropped": source.num_dropped})
-        await websocket.close()
+    async def _conclude(self, classifying: asyncio.Future[None], receiving: asyncio.Task[None]) -> None:
+        """Give the answers that are still to come, then say goodbye."""
+        try:
+            await classifying
+            if receiving.done() and not receiving.cancelled():
+                receiving.result()
+            if self._slot.is_cut:  # it was needed for another
+                raise TimeoutError
+        except AudioError as error:
+            await refuse(self._websocket, INVALID, str(error))
+        except TimeoutError:
+            await refuse(self._websocket, TRY_LATER, "too little came, or went out, for too long; connect again")
+        else:
+            await self._websocket.send_json({"end": True, "num_dropped": self._source.num_dropped})
+            await self._websocket.close()
 
 
 async def refuse(websocket: WebSocket, code: int, line: str) -> None:

@@ -3,14 +3,7 @@
 import time
 from collections.abc import Callable
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,9 +17,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "avgan_requests", "Requests answered", ["route", "status"], registry=registry
-        )
+        self.requests = Counter("avgan_requests", "Requests answered", ["route", "status"], registry=registry)
         self.seconds = Histogram(
             "avgan_request_seconds",
             "Time from a request's head to the end of its answer",
@@ -34,18 +25,10 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self.refusals = Counter(
-            "avgan_refusals", "Requests refused, by reason", ["reason"], registry=registry
-        )
-        self.audio_seconds = Counter(
-            "avgan_audio_seconds", "Seconds of sound classified", registry=registry
-        )
-        self.kills = Counter(
-            "avgan_decoder_kills", "Decoders lost, by reason", ["reason"], registry=registry
-        )
-        self.live_dropped = Counter(
-            "avgan_live_dropped_blocks", "Blocks of live sound dropped", registry=registry
-        )
+        self.refusals = Counter("avgan_refusals", "Requests refused, by reason", ["reason"], registry=registry)
+        self.audio_seconds = Counter("avgan_audio_seconds", "Seconds of sound classified", registry=registry)
+        self.kills = Counter("avgan_decoder_kills", "Decoders lost, by reason", ["reason"], registry=registry)
+        self.live_dropped = Counter("avgan_live_dropped_blocks", "Blocks of live sound dropped", registry=registry)
 
     def refuse(self, reason: str) -> None:
         """Count a refusal."""

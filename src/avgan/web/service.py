@@ -10,11 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from avgan.audio import AudioSource
 from avgan.errors import AudioError
 from avgan.media.origin import in_name
 from avgan.runtime import Model, Prediction
@@ -139,8 +138,11 @@ class Service:
         gauge("busy_workers", "Workers that decode and classify", lambda: self.workers.num_busy)
         gauge("live_connections", "Live connections", lambda: len(self.live))
         gauge("connections", "Connections that are open", lambda: len(self.connections))
-        gauge("connections_let_go", "Connections ended to make room, or over which nothing went out",
-              lambda: self.connections.num_let_go)  # fmt: skip
+        gauge(
+            "connections_let_go",
+            "Connections ended to make room, or over which nothing went out or came",
+            lambda: self.connections.num_let_go,
+        )
 
     def close(self) -> None:
         """End everything that still goes on."""
@@ -174,9 +176,7 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def classify(
-        self, decoder: Decoder, received: Received, hop_s: float | None = None
-    ) -> Prediction:
+    def classify(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
         """Classify a recording. Raises RefusedError."""
         stream = decoder.decode(received.content)
         listening = self.model.listen(stream, hop_s=hop_s)
@@ -189,23 +189,14 @@ class Service:
 
     def explain(self, decoder: Decoder, received: Received, start_s: float) -> Explanation:
         """Explain the window that begins at `start_s`. Raises RefusedError."""
-        card = self.model.card
-        stream = iter(decoder.decode(received.content, start_s + card.window_s))
-        blocks = ((block[:, None], card.sample_rate_hz) for block in stream)
+        stream = decoder.decode(received.content, start_s + self.model.card.window_s)
         try:
-            return self.model.explain(cast(AudioSource, blocks), start_s=start_s)
+            return self.model.explain(stream, start_s=start_s)
         except AudioError as error:
             raise RefusedError(422, "start", str(error)) from None
         finally:
             for _ in stream:  # a decoder that is not read to the end is replaced
                 pass
-
-
-def surest(prediction: Prediction) -> float:
-    """Where the window begins that is surest of the recording's answer, in seconds."""
-    windows = prediction.windows
-    best = max(windows, key=lambda each: (each.answer == prediction.answer, each.probability))
-    return best.start_s
 
 
 def address_of(request: Request) -> str:

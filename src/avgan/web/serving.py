@@ -23,8 +23,6 @@ from avgan.web.settings import Settings
 
 MIN_TOKEN_LENGTH = 16  # 64 bits or more where the characters are random
 MAX_MESSAGE_BYTES = 2**20  # five seconds of live sound at 48 kHz in 32 bits
-HEAD_S = 10
-"""How long a connection may ask nothing."""
 STOP_S = 25
 """How long requests may go on after the service was asked to stop."""
 BACKLOG = 1024
@@ -33,16 +31,14 @@ LINES_A_MINUTE = 20
 """In the log, of each kind; with what happened each, a few kilobytes."""
 
 
-def serve(
-    model: Model, settings: Settings, listener: socket.socket, announce: Callable[[], None]
-) -> None:
+def serve(model: Model, settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that run are then finished. `announce` is called at the start."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     service = Service(model, settings)
     connections = service.connections
     config = uvicorn.Config(
         make_app(service),
-        http=partial(HttpConnection, connections, HEAD_S),  # type: ignore[arg-type]
+        http=partial(HttpConnection, connections),  # type: ignore[arg-type]
         ws=partial(LiveConnection, connections),  # type: ignore[arg-type]
         backlog=ACCEPTED_AT_ONCE,
         log_level="error",  # what clients do wrong is not for the log
@@ -129,9 +125,7 @@ def choose_token(host: str, token: str | None) -> str | None:
     if token is not None and len(token) < MIN_TOKEN_LENGTH:
         raise ConfigError(f"the access token is short; take at least {MIN_TOKEN_LENGTH} characters")
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ConfigError(
-            "the access token holds what no HTTP header carries; take letters, digits and signs of ASCII"
-        )
+        raise ConfigError("the access token holds what no HTTP header carries; take letters, digits and signs of ASCII")
     if token is not None or is_local(host):
         return token
     return secrets.token_urlsafe(24)

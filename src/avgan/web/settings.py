@@ -51,8 +51,7 @@ class Settings:
         return Caps(
             rate_hz=rate_hz,
             max_seconds=self.max_seconds,
-            cpu_s=10
-            + round(self.max_seconds / 60),  # slow decoders do a minute of sound in a second
+            cpu_s=10 + round(self.max_seconds / 60),  # slow decoders do a minute of sound in a second
             memory_bytes=2 * self.max_bytes + 256 * 2**20,  # twice: while it is received
         )
 
@@ -60,9 +59,7 @@ class Settings:
 class RefusedError(AvganError):
     """A request that is not answered: an HTTP status, a word for the statistics, one line that says what to do."""
 
-    def __init__(
-        self, status: int, reason: str, line: str, *, retry_after_s: int | None = None
-    ) -> None:
+    def __init__(self, status: int, reason: str, line: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(line)
         self.status = status
         self.reason = reason

@@ -46,9 +46,7 @@ def test_the_papers_shares_by_default() -> None:
     seed=st.integers(0, 9),
     mixed=st.randoms(use_true_random=False),
 )
-def test_together_what_belongs_together_in_any_order(
-    num_films: int, places: int, seed: int, mixed: Any
-) -> None:
+def test_together_what_belongs_together_in_any_order(num_films: int, places: int, seed: int, mixed: Any) -> None:
     given = films(num_films, places=places)
     divided = divide(given, Division(seed=seed))
     assert [verdict.candidate for verdict in divided] == [verdict.candidate for verdict in given]
@@ -61,13 +59,8 @@ def test_together_what_belongs_together_in_any_order(
     assert split_of(divide(given, Division(seed=seed))) == split_of(divided)
 
 
-@given(
-    num_films=st.integers(1, 6),
-    shares=st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9)),
-)
-def test_few_films_give_every_split_what_there_is(
-    num_films: int, shares: tuple[int, int, int]
-) -> None:
+@given(num_films=st.integers(1, 6), shares=st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9)))
+def test_few_films_give_every_split_what_there_is(num_films: int, shares: tuple[int, int, int]) -> None:
     division = Division(shares=dict(zip(SPLITS, shares, strict=True)))
     wanted = [split for split in ("train", "test", "validation") if division.part(split)]
     divided = divide(films(num_films), division)
@@ -81,11 +74,7 @@ def test_few_films_give_every_split_what_there_is(
 @given(gone=st.sets(st.integers(0, 59), max_size=30))
 def test_nothing_moves_when_films_vanish(gone: set[int]) -> None:
     whole = films(60, 2)
-    rest = [
-        one
-        for one in whole
-        if int(one.candidate.video_id.lstrip("abcdefghijklmnopqrstuvwxyz")) not in gone
-    ]
+    rest = [one for one in whole if int(one.candidate.video_id.lstrip("abcdefghijklmnopqrstuvwxyz")) not in gone]
     before = split_of(divide(whole, Division()))
     assert all(before[id] == split for id, split in split_of(divide(rest, Division())).items())
 
@@ -108,20 +97,12 @@ def test_by_source_a_place_may_stand_in_all_splits() -> None:
 def test_a_quota_is_filled_from_many_films() -> None:
     verdicts = divide(films(40, 10), Division(per_class=56))
     count = Counter((verdict.label, verdict.split) for verdict in verdicts if verdict.is_kept)
-    assert {key[1]: number for key, number in count.items()} == {
-        "train": 24,
-        "validation": 16,
-        "test": 16,
-    }
+    assert {key[1]: number for key, number in count.items()} == {"train": 24, "validation": 16, "test": 16}
     of_film = Counter(verdict.candidate.source_id for verdict in verdicts if verdict.is_kept)
     by_split = {verdict.candidate.source_id: verdict.split for verdict in verdicts if verdict.split}
     for label in CLASSES:
         for split in SPLITS:
-            numbers = [
-                n
-                for film, n in of_film.items()
-                if film.startswith(label) and by_split[film] == split
-            ]
+            numbers = [n for film, n in of_film.items() if film.startswith(label) and by_split[film] == split]
             assert max(numbers) - min(numbers) <= 1
     dropped = [verdict for verdict in verdicts if not verdict.is_kept]
     assert {(verdict.reason, verdict.split) for verdict in dropped} == {(OVER_QUOTA, "")}

@@ -40,14 +40,8 @@ def by_all_pairs(clips: list[Candidate], likeness: Likeness) -> dict[str, str]:
 
 
 @settings(max_examples=40)
-@given(
-    seed=st.randoms(use_true_random=False),
-    look_bits=st.integers(0, 31),
-    voice_bits=st.integers(0, 255),
-)
-def test_as_by_all_pairs_whatever_the_order(
-    seed: random.Random, look_bits: int, voice_bits: int
-) -> None:
+@given(seed=st.randoms(use_true_random=False), look_bits=st.integers(0, 31), voice_bits=st.integers(0, 255))
+def test_as_by_all_pairs_whatever_the_order(seed: random.Random, look_bits: int, voice_bits: int) -> None:
     likeness = Likeness(look_bits=look_bits, voice_bits=voice_bits)
     clips = [hashed(0, seed.getrandbits(64), seed.getrandbits(256))]
     for number in range(1, 24):  # each some bits from one before it, about as many as may differ
@@ -81,8 +75,10 @@ def test_impossible_distances_are_refused() -> None:
 def test_far_fewer_than_all_pairs_are_compared() -> None:
     rng = random.Random(0)
     clips = [hashed(number, rng.getrandbits(64), rng.getrandbits(256)) for number in range(4_000)]
-    copies = [hashed(9_000 + n, int(clips[n].measures.look, 16) ^ 5, int(clips[n].measures.voice, 16))
-              for n in range(0, 4_000, 400)]  # fmt: skip
+    copies = [
+        hashed(9_000 + n, int(clips[n].measures.look, 16) ^ 5, int(clips[n].measures.voice, 16))
+        for n in range(0, 4_000, 400)
+    ]
     started_s = time.process_time()
     found = find_duplicates(clips + copies)
     assert set(found) == {copy.id for copy in copies}

@@ -39,10 +39,7 @@ def test_a_name_is_spelled_as_its_label_set_does() -> None:
 
 @every_scene
 def test_no_label_is_named_twice_and_none_is_lost(scene: str) -> None:
-    for found, printed in (
-        (places(scene), TABLE_1[scene].places365),
-        (sounds(scene), TABLE_1[scene].audioset),
-    ):
+    for found, printed in ((places(scene), TABLE_1[scene].places365), (sounds(scene), TABLE_1[scene].audioset)):
         assert len(found) == len(set(found)) >= len(set(printed)) > 0
 
 

@@ -100,9 +100,7 @@ def test_the_first_seconds_and_what_is_outside_of_the_stretch_are_left_out(tmp_p
     assert all_clips(path, clip_s=30) == ([], "too short")
 
 
-def test_a_late_stretch_of_a_long_video_is_the_same_whether_entered_or_reached(
-    tmp_path: Path,
-) -> None:
+def test_a_late_stretch_of_a_long_video_is_the_same_whether_entered_or_reached(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", seconds=50, fps=10, size=(64, 48), sound_codec="flac")
     reached = all_clips(path, clip_s=2.5)[0][-2:]
     entered = all_clips(path, clip_s=2.5, start_s=45)[0]
@@ -184,9 +182,7 @@ def test_a_gap_in_the_sound_moves_nothing_and_costs_the_clips_it_touches(tmp_pat
         assert found * SOUND_RATE_HZ == pytest.approx(expected * SOUND_RATE_HZ, abs=0.6)
 
 
-def test_time_stamps_that_jump_by_hours_cost_neither_hours_nor_what_came_before(
-    tmp_path: Path,
-) -> None:
+def test_time_stamps_that_jump_by_hours_cost_neither_hours_nor_what_came_before(tmp_path: Path) -> None:
     def later(packet: Any, time_s: float) -> bool:
         ticks = round((36_000 if time_s >= 9 else 0) / packet.time_base)
         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
@@ -225,12 +221,7 @@ def _copy(source: Path, target: Path, stays: Callable[[Any, float], bool]) -> No
 
 
 @pytest.mark.parametrize(
-    ("made", "reason"),
-    [
-        ({"sound": None}, "no sound"),
-        ({"pictures": ()}, "no picture"),
-        ({"seconds": 6}, "too short"),
-    ],
+    ("made", "reason"), [({"sound": None}, "no sound"), ({"pictures": ()}, "no picture"), ({"seconds": 6}, "too short")]
 )
 def test_what_cannot_be_cut_says_why(tmp_path: Path, made: dict[str, Any], reason: str) -> None:
     path = film(tmp_path / "a.mp4", **({"seconds": 12, "fps": 5} | made))
@@ -309,11 +300,7 @@ def test_a_cover_is_no_picture(tmp_path: Path) -> None:
     """Of one frame that is shown all the time nothing can be told about a place."""
     path = film(tmp_path / "a.mkv", seconds=12, fps=0.1, size=(64, 48))
     clips, _ = all_clips(path, clip_s=5)
-    assert all(
-        (a == b).all()
-        for clip in clips
-        for a, b in zip(clip.thumbnails, clip.thumbnails[1:], strict=False)
-    )
+    assert all((a == b).all() for clip in clips for a, b in zip(clip.thumbnails, clip.thumbnails[1:], strict=False))
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:

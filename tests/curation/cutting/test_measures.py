@@ -1,6 +1,6 @@
 """Measures against pictures and sounds of which the answer is known, and against what a codec does to them."""
 
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from avgan.curation.measures import (
     silent_share,
     sound_hash,
 )
-from avgan.curation.record import SOUND_RATE_HZ, Cut, Measures
+from avgan.curation.record import SOUND_RATE_HZ, Measures
 
 HARSH = {"preset": "veryfast", "crf": "36", "g": "12"}
 """A key frame twice a second, of bad quality: what makes a photograph flicker most."""
@@ -207,12 +207,3 @@ def test_noise_of_one_seed_is_like_itself_alone() -> None:
     """Even where nothing but chance tells one noise from another."""
     hashes = [sound_hash(hiss(10, 32_000, seed=seed), rate_hz=32_000) for seed in range(6)]
     assert all(90 <= num_different_bits(a, b) <= 166 for a, b in combinations(hashes, 2))
-
-
-def test_a_clip_of_frames_alone_is_measured_too() -> None:
-    """A Cut that was put together by hand has no thumbnails."""
-    frames = tuple(hues(seed, size=(64, 48)) for seed in range(3))
-    sound = np.zeros((SOUND_RATE_HZ, 2), np.float32)
-    numbers = measure(Cut(start_s=0, end_s=1, sound=sound, frames=frames))
-    assert numbers.motion > 0.05
-    assert all(a != b for a, b in pairwise(picture_hash(luminance(frame)) for frame in frames))

@@ -77,9 +77,7 @@ def test_what_nobody_can_find_is_refused() -> None:
         blur(hues(0), ["dogs"])
 
 
-def test_without_opencv_it_is_said_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_opencv_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 

@@ -15,18 +15,9 @@ from films import film
 from video_site import Page, Site, open_site
 
 from avgan.curation import fetch as fetching
-from avgan.curation.fetch import FetchSettings, fetch, known_of
+from avgan.curation.fetch import FetchSettings, fetch
 from avgan.curation.record import Video
-from avgan.curation.ytdlp import (
-    Access,
-    FetchError,
-    Library,
-    TryAgain,
-    choose,
-    meaning_of,
-    refused_with,
-    wait_asked,
-)
+from avgan.curation.ytdlp import FetchError, Library, TryAgain, choose, meaning_of, refused_with, wait_asked
 from avgan.errors import AvganError, DataError
 
 pytest.importorskip("yt_dlp", reason="fetching needs the extra `curate`")
@@ -81,7 +72,8 @@ def site() -> Iterator[Site]:
         yield site
 
 
-Fetch = Callable[..., Path]
+WALK = Video(id="walk")
+Fetch = Callable[..., Video]
 
 
 @pytest.fixture
@@ -99,12 +91,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def get(tmp_path: Path, shared: Path, patience: Patience) -> Fetch:
     """Fetch an address into a folder, without real waiting and without pace; other settings by name."""
 
-    def get(address: str, *, id: str = "walk", **changes: Any) -> Path:
+    def get(address: str, *, video: Video = WALK, **changes: Any) -> Video:
         settings = replace(FetchSettings(per_hour=0, shared=shared), **changes)
-        video = Video(id=id, address=address)
+        video = replace(video, address=address)
         return fetch(video, tmp_path, settings=settings, sleep=patience.sleep, clock=patience.clock)
 
     return get
+
+
+def content_of(video: Video) -> bytes:
+    return Path(video.path).read_bytes()
 
 
 def names(folder: Path) -> list[str]:
@@ -118,30 +114,25 @@ def lost(get: Fetch, address: str, **options: Any) -> FetchError:
     return caught.value
 
 
-def test_a_video_arrives_once(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_a_video_arrives_once(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     address = site.put("/walk.mp4", Page(films["walk"]))
-    path = get(address)
+    video = get(address)
+    path = Path(video.path)
     assert path.read_bytes() == films["walk"]
     assert names(tmp_path) == ["walk.json", "walk.video.mp4"]
     num_asked = len(site.asked)
-    assert get(address) == path
+    assert get(address) == video
     assert len(site.asked) == num_asked, "what is there is not asked for again"
     path.write_bytes(films["walk"][:-1])
-    assert get(address).read_bytes() == films["walk"], "half a file is not there"
+    assert content_of(get(address)) == films["walk"], "half a file is not there"
 
 
-def test_picture_and_sound_may_come_apart(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_picture_and_sound_may_come_apart(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     site.put("/picture.mp4", Page(films["silent"]))
     site.put("/sound.m4a", Page(films["sound"], type="audio/mp4"))
     address = site.put("/walk.mpd", Page(DASH.encode(), type="application/dash+xml"))
-    path = get(address)
+    known = get(address, video=Video(id="walk", label="park", licence="mine"))
     assert names(tmp_path) == ["walk.json", "walk.picture.mp4", "walk.sound.m4a"]
-    video = Video(id="walk", address=address, label="park", licence="mine")
-    known = known_of(video, path)
     assert Path(known.path).read_bytes() == films["silent"]
     assert Path(known.sound_path).read_bytes() == films["sound"]
     assert (known.label, known.licence, known.title) == ("park", "mine", "walk")
@@ -154,20 +145,17 @@ def test_a_local_file_needs_no_fetching(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"gone: .*no such file"):
         fetch(video, tmp_path / "out")
     path.write_bytes(b"")
-    assert fetch(video, tmp_path / "out") == path
-    assert known_of(video, path).sound_path == "walk.wav"
+    assert fetch(video, tmp_path / "out") == video
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"),
-    [(404, "gone"), (410, "gone"), (401, "blocked"), (403, "blocked"), (451, "blocked")],
+    ("status", "reason"), [(404, "gone"), (410, "gone"), (401, "blocked"), (403, "blocked"), (451, "blocked")]
 )
 @pytest.mark.parametrize("num_good", [0, 1])
 def test_a_refusal_is_final(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience,
-    status: int, reason: str, num_good: int,
-) -> None:  # fmt: skip
+    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience, status: int, reason: str, num_good: int
+) -> None:
     """Whether it comes when the page is looked up or when the file is fetched."""
     page = Page(films["walk"], statuses=[200] * num_good + [status])
     error = lost(get, site.put("/walk.mp4", page))
@@ -181,7 +169,7 @@ def test_who_is_asked_to_wait_waits_as_long(
     site: Site, get: Fetch, films: dict[str, bytes], patience: Patience, num_good: int
 ) -> None:
     page = Page(films["walk"], statuses=[200] * num_good + [429, 429], retry_after="77")
-    assert get(site.put("/walk.mp4", page)).read_bytes() == films["walk"]
+    assert content_of(get(site.put("/walk.mp4", page))) == films["walk"]
     assert patience.waits == [77.0, 77.0]
 
 
@@ -191,7 +179,7 @@ def test_one_who_is_asked_to_wait_makes_all_wait(
     page = Page(b"", statuses=[429] * 9, retry_after="60")
     assert lost(get, site.put("/busy.mp4", page), attempts=2).reason == "blocked"
     assert patience.waits == [60.0]
-    get(site.put("/walk.mp4", Page(films["walk"])), id="other")
+    get(site.put("/walk.mp4", Page(films["walk"])), video=Video(id="other"))
     assert patience.waits == [60.0, 60.0], "the last refusal holds for the next video, too"
 
 
@@ -204,7 +192,7 @@ def test_nobody_waits_for_months(site: Site, get: Fetch, patience: Patience) -> 
 def test_a_site_that_wants_an_account_is_no_fault_of_the_video(
     get: Fetch, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: Any) -> Path:
+    def refuse(*args: Any) -> None:
         raise meaning_of("[youtube] x: Sign in to confirm you’re not a bot. Use --cookies")
 
     monkeypatch.setattr(fetching, "_fetch_once", refuse)
@@ -219,20 +207,16 @@ def test_a_site_that_wants_an_account_is_no_fault_of_the_video(
     assert patience.waits == [900.0]
 
 
-def test_a_busy_server_is_asked_again(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience
-) -> None:
+def test_a_busy_server_is_asked_again(site: Site, get: Fetch, films: dict[str, bytes], patience: Patience) -> None:
     page = Page(films["walk"], statuses=[503, 200, 500])
-    assert get(site.put("/walk.mp4", page)).read_bytes() == films["walk"]
+    assert content_of(get(site.put("/walk.mp4", page))) == films["walk"]
     assert patience.waits == [2.0, 4.0]
 
 
-def test_a_file_that_breaks_off_is_resumed(
-    site: Site, get: Fetch, films: dict[str, bytes], patience: Patience
-) -> None:
+def test_a_file_that_breaks_off_is_resumed(site: Site, get: Fetch, films: dict[str, bytes], patience: Patience) -> None:
     whole = len(films["walk"])
     page = Page(films["walk"], breaks_at=[whole, whole // 2, 1000])
-    assert get(site.put("/walk.mp4", page)).read_bytes() == films["walk"]
+    assert content_of(get(site.put("/walk.mp4", page))) == films["walk"]
     assert patience.waits
     assert any(wanted for _, wanted in site.asked), "what had arrived was asked for again"
 
@@ -242,7 +226,7 @@ def test_an_interrupted_call_is_resumed_by_the_next(
 ) -> None:
     half = len(films["walk"]) // 2
     (tmp_path / "walk.video.mp4.part").write_bytes(films["walk"][:half])
-    assert get(site.put("/walk.mp4", Page(films["walk"]))).read_bytes() == films["walk"]
+    assert content_of(get(site.put("/walk.mp4", Page(films["walk"])))) == films["walk"]
     assert site.asked[-1] == ("/walk.mp4", f"bytes={half}-")
     assert names(tmp_path) == ["walk.json", "walk.video.mp4"]
 
@@ -258,9 +242,7 @@ def test_a_server_that_keeps_breaking_off_is_given_up_and_the_part_kept(
     assert names(tmp_path) == ["walk.video.mp4.part"]
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("half", "broken"), ("silent", "no sound"), ("sound", "refused")]
-)
+@pytest.mark.parametrize(("name", "reason"), [("half", "broken"), ("silent", "no sound"), ("sound", "refused")])
 def test_what_is_no_video_with_sound_is_refused_and_not_kept(
     site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path, name: str, reason: str
 ) -> None:
@@ -278,7 +260,7 @@ def test_a_video_of_four_hours_is_not_even_begun(
     error = lost(get, address)
     assert (error.reason, error.detail) == ("too long", "4.0 hours; allowed are 3.0")
     assert names(tmp_path) == []
-    assert get(address, max_duration_s=5 * 3600).is_file()
+    assert get(address, max_duration_s=5 * 3600).path
 
 
 def test_what_lasts_longer_than_stated_is_too_long(
@@ -289,9 +271,7 @@ def test_what_lasts_longer_than_stated_is_too_long(
     assert names(tmp_path) == []
 
 
-def test_what_is_larger_than_allowed_is_too_long(
-    site: Site, get: Fetch, films: dict[str, bytes]
-) -> None:
+def test_what_is_larger_than_allowed_is_too_long(site: Site, get: Fetch, films: dict[str, bytes]) -> None:
     error = lost(get, site.put("/walk.mp4", Page(films["walk"])), max_bytes=1000)
     assert (error.reason, error.detail) == ("too long", "the file is larger than allowed")
 
@@ -309,9 +289,7 @@ def test_nobody_is_led_to_a_file_of_this_machine(site: Site, get: Fetch, tmp_pat
     secret.write_bytes(b"secret")
     moved = site.put("/moved.mp4", Page(b"", moved_to=secret.as_uri()))
     assert lost(get, moved).reason == "refused"
-    meta = (
-        f'<html><head><meta http-equiv="refresh" content="0;url={secret.as_uri()}"></head></html>'
-    )
+    meta = f'<html><head><meta http-equiv="refresh" content="0;url={secret.as_uri()}"></head></html>'
     assert lost(get, site.put("/meta", Page(meta.encode(), type="text/html"))).reason == "refused"
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{secret.as_uri()}\n#EXT-X-ENDLIST\n"
     page = Page(playlist.encode(), type="application/vnd.apple.mpegurl")
@@ -345,7 +323,7 @@ def test_a_short_id_of_youtube8m_is_looked_up_first(site: Site, get: Fetch) -> N
     address = site.put("/2/j/i/AB/ABCD.js", Page(b'i("ABCD","aqz-KE-bpKQ");', statuses=[503]))
     asked: list[str] = []
 
-    def refuse(name: str, address: str, *rest: Any) -> Path:
+    def refuse(name: str, address: str, *rest: Any) -> None:
         asked.append(address)
         raise FetchError("gone", "as planned")
 
@@ -370,9 +348,7 @@ def test_cookies_are_sent_and_the_file_is_left_alone(
 
 
 @pytest.mark.parametrize("content", ["{}", None, "\0\1\2"])
-def test_bad_cookies_are_no_fault_of_the_video(
-    get: Fetch, tmp_path: Path, content: str | None
-) -> None:
+def test_bad_cookies_are_no_fault_of_the_video(get: Fetch, tmp_path: Path, content: str | None) -> None:
     cookies = tmp_path / "cookies.txt"
     if content is not None:
         cookies.write_text(content)
@@ -382,9 +358,7 @@ def test_bad_cookies_are_no_fault_of_the_video(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_no_fault_of_the_video(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_a_full_disk_is_no_fault_of_the_video(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "walk.video.mp4.part").symlink_to("/dev/full")
     with pytest.raises(AvganError, match=f"{os.strerror(errno.ENOSPC)}.*make room") as caught:
         get(site.put("/walk.mp4", Page(films["walk"])))
@@ -392,7 +366,7 @@ def test_a_full_disk_is_no_fault_of_the_video(
 
 
 def test_a_missing_javascript_runtime_is_no_fault_of_the_video(tmp_path: Path) -> None:
-    library = Library(Access(cache=tmp_path))
+    library = Library(tmp_path, "", 10**9)
     info = {"formats": [], "webpage_url": "https://www.youtube.com/watch?v=aqz-KE-bpKQ"}
     with pytest.raises(FetchError):
         library.choose(info, max_height_px=720)
@@ -407,35 +381,24 @@ def test_a_missing_javascript_runtime_is_no_fault_of_the_video(tmp_path: Path) -
         library.choose(info | {"webpage_url": "https://example.org/"}, max_height_px=720)
 
 
-def test_a_missing_library_is_told_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     with pytest.raises(AvganError, match=r"pip install 'avgan\[curate\]'") as caught:
         fetch(Video(id="a", address="http://127.0.0.1:1/a.mp4"), tmp_path)
     assert not isinstance(caught.value, FetchError)
 
 
-def test_an_unknown_javascript_runtime_is_refused(get: Fetch) -> None:
-    with pytest.raises(AvganError, match=r"java: .*choose one of deno, node, bun, quickjs"):
-        get("http://127.0.0.1:1/walk.mp4", js_runtime="java")
-
-
-def test_what_arrived_is_described_beside_it(
-    site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_what_arrived_is_described_beside_it(site: Site, get: Fetch, films: dict[str, bytes], tmp_path: Path) -> None:
     film_address = site.put("/walk.mp4", Page(films["walk"]))
     address = site.put("/page", Page((PAGE % ("PT3S", film_address)).encode(), type="text/html"))
-    path = get(address)
+    video = get(address)
     note = json.loads((tmp_path / "walk.json").read_text())
     assert (note["title"], note["address"]) == ("A walk", address)
     assert note["duration_s"] == pytest.approx(3.0, abs=0.1)
-    assert known_of(Video(id="walk", address=address), path).title == "A walk"
+    assert video.title == "A walk"
 
 
-def form(
-    height: int | None, *, picture: bool | None = True, sound: bool | None = True, **more: Any
-) -> dict[str, Any]:
+def form(height: int | None, *, picture: bool | None = True, sound: bool | None = True, **more: Any) -> dict[str, Any]:
     codec = {True: "some", False: "none", None: None}
     row = {"height": height, "vcodec": codec[picture], "acodec": codec[sound], "protocol": "https"}
     return row | more
@@ -481,8 +444,11 @@ def test_what_cannot_be_fetched_has_its_reason(formats: list[dict[str, Any]], re
         ("[youtube] x: Video unavailable", "gone"),
         ("[youtube] x: Private video. Sign in if you've been granted access to this video", "gone"),
         ("x: This video has been removed by the uploader", "gone"),
-        ("x: Video unavailable. This video is no longer available because the YouTube account associated with it "
-         "has been terminated.", "gone"),
+        (
+            "x: Video unavailable. This video is no longer available because the YouTube account associated with it "
+            "has been terminated.",
+            "gone",
+        ),
         ("x: The uploader has not made this video available in your country", "blocked"),
         ("x: Sign in to confirm your age. This video may be inappropriate for some users.", "blocked"),
         ("x: Join this channel to get access to members-only content", "blocked"),
@@ -491,7 +457,7 @@ def test_what_cannot_be_fetched_has_its_reason(formats: list[dict[str, Any]], re
         ("x: Requested format is not available. Use --list-formats", "refused"),
         ("x: Unable to extract player; please report this issue on https://example.org", "broken"),
     ],
-)  # fmt: skip
+)
 def test_what_sites_say_in_words_has_its_reason(said: str, reason: str) -> None:
     problem = meaning_of(f"\x1b[0;31mERROR:\x1b[0m {said}")
     assert isinstance(problem, FetchError)
@@ -516,8 +482,12 @@ def test_statuses_are_final_or_not() -> None:
     for status in (301, 400, 404, 418, 451, 501):
         assert isinstance(refused_with(status), FetchError)
     assert [wait_asked(text) for text in ("12", "", "Fri, 31 Dec 1999", "-1", "9" * 30)] == [
-        12.0, None, None, None, None,
-    ]  # fmt: skip
+        12.0,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

@@ -61,9 +61,7 @@ def test_fragments_together_keep_to_the_limit(site: Site, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("begin", [0, 100_000])
-def test_a_trickle_is_let_go(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
-) -> None:
+def test_a_trickle_is_let_go(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int) -> None:
     monkeypatch.setattr(ytdlp, "TRICKLE_S", 1.0)
     monkeypatch.setattr(ytdlp, "PIECE_BYTES", 64)
     content = film(tmp_path / "film.mp4", seconds=3).read_bytes()
@@ -75,9 +73,7 @@ def test_a_trickle_is_let_go(
     assert "bytes a second" in error.detail
 
 
-def test_a_page_that_trickles_is_let_go_too(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_trickles_is_let_go_too(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ytdlp, "TRICKLE_S", 1.0)
     monkeypatch.setattr(ytdlp, "PIECE_BYTES", 64)
     page = Page(b"<html>" + b" " * 100_000, "text/html", trickles_after=2_000)
@@ -86,9 +82,7 @@ def test_a_page_that_trickles_is_let_go_too(
     assert time.monotonic() - began_s < 60
 
 
-def test_the_systems_ffmpeg_is_never_started(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_systems_ffmpeg_is_never_started(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A playlist with keys that yt-dlp cannot use itself."""
     programs = tmp_path / "programs"
     programs.mkdir()
@@ -99,8 +93,16 @@ def test_the_systems_ffmpeg_is_never_started(
     site.put("/0.ts", Page(bytes(9_400), "video/mp2t"))
     for method in ("SAMPLE-AES", "SAMPLE-AES-CTR", "AES-256"):
         key = f'#EXT-X-KEY:METHOD={method},URI="{site.address}/key"'
-        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXT-X-VERSION:5", key, "#EXTINF:1,", "0.ts",
-                 "#EXT-X-ENDLIST", ""]  # fmt: skip
+        lines = [
+            "#EXTM3U",
+            "#EXT-X-TARGETDURATION:1",
+            "#EXT-X-VERSION:5",
+            key,
+            "#EXTINF:1,",
+            "0.ts",
+            "#EXT-X-ENDLIST",
+            "",
+        ]
         playlist = "\n".join(lines).encode()
         address = site.put("/a.m3u8", Page(playlist, "application/vnd.apple.mpegurl"))
         assert lost(address, tmp_path).reason in {"refused", "broken"}

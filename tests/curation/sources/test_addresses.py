@@ -28,10 +28,17 @@ def test_all_that_a_row_says_is_kept(tmp_path: Path) -> None:
     )
     assert find_videos(named) == [
         Video(
-            id="aqz-KE-bpKQ-70000-70500", address=PAGE, label="street_traffic", start_s=70.0, end_s=70.5,
-            place="Lyon, FR", licence="CC BY", source_id="walk 1", title="A walk",
+            id="aqz-KE-bpKQ-70000-70500",
+            address=PAGE,
+            label="street_traffic",
+            start_s=70.0,
+            end_s=70.5,
+            place="Lyon, FR",
+            licence="CC BY",
+            source_id="walk 1",
+            title="A walk",
         )
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +51,7 @@ def test_all_that_a_row_says_is_kept(tmp_path: Path) -> None:
         ("list.jsonl", json.dumps({"id": "aqz-KE-bpKQ", "label": "bus", "views": [3], "start": None}) + "\n\n"),
         ("list.ndjson", json.dumps({"webpage_url": PAGE, "category": "bus", "start_s": 0}) + "\n"),
     ],
-)  # fmt: skip
+)
 def test_what_others_call_it_is_understood(tmp_path: Path, name: str, text: str) -> None:
     (video,) = find_videos(write(tmp_path, text, name))
     assert (video.id, video.label) == ("aqz-KE-bpKQ", "bus")
@@ -105,9 +112,7 @@ def test_a_wrong_row_is_named_on_one_line(tmp_path: Path, text: str, problem: st
 
 
 @given(content=st.binary(max_size=200), name=st.sampled_from(["a.csv", "a.jsonl", "a.txt"]))
-def test_any_bytes_give_videos_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
-) -> None:
+def test_any_bytes_give_videos_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
     path = tmp_path_factory.mktemp("list") / name
     path.write_bytes(b"id,label\n" + content if name == "a.csv" else content)
     told = ""
@@ -121,11 +126,15 @@ def test_any_bytes_give_videos_or_one_line(
 @pytest.mark.parametrize(
     "address",
     [
-        PAGE, "http://youtube.com/watch?list=x&v=aqz-KE-bpKQ", "https://m.youtube.com/watch?v=aqz-KE-bpKQ#t=3",
-        "https://youtu.be/aqz-KE-bpKQ", "https://www.youtube.com/shorts/aqz-KE-bpKQ?feature=share",
-        "https://www.youtube-nocookie.com/embed/aqz-KE-bpKQ", "https://www.youtube.com/live/aqz-KE-bpKQ",
+        PAGE,
+        "http://youtube.com/watch?list=x&v=aqz-KE-bpKQ",
+        "https://m.youtube.com/watch?v=aqz-KE-bpKQ#t=3",
+        "https://youtu.be/aqz-KE-bpKQ",
+        "https://www.youtube.com/shorts/aqz-KE-bpKQ?feature=share",
+        "https://www.youtube-nocookie.com/embed/aqz-KE-bpKQ",
+        "https://www.youtube.com/live/aqz-KE-bpKQ",
     ],
-)  # fmt: skip
+)
 def test_one_video_has_one_id_in_all_forms_of_its_address(address: str) -> None:
     assert youtube_id_in(address) == "aqz-KE-bpKQ"
     assert find_videos(address)[0].id == "aqz-KE-bpKQ"
@@ -133,8 +142,13 @@ def test_one_video_has_one_id_in_all_forms_of_its_address(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["https://notyoutube.com/watch?v=aqz-KE-bpKQ", "https://youtube.com.example.org/watch?v=aqz-KE-bpKQ",
-     "https://www.youtube.com/@someone", "https://www.youtube.com/watch?v=short", "https://["],
-)  # fmt: skip
+    [
+        "https://notyoutube.com/watch?v=aqz-KE-bpKQ",
+        "https://youtube.com.example.org/watch?v=aqz-KE-bpKQ",
+        "https://www.youtube.com/@someone",
+        "https://www.youtube.com/watch?v=short",
+        "https://[",
+    ],
+)
 def test_other_addresses_have_none(address: str) -> None:
     assert youtube_id_in(address) == ""

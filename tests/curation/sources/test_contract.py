@@ -46,11 +46,7 @@ def named(name: str, tmp_path: Path, tau_tree: Callable[..., Path]) -> Path:
     root.mkdir()
     if name == "tau":
         return tau_tree(root, "tau_av_2021", {"train": ["bus-lisbon-1"], "test": ["tram-milan-2"]})
-    makers: dict[str, Make] = {
-        "folder": make_folder,
-        "addresses": make_addresses,
-        "youtube8m": make_youtube8m,
-    }
+    makers: dict[str, Make] = {"folder": make_folder, "addresses": make_addresses, "youtube8m": make_youtube8m}
     return makers[name](root)
 
 
@@ -95,9 +91,7 @@ def test_what_is_named_twice_is_there_once(named: Path) -> None:
     assert find_all([str(named), str(named)]) == find_videos(str(named))
 
 
-@pytest.mark.parametrize(
-    "what", ["missing", "empty", "text.pdf", "missing.mp4", "none/*.mp4", "x.csv"]
-)
+@pytest.mark.parametrize("what", ["missing", "empty", "text.pdf", "missing.mp4", "none/*.mp4", "x.csv"])
 def test_what_is_no_source_is_told_on_one_line(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.pdf").write_text("no")

@@ -10,14 +10,7 @@ from avgan.errors import DataError
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    for name in (
-        "bus/1.mp4",
-        "bus/2.mp4",
-        "park/1.mp4",
-        "park/.1.mp4",
-        "park/notes.txt",
-        "loose.mov",
-    ):
+    for name in ("bus/1.mp4", "bus/2.mp4", "park/1.mp4", "park/.1.mp4", "park/notes.txt", "loose.mov"):
         path = tmp_path / "clips" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -26,14 +19,10 @@ def clips(tmp_path: Path) -> Path:
 
 def test_the_label_is_the_folder_that_a_video_lies_in(clips: Path) -> None:
     found = [(Path(video.path).name, video.label) for video in find_videos(str(clips))]
-    assert sorted(found) == [
-        ("1.mp4", "bus"), ("1.mp4", "park"), ("2.mp4", "bus"), ("loose.mov", "clips"),
-    ]  # fmt: skip
+    assert sorted(found) == [("1.mp4", "bus"), ("1.mp4", "park"), ("2.mp4", "bus"), ("loose.mov", "clips")]
 
 
-@pytest.mark.parametrize(
-    "named", ["bus", "bus/*.mp4", "bus/?.mp4", "*/[12].mp4", "**/*.mp4", "*", "bus/1.mp4"]
-)
+@pytest.mark.parametrize("named", ["bus", "bus/*.mp4", "bus/?.mp4", "*/[12].mp4", "**/*.mp4", "*", "bus/1.mp4"])
 def test_an_id_does_not_depend_on_how_a_video_is_named(clips: Path, named: str) -> None:
     all_ids = {video.path: video.id for video in find_videos(str(clips))}
     found = find_videos(str(clips / named))

@@ -28,9 +28,7 @@ def test_lists_go_by_the_names_of_table_1(tmp_path: Path) -> None:
     assert traffic.address.endswith("/2/j/i/AA/AA06.js")
 
 
-@pytest.mark.parametrize(
-    "name", ["airport_terminal.txt", "Airport-Terminal.TXT", "AIRPORT TERMINAL.js"]
-)
+@pytest.mark.parametrize("name", ["airport_terminal.txt", "Airport-Terminal.TXT", "AIRPORT TERMINAL.js"])
 def test_a_name_may_be_spelt_as_files_are(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("AAAA")
     assert find_videos(str(tmp_path / name))[0].label == "airport"
@@ -95,18 +93,22 @@ def test_a_damaged_list_is_named_on_one_line(tmp_path: Path, content: bytes, pro
 
 
 def test_an_id_is_looked_up(site: Site) -> None:
-    address = site.put(
-        "/2/j/i/XE/XE00.js", Page(b'i("XE00","mLEJIW9HeIw");', type="text/javascript")
-    )
+    address = site.put("/2/j/i/XE/XE00.js", Page(b'i("XE00","mLEJIW9HeIw");', type="text/javascript"))
     assert youtube8m.resolve(address) == "mLEJIW9HeIw"
     assert "avgan" in site.headers[-1]["User-Agent"]
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b'i("XE01","mLEJIW9HeIw");', b'i("XE00","short");', b"<html>Moved.</html>", b"\xff" * 9999,
-     b'i("XE00","mLEJIW9HeIw");alert(1)'],
-)  # fmt: skip
+    [
+        b"",
+        b'i("XE01","mLEJIW9HeIw");',
+        b'i("XE00","short");',
+        b"<html>Moved.</html>",
+        b"\xff" * 9999,
+        b'i("XE00","mLEJIW9HeIw");alert(1)',
+    ],
+)
 def test_an_entry_that_is_none_is_gone(site: Site, body: bytes) -> None:
     with pytest.raises(FetchError, match=r"gone: .*holds no id"):
         youtube8m.resolve(site.put("/2/j/i/XE/XE00.js", Page(body)))
@@ -131,8 +133,7 @@ def test_an_index_that_is_busy_or_away_is_asked_again_later(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["https://a/2/j/i/XE/XF00.js", "https://a/2/j/i/XE/XE000.js", "https://a/XE00.js", ""],
+    "address", ["https://a/2/j/i/XE/XF00.js", "https://a/2/j/i/XE/XE000.js", "https://a/XE00.js", ""]
 )
 def test_other_addresses_are_no_entries(address: str) -> None:
     assert not youtube8m.is_entry(address)

@@ -56,9 +56,7 @@ def save_checkpoint(arrays: Arrays, path: Path, prefix: str = "", key: str = "mo
     return path
 
 
-def vgg16_arrays(
-    widths: tuple[int, ...], num_dense: int, num_labels: int = NUM_PLACES, seed: int = 0
-) -> Arrays:
+def vgg16_arrays(widths: tuple[int, ...], num_dense: int, num_labels: int = NUM_PLACES, seed: int = 0) -> Arrays:
     """Under Caffe's names."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
@@ -87,31 +85,22 @@ def varint(number: int) -> bytes:
     return bytes([*groups, number])
 
 
-def field(number: int, content: bytes | int) -> bytes:
-    """A field of a protocol buffer: a number, or bytes with their length."""
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer: bytes with their length."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def caffe_blob(array: np.ndarray, *, old: bool = False) -> bytes:
-    if old:
-        shape = (1,) * (4 - array.ndim) + array.shape
-        dims = b"".join(field(number, dim) for number, dim in enumerate(shape, 1))
-    else:
-        dims = field(7, field(1, b"".join(varint(dim) for dim in array.shape)))
-    return dims + field(5, array.astype("<f4").tobytes())
+def save_caffe(arrays: Arrays, path: Path) -> Path:
+    """As Caffe writes it. Layers without weights stand among the others."""
 
+    def blob(array: np.ndarray) -> bytes:
+        shape = field(1, b"".join(varint(dim) for dim in array.shape))
+        return field(7, field(7, shape) + field(5, array.astype("<f4").tobytes()))
 
-def save_caffe(arrays: Arrays, path: Path, *, old: bool = False, between: bytes = b"") -> Path:
-    """As Caffe writes it; `old`: as it did before 2015. Layers without weights stand among the others."""
     content = [field(1, b"VGG_ILSVRC_16_layers")]
-    number, name_field, blob_field = (2, 4, 6) if old else (100, 1, 7)
     for name in dict.fromkeys(key.rpartition(".")[0] for key in arrays):
-        blobs = (arrays[f"{name}.weight"], arrays[f"{name}.bias"])
-        layer = field(name_field, name.encode()) + between
-        layer += b"".join(field(blob_field, caffe_blob(blob, old=old)) for blob in blobs)
-        content += [field(number, layer), field(number, field(name_field, b"relu"))]
+        layer = field(1, name.encode()) + blob(arrays[f"{name}.weight"]) + blob(arrays[f"{name}.bias"])
+        content += [field(100, layer), field(100, field(1, b"relu"))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(content))
     return path
@@ -165,9 +154,7 @@ def write_places(path: Path, num_labels: int = NUM_PLACES) -> Path:
     return path
 
 
-def save_onnx(
-    path: Path, shape: Iterable[str | int], num_labels: int, *, activate: str = "Softmax"
-) -> Path:
+def save_onnx(path: Path, shape: Iterable[str | int], num_labels: int, *, activate: str = "Softmax") -> Path:
     """A network of sounds (b, L): the mean power by window; or of pictures (b, 3, H, W): the mean colour."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
@@ -189,15 +176,9 @@ def save_onnx(
     if activate:
         last.append(helper.make_node(activate, ["logits"], ["y"]))
     weights = helper.make_tensor("w", TensorProto.FLOAT, weight.shape, weight.ravel())
-    out = helper.make_tensor_value_info(
-        "y" if activate else "logits", TensorProto.FLOAT, ["b", num_labels]
-    )
+    out = helper.make_tensor_value_info("y" if activate else "logits", TensorProto.FLOAT, ["b", num_labels])
     graph = helper.make_graph(
-        [*first, *last],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [out],
-        [axes, weights],
+        [*first, *last], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [out], [axes, weights]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,9 +75,7 @@ def test_it_says_what_it_is(name: str, made: dict[str, tuple[Path, Tagger]]) -> 
 
 
 @every_tagger
-def test_an_answer_depends_on_its_own_input_alone(
-    name: str, made: dict[str, tuple[Path, Tagger]]
-) -> None:
+def test_an_answer_depends_on_its_own_input_alone(name: str, made: dict[str, tuple[Path, Tagger]]) -> None:
     tagger = made[name][1]
     batch = batch_for(tagger)
     before = [item.copy() for item in batch]
@@ -97,9 +95,7 @@ def test_an_answer_depends_on_its_own_input_alone(
 
 
 @every_tagger
-def test_nothing_to_hear_or_see_is_an_answer_too(
-    name: str, made: dict[str, tuple[Path, Tagger]]
-) -> None:
+def test_nothing_to_hear_or_see_is_an_answer_too(name: str, made: dict[str, tuple[Path, Tagger]]) -> None:
     tagger = made[name][1]
     if tagger.takes_sounds:
         batch = [np.zeros((32_000, 2), np.float32), np.ones((500, 1), np.float32)]

@@ -96,10 +96,7 @@ def test_media_that_are_gone_leave_a_gap_and_no_page_is_endless(units: Units) ->
     assert "<audio" not in text
     assert text.count('class="none"') == 22
     first = units.verdicts[0]
-    many = [
-        replace(first, label=f"{n % 100:03}", candidate=replace(first.candidate, id=f"v-{n}"))
-        for n in range(800)
-    ]
+    many = [replace(first, label=f"{n % 100:03}", candidate=replace(first.candidate, id=f"v-{n}")) for n in range(800)]
     text = page(facts(many, [], {}, list_hash=""), many, {})
     assert text.count("<li><div") == 200 <= MAX_CLIPS
 
@@ -137,9 +134,7 @@ def wait_for(reached: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_keys_play_it_and_nobody_is_asked(
-    browser: Any, shown: Path, width: int, scheme: str
-) -> None:
+def test_keys_play_it_and_nobody_is_asked(browser: Any, shown: Path, width: int, scheme: str) -> None:
     tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     asked: list[str] = []
     problems: list[str] = []

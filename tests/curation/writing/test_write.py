@@ -19,9 +19,8 @@ import pytest
 import soundfile
 from units import Units, make_units
 
-from avgan.curation import write as writing
 from avgan.curation.record import Loss
-from avgan.curation.write import pack, plan, write
+from avgan.curation.write import write
 from avgan.data import acquire
 from avgan.data.datasets import DATASETS, find
 from avgan.data.datasets.curated import LIST, canonical, hash_of, seal_of
@@ -67,11 +66,20 @@ def copied(written: Path, to: Path) -> Path:
 
 def test_everything_is_there_and_whole(written: Path, units: Units) -> None:
     assert sorted(contents(written)) == [
-        "card.json", "card.md", "index.html", "list.json", "losses.json", "manifest.parquet",
-        "shards/test-00000.tar", "shards/test-00001.tar",
-        "shards/train-00000.tar", "shards/train-00001.tar", "shards/train-00002.tar",
-        "shards/validation-00000.tar", "shards/validation-00001.tar",
-    ]  # fmt: skip
+        "card.json",
+        "card.md",
+        "index.html",
+        "list.json",
+        "losses.json",
+        "manifest.parquet",
+        "shards/test-00000.tar",
+        "shards/test-00001.tar",
+        "shards/train-00000.tar",
+        "shards/train-00001.tar",
+        "shards/train-00002.tar",
+        "shards/validation-00000.tar",
+        "shards/validation-00001.tar",
+    ]
     assert acquire.check("curated", written) == []
     rows = Manifest.load(written / "manifest.parquet").clips
     assert [row.id for row in rows] == sorted(v.candidate.id for v in units.verdicts)
@@ -94,16 +102,12 @@ def test_sound_and_picture_of_a_clip_are_its_own(written: Path, units: Units) ->
         video, start_ms = clip.id.removeprefix("film.").split("-")
         serial = 10 * int(video) + (int(start_ms) - 5000) // 1000
         power = np.abs(np.fft.rfft(waveform))
-        assert sorted(np.argsort(power)[-2:]) == pytest.approx(
-            [200 + 20 * serial, 1.5 * (200 + 20 * serial)], abs=1
-        )
+        assert sorted(np.argsort(power)[-2:]) == pytest.approx([200 + 20 * serial, 1.5 * (200 + 20 * serial)], abs=1)
         assert (clip.start_s, clip.end_s, clip.frame_s) == (0.0, 1.0, None)
         assert clip.label == ("bus", "metro_station", "park")[int(video) % 3]
 
 
-def test_the_same_verdicts_in_any_order_give_the_same_bytes(
-    written: Path, units: Units, tmp_path: Path
-) -> None:
+def test_the_same_verdicts_in_any_order_give_the_same_bytes(written: Path, units: Units, tmp_path: Path) -> None:
     verdicts = list(units.verdicts)
     random.Random(1).shuffle(verdicts)
     again = written_to(tmp_path / "b", replace(units, verdicts=verdicts))
@@ -117,15 +121,9 @@ def test_a_shard_is_read_by_whoever_reads_tar(written: Path, units: Units) -> No
         with tarfile.open(shard) as tar:
             members = tar.getmembers()
             names = [member.name for member in members]
-            assert [name.split(".", 1)[1] for name in names] == ["flac", "jpg", "json"] * (
-                len(names) // 3
-            )
-            assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
-                (0, 0, 0, "", "", 0o644)
-            }
-            for sound, picture, said in zip(
-                members[::3], members[1::3], members[2::3], strict=True
-            ):
+            assert [name.split(".", 1)[1] for name in names] == ["flac", "jpg", "json"] * (len(names) // 3)
+            assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
+            for sound, picture, said in zip(members[::3], members[1::3], members[2::3], strict=True):
                 row = json.load(tar.extractfile(said))  # type: ignore[arg-type]
                 assert listed[row["id"]].items() <= row.items()
                 assert row["scenes"][0] == ["bus_interior", 0.7]
@@ -210,14 +208,7 @@ def test_sigkill_at_any_moment(written: Path, units: Units, tmp_path: Path) -> N
     )
     dice, out = random.Random(0), tmp_path / "set"
     for number in range(12):
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            str(Path(__file__).parents[1]),
-            str(tmp_path / f"w{number}"),
-            str(out),
-        ]
+        command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(tmp_path / f"w{number}"), str(out)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
@@ -233,9 +224,7 @@ def test_sigkill_at_any_moment(written: Path, units: Units, tmp_path: Path) -> N
     assert contents(out) == contents(written)
 
 
-def test_what_is_done_is_not_done_again(
-    units: Units, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_done_is_not_done_again(units: Units, tmp_path: Path) -> None:
     out = written_to(tmp_path / "set", units)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     written_to(out, units)
@@ -246,16 +235,6 @@ def test_what_is_done_is_not_done_again(
     written_to(out, units, clips_per_shard=100)
     assert len(list((out / "shards").iterdir())) == 3
     assert acquire.check("curated", out) == []
-
-
-def test_shards_may_be_packed_by_others_before(
-    written: Path, units: Units, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for shard in reversed(plan(reversed(units.verdicts), 5)):
-        pack(shard, units.media, tmp_path)
-    monkeypatch.setattr(writing, "_members", None)  # nothing is left to be packed
-    written_to(tmp_path, units)
-    assert contents(tmp_path) == contents(written)
 
 
 def test_the_hash_is_that_of_the_clips(written: Path, units: Units, tmp_path: Path) -> None:
@@ -323,11 +302,7 @@ def test_a_forged_list_is_not_believed(written: Path, tmp_path: Path) -> None:
 def test_a_line_that_ends_otherwise_is_found(written: Path, tmp_path: Path) -> None:
     out = copied(written, tmp_path / "set")
     content = (out / LIST).read_bytes()
-    for other in (
-        content.replace(b"\n", b"\r", 1),
-        content.replace(b"\n", b"\r\n"),
-        content + b" ",
-    ):
+    for other in (content.replace(b"\n", b"\r", 1), content.replace(b"\n", b"\r\n"), content + b" "):
         (out / LIST).write_bytes(other)
         assert "its seal is broken" in DATASETS["curated"].verify(find(out, "curated"))[0]
 
@@ -338,14 +313,7 @@ def sealed(tree: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "tree",
-    [
-        "[" * 100_000,
-        "[]",
-        "{",
-        '{"format": 2}',
-        '{"format": 1}',
-        '{"format": 1, "clips": 3, "files": []}',
-    ],
+    ["[" * 100_000, "[]", "{", '{"format": 2}', '{"format": 1}', '{"format": 1, "clips": 3, "files": []}'],
     ids=lambda tree: tree[:30],
 )
 def test_a_list_that_is_none_is_said_to_be_none(written: Path, tmp_path: Path, tree: str) -> None:
@@ -431,14 +399,9 @@ def test_the_compact_preset_trains_on_it(
     changes = dict(_differences(tiny, base))
     changes |= {"data.sounds": "auto", "data.images": "miniplaces", "data.validation_fraction": 0.1}
     changes.pop("preset", None)
-    settings = [
-        part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")
-    ]
+    settings = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     run = tmp_path / "run"
-    assert (
-        cli.main(["train", "--preset", "compact", "--data", str(out), "-o", str(run), *settings])
-        == 0
-    )
+    assert cli.main(["train", "--preset", "compact", "--data", str(out), "-o", str(run), *settings]) == 0
     said = capsys.readouterr()
     assert "paired synchronous" in said.err + said.out
     config = json.loads((run / "config.json").read_text())

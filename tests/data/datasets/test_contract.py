@@ -4,120 +4,97 @@ import hashlib
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from avgan.data.acquire import check_media
-from avgan.data.datasets import (
-    DATASETS,
-    Dataset,
-    curated,
-    declaration,
-    find,
-    locate,
-)
+from avgan.data.datasets import DATASETS, Dataset, curated, declaration, find, locate
 from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Clip, Manifest
 from avgan.data.pairing import pair_within
 from avgan.errors import DataError
 
 Maker = Callable[..., Path]
-Tree = Callable[[Path, Maker, Maker, Maker], None]
 
 
-def make_esc50(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+class Makers(NamedTuple):
+    """Of small files, and of a whole tree of TAU's."""
+
+    tone: Maker
+    picture: Maker
+    video: Maker
+    tau: Maker
+
+
+Tree = Callable[[Path, Makers], None]
+
+
+@pytest.fixture
+def make(tone: Maker, picture: Maker, video: Maker, tau_tree: Maker) -> Makers:
+    return Makers(tone, picture, video, tau_tree)
+
+
+def make_esc50(root: Path, make: Makers) -> None:
     rows = ["filename,fold,target,category,esc10,src_file,take"]
     for fold in range(1, 6):
         for source, category in ((100, "dog"), (200, "hand_saw")):
             name = f"{fold}-{source + fold}-A-{0 if category == 'dog' else 49}.wav"
-            tone(root / "audio" / name)
+            make.tone(root / "audio" / name)
             rows.append(f"{name},{fold},0,{category},True,{source + fold},A")
     (root / "meta").mkdir()
     (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
 
 
-def make_miniplaces(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_miniplaces(root: Path, make: Makers) -> None:
     rows = ["path,scene,split"]
     for split in ("train", "val"):
         for scene in ("yard", "coast"):
-            picture(root / split / scene / "1.jpg")
+            make.picture(root / split / scene / "1.jpg")
             rows.append(f"{split}/{scene}/1.jpg,{scene},{split}")
     (root / "index.csv").write_text("\n".join(rows) + "\n")
 
 
-def make_photographs(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_photographs(root: Path, make: Makers) -> None:
     for folder in ("miniplaces", "more"):
         (root / folder).mkdir()
-        make_miniplaces(root / folder, tone, picture, video)
+        make_miniplaces(root / folder, make)
 
 
-def make_places(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_places(root: Path, make: Makers) -> None:
     for folder, scene in (("one", "tram"), ("two", "park")):
-        tone(root / folder / "audio" / "a.wav")
+        make.tone(root / folder / "audio" / "a.wav")
         (root / folder / "index.csv").write_text(
             f"file,scene,source_id,start_s,repo,licence,note\naudio/a.wav,{scene},{folder}-a,0,ann/sounds,CC0,\n"
         )
 
 
-def make_tau2019(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
-    names = {
-        "train": ("audio/airport-lisbon-0-0-a.wav", "airport", "lisbon-0"),
-        "test": ("audio/bus-milan-1-1-a.wav", "bus", "milan-1"),
-        "unused": ("audio/tram-milan-2-2-a.wav", "tram", "milan-2"),
-    }
-    rows = ["filename\tscene_label\tidentifier\tsource_label"]
-    for name, scene, place in names.values():
-        tone(root / name)
-        rows.append(f"{name}\t{scene}\t{place}\ta")
-    (root / "meta.csv").write_text("\n".join(rows) + "\n")
-    setup = root / "evaluation_setup"
-    setup.mkdir()
-    train, test = names["train"][0], names["test"][0]
-    (setup / "fold1_train.csv").write_text(f"filename\tscene_label\n{train}\tairport\n")
-    (setup / "fold1_test.csv").write_text(f"filename\n{test}\n")
-    (setup / "fold1_evaluate.csv").write_text(f"filename\tscene_label\n{test}\tbus\n")
+def make_tau2019(root: Path, make: Makers) -> None:
+    make.tau(
+        root, "tau2019", {"train": ["airport-lisbon-0"], "test": ["bus-milan-1"], "": ["tram-milan-2"]}, num_clips=1
+    )
 
 
-def make_tau_av_2021(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_tau_av_2021(root: Path, make: Makers) -> None:
     """Training in Lisbon and Milan, test in another place of Milan."""
-    stems = {
-        "airport-lisbon-1175-44106": "train",
-        "bus-milan-1040-40052": "train",
-        "tram-milan-1041-1": "test",
-    }
-    columns = "filename_audio\tfilename_video\tscene_label"
-    rows = {"meta": [f"{columns}\tidentifier"]}
-    rows |= {"train": [columns], "test": ["filename_audio\tfilename_video"], "evaluate": [columns]}
-    for stem, split in stems.items():
-        scene, city, place, _ = stem.split("-")
-        files = f"audio/{stem}.wav\tvideo/{stem}.mp4"
-        tone(root / "audio" / f"{stem}.wav", seconds=6)
-        video(root / "video" / f"{stem}.mp4")
-        rows["meta"].append(f"{files}\t{scene}\t{city}-{place}")
-        rows[split].append(files if split == "test" else f"{files}\t{scene}")
-        if split == "test":
-            rows["evaluate"].append(f"{files}\t{scene}")
-    (root / "meta.csv").write_text("\n".join(rows.pop("meta")) + "\n")
-    (root / "evaluation_setup").mkdir()
-    for part, lines in rows.items():
-        table = root / "evaluation_setup" / f"fold1_{part}.csv"
-        table.write_text("\n".join(lines) + "\n")
+    places = {"train": ["airport-lisbon-1175", "bus-milan-1040"], "test": ["tram-milan-1041"]}
+    make.tau(root, "tau_av_2021", places, num_clips=1)
 
 
-def make_folder(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_folder(root: Path, make: Makers) -> None:
     for label in ("bus", "tram"):
-        tone(root / label / "1.wav")
-        picture(root / label / "1.jpg")
+        make.tone(root / label / "1.wav")
+        make.picture(root / label / "1.jpg")
 
 
-def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
+def make_curated(root: Path, make: Makers) -> None:
     """A shard of two clips, one dropped before; written here by hand, as the layout says."""
     (root / "shards").mkdir()
     clips = []
     with tarfile.open(root / "shards" / "train-00000.tar", "w") as tar:
         for name, label in (("a.1-5000", "bus"), ("b-5000", "tram")):
-            paths = (tone(root / "media" / f"{name}.flac"), picture(root / "media" / f"{name}.jpg"))
+            paths = (make.tone(root / "media" / f"{name}.flac"), make.picture(root / "media" / f"{name}.jpg"))
             sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
             members = [path.name.replace(".", "~", path.name.count(".") - 1) for path in paths]
             for path, member in zip(paths, members, strict=True):
@@ -125,16 +102,27 @@ def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
                 path.unlink()
             sound, image = (f"shards/train-00000.tar/{member}" for member in members)
             clips.append(
-                Clip(id=name, source_id=name, label=label, audio_path=sound, image_path=image, end_s=1.0,
-                     fold="lisbon", place="lisbon", licence="CC BY 4.0", audio_sha256=sums[0], image_sha256=sums[1])
-            )  # fmt: skip
+                Clip(
+                    id=name,
+                    source_id=name,
+                    label=label,
+                    audio_path=sound,
+                    image_path=image,
+                    end_s=1.0,
+                    fold="lisbon",
+                    place="lisbon",
+                    licence="CC BY 4.0",
+                    audio_sha256=sums[0],
+                    image_sha256=sums[1],
+                )
+            )
     (root / "media").rmdir()
     dropped = Clip(id="c-5000", source_id="c", split="unused", status="dropped", reason="still")
     Manifest("curated", root, (*clips, dropped)).save(root / "manifest.parquet")
     rows = [
         {name: getattr(clip, name) for name in ("id", "label", "split", "audio_sha256", "image_sha256")}
         for clip in clips
-    ]  # fmt: skip
+    ]
     sums_of = {
         path: hashlib.sha256((root / path).read_bytes()).hexdigest()
         for path in ("manifest.parquet", "shards/train-00000.tar")
@@ -145,7 +133,7 @@ def make_curated(root: Path, tone: Maker, picture: Maker, video: Maker) -> None:
         "clips": rows,
         "shards": [{"name": "train-00000.tar", "sha256": sums_of["shards/train-00000.tar"], "num_clips": 2}],
         "files": {"manifest.parquet": sums_of["manifest.parquet"]},
-    }  # fmt: skip
+    }
     tree["seal"] = curated.seal_of(tree)
     (root / "list.json").write_text(curated.canonical(tree))
 
@@ -227,12 +215,10 @@ def test_reading_an_empty_folder_says_what_to_do(dataset: Dataset, tmp_path: Pat
 
 
 @every_dataset
-def test_it_reads_its_official_layout(
-    dataset: Dataset, tmp_path: Path, tone: Maker, picture: Maker, video: Maker
-) -> None:
+def test_it_reads_its_official_layout(dataset: Dataset, tmp_path: Path, make: Makers) -> None:
     root = tmp_path / (dataset.folders or (dataset.name,))[0]
     root.mkdir(exist_ok=True)
-    TREES[dataset.name](root, tone, picture, video)
+    TREES[dataset.name](root, make)
     assert dataset.matches(root)
     assert locate(tmp_path, dataset.name) == root == locate(root, dataset.name)
     manifest = find(tmp_path, dataset.name)
@@ -260,9 +246,9 @@ def test_real_data_is_complete(dataset: Dataset, data_root: Path) -> None:
 
 
 def test_photographs_of_several_folders_are_one_set_and_a_folder_of_sounds_is_none(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
+    tmp_path: Path, make: Makers
 ) -> None:
-    make_photographs(tmp_path, tone, picture, video)
+    make_photographs(tmp_path, make)
     (tmp_path / "sounds").mkdir()
     (tmp_path / "sounds" / "index.csv").write_text("path,label\n1.wav,bus\n")
     manifest = find(tmp_path, "photographs")
@@ -271,20 +257,16 @@ def test_photographs_of_several_folders_are_one_set_and_a_folder_of_sounds_is_no
     assert {clip.image_path.split("/")[0] for clip in manifest.clips} == {"miniplaces", "more"}
 
 
-def test_tau_2019_knows_place_source_and_device(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
-) -> None:
-    make_tau2019(tmp_path, tone, picture, video)
+def test_tau_2019_knows_place_source_and_device(tmp_path: Path, make: Makers) -> None:
+    make_tau2019(tmp_path, make)
     clip = find(tmp_path, "tau2019").clips[1]
     assert (clip.place, clip.source_id, clip.device) == ("milan", "milan-1", "a")
     assert len(DATASETS["tau2019"].verify(find(tmp_path, "tau2019"))) == 3
 
 
 @pytest.mark.parametrize("name", ["tau2019", "tau_av_2021"])
-def test_tau_without_its_set_up_says_what_is_missing(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker, name: str
-) -> None:
-    TREES[name](tmp_path, tone, picture, video)
+def test_tau_without_its_set_up_says_what_is_missing(tmp_path: Path, make: Makers, name: str) -> None:
+    TREES[name](tmp_path, make)
     (tmp_path / "evaluation_setup" / "fold1_test.csv").unlink()
     with pytest.raises(DataError, match=r"fold1_test.csv: missing; unpack .*meta\.zip"):
         find(tmp_path, name)
@@ -300,22 +282,13 @@ def test_tau_has_parts_of_the_published_sizes() -> None:
         assert all(remote.md5 and remote.unpack and remote.strip == 1 for remote in remotes)
 
 
-def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
-) -> None:
-    make_tau_av_2021(tmp_path, tone, picture, video)
+def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(tmp_path: Path, make: Makers) -> None:
+    make_tau_av_2021(tmp_path, make)
+    make.video(tmp_path / "video" / "airport-lisbon-1175-0.mp4")
     manifest = find(tmp_path, "tau_av_2021")
     clip = manifest.clips[0]
-    assert (clip.audio_path, clip.image_path) == (
-        "audio/airport-lisbon-1175-44106.wav",
-        "video/airport-lisbon-1175-44106.mp4",
-    )
-    assert (clip.source_id, clip.place, clip.frame_s, clip.end_s) == (
-        "lisbon-1175",
-        "lisbon",
-        5.0,
-        10.0,
-    )
+    assert (clip.audio_path, clip.image_path) == ("audio/airport-lisbon-1175-0.wav", "video/airport-lisbon-1175-0.mp4")
+    assert (clip.source_id, clip.place, clip.frame_s, clip.end_s) == ("lisbon-1175", "lisbon", 5.0, 10.0)
     assert pair_within(manifest).kind == "synchronous"
     frames = ImageStore(manifest).get([0])
     assert frames[0, 2].mean() > 200  # the third of the video's colours, blue, shows from 4 s on
@@ -326,9 +299,7 @@ def test_an_audio_visual_clip_has_the_frame_at_its_middle_and_is_one_recording(
         find(tmp_path, "tau_av_2021")
 
 
-def test_real_recordings_of_tau_are_read_by_their_official_names(
-    tmp_path: Path, data_root: Path
-) -> None:
+def test_real_recordings_of_tau_are_read_by_their_official_names(tmp_path: Path, data_root: Path) -> None:
     """The few recordings at hand, with the tables that would name them."""
     folder = data_root / "tau_samples" / "audio"
     if not folder.is_dir():
@@ -339,9 +310,7 @@ def test_real_recordings_of_tau_are_read_by_their_official_names(
         rows.append(f"audio/{path.name}\t{scene}\t{city}-{place}\t{device}")
         parts["test" if city == "milan" else "train"].append(f"audio/{path.name}")
     (tmp_path / "audio").symlink_to(folder)
-    (tmp_path / "meta.csv").write_text(
-        "\n".join(["filename\tscene_label\tidentifier\tsource_label", *rows])
-    )
+    (tmp_path / "meta.csv").write_text("\n".join(["filename\tscene_label\tidentifier\tsource_label", *rows]))
     (tmp_path / "evaluation_setup").mkdir()
     for part, names in parts.items():
         table = tmp_path / "evaluation_setup" / f"fold1_{part}.csv"
@@ -356,10 +325,8 @@ def test_real_recordings_of_tau_are_read_by_their_official_names(
     assert (np.abs(waveforms[:, -1600:]).max(1) > 0).all()  # whole 10 s, none padded
 
 
-def test_esc50_names_its_freesound_page_and_the_licence_of_each_clip(
-    tmp_path: Path, tone: Maker, picture: Maker, video: Maker
-) -> None:
-    make_esc50(tmp_path, tone, picture, video)
+def test_esc50_names_its_freesound_page_and_the_licence_of_each_clip(tmp_path: Path, make: Makers) -> None:
+    make_esc50(tmp_path, make)
     clip = find(tmp_path, "esc50").clips[0]
     assert (clip.source_id, clip.licence) == ("101", "CC BY 3.0")
     assert clip.address == "https://freesound.org/s/101/"

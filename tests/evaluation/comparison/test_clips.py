@@ -10,13 +10,7 @@ from PIL import Image
 
 from avgan.data.loading import WaveformStore
 from avgan.evaluation.comparison import clips
-from avgan.evaluation.comparison.clips import (
-    NUM_RATES,
-    Pictures,
-    Sounds,
-    clips_to_answer,
-    clips_to_learn_from,
-)
+from avgan.evaluation.comparison.clips import NUM_RATES, Pictures, Sounds, clips_to_answer, clips_to_learn_from
 from avgan.evaluation.protocols import Protocol, read_protocol
 
 
@@ -43,8 +37,8 @@ def test_a_fold_becomes_clips(data: Path, protocol: Protocol) -> None:
     known = clips_to_learn_from(fold, protocol, sounds, data=data, pictures=None)
     assert known.ids == tuple(clip.id for clip in fold.train.clips if clip.audio_path)
     assert known.targets.tolist() == [protocol.labels.index(i[0]) for i in known.ids]
-    assert (known.num_labels, known.window_s, known.folder) == (2, 5.0, data)
-    assert known.draw is None
+    assert (known.labels, known.window_s, known.folder) == (("a", "b"), 5.0, data)
+    assert known.sample_pictures is None
     for rate_hz in (8_000, 16_000):
         expected = WaveformStore(
             fold.train.select(lambda clip: bool(clip.audio_path)), rate_hz=rate_hz, window_s=5.0
@@ -76,7 +70,7 @@ def test_a_selection_of_a_selection_reads_its_own_rows_and_no_others(
 def test_who_answers_sees_neither_targets_nor_pictures(data: Path, protocol: Protocol) -> None:
     asked = clips_to_answer(protocol.folds[0], protocol, Sounds.of(protocol), data=data)
     assert set(asked.targets) == {clips.UNKNOWN}
-    assert asked.draw is None
+    assert asked.sample_pictures is None
     assert asked.manifest is not None
     assert set(asked.manifest.labels) == set()
     assert asked.ids == tuple(clip.id for clip in protocol.folds[0].test.clips)
@@ -84,31 +78,25 @@ def test_who_answers_sees_neither_targets_nor_pictures(data: Path, protocol: Pro
 
 def test_pictures_are_those_of_each_clips_label(data: Path, protocol: Protocol) -> None:
     known = clips_to_learn_from(
-        protocol.folds[0],
-        protocol,
-        Sounds.of(protocol),
-        data=data,
-        pictures=Pictures(protocol, data),
+        protocol.folds[0], protocol, Sounds.of(protocol), data=data, pictures=Pictures(protocol, data)
     )
-    assert known.draw is not None
-    pictures = known.draw(np.random.default_rng(0))
+    assert known.sample_pictures is not None
+    pictures = known.sample_pictures(np.random.default_rng(0))
     assert pictures.shape == (len(known), 3, 128, 128)
     red_or_blue = np.where(known.targets == 0, 0, 2)
     assert (pictures[np.arange(len(known)), red_or_blue] > 150).all()
     some = known.select(np.array([1, 0]))
-    assert some.draw is not None
-    assert some.draw(np.random.default_rng(0)).shape == (2, 3, 128, 128)
+    assert some.sample_pictures is not None
+    assert some.sample_pictures(np.random.default_rng(0)).shape == (2, 3, 128, 128)
 
 
-def test_photographs_of_another_data_set_are_drawn_by_the_place_of_a_sound(
-    data_root: Path,
-) -> None:
+def test_photographs_of_another_data_set_are_sampled_by_the_place_of_a_sound(data_root: Path) -> None:
     esc10 = read_protocol("esc10", data_root)
     pictures = Pictures(esc10, data_root)
     fold = esc10.folds[0]
     known = clips_to_learn_from(fold, esc10, Sounds.of(esc10), data=data_root, pictures=pictures)
-    assert known.draw is not None
-    few = known.draw(np.random.default_rng(1))
+    assert known.sample_pictures is not None
+    few = known.sample_pictures(np.random.default_rng(1))
     assert few.shape == (320, 3, 128, 128)
     assert few.std() > 30
 

@@ -17,8 +17,9 @@ from avgan.baselines import METHODS
 from avgan.cli import main
 from avgan.errors import ConfigError, DataError
 from avgan.evaluation.comparison import compare as comparing
-from avgan.evaluation.comparison.answers import answers_path, identity_of, read_answers
+from avgan.evaluation.comparison.answers import answers_path, read_answers
 from avgan.evaluation.comparison.compare import compare
+from avgan.evaluation.comparison.identity import identity_of
 
 TOYS = ("nearest", "guess")
 
@@ -30,9 +31,10 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(avgan.baselines, "__path__", [*avgan.baselines.__path__, folder])
     for name in list(METHODS):
         monkeypatch.delitem(METHODS, name)
-    for name in ("Nearest", "Guess", "NeedsPictures"):
-        monkeypatch.setitem(METHODS, name.replace("sP", "s-P").lower(), f"toy:{name}")
-    yield importlib.import_module("avgan.baselines.toy")
+    module = importlib.import_module("avgan.baselines.toy")
+    for method in (module.Nearest, module.Guess, module.NeedsPictures):
+        monkeypatch.setitem(METHODS, method.card.name, method)
+    yield module
     del sys.modules["avgan.baselines.toy"], avgan.baselines.toy
 
 
@@ -124,9 +126,7 @@ def untimed(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"methods": kept}
 
 
-def test_calls_for_single_methods_and_folds_add_up_to_one_table(
-    ask: Callable, tmp_path: Path
-) -> None:
+def test_calls_for_single_methods_and_folds_add_up_to_one_table(ask: Callable, tmp_path: Path) -> None:
     together = ask(*TOYS, out=tmp_path / "whole")
     ask("guess", folds=("4", "2"))
     part = ask("nearest", folds=("2",))
@@ -156,9 +156,7 @@ def test_another_seed_or_budget_does_not_mix_with_what_lies_there(ask: Callable)
         ask("guess", budget_s=60)
 
 
-def test_changed_recordings_and_changed_code_are_learnt_anew(
-    ask: Callable, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_changed_recordings_and_changed_code_are_learnt_anew(ask: Callable, tmp_path: Path, monkeypatch: Any) -> None:
     ask(*TOYS)
     path = answers_path(tmp_path / "out", "nearest", "1")
     stored = json.loads(path.read_text())
@@ -195,18 +193,14 @@ def test_wording_does_not_make_a_method_another(tmp_path: Path, monkeypatch: Any
     assert identity("alpha", '"""A."""\nfrom avgan.baselines import beta\nX = 2\n') != first
 
 
-def test_who_cannot_be_run_is_left_out_and_named(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_who_cannot_be_run_is_left_out_and_named(ask: Callable, folder: Path, tmp_path: Path) -> None:
     report = ask("needs-pictures", "nearest")
     assert list(rows(report)) == ["nearest"]
     assert "learns from pictures" in report["failed"]["needs-pictures"]
     assert "learns from pictures" in (tmp_path / "out" / "compare.md").read_text()
 
 
-def test_pictures_of_the_labels_are_there_to_learn_from(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_pictures_of_the_labels_are_there_to_learn_from(ask: Callable, folder: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for path in folder.rglob("*.wav"):
         (data / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -216,9 +210,7 @@ def test_pictures_of_the_labels_are_there_to_learn_from(
     assert "needs-pictures" in rows(ask("needs-pictures", data=data))
 
 
-def test_names_and_places_that_are_not_there_are_said_in_a_line(
-    ask: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_names_and_places_that_are_not_there_are_said_in_a_line(ask: Callable, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no method is called 'nobody': choose among"):
         ask("nobody")
     with pytest.raises(ConfigError, match="no method to compare"):
@@ -270,15 +262,7 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     basic = ["compare", "--protocol", "folder", "--data", str(folder), "-o", str(out)]
     assert main([*basic, "--methods", "nearest, guess", "--folds", "1,2", "--budget", "1"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[0].split() == [
-        "method",
-        "published,",
-        "%",
-        "here,",
-        "%",
-        "95",
-        "%",
-    ]
+    assert printed.out.splitlines()[0].split() == ["method", "published,", "%", "here,", "%", "95", "%"]
     assert "Nearest mean | toy" in printed.out
     assert "(2 of 5 folds)" in printed.out
     assert "fit 1 of 4: nearest, fold 1; about 4 min left" in printed.err

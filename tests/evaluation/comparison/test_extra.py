@@ -33,9 +33,7 @@ def data(tmp_path: Path) -> Path:
     return recordings(tmp_path / "data", "ab", 2)
 
 
-def test_clips_of_known_labels_are_given_with_the_numbers_of_the_protocol(
-    data: Path, tmp_path: Path
-) -> None:
+def test_clips_of_known_labels_are_given_with_the_numbers_of_the_protocol(data: Path, tmp_path: Path) -> None:
     protocol = read_protocol("folder", data)
     extra = Extra(recordings(tmp_path / "more", "bc", 3, seed=1), protocol)
     fold = protocol.folds[0]
@@ -43,7 +41,7 @@ def test_clips_of_known_labels_are_given_with_the_numbers_of_the_protocol(
     known = clips_to_learn_from(fold, protocol, sounds, data=data, pictures=None, extra=extra)
     assert known.extra is not None
     assert known.extra.targets.tolist() == [1, 1, 1]
-    assert known.extra.num_labels == 2
+    assert known.extra.labels == ("a", "b")
     assert known.extra.read(16_000).shape == (3, 80_000)
     assert known.select(np.array([0])).extra is known.extra
     with pytest.raises(DataError, match="no recording has a label of folder, such as 'a'"):
@@ -102,14 +100,13 @@ def test_it_is_part_of_what_a_method_is_and_of_the_settings(
         def cost(self) -> Cost:
             return Cost(1, 1)
 
-    monkeypatch.setattr("avgan.evaluation.comparison.methods.make", lambda name: Guess())
+    monkeypatch.setattr("avgan.evaluation.comparison.compare.make", lambda name: Guess())
     more = recordings(tmp_path / "more", "ab", 2, seed=1)
 
     def ask(out: str, extra: Path | None) -> str:
         comparing.compare(
-            protocol="folder", methods=("sdcnn-av",), data=data, out=tmp_path / out,
-            folds=("1",), extra=extra,
-        )  # fmt: skip
+            protocol="folder", methods=("sdcnn-av",), data=data, out=tmp_path / out, folds=("1",), extra=extra
+        )
         stored = read_answers(tmp_path / out, "sdcnn-av", "1")
         assert stored is not None
         return stored.identity
@@ -123,10 +120,6 @@ def test_it_is_part_of_what_a_method_is_and_of_the_settings(
         ask("one", tmp_path / "others")
 
 
-def test_without_further_recordings_the_method_is_left_out_and_says_what_to_do(
-    data: Path, tmp_path: Path
-) -> None:
-    report = comparing.compare(
-        protocol="folder", methods=("sdcnn-av",), data=data, out=tmp_path / "out"
-    )
+def test_without_further_recordings_the_method_is_left_out_and_says_what_to_do(data: Path, tmp_path: Path) -> None:
+    report = comparing.compare(protocol="folder", methods=("sdcnn-av",), data=data, out=tmp_path / "out")
     assert "--extra" in report["failed"]["sdcnn-av"]

@@ -31,13 +31,7 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask() -> dict[str, Any]:
-        return compare(
-            protocol="folder",
-            methods=("avgan-compact",),
-            data=tiny_videos,
-            out=tmp_path,
-            seeds=(0,),
-        )
+        return compare(protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path, seeds=(0,))
 
     with monkeypatch.context() as patch:
         patch.setattr(ours.Trained, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -65,25 +59,19 @@ def test_each_fold_is_trained_without_it_and_a_stop_is_resumed(
 
 
 @pytest.mark.usefixtures("tiny_preset")
-def test_a_run_of_other_recordings_is_not_taken_for_this_fold(
-    tiny_videos: Path, tmp_path: Path
-) -> None:
+def test_a_run_of_other_recordings_is_not_taken_for_this_fold(tiny_videos: Path, tmp_path: Path) -> None:
     """The answers are gone or others, the run that gave them lies there still."""
     first, second = read_protocol("folder", tiny_videos).folds
     recipe = ours.recipe_of_method("avgan-compact", read_protocol("folder", tiny_videos), 0)
     run = tmp_path / "runs" / "avgan-compact" / "fold-1"
     ours.train(recipe, data=tiny_videos, out=run, sounds=second.train)
     assert first.name == "1"
-    report = compare(
-        protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path, seeds=(0,)
-    )
+    report = compare(protocol="folder", methods=("avgan-compact",), data=tiny_videos, out=tmp_path, seeds=(0,))
     assert "learnt from other recordings" in report["failed"]["avgan-compact"]
 
 
 @pytest.mark.usefixtures("tiny_preset")
-def test_several_seeds_are_several_runs_and_their_spread_is_said(
-    tiny_videos: Path, tmp_path: Path
-) -> None:
+def test_several_seeds_are_several_runs_and_their_spread_is_said(tiny_videos: Path, tmp_path: Path) -> None:
     asked = {"protocol": "folder", "methods": ("avgan-compact",), "data": tiny_videos}
     report = compare(**asked, out=tmp_path, folds=("1",), seeds=(5, 6))
     (row,) = report["methods"]
@@ -92,9 +80,7 @@ def test_several_seeds_are_several_runs_and_their_spread_is_said(
     assert row["deviation_over_seeds"] == pytest.approx(np.std(row["by_seed"], ddof=1))
     assert row["num_clips"] == 4
     runs = tmp_path / "runs" / "avgan-compact"
-    seeds = [
-        checkpoint.describe(runs / name).config.loop.seed for name in ("fold-1", "fold-1.seed-6")
-    ]
+    seeds = [checkpoint.describe(runs / name).config.loop.seed for name in ("fold-1", "fold-1.seed-6")]
     assert seeds == [5, 6]
     first, second = (read_answers(tmp_path, "avgan-compact", "1", seed=seed) for seed in (None, 6))
     assert first is not None
@@ -160,10 +146,7 @@ def test_with_a_budget_and_a_parent_the_rest_alone_is_shortened(
     protocol = read_protocol("folder", tiny_videos)
     recipe = ours.recipe_of_method("avgan-compact", protocol, 0)
     pictures = train_run(
-        recipe.run("vqvae"),
-        data=tiny_videos,
-        out=tmp_path / "pictures",
-        sounds=protocol.folds[0].train,
+        recipe.run("vqvae"), data=tiny_videos, out=tmp_path / "pictures", sounds=protocol.folds[0].train
     )
     asked = {
         "protocol": "folder",
@@ -194,8 +177,3 @@ def test_the_work_grows_with_the_recording() -> None:
     short, long = (ours.cost(networks, torch.zeros(1, seconds * 16_000)) for seconds in (2, 4))
     assert short.num_parameters == long.num_parameters
     assert 1.8 * short.num_macs < long.num_macs + short.num_macs < 3 * short.num_macs
-
-
-def test_probabilities_are_put_in_the_order_of_the_table() -> None:
-    rows = ours.in_order(np.array([[0.9, 0.1]]), ("b", "c"), ("a", "b", "c"))
-    assert rows.tolist() == [[0.0, 0.9, 0.1]]

@@ -10,12 +10,12 @@ import pytest
 from avgan.baselines.method import Card
 from avgan.data.manifest import Clip, Manifest
 from avgan.evaluation.comparison.answers import Answers, Settings
-from avgan.evaluation.comparison.plot import named
 from avgan.evaluation.comparison.table import (
     build_report,
+    columns,
     counted,
-    headings,
     markdown,
+    named,
     p_cell,
     page,
     plain,
@@ -30,13 +30,7 @@ SETTINGS = Settings(protocol="esc50", seed=4, budget_s=600.0)
 @pytest.fixture
 def protocol() -> Protocol:
     clips = tuple(
-        Clip(
-            id=str(n),
-            source_id=f"s{n}",
-            label="ab"[n % 2],
-            audio_path="x",
-            fold=str(n % 4 // 2 + 1),
-        )
+        Clip(id=str(n), source_id=f"s{n}", label="ab"[n % 2], audio_path="x", fold=str(n % 4 // 2 + 1))
         for n in range(40)
     )
     return Protocol(
@@ -90,13 +84,9 @@ def report(protocol: Protocol) -> dict[str, Any]:
     }
     cards = {
         "good": Card(name="good", title="Good", source="A", published=83.7, pretrained_on="much"),
-        "bad": Card(
-            name="bad", title="Bad | <b>", source="B", follows=("one",), differs=("other & more",)
-        ),
+        "bad": Card(name="bad", title="Bad | <b>", source="B", follows=("one",), differs=("other & more",)),
     }
-    return build_report(
-        protocol, SETTINGS, methods, cards, older={"bad": "old"}, failed={"lost": "no <weights>"}
-    )
+    return build_report(protocol, SETTINGS, methods, cards, older={"bad": "old"}, failed={"lost": "no <weights>"})
 
 
 def test_rows_stand_by_accuracy_people_among_them(report: dict[str, Any]) -> None:
@@ -121,9 +111,7 @@ def test_another_reference_than_the_best(protocol: Protocol) -> None:
     cards = {name: Card(name=name, title=name, source="") for name in methods}
     made = build_report(protocol, SETTINGS, methods, cards, against="bb")
     assert made["against"] == "bb"
-    assert {
-        row["name"]: row.get("paired_test") and row["paired_test"]["p"] for row in made["methods"]
-    } == {
+    assert {row["name"]: row.get("paired_test") and row["paired_test"]["p"] for row in made["methods"]} == {
         "a": 1.0,
         "bb": None,
         "human": None,
@@ -134,7 +122,7 @@ def test_markdown_has_a_cell_for_each_heading(report: dict[str, Any]) -> None:
     text = markdown(report)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
-    assert widths == {len(headings(report)) + 2}
+    assert widths == {len(columns(report)) + 2}
     good = next(line for line in lines if line.startswith("| Good"))
     assert "| 83.7 | 95.0 ± " in good
     assert "| 90.0 |  |" in good
@@ -168,12 +156,7 @@ def test_a_terminal_gets_the_columns_that_matter(report: dict[str, Any]) -> None
 def test_a_comparison_without_answers_is_an_empty_table(protocol: Protocol, tmp_path: Path) -> None:
     made = build_report(replace(protocol, human=None), SETTINGS, {}, {})
     write_table(made, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "compare.json",
-        "compare.md",
-        "compare.html",
-        "compare.png",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.md", "compare.html", "compare.png"}
 
 
 def test_a_figure_is_of_the_protocol_it_was_published_for() -> None:
@@ -187,16 +170,13 @@ def test_a_figure_is_of_the_protocol_it_was_published_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"),
-    [(None, ""), (7, "7"), (116_118, "116 k"), (4_690_000, "4.69 M"), (2.5e12, "2.5 T")],
+    ("number", "shown"), [(None, ""), (7, "7"), (116_118, "116 k"), (4_690_000, "4.69 M"), (2.5e12, "2.5 T")]
 )
 def test_large_numbers_are_short(number: float | None, shown: str) -> None:
     assert counted(number) == shown
 
 
-@pytest.mark.parametrize(
-    ("p", "shown"), [(0.0, "< 0.001"), (0.0123, "0.012"), (0.25, "0.25"), (1.0, "1.00")]
-)
+@pytest.mark.parametrize(("p", "shown"), [(0.0, "< 0.001"), (0.0123, "0.012"), (0.25, "0.25"), (1.0, "1.00")])
 def test_probabilities_have_the_digits_that_matter(p: float, shown: str) -> None:
     assert p_cell(p) == shown
 
@@ -204,7 +184,5 @@ def test_probabilities_have_the_digits_that_matter(p: float, shown: str) -> None
 def test_a_plot_names_methods_with_the_folds_that_are_missing(report: dict[str, Any]) -> None:
     row = report["methods"][0]
     assert named(row, len(row["by_fold"])) == row["title"]
-    assert named(row, len(row["by_fold"]) + 2).endswith(
-        f"{len(row['by_fold'])} of {len(row['by_fold']) + 2} folds"
-    )
+    assert named(row, len(row["by_fold"]) + 2).endswith(f"{len(row['by_fold'])} of {len(row['by_fold']) + 2} folds")
     assert named(row | {"by_fold": {}}, 5) == row["title"]  # people: nobody was asked

@@ -19,16 +19,14 @@ class Nearest:
     )
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        for _ in budget.epochs(budget.plan(3, 1e-6)):
+        for _ in range(budget.plan(3, 1e-6)):
             vectors = describe(clips)
-            self.means = np.stack(
-                [vectors[clips.targets == label].mean(0) for label in range(clips.num_labels)]
-            )
+            self.means = np.stack([vectors[clips.targets == label].mean(0) for label in range(len(clips.labels))])
         self.means += 1e-9 * rng.standard_normal(self.means.shape)
 
     def predict(self, clips: Clips) -> np.ndarray:
         assert (clips.targets == -1).all()
-        assert clips.draw is None
+        assert clips.sample_pictures is None
         distances = np.abs(describe(clips)[:, None] - self.means).sum(2)
         weights = np.exp(-100 * distances)
         return weights / weights.sum(1, keepdims=True)
@@ -43,7 +41,7 @@ class Guess(Nearest):
     card = Card(name="guess", title="Guess", source="a test")
 
     def predict(self, clips: Clips) -> np.ndarray:
-        return np.full((len(clips), clips.num_labels), 1 / clips.num_labels)
+        return np.full((len(clips), len(clips.labels)), 1 / len(clips.labels))
 
 
 class NeedsPictures(Nearest):
@@ -52,9 +50,9 @@ class NeedsPictures(Nearest):
     card = Card(name="needs-pictures", title="Needs pictures", source="a test")
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
-        if clips.draw is None:
+        if clips.sample_pictures is None:
             raise DataError("needs-pictures: learns from pictures, and there are none")
-        pictures = clips.draw(rng)
+        pictures = clips.sample_pictures(rng)
         assert pictures.shape == (len(clips), 3, 128, 128)
         super().fit(clips, budget=budget, rng=rng)
 

@@ -131,9 +131,7 @@ def outputs(pictures: np.ndarray) -> Outputs:
     return CLASSIFIER.apply(pictures)
 
 
-def test_the_shuffled_control_keeps_likeness_and_loses_agreement(
-    rng: np.random.Generator,
-) -> None:
+def test_the_shuffled_control_keeps_likeness_and_loses_agreement(rng: np.random.Generator) -> None:
     scenes = SCENES * 20
     pictures = np.stack([picture_of(scene, rng) for scene in scenes])
     ids = tuple(str(number) for number in range(60))
@@ -158,9 +156,7 @@ def test_collapse_shows(rng: np.random.Generator) -> None:
     same = np.stack([picture_of("road", np.random.default_rng(0))] * 24)
     reference = outputs(np.stack([picture_of(scene, rng) for scene in scenes]))
     fallen = Exhibit("fallen", same, scenes, scenes, tuple(map(str, range(24))))
-    score = score_exhibit(
-        fallen, outputs(same), reference, classifier=CLASSIFIER, kinds=reference.features[:3]
-    )
+    score = score_exhibit(fallen, outputs(same), reference, classifier=CLASSIFIER, kinds=reference.features[:3])
     assert score["agreement"] == pytest.approx(1 / 3)
     assert score["effective_number"] == pytest.approx(1.0)
     assert score["distance_within_labels"] == pytest.approx(0.0, abs=1e-6)
@@ -200,28 +196,31 @@ class Painter:
 
 def test_what_a_rival_imagines_is_kept_where_it_saw_pictures(tmp_path: Path) -> None:
     ids = ("a/0", "a/1")
-    deaf = Clips(ids, ids, np.zeros(2), 2, 1.0, lambda rate_hz: np.zeros((2, 9), np.float32))
-    shown = replace(deaf, draw=lambda rng: np.zeros((2, 3, 8, 8), np.uint8))
+    plain = Clips(ids, ids, np.zeros(2), ("a", "b"), 1.0, lambda rate_hz, rows: np.zeros((2, 9), np.float32))
+    shown = replace(plain, sample_pictures=lambda rng: np.zeros((2, 3, 8, 8), np.uint8))
     painter: Any = Painter()
-    keep_pictures(painter, deaf, deaf, tmp_path / "none")
-    keep_pictures(object(), shown, deaf, tmp_path / "none")  # type: ignore[arg-type]
+    keep_pictures(painter, plain, plain, tmp_path / "none")
+    keep_pictures(object(), shown, plain, tmp_path / "none")  # type: ignore[arg-type]
     assert not (tmp_path / "none").exists()
-    keep_pictures(painter, shown, deaf, tmp_path / "some")
+    keep_pictures(painter, shown, plain, tmp_path / "some")
     kept = read_pictures(tmp_path / "some", ids)
     np.testing.assert_array_equal(kept.mean((1, 2, 3)), [0, 255])
 
 
-def test_the_table_holds_every_exhibit_and_every_k(
-    images: Manifest, gallery: Gallery, tiny_run: Path
-) -> None:
+def test_the_table_holds_every_exhibit_and_every_k(images: Manifest, gallery: Gallery, tiny_run: Path) -> None:
     networks, _ = checkpoint.load_networks(tiny_run)
     report = score_exhibits(exhibits_of(networks, gallery, images, None), CLASSIFIER)
     wall = (torch.rand(30, 1, 1, 16, 16), np.arange(30) % 3)
     report["retrieval"] = score_retrieval(networks, gallery, wall, SCENES)
     report |= {
-        "preset": "tiny", "seed": 0, "num_pictures": 24, "judge_accuracy_on_photographs": 0.4,
-        "agreement": 0.2, "agreement_interval_95": (0.1, 0.3), "shuffled": 0.05,
-    }  # fmt: skip
+        "preset": "tiny",
+        "seed": 0,
+        "num_pictures": 24,
+        "judge_accuracy_on_photographs": 0.4,
+        "agreement": 0.2,
+        "agreement_interval_95": (0.1, 0.3),
+        "shuffled": 0.05,
+    }
     table = pictures_table(report)
     for name in ("photographs", "reconstructed", "imagined", "shuffled"):
         assert f"| {name} |" in table
@@ -230,30 +229,20 @@ def test_the_table_holds_every_exhibit_and_every_k(
     assert {line.count("|") for line in rows} == {6, 10}
     assert "second scene classifier is not in this installation" in table
     second = score_exhibits(exhibits_of(networks, gallery, images, None), CLASSIFIER)
-    assert "A second scene classifier of another make" in pictures_table(
-        report | {"second_eye": second}
-    )
+    assert "A second scene classifier of another make" in pictures_table(report | {"second_eye": second})
 
 
 def test_the_whole_protocol_writes_what_it_says(
-    tmp_path: Path,
-    tiny_run: Path,
-    images: Manifest,
-    gallery: Gallery,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, tiny_run: Path, images: Manifest, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a stand-in for ESC-50: its names, and nobody's recordings."""
     heard = {"sea_waves": "beach", "train": "road", "chirping_birds": "wood"}
-    clips = tuple(
-        replace(clip, label=list(heard)[index // 8])
-        for index, clip in enumerate(gallery.clips.clips)
-    )
+    clips = tuple(replace(clip, label=list(heard)[index // 8]) for index, clip in enumerate(gallery.clips.clips))
     networks, trained = checkpoint.load_networks(tiny_run)
     known_scenes = tuple(sorted(set(gallery.scenes)))
     gallery = replace(gallery, clips=replace(gallery.clips, clips=clips), known=known_scenes)
     half = [
-        replace(clip, split="validation" if index % 20 < 17 else "train")
-        for index, clip in enumerate(images.clips)
+        replace(clip, split="validation" if index % 20 < 17 else "train") for index, clip in enumerate(images.clips)
     ]
     known = replace(trained, scene_of_label=heard)
     monkeypatch.setattr(checkpoint, "load_networks", lambda run: (networks, known))

@@ -34,8 +34,7 @@ def test_a_reader_is_repeatable_and_leaves_the_global_seed_alone() -> None:
     expected = torch.rand(2)
     torch.manual_seed(3)
     one, same, other = (
-        dict(train_reader(features, targets, num_scenes=3, num_epochs=2, seed=seed).state_dict())
-        for seed in (0, 0, 1)
+        dict(train_reader(features, targets, num_scenes=3, num_epochs=2, seed=seed).state_dict()) for seed in (0, 0, 1)
     )
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(one[name], same[name]) for name in one)

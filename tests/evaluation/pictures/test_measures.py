@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from sklearn.metrics import pairwise_distances_argmin
 
 from avgan.evaluation.pictures.measures import (
     chance,
@@ -15,7 +16,6 @@ from avgan.evaluation.pictures.measures import (
     kernel_distance_with_error,
     kinds_of,
     mean_distance,
-    nearest,
     rank_of_first_right,
 )
 
@@ -41,9 +41,7 @@ def test_frechet_distance_takes_the_root_that_scipy_takes(rng: np.random.Generat
     assert frechet_distance(other, one) == pytest.approx(expected)
 
 
-def test_frechet_distance_to_itself_is_nothing_even_with_few_pictures(
-    rng: np.random.Generator,
-) -> None:
+def test_frechet_distance_to_itself_is_nothing_even_with_few_pictures(rng: np.random.Generator) -> None:
     one = rng.normal(size=(10, 30))  # covariance without full rank
     assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-6)
     assert frechet_distance(one, one + 1.0) == pytest.approx(30.0)
@@ -103,10 +101,7 @@ def test_the_rank_counts_the_wrong_photographs_before() -> None:
     photographs -= photographs.mean(0)
     scenes = np.array([0, 1, 2, 3, 4, 0])
     query = photographs[:1]
-    ranks = [
-        int(rank_of_first_right(query, np.array([scene]), photographs, scenes)[0])
-        for scene in range(3)
-    ]
+    ranks = [int(rank_of_first_right(query, np.array([scene]), photographs, scenes)[0]) for scene in range(3)]
     assert ranks == [0, 2, 3]
 
 
@@ -136,7 +131,7 @@ def test_effective_number_counts_kinds_that_are_equally_common() -> None:
 def test_kinds_are_found_again(rng: np.random.Generator) -> None:
     photographs = np.repeat(MIDDLES, 20, axis=0) + 0.1 * rng.normal(size=(80, 4))
     kinds = kinds_of(photographs, 4)
-    assert len(set(nearest(MIDDLES, kinds))) == 4
+    assert len(set(pairwise_distances_argmin(MIDDLES, kinds))) == 4
     np.testing.assert_array_equal(kinds, kinds_of(photographs, 4))
 
 
@@ -161,7 +156,7 @@ def test_distance_within_looks_at_one_label_at_a_time(rng: np.random.Generator) 
     assert within == pytest.approx([0.0, pdist(features[3:7]).mean()])
 
 
-def test_pictures_of_one_source_are_drawn_together(rng: np.random.Generator) -> None:
+def test_pictures_of_one_source_are_sampled_together(rng: np.random.Generator) -> None:
     """Copies of a picture know no more than one: the interval is as wide as that of the sources."""
     source = np.arange(48) // 4
     labels = np.repeat(["a", "b"], 24)

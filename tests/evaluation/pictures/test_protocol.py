@@ -15,13 +15,7 @@ from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures.judge import Judge, imagine, train_judge
-from avgan.evaluation.pictures.protocol import (
-    Gallery,
-    evaluate_pictures,
-    imagine_held_out,
-    only_of,
-    score_pictures,
-)
+from avgan.evaluation.pictures.protocol import Gallery, evaluate_pictures, imagine_held_out, only_of, score_pictures
 from avgan.scenes import ESC50_SCENE
 from avgan.training.recipe import train
 
@@ -61,9 +55,7 @@ def gallery_of(tiny_run: Path) -> Callable[..., tuple[Any, Gallery, Judge]]:
     return make
 
 
-def test_pictures_of_the_right_scene_score_one_and_shuffled_ones_chance(
-    gallery_of: Callable[..., Any],
-) -> None:
+def test_pictures_of_the_right_scene_score_one_and_shuffled_ones_chance(gallery_of: Callable[..., Any]) -> None:
     networks, gallery, judge = gallery_of(heeds_the_sound=True)
     report = score_pictures(networks, gallery, judge)
     assert report["agreement"] == report["agreement_top5"] == 1.0
@@ -85,9 +77,7 @@ def test_a_generator_that_ignores_the_sound_gains_nothing(gallery_of: Callable[.
     assert report["diversity"] == pytest.approx(0.0, abs=1e-5)
 
 
-def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(
-    gallery_of: Callable[..., Any],
-) -> None:
+def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(gallery_of: Callable[..., Any]) -> None:
     _, gallery, _ = gallery_of(heeds_the_sound=True)
     scenes = tuple(sorted(set(gallery.scenes))[:3])
     kept, num_without = only_of(gallery, scenes)
@@ -98,7 +88,7 @@ def test_recordings_of_scenes_without_pictures_are_left_out_and_counted(
         torch.testing.assert_close(kept.features[row], gallery.features[int(clip.id)])
 
 
-def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_draw(
+def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_sample(
     tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]
 ) -> None:
     """The gallery holds what the sampler makes of each recording, with noise by the recording's id."""
@@ -149,9 +139,7 @@ def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
     """Labels that the scene classifier does not know: the judge learns them from the frames that were learnt from."""
     recipe = tiny_config({"data.validation_fraction": "0.5"})
     run = train(recipe, data=tiny_videos, out=tmp_path / "run")
-    with pytest.raises(
-        DataError, match="4 held-out recordings with pictures of their scene are too few"
-    ):
+    with pytest.raises(DataError, match="4 held-out recordings with pictures of their scene are too few"):
         evaluate(run, protocol="pictures", data=tiny_videos)
     twice = tmp_path / "twice"
     for path in tiny_videos.rglob("*.mp4"):
@@ -161,7 +149,7 @@ def test_pictures_of_videos_of_ones_own_are_scored_by_their_own_frames(
             target.symlink_to(path)
     run = train(recipe, data=twice, out=tmp_path / "second")
     report = evaluate(run, protocol="pictures", data=twice)
-    assert report["held_out"] == "recordings kept aside"
+    assert report["held_out"] == "held-out recordings"
     assert report["num_pictures"] == 32
     assert report["num_scenes"] == 4
     assert report["exhibits"]["imagined"]["agreement"] is None

@@ -54,9 +54,7 @@ def test_a_leaking_fold_and_one_that_cannot_be_learnt_are_refused() -> None:
         check_fold(replace(first, train=only_a))
 
 
-def test_a_folder_is_cut_by_source_into_as_many_folds_as_its_poorest_label_has(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_is_cut_by_source_into_as_many_folds_as_its_poorest_label_has(tmp_path: Path) -> None:
     protocol = read_protocol("folder", recordings(tmp_path / "data", beach=7, street=3))
     assert [fold.name for fold in protocol.folds] == ["1", "2", "3"]
     assert protocol.labels == ("beach", "street")
@@ -80,11 +78,18 @@ def test_pictures_of_a_folder_are_learnt_from_and_never_answered(tmp_path: Path)
 
 def test_a_curated_set_is_cut_by_source_as_a_folder_is(tmp_path: Path) -> None:
     clips = tuple(
-        Clip(id=f"{video}-{start}", source_id=f"video {video}", label="ab"[video % 2], split=split, end_s=8.0,
-             audio_path=f"shards/x.tar/{video}-{start}.flac", image_path=f"shards/x.tar/{video}-{start}.jpg")
+        Clip(
+            id=f"{video}-{start}",
+            source_id=f"video {video}",
+            label="ab"[video % 2],
+            split=split,
+            end_s=8.0,
+            audio_path=f"shards/x.tar/{video}-{start}.flac",
+            image_path=f"shards/x.tar/{video}-{start}.jpg",
+        )
         for video, split in enumerate(("train", "test", "validation", "train", "train", "test"))
         for start in (5, 13)
-    )  # fmt: skip
+    )
     lost = Clip(id="lost", source_id="video 9", split="unused", status="dropped", reason="still")
     Manifest("curated", tmp_path, (*clips, lost)).save(tmp_path / "manifest.parquet")
     (tmp_path / "list.json").write_text('{"format": 1}')
@@ -96,9 +101,7 @@ def test_a_curated_set_is_cut_by_source_as_a_folder_is(tmp_path: Path) -> None:
     assert answered == sorted(clip.id for clip in clips)
 
 
-def test_what_cannot_be_compared_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_compared_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = recordings(tmp_path / "data", beach=2, street=1)
     with pytest.raises(DataError, match="'street' has 1 recording;"):
         read_protocol("folder", data)
@@ -116,9 +119,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(
 
 
 def test_folds_are_chosen_by_name() -> None:
-    protocol = Protocol(
-        name="made", title="", folds=divide(folded(), ("1", "2", "3")), window_s=1.0
-    )
+    protocol = Protocol(name="made", title="", folds=divide(folded(), ("1", "2", "3")), window_s=1.0)
     assert [fold.name for fold in select_folds(protocol, ())] == ["1", "2", "3"]
     assert [fold.name for fold in select_folds(protocol, ("3", "1", "3"))] == ["3", "1"]
     with pytest.raises(ConfigError, match="made has no fold '6': choose among 1, 2, 3"):

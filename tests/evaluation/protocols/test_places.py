@@ -22,10 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for scene in SCENES:
             for number in range(12):
                 source = f"{world}-{scene}-{number}"
-                rows += [
-                    f"{source}-{part}.ogg,{scene},{source},0,{world}-{number % 6},CC0,"
-                    for part in range(2)
-                ]
+                rows += [f"{source}-{part}.ogg,{scene},{source},0,{world}-{number % 6},CC0," for part in range(2)]
         (root / world).mkdir()
         (root / world / "index.csv").write_text("\n".join(rows) + "\n")
     return root
@@ -69,9 +66,7 @@ def test_only_the_ten_scenes_are_asked_and_each_recording_counts_once(data: Path
     ]
     for row, answer in enumerate(answers):
         probabilities[row, labels.index(answer)] = 0.5
-    first_parks = [
-        row for row, clip in enumerate(clips) if clip.id.endswith("0.ogg") and clip.label == "park"
-    ]
+    first_parks = [row for row, clip in enumerate(clips) if clip.id.endswith("0.ogg") and clip.label == "park"]
     probabilities[first_parks, labels.index("airport")] = 0.7
     scored = Scored(tuple(clips), np.array([""] * len(clips)), targets, probabilities)
     report = among_the_ten(labels, scored)

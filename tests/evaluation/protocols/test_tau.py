@@ -18,6 +18,7 @@ from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import answers_path
 from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.protocols import read_protocol, tau
+from avgan.evaluation.protocols.protocol import Scored
 from avgan.evaluation.report import summary
 from avgan.training.recipe import train
 
@@ -51,9 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, tau_tree: Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, data: Path, tiny_config: Callable[..., Any]
-) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, data: Path, tiny_config: Callable[..., Any]) -> Path:
     """A finished run on the audio-visual set: sound and frame of one moment, no test clip heard."""
     sets = {"data.sounds": "tau_av_2021", "data.images": "tau_av_2021"}
     return train(tiny_config(sets), data=data, out=tmp_path_factory.mktemp("run") / "av")
@@ -100,26 +99,22 @@ def test_a_location_in_both_parts_is_refused(tmp_path: Path, tau_tree: Callable[
         read_protocol("tau2019", tmp_path)
 
 
-def test_a_set_without_a_test_says_what_to_do(
-    tmp_path: Path, tau_tree: Callable[..., Path]
-) -> None:
+def test_a_set_without_a_test_says_what_to_do(tmp_path: Path, tau_tree: Callable[..., Path]) -> None:
     tau_tree(tmp_path / "tau2019", "tau2019", {"train": ["bus-lyon-1"]})
-    (tmp_path / "tau2019" / "evaluation_setup" / "fold1_test.csv").write_text(
-        "filename\naudio/other.wav\n"
-    )
+    (tmp_path / "tau2019" / "evaluation_setup" / "fold1_test.csv").write_text("filename\naudio/other.wav\n")
     with pytest.raises(DataError, match=r"fold 1 has no clips to test; unpack the set's meta\.zip"):
         read_protocol("tau2019", tmp_path)
 
 
 def test_groups_are_those_of_the_clips_and_their_intervals_those_of_locations(data: Path) -> None:
     clips = find(data, "tau2019").select(lambda clip: clip.split == "test").clips
-    correct = np.array([clip.place == "lyon" for clip in clips])
-    seen = [tau.SEEN if clip.place in ("lyon", "paris") else tau.UNSEEN for clip in clips]
-    groups = tau.group_shares(clips, correct, seen)
-    assert {name: part["num_clips"] for name, part in groups["seen"].items()} == {
-        tau.SEEN: 8,
-        tau.UNSEEN: 4,
-    }
+    right = np.array([clip.place == "lyon" for clip in clips])
+    folds, targets = np.array(["1"] * len(clips)), np.zeros(len(clips), int)
+    learnt_from = {"1": {"lyon-1", "paris-2"}}
+    groups = tau.measures(Scored(clips, folds, targets, np.stack([right, ~right], 1).astype(float), learnt_from))[
+        "groups"
+    ]
+    assert {name: part["num_clips"] for name, part in groups["seen"].items()} == {tau.SEEN: 8, tau.UNSEEN: 4}
     assert groups["seen"][tau.UNSEEN]["accuracy"] == 0.0
     assert groups["seen"][tau.SEEN]["accuracy"] == 0.75
     assert {name: part["accuracy"] for name, part in groups["city"].items()} == {
@@ -141,9 +136,7 @@ def test_a_run_is_reported_by_city_seen_and_unseen(data: Path, run: Path, tmp_pa
     assert list(groups["seen"]) == [tau.SEEN]
     assert set(groups["city"]) == {"lyon", "milan"}
     assert sum(part["num_clips"] for part in groups["label"].values()) == 16
-    assert report["class_average"] == pytest.approx(
-        np.mean([part["accuracy"] for part in groups["label"].values()])
-    )
+    assert report["class_average"] == pytest.approx(np.mean([part["accuracy"] for part in groups["label"].values()]))
     assert report["log_loss"] > 0
     assert list(groups["picture"]) == [
         "the real frame",
@@ -166,10 +159,7 @@ def test_what_another_set_taught_is_scored_where_no_location_is_shared(
 ) -> None:
     """Trained in Lyon and Milan of one set: Paris is the city never heard in the other."""
     report = evaluate(run, protocol="tau2019", data=data, out=tmp_path / "own")
-    assert {name: part["num_clips"] for name, part in report["groups"]["seen"].items()} == {
-        tau.SEEN: 10,
-        tau.UNSEEN: 2,
-    }
+    assert {name: part["num_clips"] for name, part in report["groups"]["seen"].items()} == {tau.SEEN: 10, tau.UNSEEN: 2}
     assert "picture" not in report["groups"]
     networks, described = checkpoint.load_networks(run)
     leaky = with_origin(described, sources=("milan-8",))
@@ -228,11 +218,7 @@ def test_a_picture_is_scored_against_its_own_sound_and_against_another(data: Pat
 
 
 def test_ten_cities_take_ten_runs_each_without_one(
-    data: Path,
-    run: Path,
-    tmp_path: Path,
-    with_origin: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    data: Path, run: Path, tmp_path: Path, with_origin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks, described = checkpoint.load_networks(run)
     own = with_origin(described, data={"sounds": "tau2019"})

@@ -1,6 +1,5 @@
 """A real Chromium, headless, that looks at the page of a real service."""
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,20 +32,14 @@ def clips(data_root: Path) -> dict[str, np.ndarray]:
     """Real recordings of 5 s, (L,) at 44.1 kHz: of the sea and of rain."""
     folder = data_root / "esc50" / "audio"
     read = {name: soundfile.read(folder / file, dtype="float32") for name, file in CLIPS.items()}
-    return {
-        name: soxr.resample(samples, rate_hz, RATE_HZ) for name, (samples, rate_hz) in read.items()
-    }
+    return {name: soxr.resample(samples, rate_hz, RATE_HZ) for name, (samples, rate_hz) in read.items()}
 
 
 @pytest.fixture(scope="module")
-def browser(
-    clips: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def browser(clips: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium, whose microphone hears the rain and then the sea, over and over."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium found; install one to test the page")
     microphone = tmp_path_factory.mktemp("microphone") / "microphone.wav"
@@ -92,11 +85,7 @@ class Visit:
         """The addresses that are not the service's."""
         own = urlsplit(self.base).netloc
         asked = [urlsplit(address) for address in self.addresses]
-        return [
-            each.geturl()
-            for each in asked
-            if each.scheme not in {"data", "blob"} and each.netloc != own
-        ]
+        return [each.geturl() for each in asked if each.scheme not in {"data", "blob"} and each.netloc != own]
 
 
 Open = Callable[..., Visit]
@@ -116,18 +105,13 @@ def visit(browser: Any) -> Iterator[Open]:
     """
     visits: list[tuple[Visit, str]] = []
 
-    def open_page(
-        server: Any, *, expected: str = "", before: str = "", address: str = "", **options: Any
-    ) -> Visit:
+    def open_page(server: Any, *, expected: str = "", before: str = "", address: str = "", **options: Any) -> Visit:
         width, height = options.pop("width", 1280), options.pop("height", 800)
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         context.add_init_script(WATCH + before)
         visit = Visit(context.new_page(), server.base)
         page = visit.page
-        page.on(
-            "console",
-            lambda message: message.type == "error" and visit.problems.append(message.text),
-        )
+        page.on("console", lambda message: message.type == "error" and visit.problems.append(message.text))
         page.on("pageerror", lambda error: visit.problems.append(str(error)))
         page.on("request", lambda request: visit.addresses.append(request.url))
         page.on("websocket", lambda socket: visit.addresses.append(socket.url))
@@ -142,31 +126,3 @@ def visit(browser: Any) -> Iterator[Open]:
         assert unexpected == []
         assert visit.foreign() == []
         visit.page.context.close()
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[[np.ndarray, str], bytes]:
-    """A function from samples (L,) at 44.1 kHz to the bytes of a file: wav, ogg or m4a."""
-
-    def file(samples: np.ndarray, kind: str) -> bytes:
-        buffer = io.BytesIO()
-        if kind == "m4a":
-            _write_m4a(buffer, samples)
-        else:
-            soundfile.write(buffer, samples, RATE_HZ, format=kind.upper())
-        return buffer.getvalue()
-
-    return file
-
-
-def _write_m4a(buffer: io.BytesIO, samples: np.ndarray) -> None:
-    import av
-
-    with av.open(buffer, mode="w", format="ipod") as container:
-        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
-        for start in range(0, len(samples), 1024):
-            part = np.ascontiguousarray(samples[None, start : start + 1024])
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = RATE_HZ, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

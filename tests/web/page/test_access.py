@@ -1,10 +1,11 @@
 """That everybody can use the page, and that nothing given to it can use them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+from sounds import encoded
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +56,10 @@ FOCUS = """
 
 
 @pytest.fixture
-def long_wav(hiss: np.ndarray, encode: Callable[[np.ndarray, str], bytes]) -> bytes:
+def long_wav(hiss: np.ndarray) -> bytes:
     """A file in which the toy model hears two scenes."""
     loud = np.tile(hiss, 2)
-    return encode(np.concatenate([loud, np.zeros_like(loud)]), "wav")
+    return encoded(np.concatenate([loud, np.zeros_like(loud)]), 44_100)
 
 
 def tab(page: Any, wanted: str, key: str = "Tab") -> list[tuple[str, str]]:
@@ -108,9 +109,7 @@ def test_everything_can_be_done_with_the_keyboard(server: Any, visit: Any, long_
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(
-    server: Any, visit: Any, long_wav: bytes, scheme: str
-) -> None:
+def test_text_stands_out_from_what_is_behind_it(server: Any, visit: Any, long_wav: bytes, scheme: str) -> None:
     seen = visit(server, expected="400", color_scheme=scheme)
     page = seen.page
     texts = page.evaluate(CONTRASTS)
@@ -121,17 +120,11 @@ def test_text_stands_out_from_what_is_behind_it(
     page.wait_for_selector("#error:not([hidden])")
     texts += page.evaluate(CONTRASTS)
     assert len(texts) > 60
-    faint = [
-        (text, round(ratio, 2))
-        for text, size_px, ratio in texts
-        if ratio < (3 if size_px >= LARGE_PX else 4.5)
-    ]
+    faint = [(text, round(ratio, 2)) for text, size_px, ratio in texts if ratio < (3 if size_px >= LARGE_PX else 4.5)]
     assert faint == []
 
 
-def test_controls_have_names_and_the_page_has_landmarks(
-    server: Any, visit: Any, long_wav: bytes
-) -> None:
+def test_controls_have_names_and_the_page_has_landmarks(server: Any, visit: Any, long_wav: bytes) -> None:
     seen = visit(server)
     page = seen.page
     seen.choose("long.wav", long_wav)
@@ -157,9 +150,7 @@ def test_controls_have_names_and_the_page_has_landmarks(
 
 
 @pytest.mark.parametrize("state", ["start", "answer", "live", "error"])
-def test_a_phone_shows_it_without_scrolling_sideways(
-    server: Any, visit: Any, long_wav: bytes, state: str
-) -> None:
+def test_a_phone_shows_it_without_scrolling_sideways(server: Any, visit: Any, long_wav: bytes, state: str) -> None:
     seen = visit(server, width=360, height=640, expected="400", has_touch=True, is_mobile=True)
     page = seen.page
     name = "a_recording_with_a_name_that_is_much_longer_than_any_telephone_is_wide_" * 2 + ".wav"
@@ -181,9 +172,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
 
 
 @pytest.mark.parametrize("width", [1280, 360])
-def test_nothing_jumps_when_the_answer_comes(
-    server: Any, visit: Any, long_wav: bytes, width: int
-) -> None:
+def test_nothing_jumps_when_the_answer_comes(server: Any, visit: Any, long_wav: bytes, width: int) -> None:
     seen = visit(server, width=width)
     page = seen.page
     held: list[Any] = []
@@ -202,10 +191,7 @@ def test_reduced_motion_is_respected(server: Any, visit: Any) -> None:
     for motion, expected in (("reduce", "none"), ("no-preference", "opacity")):
         seen = visit(server, reduced_motion=motion)
         style = "each => getComputedStyle(each).transitionProperty"
-        assert seen.page.eval_on_selector("#picture-a", style) in {
-            expected,
-            "all" if expected == "none" else expected,
-        }
+        assert seen.page.eval_on_selector("#picture-a", style) in {expected, "all" if expected == "none" else expected}
         duration = "each => getComputedStyle(each).transitionDuration"
         assert (seen.page.eval_on_selector("#picture-a", duration) == "0s") == (motion == "reduce")
 
@@ -256,9 +242,7 @@ def test_the_policy_lets_no_foreign_code_in(server: Any, visit: Any) -> None:
     page.get_by_text("press").click()
     page.wait_for_timeout(200)
     assert page.evaluate("window.hit") is None
-    assert {"script-src-elem", "script-src-attr", "style-src-attr", "connect-src"} <= set(
-        page.evaluate("violations")
-    )
+    assert {"script-src-elem", "script-src-attr", "style-src-attr", "connect-src"} <= set(page.evaluate("violations"))
     seen.addresses.clear()  # the one that was refused
     policy = seen.page.request.get(seen.base).headers["content-security-policy"]
     assert "default-src 'none'" in policy

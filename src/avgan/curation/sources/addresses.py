@@ -13,12 +13,11 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from avgan.archive.sources import json_rows
 from avgan.curation.record import Video
-from avgan.curation.sources.source import Source, id_of, scene_of
-from avgan.curation.youtube import YOUTUBE_ID, youtube_address, youtube_id_in
+from avgan.curation.sources.source import Source, id_of, read_list, scene_of
+from avgan.curation.youtube import YOUTUBE_ID, host_in, youtube_address, youtube_id_in
 from avgan.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
@@ -68,14 +67,7 @@ def _find(named: str) -> list[Video]:
 
 def _rows(path: Path) -> Iterator[Row]:
     """The rows of a list, each with the columns that it fills, as COLUMNS calls them."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise DataError(
-            f"{path}: not a list that can be read ({reason}); save it as UTF-8"
-        ) from None
-    lines = text.splitlines()
+    lines = read_list(path, "save it as UTF-8").splitlines()
     kind = path.suffix.lower()
     if kind == ".txt":
         lines_said = (line.split("#", 1)[0] if line.startswith("#") else line for line in lines)
@@ -95,9 +87,7 @@ def _csv_rows(path: Path, lines: list[str]) -> Iterator[dict[str, object]]:
         raise DataError(f"{path}: not a table that can be read ({error})") from None
     names = {_spelt(name) for name in header.split(delimiter)}
     if not names & {*COLUMNS["address"], *COLUMNS["id"], *COLUMNS["path"]}:
-        raise DataError(
-            f"{path}: its first line names no column 'address', 'id' or 'path'; add a header"
-        )
+        raise DataError(f"{path}: its first line names no column 'address', 'id' or 'path'; add a header")
     yield from ({str(key): value for key, value in row.items()} for row in rows)
 
 
@@ -107,15 +97,9 @@ def _spelt(name: str) -> str:
 
 
 def _ours(row: dict[str, object]) -> Row:
-    spelt = {_spelt(key): value for key, value in row.items()}
-    filled: Row = {}
-    for ours, names in COLUMNS.items():
-        values = (spelt.get(name) for name in names)
-        texts = (str(value).strip() for value in values if isinstance(value, str | int | float))
-        value = next((text for text in texts if text), "")
-        if value:
-            filled[ours] = value
-    return filled
+    spelt = {_spelt(key): str(value).strip() for key, value in row.items() if isinstance(value, str | int | float)}
+    filled = {ours: next(filter(None, map(spelt.get, names)), "") for ours, names in COLUMNS.items()}
+    return {ours: value for ours, value in filled.items() if value}
 
 
 def _video(row: Row, folder: Path) -> Video:
@@ -154,11 +138,7 @@ def _whereabouts(row: Row, folder: Path) -> tuple[str, str, str]:
         if not YOUTUBE_ID.fullmatch(name):
             raise ValueError(f"{name!r} is no id of YouTube's, which have 11 characters")
         address = youtube_address(name)
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not host_in(address):
         raise ValueError(f"{address!r} is no address; it begins with http:// or https://")
     return youtube_id_in(address) or id_of(name or address), address, ""
 

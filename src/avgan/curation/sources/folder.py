@@ -6,22 +6,18 @@ from pathlib import Path
 
 from avgan.curation.record import Video
 from avgan.curation.sources.source import Source, id_of, scene_of
+from avgan.data.datasets.folder import VIDEOS
 from avgan.errors import DataError
-
-SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
-    ".wmv",
-})  # fmt: skip
 
 
 def _is_video(path: Path) -> bool:
     is_hidden = path.name.startswith(".")  # such as ._1.mp4, which macOS leaves on foreign disks
-    return path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file()
+    return path.suffix.lower() in VIDEOS and not is_hidden and path.is_file()
 
 
 def _matches(named: str) -> bool:
     path = Path(named)
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in VIDEOS:
         return True
     return glob.has_magic(named) and not path.exists()
 
@@ -37,9 +33,7 @@ def _find(named: str) -> list[Video]:
         root, paths = _plain_part(path), _matching(named)
     else:
         raise DataError(f"{named}: no such file; name a video, a folder of videos or a pattern")
-    videos = {
-        video.id: video for video in (_video(path, root) for path in paths if _is_video(path))
-    }
+    videos = {video.id: video for video in (_video(path, root) for path in paths if _is_video(path))}
     if not videos:
         raise DataError(f"{named}: no video here; name a folder that holds mp4, webm, mov or mkv")
     return [videos[key] for key in sorted(videos)]

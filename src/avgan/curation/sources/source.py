@@ -5,8 +5,10 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from avgan.curation.record import Video
+from avgan.errors import DataError
 from avgan.scenes import DCASE_SCENES
 
 SLUG_LENGTH = 40  # readable in a listing, and far below the 255 of file systems
@@ -23,6 +25,15 @@ class Source:
     """Whether what a user named is of this kind."""
     find: Callable[[str], list[Video]]
     """The videos there, by id, each id once. Raises DataError."""
+
+
+def read_list(path: Path, advice: str) -> str:
+    """The text of a list. Raises DataError, which ends in the advice, where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8"
+        raise DataError(f"{path}: not a list that can be read ({reason}); {advice}") from None
 
 
 def id_of(name: str) -> str:

@@ -10,10 +10,6 @@ from avgan.curation.sources.source import Source
 from avgan.data.datasets.tau import TAU_AV_2021
 
 
-def _matches(named: str) -> bool:
-    return TAU_AV_2021.matches(Path(named))
-
-
 def _find(named: str) -> list[Video]:
     manifest = TAU_AV_2021.read(Path(named))
     videos = [
@@ -36,6 +32,6 @@ def _find(named: str) -> list[Video]:
 TAU = Source(
     name="tau",
     names="the folder of TAU Urban Audio-Visual Scenes 2021, development",
-    matches=_matches,
+    matches=lambda named: TAU_AV_2021.matches(Path(named)),
     find=_find,
 )

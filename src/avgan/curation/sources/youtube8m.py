@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from avgan.curation.record import Video
-from avgan.curation.sources.source import Source, id_of
+from avgan.curation.select import plain_name
+from avgan.curation.sources.source import Source, id_of, read_list
 from avgan.curation.youtube import YOUTUBE_ID, youtube_address
 from avgan.curation.ytdlp import FetchError, TryAgain, refused_with, wait_asked
 from avgan.download import USER_AGENT
@@ -38,12 +39,7 @@ _ENTRY = re.compile(r'\s*i\(\s*"([^"]*)"\s*,\s*"([^"]*)"\s*\)\s*;?\s*')
 _INDEXED = re.compile(r"/j/i/(?P<start>[^/]{2})/(?P<short>(?P=start)[^/]{2})\.js$")
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
-
-
-_SCENES = {_plain(row.youtube8m): scene for scene, row in TABLE_1.items()}
-"""{name of Table 1 without blanks, in lower case: scene}"""
+_SCENES = {plain_name(row.youtube8m): scene for scene, row in TABLE_1.items()}
 
 
 def address_of(short: str) -> str:
@@ -85,16 +81,12 @@ def resolve(address: str) -> str:
 
 def _lists(path: Path) -> dict[Path, str]:
     """{list: scene} of what lies in a folder, or of one file."""
+    folder = path if path.is_dir() else path.parent
     paths = sorted(path.iterdir()) if path.is_dir() else [path]
     paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    folder = path if path.is_dir() else path.parent
     by_graph = _scenes_by_graph_id(folder / VOCABULARY) if paths else {}
-    found = {}
-    for path in paths:
-        scene = _SCENES.get(_plain(path.stem)) or by_graph.get(path.stem)
-        if scene:
-            found[path] = scene
-    return found
+    found = {path: _SCENES.get(plain_name(path.stem)) or by_graph.get(path.stem) for path in paths}
+    return {path: scene for path, scene in found.items() if scene}
 
 
 def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
@@ -106,9 +98,7 @@ def _scenes_by_graph_id(vocabulary: Path) -> dict[str, str]:
             rows = [(row.get("KnowledgeGraphId"), row.get("Name")) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
-    scenes = (
-        (graph.rpartition("/")[2], _SCENES.get(_plain(name or ""))) for graph, name in rows if graph
-    )
+    scenes = ((graph.rpartition("/")[2], _SCENES.get(plain_name(name or ""))) for graph, name in rows if graph)
     return {graph: scene for graph, scene in scenes if scene}
 
 
@@ -152,22 +142,14 @@ def _find(named: str) -> list[Video]:
 
 def _ids(path: Path) -> Iterator[tuple[str, str]]:
     """(id as listed, YouTube's where the list says it) of a list. Raises DataError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise DataError(f"{path}: not a list that can be read ({reason}); get it anew") from None
-    rows = (
-        _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
-    )
+    text = read_list(path, "get it anew")
+    rows = _published(path, text) if text.lstrip().startswith("p(") else _one_a_line(text.splitlines())
     for number, row in enumerate(rows, 1):
         listed, *rest = row
         is_short = _SHORT.fullmatch(listed) is not None
         youtube_id = rest[0] if rest and YOUTUBE_ID.fullmatch(rest[0]) else ""
         if not is_short and not YOUTUBE_ID.fullmatch(listed):
-            raise DataError(
-                f"{path}: row {number}: {listed!r} is no id of 4 or 11 characters; correct the list"
-            )
+            raise DataError(f"{path}: row {number}: {listed!r} is no id of 4 or 11 characters; correct the list")
         yield listed, youtube_id if is_short else listed
 
 

@@ -35,9 +35,7 @@ def open_tagger(named: str, folder: str | Path = ".") -> Tagger:
     if name not in TAGGERS and named.lower().endswith(".onnx"):
         name, path = "onnx", named
     if name not in TAGGERS:
-        raise DataError(
-            f"{named}: no such tagger; known are {', '.join(TAGGERS)} (also as NAME=FILE), or an ONNX file"
-        )
+        raise DataError(f"{named}: no such tagger; known are {', '.join(TAGGERS)} (also as NAME=FILE), or an ONNX file")
     if name == "onnx" and not path:
         raise DataError("onnx: which file? say onnx=FILE")
     module, _, function = TAGGERS[name].partition(".")

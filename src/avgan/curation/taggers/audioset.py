@@ -21,32 +21,19 @@ from torch import Tensor, nn
 
 from avgan.audio import read_audio
 from avgan.curation.record import SOUND_RATE_HZ
-from avgan.curation.taggers.tagger import (
-    Published,
-    Tagger,
-    beside,
-    check_count,
-    check_published,
-    one_thread,
-    read_labels,
-)
+from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, on_one_thread, read_labels
+from avgan.download import Remote
 from avgan.errors import DataError
 from avgan.features import FrontEndConfig, LogMel, mel_filterbank
 from avgan.networks.trunks.mn04 import MN04Config, mn04_front_end, tag_names, weights
 from avgan.weights import fill, find_weights, read_arrays
 
 ADDRESS = "https://zenodo.org/records/3987831"
-CNN14_FILE = Published(
-    filename="Cnn14_mAP=0.431.pth",
-    address=ADDRESS,
-    bytes=327_428_481,
-    md5="541141fa2ee191a88f24a3219fff024e",
+CNN14_FILE = Remote(
+    filename="Cnn14_mAP=0.431.pth", url=ADDRESS, bytes=327_428_481, md5="541141fa2ee191a88f24a3219fff024e"
 )
-CNN10_FILE = Published(
-    filename="Cnn10_mAP=0.380.pth",
-    address=ADDRESS,
-    bytes=25_237_595,
-    md5="bfb1f1f9968938fa8ef4012b8471f5f6",
+CNN10_FILE = Remote(
+    filename="Cnn10_mAP=0.380.pth", url=ADDRESS, bytes=25_237_595, md5="bfb1f1f9968938fa8ef4012b8471f5f6"
 )
 LABEL_FILES = ("class_labels_indices.csv", "audioset_class_labels_indices.csv")
 LABELS_ADDRESS = "https://research.google.com/audioset/download.html"
@@ -125,15 +112,13 @@ def cnn10(named: Path, *, widths: tuple[int, ...] = CNN10_WIDTHS) -> Tagger:
     return _tagger("cnn10", named, CNN10_FILE, widths)
 
 
-def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...]) -> Tagger:
+def _tagger(name: str, named: Path, published: Remote, widths: tuple[int, ...]) -> Tagger:
     path = find_weights(
-        named,
-        [published.filename],
-        f"get it from {published.address}, or do without: --sounds none, --scenes none",
+        named, [published.filename], f"get it from {published.url}, or do without: --sounds none, --scenes none"
     )
     list_path = beside(path, LABEL_FILES, LABELS_ADDRESS)
     labels = read_labels(list_path)
-    sha256 = check_published(path, (published,))
+    sha256 = check_published(path, published)
     arrays = read_arrays(path)
     if f"conv_block{len(widths) + 1}.conv1.weight" in arrays:
         raise DataError(f"{path}: has more than {len(widths)} blocks; it is not {name}")
@@ -143,15 +128,6 @@ def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...
     fill(network, arrays, path)
     check_count(labels, network.fc_audioset.out_features, list_path)
     front_end = LogMel(FRONT_END)
-
-    @torch.inference_mode()
-    def run(waveforms: np.ndarray) -> np.ndarray:
-        with one_thread():
-            weights: np.ndarray = network(
-                log_mel_of(front_end, torch.from_numpy(waveforms))
-            ).numpy()
-        return weights
-
     return Tagger(
         name=name,
         takes_sounds=True,
@@ -159,7 +135,7 @@ def _tagger(name: str, named: Path, published: Published, widths: tuple[int, ...
         licence=LICENCE,
         sha256=sha256,
         prepare=partial(as_waveform, FRONT_END.sample_rate_hz, MIN_SAMPLES),
-        run=run,
+        run=on_one_thread(lambda waveforms: network(log_mel_of(front_end, waveforms))),
         block=BLOCK,
     )
 
@@ -173,9 +149,7 @@ def log_mel_of(front_end: LogMel, waveforms: Tensor) -> Tensor:
 
 def as_waveform(rate_hz: int, min_samples: int, sound: np.ndarray) -> np.ndarray:
     """A sound (L, C) at 32 kHz -> (L,), mono, at another rate; silence is added to what is too short for a network."""
-    waveform = read_audio(
-        np.ascontiguousarray(sound), rate_hz=SOUND_RATE_HZ, target_rate_hz=rate_hz
-    )
+    waveform = read_audio(np.ascontiguousarray(sound), rate_hz=SOUND_RATE_HZ, target_rate_hz=rate_hz)
     return np.pad(waveform, (0, max(0, min_samples - len(waveform))))
 
 
@@ -198,14 +172,6 @@ def mn04(named: Path) -> Tagger:
     config, mel = MN04Config(), mn04_front_end()
     min_samples = config.min_time_steps * mel.hop_length
     network, front_end = config.build().eval(), LogMel(mel)
-
-    @torch.inference_mode()
-    def run(waveforms: np.ndarray) -> np.ndarray:
-        with one_thread():
-            vectors = network(front_end(torch.from_numpy(waveforms)))
-            probabilities: np.ndarray = network.tag(vectors).sigmoid().numpy()
-        return probabilities
-
     assert config.pretrained is not None
     return Tagger(
         name="mn04",
@@ -214,6 +180,6 @@ def mn04(named: Path) -> Tagger:
         licence=config.pretrained.licence,
         sha256=hashlib.sha256(weights()).hexdigest(),
         prepare=partial(as_waveform, mel.sample_rate_hz, min_samples),
-        run=run,
+        run=on_one_thread(lambda waveforms: network.tag(network(front_end(waveforms))).sigmoid()),
         block=2 * BLOCK,
     )

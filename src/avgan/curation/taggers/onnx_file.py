@@ -29,7 +29,7 @@ from avgan.curation.taggers.tagger import Tagger, check_count, read_labels
 from avgan.errors import DataError
 from avgan.images import as_picture
 
-SEEN_PX = 224  # what networks for ImageNet take
+SIDE_PX = 224  # what networks for ImageNet take
 SLACK = 1e-3
 """By how much a weight may lie outside [0, 1] for rounding."""
 
@@ -75,9 +75,7 @@ def onnx_file(named: Path) -> Tagger:
         check_count(labels, shape[-1], list_path)
 
     def run(inputs: np.ndarray) -> np.ndarray:
-        flat = (
-            inputs.reshape(-1, *inputs.shape[2:]) if takes_sounds else inputs
-        )  # windows of all sounds
+        flat = inputs.reshape(-1, *inputs.shape[2:]) if takes_sounds else inputs  # windows of all sounds
         try:
             (values,) = session.run([output], {network_input.name: flat})
         except Exception as error:  # onnxruntime's own errors share no narrower base
@@ -115,19 +113,13 @@ def _settings(named: Path) -> Settings:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         reason = f"{place}: {first['msg']}" if place else first["msg"]
-        raise DataError(
-            f"{path}: {reason}; fields are {', '.join(Settings.model_fields)}"
-        ) from None
+        raise DataError(f"{path}: {reason}; fields are {', '.join(Settings.model_fields)}") from None
 
 
 def _labels_of(named: Path, settings: Settings) -> Path:
     if Path(settings.labels).name != settings.labels:
-        raise DataError(
-            f"{named.with_suffix('.json')}: labels: a name is needed, of a file in the same folder"
-        )
-    names = (
-        [settings.labels] if settings.labels else [f"{named.stem}.labels.txt", f"{named.stem}.csv"]
-    )
+        raise DataError(f"{named.with_suffix('.json')}: labels: a name is needed, of a file in the same folder")
+    names = [settings.labels] if settings.labels else [f"{named.stem}.labels.txt", f"{named.stem}.csv"]
     for name in names:
         if (named.parent / name).is_file():
             return named.parent / name
@@ -147,9 +139,7 @@ def _open(named: Path) -> tuple[onnxruntime.InferenceSession, str]:
         providers = ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # onnxruntime's own errors share no narrower base
-        raise DataError(
-            f"{named}: not an ONNX file that runs here ({_line(error)}); export it again"
-        ) from None
+        raise DataError(f"{named}: not an ONNX file that runs here ({_line(error)}); export it again") from None
     return session, hashlib.sha256(content).hexdigest()
 
 
@@ -162,9 +152,7 @@ def _takes_sounds(session: onnxruntime.InferenceSession, named: Path) -> bool:
         if len(shape) == 4 and shape[1] == 3:
             return False
     found = ", ".join(f"{item.type} {item.shape}" for item in inputs)
-    raise DataError(
-        f"{named}: takes {found[:120]}; one float input is needed, sounds (b, L) or pictures (b, 3, H, W)"
-    )
+    raise DataError(f"{named}: takes {found[:120]}; one float input is needed, sounds (b, L) or pictures (b, 3, H, W)")
 
 
 def _output(session: onnxruntime.InferenceSession, settings: Settings, named: Path) -> str:
@@ -188,7 +176,7 @@ def _windows_of(sound: np.ndarray, num_samples: Any, settings: Settings) -> np.n
 
 def _picture_of(picture: np.ndarray, sides: list[Any], settings: Settings) -> np.ndarray:
     """A picture (H, W, 3) uint8 -> (3, H', W')."""
-    height, width = (side if isinstance(side, int) else SEEN_PX for side in sides)
+    height, width = (side if isinstance(side, int) else SIDE_PX for side in sides)
     resized = as_picture(picture).resize((width, height), Image.Resampling.BILINEAR)
     mean, deviation = np.array((settings.mean, settings.deviation), np.float32)
     pixels = (np.asarray(resized, np.float32) / 255 - mean) / deviation
@@ -199,9 +187,7 @@ def _picture_of(picture: np.ndarray, sides: list[Any], settings: Settings) -> np
 
 def _activate(values: np.ndarray, settings: Settings, named: Path) -> np.ndarray:
     if values.ndim != 2:
-        raise DataError(
-            f"{named}: answers with the shape {values.shape}; a weight for each label is needed (b, N)"
-        )
+        raise DataError(f"{named}: answers with the shape {values.shape}; a weight for each label is needed (b, N)")
     if settings.activation == "softmax":
         exponentials = np.exp(values - values.max(-1, keepdims=True))
         return exponentials / exponentials.sum(-1, keepdims=True)

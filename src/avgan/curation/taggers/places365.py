@@ -1,20 +1,15 @@
 """Taggers of pictures that were taught on Places365, 365 scenes: VGG16 (the paper's) and a SqueezeNet.
 
 Their authors published VGG16 for Caffe. It is read as it is, or from a conversion to safetensors or PyTorch under
-Caffe's names (`conv1_1.weight` ... `fc8a.bias`); a file under torchvision's names (`features.0.weight` ...
-`classifier.6.bias`) is taken to be trained the PyTorch way. From this follows what the network is given:
-
-    Caffe     blue, green, red in 0 ... 255, less the mean of Places365
-    PyTorch   red, green, blue in 0 ... 1, standardised as for ImageNet
-
-Both look at the central 224 px of the picture squeezed to 256 x 256 px, as all pictures of Places365 were.
+Caffe's names (`conv1_1.weight` ... `fc8a.bias`). Both networks are given blue, green, red, less the mean of Places365,
+and look at the central 224 px of the picture squeezed to 256 x 256 px, as all pictures of Places365 were.
 
 Shapes: b pictures, H W pixels, N labels.
 """
 
-import math
-import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,39 +18,32 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from avgan.curation.taggers.tagger import (
-    Published,
-    Tagger,
-    beside,
-    check_count,
-    check_published,
-    one_thread,
-    read_places,
-)
+from avgan.curation.privacy import opencv
+from avgan.curation.taggers.tagger import Tagger, beside, check_count, check_published, on_one_thread, read_places
+from avgan.download import Remote
 from avgan.errors import DataError
 from avgan.images import as_picture
 from avgan.weights import fill, find_weights, read_arrays
 
-_VARINT, _64_BIT, _BYTES, _32_BIT = 0, 1, 2, 5
-_OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
 ADDRESS = "https://github.com/CSAILVision/places365"
 LABEL_FILE = "categories_places365.txt"
-VGG16_FILE = Published(
+VGG16_FILE = Remote(
     filename="vgg16_places365.caffemodel",
-    address="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
+    url="http://places2.csail.mit.edu/models_places365/vgg16_places365.caffemodel",
 )
 VGG16_LICENCE = "CC BY (MIT CSAIL, Places365-CNNs)."
 SQUEEZENET_FILE = "squeezenet_places365.safetensors"
 SQUEEZENET_LICENCE = "None stated: for tests and experiments, not to be passed on."
-RESIZED_PX, SEEN_PX = 256, 224  # as published
+RESIZED_PX, CROP_PX = 256, 224  # as published
 MEAN_BGR = (104.05, 112.51, 116.68)
 """Of Places365, in 0 ... 255."""
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Red, green, blue in 0 ... 1."""
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
 """In each of its five blocks; a block ends in a maximum over 2 x 2."""
 VGG16_WIDTHS = (64, 128, 256, 512, 512)  # as published
-VGG16_DENSE = ("fc6", "fc7", "fc8a")
+VGG16_LAYERS = (
+    *(f"conv{block}_{n}" for block, num in enumerate(VGG16_CONVOLUTIONS, 1) for n in range(1, num + 1)),
+    *("fc6", "fc7", "fc8a"),
+)
 BLOCK = 8  # pictures in one pass: more are no faster on a core
 SLOPE = 0.55
 """Of the SqueezeNet's leaky ReLU."""
@@ -65,141 +53,53 @@ POOLED_AFTER = (1, 3)
 
 
 def read_caffe(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a .caffemodel as `<layer>.weight` and `<layer>.bias`, float32, read-only parts of the file.
+    """Arrays of VGG16's .caffemodel as `<layer>.weight` and `<layer>.bias`, float32; layers that it lacks are left out.
 
-    Layers without weights are left out.
+    OpenCV reads it. It wants the network described, too, of which only the names of layers matter for their weights.
 
     Raises DataError: it is no such file, or a damaged one.
     """
+    cv2 = opencv()
+    described = 'input: "x" input_shape { dim: [1, 1, 1, 1] }' + "".join(
+        f'layer {{ name: "{name}" type: "Convolution" bottom: "x" top: "{name}"'
+        " convolution_param { num_output: 1 kernel_size: 1 } }"
+        for name in VGG16_LAYERS
+    )
+    arrays = {}
     try:
-        with path.open("rb") as file:
-            # mapped, not read: VGG16 has half a gigabyte, which the caller will hold once more
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        arrays = dict(_arrays(content))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a whole Caffe model ({error}); download it again") from None
+        net = cv2.dnn.readNetFromCaffe(np.frombuffer(described.encode(), np.uint8), np.fromfile(path, np.uint8))
+        for name, (place, part) in product(VGG16_LAYERS, enumerate(("weight", "bias"))):
+            with suppress(cv2.error):  # raised where a layer has no such array
+                arrays[f"{name}.{part}"] = net.getParam(name, place)
+    except cv2.error:
+        arrays = {}
     if not arrays:
-        raise DataError(f"{path}: not a Caffe model with weights; download it again")
+        raise DataError(f"{path}: not a whole Caffe model of VGG16; download it again")
     return arrays
 
 
-def _arrays(content: memoryview) -> Iterator[tuple[str, np.ndarray]]:
-    for number, message in _fields(content):
-        if number not in (100, 2) or not isinstance(message, memoryview):
-            continue
-        name_field, blob_field = (1, 7) if number == 100 else (4, 6)
-        name, blobs = "", []
-        for part, value in _fields(message):
-            if isinstance(value, memoryview) and part == name_field:
-                name = bytes(value).decode()
-            elif isinstance(value, memoryview) and part == blob_field:
-                blobs.append(_blob(value))
-        yield from zip((f"{name}.weight", f"{name}.bias"), blobs, strict=False)
-
-
-def _blob(message: memoryview) -> np.ndarray:
-    old: dict[int, int] = {}
-    shape: list[int] = []
-    data = np.empty(0, np.float32)
-    for number, value in _fields(message):
-        if isinstance(value, int) and number in _OLD_SHAPE:
-            old[number] = value
-        elif isinstance(value, memoryview) and number == 5:
-            data = np.frombuffer(value, "<f4")
-        elif isinstance(value, memoryview) and number == 7:
-            shape = [dim for _, part in _fields(value) for dim in _dimensions(part)]
-    shape = shape or [old.get(number, 1) for number in _OLD_SHAPE]
-    if math.prod(shape) != data.size:
-        raise ValueError(f"{data.size} numbers for the shape {shape}")
-    return data.reshape(shape)
-
-
-def _dimensions(part: memoryview | int) -> Iterator[int]:
-    """One number, or several packed into bytes."""
-    if isinstance(part, int):
-        yield part
-        return
-    position = 0
-    while position < len(part):
-        value, position = _varint(part, position)
-        yield value
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Numbers of the fields of a message with their values; those of fixed width are skipped."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-        elif kind == _BYTES:
-            length, position = _varint(message, position)
-            if position + length > len(message):
-                raise ValueError("it ends too early")
-            yield number, message[position : position + length]
-            position += length
-        elif kind in (_64_BIT, _32_BIT):
-            position += 8 if kind == _64_BIT else 4
-        else:
-            raise ValueError(f"a field of the unknown kind {kind}")
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where it ends."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if position >= len(message):
-            raise ValueError("it ends too early")
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number of more than 64 bits")
-
-
 class VGG16(nn.Module):
-    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as torchvision's."""
+    """Pictures (b, 3, 224, 224) -> logits (b, N). Its parts are named as Caffe's."""
 
     def __init__(self, widths: tuple[int, ...], num_dense: int, num_labels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
         num_in = 3
-        for width, num_convolutions in zip(widths, VGG16_CONVOLUTIONS, strict=True):
-            for _ in range(num_convolutions):
-                layers += [nn.Conv2d(num_in, width, 3, padding=1), nn.ReLU(inplace=True)]
+        for block, (width, num_convolutions) in enumerate(zip(widths, VGG16_CONVOLUTIONS, strict=True), 1):
+            for number in range(1, num_convolutions + 1):
+                self.add_module(f"conv{block}_{number}", nn.Conv2d(num_in, width, 3, padding=1))
                 num_in = width
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(num_in * (SEEN_PX // 2 ** len(widths)) ** 2, num_dense),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(num_dense, num_dense),
-            nn.ReLU(inplace=True),
-            nn.Dropout(),
-            nn.Linear(num_dense, num_labels),
-        )
+        self.fc6 = nn.Linear(num_in * (CROP_PX // 2 ** len(widths)) ** 2, num_dense)
+        self.fc7 = nn.Linear(num_dense, num_dense)
+        self.fc8a = nn.Linear(num_dense, num_labels)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.features(pictures).flatten(1))
+    def forward(self, hidden: Tensor) -> Tensor:
+        for block, num_convolutions in enumerate(VGG16_CONVOLUTIONS, 1):
+            for number in range(1, num_convolutions + 1):
+                hidden = F.relu(self.get_submodule(f"conv{block}_{number}")(hidden))
+            hidden = F.max_pool2d(hidden, 2)
+        hidden = F.relu(self.fc6(hidden.flatten(1)))
+        logits: Tensor = self.fc8a(F.relu(self.fc7(hidden)))
         return logits
-
-
-def vgg16_names() -> dict[str, str]:
-    """{name in torchvision: name in Caffe} of VGG16's layers."""
-    names: dict[str, str] = {}
-    place = 0
-    for block, num_convolutions in enumerate(VGG16_CONVOLUTIONS, start=1):
-        for number in range(1, num_convolutions + 1):
-            names[f"features.{place}"] = f"conv{block}_{number}"
-            place += 2  # a convolution and its ReLU
-        place += 1  # the pooling
-    return names | {f"classifier.{3 * i}": name for i, name in enumerate(VGG16_DENSE)}
 
 
 class Convolution(nn.Module):
@@ -255,37 +155,20 @@ class SqueezeNet(nn.Module):
         return logits
 
 
-def count(arrays: Mapping[str, Tensor], name: str) -> int:
-    """How many numbers an array has; a blob of Caffe may come with leading axes of length 1."""
-    return arrays[name].numel() if name in arrays else 0
-
-
 def vgg16(named: Path, *, widths: tuple[int, ...] = VGG16_WIDTHS, num_dense: int = 4096) -> Tagger:
     """VGG16 from its file, or from a folder that holds the published one, with the 365 labels beside it.
 
     Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(
-        named,
-        [VGG16_FILE.filename],
-        f"get it from {VGG16_FILE.address}, or do without: --sounds none, --scenes none",
+        named, [VGG16_FILE.filename], f"get it from {VGG16_FILE.url}, or do without: --sounds none, --scenes none"
     )
-    sha256 = check_published(path, (VGG16_FILE,))
+    sha256 = check_published(path, VGG16_FILE)
     arrays = read_arrays(path, {".caffemodel": read_caffe})
-    is_caffe = "conv1_1.weight" in arrays
-    if is_caffe:
-        for own, caffe in vgg16_names().items():
-            for part in ("weight", "bias"):
-                if f"{caffe}.{part}" in arrays:
-                    arrays[f"{own}.{part}"] = arrays.pop(f"{caffe}.{part}")
     with torch.device("meta"):
-        network = VGG16(widths, num_dense, count(arrays, "classifier.6.bias"))
+        network = VGG16(widths, num_dense, _num_labels(arrays, "fc8a.bias"))
     fill(network, arrays, path)
-
-    def prepare(picture: np.ndarray) -> np.ndarray:
-        return as_caffe(picture) if is_caffe else as_pytorch(picture)
-
-    return _tagger("vgg16-places365", network, path, (VGG16_LICENCE, sha256), prepare)
+    return _tagger("vgg16-places365", network, path, as_caffe, licence=VGG16_LICENCE, sha256=sha256)
 
 
 def squeezenet(named: Path) -> Tagger:
@@ -294,37 +177,31 @@ def squeezenet(named: Path) -> Tagger:
     Raises DataError: one of them is missing, damaged, or of another network.
     """
     path = find_weights(named, [SQUEEZENET_FILE], "get it where you got your other weights")
+    sha256 = check_published(path)
     arrays = read_arrays(path)
     with torch.device("meta"):
-        network = SqueezeNet(count(arrays, "conv10.bias"))
+        network = SqueezeNet(_num_labels(arrays, "conv10.bias"))
     fill(network, arrays, path)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster
-    facts = (SQUEEZENET_LICENCE, check_published(path, ()))
-    return _tagger(
-        "squeezenet-places365", network, path, facts, lambda picture: as_caffe(picture) / 255
-    )
+
+    def prepare(picture: np.ndarray) -> np.ndarray:
+        return as_caffe(picture) / 255
+
+    return _tagger("squeezenet-places365", network, path, prepare, licence=SQUEEZENET_LICENCE, sha256=sha256)
+
+
+def _num_labels(arrays: Mapping[str, Tensor], bias: str) -> int:
+    """By the bias of the last layer; a blob of Caffe may come with leading axes of length 1."""
+    return arrays[bias].numel() if bias in arrays else 0
 
 
 def _tagger(
-    name: str,
-    network: nn.Module,
-    path: Path,
-    facts: tuple[str, str],
-    prepare: Callable[[np.ndarray], np.ndarray],
+    name: str, network: nn.Module, path: Path, prepare: Callable[[np.ndarray], np.ndarray], *, licence: str, sha256: str
 ) -> Tagger:
-    """`facts`: licence and sha256 of the weights at `path`."""
+    """With the labels that lie beside the weights at `path`."""
     list_path = beside(path, (LABEL_FILE,), ADDRESS)
     labels = read_places(list_path)
-    last = list(network.parameters())[-1]  # the bias of the last layer
-    check_count(labels, len(last), list_path)
-
-    @torch.inference_mode()
-    def run(pictures: np.ndarray) -> np.ndarray:
-        with one_thread():
-            weights: np.ndarray = network(torch.from_numpy(pictures)).softmax(1).numpy()
-        return weights
-
-    licence, sha256 = facts
+    check_count(labels, len(list(network.parameters())[-1]), list_path)
     return Tagger(
         name=name,
         takes_sounds=False,
@@ -332,28 +209,17 @@ def _tagger(
         licence=licence,
         sha256=sha256,
         prepare=prepare,
-        run=run,
+        run=on_one_thread(lambda pictures: network(pictures).softmax(1)),
         block=BLOCK,
     )
 
 
-def central(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 -> (224, 224, 3) float32 in 0 ... 255: squeezed to a square, its border left out."""
-    size = (RESIZED_PX, RESIZED_PX)
-    resized = as_picture(picture).resize(size, Image.Resampling.LANCZOS)
-    first = (RESIZED_PX - SEEN_PX) // 2
-    pixels = np.asarray(resized, np.float32)
-    return pixels[first : first + SEEN_PX, first : first + SEEN_PX]
-
-
 def as_caffe(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) RGB -> (3, 224, 224): blue, green, red, less their means, in 0 ... 255."""
-    pixels = central(picture)[..., ::-1] - np.array(MEAN_BGR, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    """A picture (H, W, 3) RGB -> (3, 224, 224): blue, green, red, less their means, in 0 ... 255.
 
-
-def as_pytorch(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) RGB -> (3, 224, 224): standardised as networks for ImageNet are given it."""
-    mean, deviation = np.array((IMAGENET_MEAN, IMAGENET_DEVIATION), np.float32)
-    pixels = (central(picture) / 255 - mean) / deviation
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    It is squeezed to a square, of which the border is left out.
+    """
+    resized = as_picture(picture).resize((RESIZED_PX, RESIZED_PX), Image.Resampling.LANCZOS)
+    border = (RESIZED_PX - CROP_PX) // 2
+    crop = np.asarray(resized, np.float32)[border : border + CROP_PX, border : border + CROP_PX, ::-1]
+    return np.ascontiguousarray((crop - np.array(MEAN_BGR, np.float32)).transpose(2, 0, 1))

@@ -5,17 +5,20 @@ Shapes: B sounds or pictures of a batch, N labels, L samples, C channels, H W pi
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avgan.curation.record import Tags
+from avgan.download import Remote
 from avgan.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_TAGS = 5
 """The paper looks at the first five (Sec. 4)."""
@@ -25,8 +28,13 @@ NUM_DIGITS = 4
 
 MUSIC = ("Music", "Singing", "Song", "Background music")
 """Without "Musical instrument", which church bells are too."""
-SPEECH = ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation",
-          "Narration, monologue")  # fmt: skip
+SPEECH = (
+    "Speech",
+    "Male speech, man speaking",
+    "Female speech, woman speaking",
+    "Conversation",
+    "Narration, monologue",
+)
 MAX_BYTES = 4 << 20  # ten thousand times the longest name there is
 _PLACE = re.compile(r"(?:/[a-z]/)?(\S+)(?: \d+)?")  # `/a/airport_terminal 2`
 
@@ -88,23 +96,30 @@ def music_and_speech(labels: Sequence[str], weights: np.ndarray) -> tuple[float,
     return round(music, NUM_DIGITS), round(speech, NUM_DIGITS)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: the cores belong to processes, and results must not depend on how many there are."""
+def on_one_thread(network: "Callable[[Tensor], Tensor]") -> Callable[[np.ndarray], np.ndarray]:
+    """A function of tensors as one of arrays, for `Tagger.run`.
+
+    The cores belong to processes, and results must not depend on how many there are.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    @torch.inference_mode()
+    def run(inputs: np.ndarray) -> np.ndarray:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            weights: np.ndarray = network(torch.from_numpy(inputs)).numpy()
+        finally:
+            torch.set_num_threads(before)
+        return weights
+
+    return run
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a file, in their order.
 
-    `.csv`: the column `display_name` (AudioSet), or else the last; `.json`: a list of names; else one a line.
+    `.csv`: the column `display_name` (AudioSet), or else the last; any other file: one a line.
 
     Raises DataError: it cannot be read, or holds no labels, or one of them twice.
     """
@@ -115,10 +130,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise DataError(f"{path}: the list of labels cannot be read ({reason})") from None
-    readers = {".csv": _of_csv, ".json": _of_json}
-    reader = readers.get(path.suffix.lower())
     lines = (line.strip() for line in text.splitlines())
-    labels = reader(text, path) if reader else [line for line in lines if line]
+    labels = _of_csv(text, path) if path.suffix.lower() == ".csv" else [line for line in lines if line]
     if not labels:
         raise DataError(f"{path}: holds no labels; one a line is what is needed")
     twice = next((label for label in labels if labels.count(label) > 1), None)
@@ -147,9 +160,7 @@ def beside(weights: Path, names: tuple[str, ...], address: str) -> Path:
 def check_count(labels: tuple[str, ...], num_outputs: int, path: Path) -> None:
     """Raises DataError where a list of labels has not as many as a network has outputs."""
     if len(labels) != num_outputs:
-        raise DataError(
-            f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list"
-        )
+        raise DataError(f"{path}: {len(labels)} labels for a network of {num_outputs} outputs; name its own list")
 
 
 def _of_csv(text: str, path: Path) -> list[str]:
@@ -167,47 +178,23 @@ def _of_csv(text: str, path: Path) -> list[str]:
         raise DataError(f"{path}: a row is too short; the column display_name is needed") from None
 
 
-def _of_json(text: str, path: Path) -> list[str]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise DataError(f"{path}: not JSON; a list of names is needed") from None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise DataError(f"{path}: not a list of names")
-    return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A file as its authors published it; what is known of it."""
-
-    filename: str
-    address: str
-    bytes: int | None = None
-    md5: str = ""
-
-
-def check_published(path: Path, known: tuple[Published, ...]) -> str:
-    """The sha256 of a file. One that bears a published name must hold the published bytes.
+def check_published(path: Path, published: Remote | None = None) -> str:
+    """The sha256 of a file of weights. One that bears a published name must hold the published bytes.
 
     Raises DataError: it does not.
     """
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            for published in known:
-                if path.name != published.filename:
-                    continue
-                file.seek(0)
-                is_whole = published.bytes in (None, path.stat().st_size)
-                if published.md5:
-                    digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-                    is_whole = is_whole and digest.hexdigest() == published.md5
-                if not is_whole:
-                    raise DataError(
-                        f"{path}: not the file published under this name; download it again from "
-                        f"{published.address}, or rename it where the weights are your own"
-                    )
+            if published is None or path.name != published.filename:
+                return sha256
+            file.seek(0)
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if published.bytes not in (None, path.stat().st_size) or published.md5 not in ("", md5):
+        raise DataError(
+            f"{path}: not the file published under this name; download it again from {published.url}, or rename it "
+            "where the weights are your own"
+        )
     return sha256

@@ -17,18 +17,10 @@ from avgan.data.manifest import Manifest
 from avgan.errors import DataError
 
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (ESC50, TAU2019, TAU_AV_2021, PLACES, MINIPLACES, PHOTOGRAPHS, CURATED, FOLDER)
+    dataset.name: dataset for dataset in (ESC50, TAU2019, TAU_AV_2021, PLACES, MINIPLACES, PHOTOGRAPHS, CURATED, FOLDER)
 }
 
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "Remote",
-    "declaration",
-    "find",
-    "locate",
-]
+__all__ = ["DATASETS", "Dataset", "Remote", "declaration", "find", "locate"]
 
 
 def declaration(name: str) -> Dataset:

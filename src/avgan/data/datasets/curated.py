@@ -56,6 +56,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sums_of(root: Path, tree: Mapping[str, Any]) -> dict[Path, str]:
+    """The checksum of each file that a list names."""
+    shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
+    return {root / name: sha256 for name, sha256 in {**tree["files"], **shards}.items()}
+
+
 def read_list(root: Path) -> dict[str, Any]:
     """The frozen list of a data set.
 
@@ -107,10 +113,7 @@ def _verify(manifest: Manifest) -> list[str]:
 
 def _problems_of_rows(manifest: Manifest, tree: Mapping[str, Any]) -> list[str]:
     """Where list and manifest disagree."""
-    rows = {
-        (clip.id, clip.label, clip.split, clip.audio_sha256, clip.image_sha256)
-        for clip in manifest.clips
-    }
+    rows = {(clip.id, clip.label, clip.split, clip.audio_sha256, clip.image_sha256) for clip in manifest.clips}
     names = ("id", "label", "split", "audio_sha256", "image_sha256")
     listed = {tuple(clip[name] for name in names) for clip in tree["clips"]}
     problems = []
@@ -126,8 +129,7 @@ def _problems_of_files(root: Path, tree: Mapping[str, Any]) -> list[str]:
     named = [*tree["files"], *(shard["name"] for shard in tree["shards"])]
     if strange := [name for name in named if not _NAME.fullmatch(name)]:
         return [f"{root / LIST}: {strange[0]!r} is no name of a file here; copy it again"]
-    shards = {f"{SHARDS}/{shard['name']}": shard["sha256"] for shard in tree["shards"]}
-    sums = {root / name: sha256 for name, sha256 in {**tree["files"], **shards}.items()}
+    sums = sums_of(root, tree)
     with ThreadPoolExecutor(max_workers=4) as pool:
         problems = list(filter(None, pool.map(_problem_of_file, sums, sums.values())))
     extra = sorted(set((root / SHARDS).glob("*.tar")) - set(sums))

@@ -65,9 +65,7 @@ class Dataset:
     @property
     def photographs_of_label(self) -> dict[str, tuple[str, ...]]:
         """{label: the scenes of photographs that show it}. Raises DataError where the labels have none."""
-        return {
-            label: (scene, *self.places[label].also) for label, scene in self.scene_of_label.items()
-        }
+        return {label: (scene, *self.places[label].also) for label, scene in self.scene_of_label.items()}
 
     @property
     def scene_of_label(self) -> dict[str, str]:
@@ -81,14 +79,10 @@ class Dataset:
     @property
     def strong_labels(self) -> frozenset[str]:
         """Labels that say well which place it is."""
-        return frozenset(
-            label for label, place in self.places.items() if place.strength == "strong"
-        )
+        return frozenset(label for label, place in self.places.items() if place.strength == "strong")
 
 
-def read_table(
-    path: Path, columns: tuple[str, ...], *, delimiter: str = ","
-) -> list[dict[str, str]]:
+def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str = ",") -> list[dict[str, str]]:
     """Read a CSV file with a header as one dict a row.
 
     Raises:
@@ -103,10 +97,14 @@ def read_table(
         missing = [name for name in columns if row.get(name) is None]
         if missing:
             raise DataError(
-                f"{path}: line {number} has no {missing[0]!r}; the table needs the columns "
-                f"{', '.join(columns)}"
+                f"{path}: line {number} has no {missing[0]!r}; the table needs the columns {', '.join(columns)}"
             )
     return rows
+
+
+def folders_in(root: Path, is_one: Callable[[Path], bool]) -> list[Path]:
+    """The folders in `root` that are one, in an order that is always the same."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and is_one(path)) if root.is_dir() else []
 
 
 def header_of(table: Path, *, delimiter: str = ",") -> list[str]:

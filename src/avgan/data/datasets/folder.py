@@ -5,7 +5,7 @@ Recordings and videos are cut into clips that do not overlap; a video's clip car
 its middle, so its sound and picture are synchronous. Pictures beside recordings are paired with
 them by label. A source is a file.
 
-Each file is heard through when the folder is read, so that whatever cannot be used is known before anything is
+Each file is read through when the folder is read, so that whatever cannot be used is known before anything is
 trained: the manifest says it in one line, counted by reason.
 """
 
@@ -63,9 +63,7 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
         raise DataError(f"{root}: no recordings, videos or pictures; {_LAYOUT}")
     labels = {_label(path, root) for path in paths}
     if len(labels) < 2 and "" not in labels:
-        raise DataError(
-            f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell"
-        )
+        raise DataError(f"{root}: only one label, {min(labels)!r}; a model needs two or more to tell")
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         content = dict(zip(paths, pool.map(_inspect, paths), strict=True))
     clips = [clip for path in paths for clip in _clips(path, root, window_s, content[path])]
@@ -77,11 +75,9 @@ def read_folder(root: str | Path, *, window_s: float = WINDOW_S) -> Manifest:
                 f"{path}: {reason} ({detail}), and nothing else is left of "
                 f"{_label(path, root) or 'the folder'!r}; convert or replace it"
             )
-    told = _tell(
-        {path.relative_to(root).as_posix(): content[path] for path in paths},
-        _passed_over(root, paths),
-    )
-    return Manifest(FOLDER.name, root, tuple(clips), left_out=told and f"{root}: left out: {told}")
+    others = _passed_over(root, paths)
+    left_out = _summary({path.relative_to(root).as_posix(): content[path] for path in paths}, others)
+    return Manifest(FOLDER.name, root, tuple(clips), left_out=left_out and f"{root}: left out: {left_out}")
 
 
 def _is_media(path: Path) -> bool:
@@ -158,7 +154,7 @@ def _clips(path: Path, root: Path, window_s: float, content: _Content) -> Iterat
             )
 
 
-def _tell(content: dict[str, _Content], others: list[tuple[str, str]]) -> str:
+def _summary(content: dict[str, _Content], others: list[tuple[str, str]]) -> str:
     """What is left out, counted by reason, with the first of each."""
     found: dict[str, list[str]] = defaultdict(list)
     for reason, name in others:
@@ -175,38 +171,37 @@ def _tell(content: dict[str, _Content], others: list[tuple[str, str]]) -> str:
 def _inspect(path: Path) -> _Content:
     """Look through a file, once for as long as it stays the same."""
     status = path.stat()
-    return _looked_through(path, status.st_size, status.st_mtime_ns)
+    return _content_of(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=KNOWN_FILES)
-def _looked_through(path: Path, num_bytes: int, changed_ns: int) -> _Content:
+def _content_of(path: Path, num_bytes: int, changed_ns: int) -> _Content:
     try:
         if path.suffix.lower() in PICTURES:
             read_image(path)
             return _Content(has_picture=True)
         kinds = {"audio"} if path.suffix.lower() in RECORDINGS else track_kinds(path)
-        heard = _closed(extent_of(path).stretches) if "audio" in kinds else ()
-        seen = (shown(path),) if "video" in kinds else ()
+        sound = _closed(extent_of(path).stretches) if "audio" in kinds else ()
+        pictures = (shown(path),) if "video" in kinds else ()
     except (AudioError, ImageError) as error:
         detail = str(error).removeprefix(f"{path}: ").split(";")[0]
         return _Content(left_out=((UNREADABLE, detail),))
-    found = _content(heard, seen)
+    found = _usable(sound, pictures)
     if not (found.stretches or found.left_out):
         return _Content(left_out=((TOO_SHORT, f"less than {MIN_REST_S:g} s"),))
     return found
 
 
-def _content(heard: tuple[Span, ...], seen: tuple[Span, ...]) -> _Content:
+def _usable(sound: tuple[Span, ...], pictures: tuple[Span, ...]) -> _Content:
     """What can be used of a file with sound, pictures, or both."""
-    if not (heard and seen):
-        return _Content(_long_enough([*heard, *seen]), bool(heard), bool(seen))
+    if not (sound and pictures):
+        return _Content(_long_enough([*sound, *pictures]), bool(sound), bool(pictures))
     # The first picture is shown as long before its time as the last one stays.
-    first_s, last_s = seen[0][0] - LAST_SHOWN_S, seen[0][1] + LAST_SHOWN_S
-    both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in heard])
-    alone = ((NO_SOUND, seen), (NO_PICTURE, heard))
+    first_s, last_s = pictures[0][0] - LAST_SHOWN_S, pictures[0][1] + LAST_SHOWN_S
+    both = _long_enough([(max(a, first_s), min(b, last_s)) for a, b in sound])
     left_out = tuple(
         (reason, f"{start_s:.1f} to {end_s:.1f} s")
-        for reason, whole in alone
+        for reason, whole in ((NO_SOUND, pictures), (NO_PICTURE, sound))
         for start_s, end_s in _missing(whole, both)
     )
     return _Content(both, bool(both), bool(both), left_out)
@@ -244,9 +239,7 @@ def cut(start_s: float, end_s: float, window_s: float) -> list[Span]:
     count = int((end_s - start_s) // window_s)
     if count == 0 or end_s - start_s - count * window_s >= MIN_REST_S:
         count += 1
-    return [
-        (start_s + i * window_s, min(start_s + (i + 1) * window_s, end_s)) for i in range(count)
-    ]
+    return [(start_s + i * window_s, min(start_s + (i + 1) * window_s, end_s)) for i in range(count)]
 
 
 def _matches(root: Path) -> bool:

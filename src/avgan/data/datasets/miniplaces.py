@@ -8,7 +8,7 @@ pooled: what is added to MiniPlaces stays apart from it on the disk and in its l
 from dataclasses import replace
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, header_of, read_table
+from avgan.data.datasets.declaration import Dataset, folders_in, header_of, read_table
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 
@@ -76,15 +76,8 @@ checksum that we know of, so none is declared.
 )
 
 
-def _folders(root: Path) -> list[Path]:
-    """The folders below `root` with an index of photographs, in an order that is always the same."""
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if path.is_dir() and MINIPLACES.matches(path))
-
-
 def _read_pooled(root: Path) -> Manifest:
-    folders = _folders(root)
+    folders = folders_in(root, _matches)
     if not folders:
         raise DataError(f"{root}: no folder of photographs here; {BY_HAND}")
     clips = []
@@ -107,7 +100,7 @@ for whoever puts it there to know; those of MiniPlaces hold for all of them unle
     licence=MINIPLACES.licence,
     address=MINIPLACES.address,
     by_hand=BY_HAND,
-    matches=lambda root: bool(_folders(root)),
+    matches=lambda root: bool(folders_in(root, _matches)),
     read=_read_pooled,
     verify=MINIPLACES.verify,
     has_sounds=False,

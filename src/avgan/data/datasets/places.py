@@ -13,7 +13,7 @@ only doubts ("ride or platform not stated", 130 clips) count in full: with half 
 
 from pathlib import Path
 
-from avgan.data.datasets.declaration import Dataset, header_of, read_table
+from avgan.data.datasets.declaration import Dataset, folders_in, header_of, read_table
 from avgan.data.manifest import Clip, Manifest
 from avgan.errors import DataError
 from avgan.scenes import PLACES_SCENE, SCENES
@@ -33,12 +33,8 @@ def _has_index(folder: Path) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
-    """`root` itself, or the folders below it that have an index, in an order that is always the same."""
-    if _has_index(root):
-        return [root]
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if path.is_dir() and _has_index(path))
+    """`root` itself, or the folders in it that have an index."""
+    return [root] if _has_index(root) else folders_in(root, _has_index)
 
 
 def _read(root: Path) -> Manifest:

@@ -46,9 +46,7 @@ def is_there(root: Path, columns: tuple[str, ...]) -> bool:
     return header_of(root / META, delimiter="\t")[: len(columns)] == list(columns)
 
 
-def read(
-    declared: Dataset, root: Path, stem: str, columns: tuple[str, ...], clip_of: ClipOf
-) -> Manifest:
+def read(declared: Dataset, root: Path, stem: str, columns: tuple[str, ...], clip_of: ClipOf) -> Manifest:
     """The clips of meta.csv with the official fold; the first of `columns` names the files.
 
     Raises:
@@ -217,8 +215,7 @@ def _clip_av(row: dict[str, str], split: str) -> Clip:
     stem = Path(row["filename_audio"]).stem
     if Path(row["filename_video"]).stem != stem:
         raise DataError(
-            f"{META}: {row['filename_audio']} and {row['filename_video']} are not one recording; "
-            "get the table anew"
+            f"{META}: {row['filename_audio']} and {row['filename_video']} are not one recording; get the table anew"
         )
     source = row.get("identifier") or "-".join(stem.split("-")[1:3])
     return Clip(
@@ -241,9 +238,7 @@ def _verify_av(manifest: Manifest) -> list[str]:
     counts = Counter(clip.split for clip in manifest.clips)
     problems = []
     if counts["train"] != NUM_TRAINING_CLIPS:
-        problems.append(
-            f"{counts['train']} clips in part 'train'; TAU audio-visual 2021 has {NUM_TRAINING_CLIPS}"
-        )
+        problems.append(f"{counts['train']} clips in part 'train'; TAU audio-visual 2021 has {NUM_TRAINING_CLIPS}")
     if counts["unused"]:
         problems.append(f"{counts['unused']} clips stand in no part of fold 1; all should")
     return problems

@@ -1,4 +1,4 @@
-"""What a method answered on one fold, as a file that is whole or is not there.
+"""What a method answered on one fold, as a file that is whole or is not there, and what all of its answers amount to.
 
     OUT/settings.json                              what all answers below have in common
         answers/<method>/fold-<name>.json          of the first seed
@@ -7,28 +7,23 @@
 Shapes: M clips, N labels.
 """
 
-import ast
 import glob
-import hashlib
-import importlib.util
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avgan.baselines.method import Card
+from avgan import metrics
 from avgan.errors import ConfigError, DataError
-from avgan.evaluation.protocols import Fold
 from avgan.files import write_whole
 
 FORMAT = 1
 DIGITS = 7
 GIVEN = "given: "
 """How the identity of answers from elsewhere begins."""
-INTERFACE = "avgan.baselines.method"
-"""How methods are asked is no part of what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +38,18 @@ class Settings:
     """The run of pictures that ours begin from, whose time is not counted."""
     extra: str | None = None
     """The further recordings of methods that learn from some: name and hash."""
+
+    def keep(self, out: Path) -> None:
+        """Write them into `out`. Raises ConfigError where the answers that lie there were given under other ones."""
+        path, ours = out / "settings.json", asdict(self)
+        theirs = _read_object(path) if path.exists() and (out / "answers").exists() else ours
+        for name, own in ours.items():
+            if theirs.get(name) != own:
+                raise ConfigError(
+                    f"{out} holds a comparison with another setting ({name} is {theirs.get(name)} there "
+                    f"and {own} here): choose another -o, or the same settings"
+                )
+        write_whole(path, json.dumps(ours, indent=2) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +102,7 @@ def write_answers(answers: Answers, out: Path, *, seed: int | None = None) -> No
     """Store answers, whole or not at all."""
     row = {"format": FORMAT} | asdict(answers)
     row["probabilities"] = np.round(answers.probabilities, DIGITS).tolist()
-    path = answers_path(out, answers.method, answers.fold, seed=seed)
-    write_whole(path, json.dumps(row) + "\n")
+    write_whole(answers_path(out, answers.method, answers.fold, seed=seed), json.dumps(row) + "\n")
 
 
 def read_answers(out: Path, method: str, fold: str, *, seed: int | None = None) -> Answers | None:
@@ -118,9 +124,7 @@ def stored_methods(out: Path) -> list[str]:
 
 
 def _read(path: Path) -> Answers | None:
-    if not path.exists():
-        return None
-    row = read_object(path)
+    row = _read_object(path) if path.exists() else {}
     if row.pop("format", None) != FORMAT:
         return None
     try:
@@ -129,8 +133,7 @@ def _read(path: Path) -> Answers | None:
         raise DataError(f"{path}: {error}; remove this file, and it is made anew") from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError where the file holds something else."""
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -140,77 +143,50 @@ def read_object(path: Path) -> dict[str, Any]:
     return row
 
 
-def settle(settings: Settings, out: Path) -> None:
-    """Keep the settings, or check that they are those under which the answers that lie here were given.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A method on all clips that it answered; of several seeds the mean."""
 
-    Raises ConfigError naming what differs.
-    """
-    path = out / "settings.json"
-    if path.exists() and (out / "answers").exists():
-        theirs = read_object(path)
-        for name in (field.name for field in fields(settings)):
-            ours = getattr(settings, name)
-            if theirs.get(name) != ours:
-                raise ConfigError(
-                    f"{out} holds a comparison with another setting ({name} is {theirs.get(name)} there "
-                    f"and {ours} here): choose another -o, or the same settings"
-                )
-        return
-    write_whole(path, json.dumps(asdict(settings), indent=2) + "\n")
+    folds: np.ndarray
+    """(M,) name of the fold of each clip."""
+    clip_ids: np.ndarray
+    sources: np.ndarray
+    right: np.ndarray
+    """(M,) share of the seeds that named it rightly."""
+    by_seed: tuple[float, ...]
+    """Accuracy of each seed, over the folds that all seeds have answered; empty where there are none."""
 
+    @classmethod
+    def of(cls, answers: Sequence[Answers]) -> "Outcome":
+        """Of the answers of one method."""
+        folds: dict[str, dict[int | None, Answers]] = {}
+        for one in answers:
+            folds.setdefault(one.fold, {})[one.seed] = one
+        first = [next(iter(fold.values())) for fold in folds.values()]
+        seeds = sorted({one.seed for one in answers}, key=str)
+        common = [fold for fold in folds.values() if len(fold) == len(seeds)]
+        return cls(
+            np.repeat(list(folds), [len(one.clip_ids) for one in first]),
+            np.concatenate([one.clip_ids for one in first]),
+            np.concatenate([one.sources for one in first]),
+            np.concatenate([np.mean([one.correct for one in fold.values()], axis=0) for fold in folds.values()]),
+            tuple(float(np.mean([fold[seed].correct.mean() for fold in common])) for seed in seeds if common),
+        )
 
-def data_sha256(fold: Fold) -> str:
-    """Hash of what was to be learnt and what was asked; the place of the files does not change it."""
-    sides = fold.train.sha256() + fold.test.sha256()
-    return hashlib.sha256(sides.encode()).hexdigest()
+    @property
+    def by_fold(self) -> dict[str, float]:
+        return {str(fold): float(self.right[self.folds == fold].mean()) for fold in dict.fromkeys(self.folds.tolist())}
 
+    @property
+    def deviation_over_folds(self) -> float | None:
+        return metrics.mean_and_deviation(list(self.by_fold.values()))[1]
 
-def identity_of(card: Card, module: str, extra: str | None = None) -> str:
-    """Hash of what a rival is: its name, what it was pretrained on, its further recordings if any, and its code.
-
-    Of the code counts what runs: that of its module and of the modules beside it that it imports, without comments,
-    docstrings and the words of cards, so that a better wording does not call for a new training.
-    """
-    learns = f"{card.name}\n{card.pretrained_on}\n" + (f"{extra}\n" if extra else "")
-    digest = hashlib.sha256(learns.encode())
-    for name in sorted(_with_imports(module, set()) - {INTERFACE}):
-        digest.update(f"{name}\n{ast.unparse(_Bare().visit(_parse(name)))}\n".encode())
-    return digest.hexdigest()
-
-
-def _with_imports(module: str, found: set[str]) -> set[str]:
-    """The names of a module and of all modules of its package that it imports, directly or not."""
-    if module in found or importlib.util.find_spec(module) is None:
-        return found
-    found.add(module)
-    package = module.rpartition(".")[0]
-    for node in ast.walk(_parse(module)):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            names = [f"{package}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
-            names = [node.module or ""]
-        else:
-            continue
-        for name in names:
-            _with_imports(name, found)
-    return found
-
-
-def _parse(module: str) -> ast.Module:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-
-
-class _Bare(ast.NodeTransformer):
-    """Leaves out what has no effect on answers."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id == "Card":
-            node.args, node.keywords = [], []
-        return self.generic_visit(node)
+    def share(self, inside: np.ndarray | None = None) -> dict[str, Any]:
+        """Accuracy with its interval, of all clips or some (M,) bool."""
+        chosen = np.ones(len(self.right), bool) if inside is None else inside
+        right, sources, folds = self.right[chosen], self.sources[chosen], self.folds[chosen]
+        return {
+            "accuracy": metrics.mean_over_folds(right, folds),
+            "interval_95": list(metrics.bootstrap_interval(right, sources, folds)),
+            "num_clips": int(chosen.sum()),
+        }

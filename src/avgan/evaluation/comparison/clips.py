@@ -1,6 +1,6 @@
 """A fold's recordings as a method is given them: waveforms at any rate, pictures to learn with, no answers to copy.
 
-Who answers sees neither targets nor pictures: a picture drawn by label would tell the label.
+Who answers sees neither targets nor pictures: a picture sampled by label would give the label away.
 
 Shapes: M clips, L samples.
 """
@@ -25,8 +25,6 @@ from avgan.errors import DataError
 from avgan.evaluation.protocols import Fold, Protocol
 from avgan.training.data import NO_SOUND, divide_images, pair, read_sounds, resolve
 
-Draw = Callable[[np.random.Generator], np.ndarray]
-
 UNKNOWN = -1
 """The target of a clip that is to be answered."""
 NUM_RATES = 2
@@ -40,9 +38,7 @@ class Sounds:
     beside what a method itself holds.
     """
 
-    def __init__(
-        self, manifest: Manifest, window_s: float, *, cache_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, manifest: Manifest, window_s: float, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._manifest = manifest
         self._row = {clip.id: row for row, clip in enumerate(manifest.clips)}
         self._window_s = window_s
@@ -54,13 +50,8 @@ class Sounds:
     @classmethod
     def of(cls, protocol: Protocol, *, cache_bytes: int = CACHE_BYTES) -> "Sounds":
         """Those of all clips of a protocol."""
-        clips = {
-            clip.id: clip
-            for fold in protocol.folds
-            for side in (fold.train, fold.test)
-            for clip in side.clips
-            if clip.audio_path
-        }
+        everything = (clip for fold in protocol.folds for clip in (*fold.train.clips, *fold.test.clips))
+        clips = {clip.id: clip for clip in everything if clip.audio_path}
         manifest = replace(protocol.folds[0].train, clips=tuple(clips.values()))
         return cls(manifest, protocol.window_s, cache_bytes=cache_bytes)
 
@@ -69,25 +60,19 @@ class Sounds:
         return np.array([self._row[clip_id] for clip_id in clip_ids], dtype=np.int64)
 
     def read(self, rate_hz: int, rows: np.ndarray) -> np.ndarray:
-        """Waveforms (M, L) float32 in [-1, 1]; short clips end in silence."""
+        """Waveforms (M, L) float32 in [-1, 1]; short clips are repeated."""
         began = time.monotonic()
-        waveforms = self._store(rate_hz).get(rows)
-        self.seconds += time.monotonic() - began
-        return waveforms
-
-    def _store(self, rate_hz: int) -> WaveformStore:
         if rate_hz not in self._stores:
             self._stores[rate_hz] = WaveformStore(
-                self._manifest,
-                rate_hz=rate_hz,
-                window_s=self._window_s,
-                cache_bytes=self._cache_bytes,
+                self._manifest, rate_hz=rate_hz, window_s=self._window_s, cache_bytes=self._cache_bytes
             )
         self._stores.move_to_end(rate_hz)
         while len(self._stores) > NUM_RATES:
             self._stores.popitem(last=False)
             gc.collect()  # a store and its cache know each other: nothing else would free them soon
-        return self._stores[rate_hz]
+        waveforms = self._stores[rate_hz].get(rows)
+        self.seconds += time.monotonic() - began
+        return waveforms
 
 
 class Pictures:
@@ -100,19 +85,18 @@ class Pictures:
         self._images = NO_SOUND if self._own else divide_images(find(data, protocol.images))[0]
         self._store = ImageStore(self._images)
 
-    def pair(self, sounds: Manifest) -> tuple[tuple[str, ...], Draw]:
-        """The ids of the sounds that have pictures, and a function that draws one for each, (M, 3, 128, 128) uint8.
+    def pair(self, sounds: Manifest) -> tuple[tuple[str, ...], Callable[[np.random.Generator], np.ndarray]]:
+        """The ids of the sounds that have pictures, and a function that samples one for each, (M, 3, 128, 128) uint8.
 
         Raises DataError where a label has none.
         """
         pairing = pair(sounds, self._images, self._section, seed=0)
-        own = replace(sounds, clips=pairing.images)
-        store = ImageStore(own) if self._own else self._store
+        store = ImageStore(replace(sounds, clips=pairing.images)) if self._own else self._store
 
-        def draw(rng: np.random.Generator) -> np.ndarray:
+        def sample(rng: np.random.Generator) -> np.ndarray:
             return store.get([pairing.draw(sound, rng) for sound in range(len(pairing.sounds))])
 
-        return tuple(clip.id for clip in pairing.sounds), draw
+        return tuple(clip.id for clip in pairing.sounds), sample
 
 
 class Extra:
@@ -120,11 +104,8 @@ class Extra:
 
     def __init__(self, folder: Path, protocol: Protocol) -> None:
         """Raises DataError where none has a label of the protocol."""
-        section = resolve(DataSection(window_s=protocol.window_s), folder)
-        everything = read_sounds(section, folder)
-        self.manifest = everything.select(
-            lambda clip: bool(clip.audio_path) and clip.label in protocol.labels
-        )
+        everything = read_sounds(resolve(DataSection(window_s=protocol.window_s), folder), folder)
+        self.manifest = everything.select(lambda clip: bool(clip.audio_path) and clip.label in protocol.labels)
         if not self.manifest.clips:
             raise DataError(
                 f"{folder}: no recording has a label of {protocol.name}, such as {protocol.labels[0]!r}; give a set "
@@ -141,81 +122,56 @@ class Extra:
             raise DataError(
                 f"{self._folder}: all further recordings are of sources or cities that fold {fold.name} answers"
             )
-        known = _clips(kept, self._protocol, self._sounds, self._folder)
-        return replace(known, targets=_targets(kept, self._protocol))
+        return _clips(kept, self._protocol, self._sounds, self._folder, labelled=True)
 
 
 def unrelated(further: Manifest, fold: Fold) -> Manifest:
-    """The further clips that tell nothing of a test side.
+    """The further clips that say nothing of a test side.
 
     Left out are those of its sources, of the very same files, and of places (such as cities) that the test has and the
-    training side has not: they are asked about as places never heard.
+    training side has not: they are asked about as unseen places.
     """
     sources = {clip.source_id for clip in fold.test.clips}
     files = {clip.audio_sha256 for clip in fold.test.clips} - {""}
-    heard = {clip.place for clip in fold.train.clips}
-    unheard = {clip.place for clip in fold.test.clips} - heard - {""}
+    unseen = {clip.place for clip in fold.test.clips} - {clip.place for clip in fold.train.clips} - {""}
     kept = further.select(
-        lambda clip: (
-            clip.source_id not in sources
-            and clip.audio_sha256 not in files
-            and clip.place not in unheard
-        )
+        lambda clip: clip.source_id not in sources and clip.audio_sha256 not in files and clip.place not in unseen
     )
     check_leakage(kept, fold.test)
     return kept
 
 
 def clips_to_learn_from(
-    fold: Fold,
-    protocol: Protocol,
-    sounds: Sounds,
-    *,
-    data: Path,
-    pictures: Pictures | None,
-    extra: Extra | None = None,
+    fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path, pictures: Pictures | None, extra: Extra | None = None
 ) -> Clips:
     """The training side of a fold, with pictures where there are some for all of it, and further recordings."""
-    heard = fold.train.select(lambda clip: bool(clip.audio_path))
-    known = _clips(heard, protocol, sounds, data)
-    draw = None
+    recordings = fold.train.select(lambda clip: bool(clip.audio_path))
+    clips = _clips(recordings, protocol, sounds, data, labelled=True)
+    sample = None
     if pictures is not None:
         with suppress(DataError):
-            ids, drawing = pictures.pair(fold.train)
-            draw = drawing if ids == known.ids else None
-    return replace(
-        known,
-        targets=_targets(heard, protocol),
-        draw=draw,
-        extra=None if extra is None else extra.of(fold),
-        manifest=fold.train,
-    )
+            ids, sample_of_ids = pictures.pair(fold.train)
+            sample = sample_of_ids if ids == clips.ids else None
+    further = None if extra is None else extra.of(fold)
+    return replace(clips, sample_pictures=sample, extra=further, manifest=fold.train)
 
 
 def clips_to_answer(fold: Fold, protocol: Protocol, sounds: Sounds, *, data: Path) -> Clips:
     """The test side of a fold without what it is asked for."""
     asked = tuple(replace(clip, label="", labels=()) for clip in fold.test.clips)
-    return replace(
-        _clips(fold.test, protocol, sounds, data), manifest=replace(fold.test, clips=asked)
-    )
+    return replace(_clips(fold.test, protocol, sounds, data), manifest=replace(fold.test, clips=asked))
 
 
-def _targets(side: Manifest, protocol: Protocol) -> np.ndarray:
-    number = {label: index for index, label in enumerate(protocol.labels)}
-    return np.array([number[clip.label] for clip in side.clips], dtype=np.int64)
-
-
-def _clips(side: Manifest, protocol: Protocol, sounds: Sounds, data: Path) -> Clips:
+def _clips(side: Manifest, protocol: Protocol, sounds: Sounds, data: Path, *, labelled: bool = False) -> Clips:
     ids = tuple(clip.id for clip in side.clips)
     rows = sounds.rows(ids)
+    targets = protocol.numbers_of(side) if labelled else np.full(len(ids), UNKNOWN)
     return Clips(
         ids,
         tuple(clip.source_id for clip in side.clips),
-        np.full(len(ids), UNKNOWN, dtype=np.int64),
-        len(protocol.labels),
+        targets,
+        protocol.labels,
         protocol.window_s,
-        lambda rate_hz: sounds.read(rate_hz, rows),
+        lambda rate_hz, some: sounds.read(rate_hz, rows[some]),
         folder=data,
-        read_rows=lambda rate_hz, some: sounds.read(rate_hz, rows[some]),
-        labels=protocol.labels,
     )

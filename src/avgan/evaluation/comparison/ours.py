@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel
-from torch.utils.flop_counter import FlopCounterMode
 
 from avgan import checkpoint
 from avgan.baselines import fitting
 from avgan.baselines.method import Budget, Card, Clips, Cost
+from avgan.baselines.probes import spread
 from avgan.config import DataSection, Recipe, parse
 from avgan.data.splits import check_leakage
 from avgan.errors import DataError
@@ -32,8 +32,6 @@ from avgan.training.recipe import train
 from avgan.training.run import train_run
 
 SOURCE = "Liu, Neophytou, Sengupta, Sommerlade: Acoustic Scene Classification with Imagined Images"
-BATCH = 32
-"""Clips heard at once."""
 
 PRESETS = {
     "avgan-transfer": "transfer",
@@ -44,9 +42,7 @@ PRESETS = {
 ABLATED = {f"{ablation.base}-{name}": ablation for name, ablation in ABLATIONS.items()}
 """With one thing taken away or changed."""
 PARTS = "VQ-VAE, generator, critic, classifier and both losses; the label is read from imagined features"
-PICTURES = (
-    "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
-)
+PICTURES = "pictures are MiniPlaces by label, or the user's own; the paper's AV-10 was never released"
 CARDS = {
     "avgan-transfer": Card(
         name="avgan-transfer",
@@ -82,22 +78,14 @@ CARDS = {
         title="AVGAN, the paper's own configuration",
         source=SOURCE,
         published=83.7,
-        follows=(
-            "sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",
-        ),
-        differs=(
-            PICTURES,
-            "thousands of steps where the paper has 9,000 epochs on four cards",
-        ),
+        follows=("sizes, losses and schedule; the generator is frozen when the classifier learns (docs/paper.md)",),
+        differs=(PICTURES, "thousands of steps where the paper has 9,000 epochs on four cards"),
     ),
     "avgan-compact": Card(
         name="avgan-compact",
         title="AVGAN, preset compact",
         source=SOURCE,
-        follows=(
-            PARTS,
-            "nothing is pretrained on other sounds",
-        ),
+        follows=(PARTS, "nothing is pretrained on other sounds"),
         differs=(
             "smaller networks and far fewer steps; generator and classifier are trained jointly at the end",
             PICTURES,
@@ -112,8 +100,7 @@ class Trained:
 
     card: Card
     run: Path
-    _networks: AVGAN | None = field(default=None, init=False, repr=False)
-    _window_s: float = field(default=0.0, init=False)
+    _cost: Cost = field(init=False, repr=False)
 
     def fit(self, clips: Clips, *, budget: Budget, rng: np.random.Generator) -> None:
         """Learn nothing."""
@@ -122,26 +109,32 @@ class Trained:
     def predict(self, clips: Clips) -> np.ndarray:
         """Probabilities read from the imagined features. Raises LeakageError when a source was trained on."""
         networks, trained = checkpoint.load_finished(self.run)
-        assert clips.manifest is not None
-        asked = clips.manifest
+        asked, rate_hz = clips.manifest, trained.front_end.sample_rate_hz
+        assert asked is not None
         check_leakage(asked.select(lambda clip: clip.source_id in trained.sources), asked)
-        self._networks, self._window_s = networks.to(fitting.device()), clips.window_s
-        read = clips.read_rows
-        assert read is not None
-        rate_hz, parts = trained.front_end.sample_rate_hz, []
-        with torch.inference_mode():
-            for rows in np.split(np.arange(len(clips)), range(BATCH, len(clips), BATCH)):
-                waveform = fitting.on_device(torch.from_numpy(read(rate_hz, rows)))
-                logits = networks.classifier(networks.generator(networks.log_mel(waveform)))
-                parts.append(torch.softmax(logits.double(), 1).cpu().numpy())
-        return in_order(np.concatenate(parts), trained.labels, clips.labels)
+        networks.to(fitting.device())
+        self._cost = cost(networks, torch.zeros(1, round(clips.window_s * rate_hz), device=fitting.device()))
+
+        def answer(waveforms: np.ndarray) -> np.ndarray:
+            return fitting.embed(
+                lambda batch: networks.classifier(networks.generator(networks.log_mel(batch))).double().softmax(1),
+                [torch.from_numpy(waveforms)],
+            )
+
+        # labels that only the clips have get nothing
+        numbers = np.array([clips.labels.index(label) for label in trained.labels])
+        return spread(clips.in_blocks(rate_hz, answer, size=fitting.BATCH), numbers, len(clips.labels))
 
     def cost(self) -> Cost:
         """Of generator and classifier, for one clip; known when it has answered."""
-        assert self._networks is not None
-        rate_hz = self._networks.log_mel.config.sample_rate_hz
-        num_samples = round(self._window_s * rate_hz)
-        return cost(self._networks, torch.zeros(1, num_samples, device=fitting.device()))
+        return self._cost
+
+
+def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:
+    """Of what it takes to answer one waveform (1, L): generator and classifier."""
+    with torch.no_grad():
+        log_mel = networks.log_mel(waveform)
+    return fitting.cost_of(torch.nn.Sequential(networks.generator, networks.classifier), log_mel)
 
 
 @dataclass
@@ -165,7 +158,7 @@ class Ours(Trained):
         assert clips.folder is not None
         data, recipe, parent = clips.folder, self.recipe, self.parent
         rows = tuple(replace(clip, split="train") for clip in clips.manifest.clips)
-        heard = replace(clips.manifest, clips=rows)
+        sounds = replace(clips.manifest, clips=rows)
         budget.resumed = checkpoint.newest(self.run) is not None
         if parent is not None and checkpoint.describe(parent).vqvae.network != recipe.vqvae.network:
             parent = None
@@ -173,20 +166,20 @@ class Ours(Trained):
             recipe = parse(Recipe, json.loads((self.run / checkpoint.RECIPE).read_text()))
         elif budget.seconds is not None:
             finished = () if parent is None else ("vqvae",)
-            recipe = shortened(
-                recipe, data=data, sounds=heard, seconds=budget.seconds, finished=finished
-            )
+            recipe = shortened(recipe, data=data, sounds=sounds, seconds=budget.seconds, finished=finished)
             wanted = self.recipe.classifier.num_steps
             budget.say(f"{recipe.classifier.num_steps} of {wanted} steps of the last stage")
-        elif parent is None and recipe.vqvae.data.images != heard.name:
+        elif parent is None and recipe.vqvae.data.images != sounds.name:
             parent = of_photographs(recipe, data=data, out=self.shared)
-        train(recipe, data=data, out=self.run, parent=parent, sounds=heard)
+        train(recipe, data=data, out=self.run, parent=parent, sounds=sounds)
         if set(checkpoint.describe(self.run).origin.sources) != {clip.source_id for clip in rows}:
             raise DataError(
                 f"{self.run}: learnt from other recordings than there are now; remove it, and it is trained anew"
             )
-        budget.num_planned = epochs(recipe, len(clips))
-        budget.num_wanted = epochs(self.recipe, len(clips))
+        # epochs of the last stage
+        budget.num_planned, budget.num_wanted = (
+            round(each.classifier.num_steps * each.classifier.batch_size / len(clips)) for each in (recipe, self.recipe)
+        )
 
 
 def is_ours(name: str) -> bool:
@@ -211,7 +204,7 @@ def card_of(name: str) -> Card:
 
 
 def recipe_of_method(name: str, protocol: Protocol, seed: int) -> Recipe:
-    """The recipe on the sounds and pictures of a protocol, with nothing kept aside: the schedule is settled."""
+    """The recipe on the sounds and pictures of a protocol, with nothing held out: the schedule is settled."""
     recipe = ABLATED[name].recipe() if name in ABLATED else preset(PRESETS[name])
     loop = recipe.loop.model_copy(update={"seed": seed})
     return recipe.model_copy(update={"loop": loop}).with_data(
@@ -228,37 +221,12 @@ def of_photographs(recipe: Recipe, *, data: Path, out: Path) -> Path:
     # photographs are the same whatever is said of the sounds
     data_section = DataSection(images=recipe.vqvae.data.images)
     config = recipe.run("vqvae")
-    config = config.model_copy(
-        update={"stage": config.stage.model_copy(update={"data": data_section})}
-    )
+    config = config.model_copy(update={"stage": config.stage.model_copy(update={"data": data_section})})
     digest = config_sha256(config.model_copy(update={"preset": ""}))[:12]
     return train_run(config, data=data, out=out / f"vqvae-{digest}")
 
 
-def epochs(recipe: Recipe, num_clips: int) -> int:
-    """How often the last stage goes over so many recordings."""
-    return round(recipe.classifier.num_steps * recipe.classifier.batch_size / num_clips)
-
-
 def config_sha256(config: BaseModel) -> str:
-    """Hash of all settings: tells whether answers were given by a recipe like this one."""
+    """Hash of all settings: whether answers were given by a recipe like this one."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def in_order(
-    probabilities: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
-) -> np.ndarray:
-    """Probabilities (M, N) of their labels as those of ours; a label that only we have has none."""
-    found = np.zeros((len(probabilities), len(ours)))
-    found[:, [ours.index(label) for label in theirs]] = probabilities
-    return found
-
-
-def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:
-    """Of what it takes to answer one waveform (1, L): generator and classifier."""
-    log_mel = networks.log_mel(waveform)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        networks.classifier(networks.generator(log_mel))
-    parameters = [*networks.generator.parameters(), *networks.classifier.parameters()]
-    return Cost(sum(p.numel() for p in parameters), counter.get_total_flops() // 2)

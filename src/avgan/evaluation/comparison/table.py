@@ -1,25 +1,27 @@
-"""The table of a comparison: a row a method, as JSON for programs, Markdown and one HTML page for people."""
+"""The table of a comparison: a row a method, as JSON for programs, Markdown, one HTML page and a plot for people."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from avgan import __version__
+from avgan import __version__, metrics
 from avgan.baselines.method import Card
-from avgan.evaluation import metrics
-from avgan.evaluation.comparison.answers import Answers, Settings
-from avgan.evaluation.comparison.outcome import CHOSEN, Outcome
-from avgan.evaluation.comparison.plot import plot
+from avgan.evaluation.comparison.answers import Answers, Outcome, Settings
 from avgan.evaluation.protocols import Protocol
+from avgan.evaluation.report import between, markdown_table, new_figure, points, write_json
 from avgan.files import whole, write_whole
 from avgan.pages import render
 
 HUMAN = "human"
+CHOSEN = "†"
+"""Marks figures of folds that a choice was made on."""
+OURS, OTHERS, QUIET = "#b86a14", "#3f6b54", "#8a8f8a"
+INCH_PER_METHOD = 0.3
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def build_report(
@@ -69,17 +71,19 @@ def method_row(protocol: Protocol, card: Card, answers: Sequence[Answers]) -> Ro
     """One method: how well it did, with its uncertainty, and at what cost."""
     outcome = Outcome.of(answers)
     by_fold = outcome.by_fold
-    inside = {
-        part: np.isin(outcome.clip_ids, list(members)) for part, members in protocol.parts.items()
-    }
+    inside = {part: np.isin(outcome.clip_ids, list(members)) for part, members in protocol.parts.items()}
     figure = published(card, protocol.name, tuple(by_fold))
+
+    def mean_of(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
     return {
         "name": card.name,
         "title": card.title,
         "source": card.source,
         "published": figure,
-        "published_on_these_folds": figure is not None
-        and figure != published(card, protocol.name, ()),
+        "published_on_these_folds": figure is not None and figure != published(card, protocol.name, ()),
         **outcome.share(),
         "deviation_over_folds": outcome.deviation_over_folds,
         "by_fold": by_fold,
@@ -88,13 +92,13 @@ def method_row(protocol: Protocol, card: Card, answers: Sequence[Answers]) -> Ro
         "deviation_over_seeds": metrics.mean_and_deviation(outcome.by_seed or [0.0])[1],
         "chosen_on": [fold for fold in by_fold if fold in card.chosen_on.get(protocol.dataset, ())],
         "parts": {part: outcome.share(which) for part, which in inside.items() if which.any()},
-        "num_parameters": mean_of(answers, lambda fold: fold.num_parameters),
-        "num_macs": mean_of(answers, lambda fold: fold.num_macs),
-        "fitting_s": mean_of(answers, lambda fold: fold.fitting_s),
-        "answering_ms": mean_of(answers, milliseconds_a_clip),
-        "num_epochs": mean_of(answers, lambda fold: fold.num_epochs or None),
-        "num_epochs_wanted": mean_of(answers, lambda fold: fold.num_epochs_wanted or None),
-        "device": ", ".join(sorted({fold.device for fold in answers if fold.device})),
+        "num_parameters": mean_of(one.num_parameters for one in answers),
+        "num_macs": mean_of(one.num_macs for one in answers),
+        "fitting_s": mean_of(one.fitting_s for one in answers),
+        "answering_ms": mean_of(one.answering_s and 1000 * one.answering_s / len(one.clip_ids) for one in answers),
+        "num_epochs": mean_of(one.num_epochs or None for one in answers),
+        "num_epochs_wanted": mean_of(one.num_epochs_wanted or None for one in answers),
+        "device": ", ".join(sorted({one.device for one in answers if one.device})),
         "pretrained_on": card.pretrained_on,
         "follows": list(card.follows),
         "differs": list(card.differs),
@@ -135,11 +139,7 @@ def test_against(ours: Sequence[Answers], theirs: Sequence[Answers]) -> Row | No
         return None
     mine, other = Outcome.of(ours), Outcome.of(theirs)
     places = {key: row for row, key in enumerate(zip(other.folds, other.clip_ids, strict=True))}
-    pairs = [
-        (row, places[key])
-        for row, key in enumerate(zip(mine.folds, mine.clip_ids, strict=True))
-        if key in places
-    ]
+    pairs = [(row, places[key]) for row, key in enumerate(zip(mine.folds, mine.clip_ids, strict=True)) if key in places]
     if not pairs:
         return None
     here, there = np.array(pairs).T
@@ -155,95 +155,69 @@ def test_against(ours: Sequence[Answers], theirs: Sequence[Answers]) -> Row | No
     }
 
 
-def milliseconds_a_clip(answers: Answers) -> float | None:
-    """What one answer took, the recording read already."""
-    if answers.answering_s is None:
-        return None
-    return 1000 * answers.answering_s / len(answers.clip_ids)
-
-
-def mean_of(folds: Sequence[Answers], value: Callable[[Answers], float | None]) -> float | None:
-    """The mean over the folds that know the value."""
-    values = [number for number in map(value, folds) if number is not None]
-    return float(np.mean(values)) if values else None
-
-
 def write_table(report: dict[str, Any], out: Path) -> None:
     """Write compare.json, compare.md, compare.html and the plot compare.png into `out`."""
-    write_whole(out / "compare.json", json.dumps(report, indent=1) + "\n")
+    write_json(report, out / "compare.json")
     write_whole(out / "compare.md", markdown(report))
     write_whole(out / "compare.html", page(report))
     with whole(out / "compare.png") as unfinished:
         plot(report, unfinished)
 
 
-def headings(report: dict[str, Any]) -> list[str]:
-    """What the columns hold."""
-    return [
-        "method",
-        "published, %",
-        "here, %",
-        "95 %",
-        *(f"{part}, %" for part in report["parts"]),
-        f"p against {report['against']}" if report["against"] else "p",
-        "parameters",
-        "multiply-adds",
-        "training, s",
-        "ms a clip",
-        "epochs",
-        "pretrained on",
-    ]
+def columns(report: dict[str, Any]) -> dict[str, Callable[[Row], str]]:
+    """The headings, and what stands below them for a method."""
+    parts = {
+        f"{part}, %": lambda row, part=part: _shown(row["parts"].get(part), lambda found: points(found["accuracy"]))
+        for part in report["parts"]
+    }
+    against = f"p against {report['against']}" if report["against"] else "p"
+    return {
+        "method": lambda row: row["title"] + ("*" if row["remark"] else ""),
+        "published, %": published_cell,
+        "here, %": lambda row: accuracy_cell(row, len(report["folds"])),
+        "95 %": lambda row: _shown(row.get("interval_95"), between),
+        **parts,
+        against: lambda row: _shown(row.get("paired_test"), lambda test: p_cell(test["p"])),
+        "parameters": lambda row: counted(row.get("num_parameters")),
+        "multiply-adds": lambda row: counted(row.get("num_macs")),
+        "training, s": lambda row: _shown(row.get("fitting_s"), "{:,.0f}".format),
+        "ms a clip": lambda row: _shown(row.get("answering_ms"), "{:.1f}".format),
+        "epochs": lambda row: _shown(
+            row.get("num_epochs_wanted"), lambda wanted: f"{row['num_epochs'] or 0:.0f} of {wanted:.0f}"
+        ),
+        "pretrained on": lambda row: row["pretrained_on"],
+    }
 
 
-def cells(row: Row, report: dict[str, Any]) -> list[str]:
-    """One method as words, one cell for each heading."""
-    test = row.get("paired_test")
-    parts = [row["parts"].get(part) for part in report["parts"]]
-    return [
-        row["title"] + ("*" if row["remark"] else ""),
-        published_cell(row),
-        accuracy_cell(row, len(report["folds"])),
-        _interval(row.get("interval_95")),
-        *("" if part is None else f"{100 * part['accuracy']:.1f}" for part in parts),
-        "" if test is None else p_cell(test["p"]),
-        counted(row.get("num_parameters")),
-        counted(row.get("num_macs")),
-        _number(row.get("fitting_s"), "{:,.0f}"),
-        _number(row.get("answering_ms"), "{:.1f}"),
-        epochs_cell(row),
-        row["pretrained_on"],
-    ]
+def rows_of(report: dict[str, Any]) -> list[list[str]]:
+    """A cell for each heading, of each method."""
+    return [[cell(row) for cell in columns(report).values()] for row in report["methods"]]
+
+
+def _shown(value: T | None, form: Callable[[T], str]) -> str:
+    return "" if value is None else form(value)
 
 
 def accuracy_cell(row: Row, num_folds: int) -> str:
     """Such as "64.5 +- 3.6", and of how many folds where they are not all."""
     if row["accuracy"] is None:
         return ""
-    deviation = row["deviation_over_folds"]
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    mark = CHOSEN if row["chosen_on"] else ""
+    spread = _shown(row["deviation_over_folds"], lambda deviation: f" ± {points(deviation)}")
     done = len(row["by_fold"])
     missing = "" if done == num_folds else f" ({done} of {num_folds} folds)"
-    mark = CHOSEN if row["chosen_on"] else ""
-    return f"{100 * row['accuracy']:.1f}{mark}{spread}{missing}"
+    return f"{points(row['accuracy'])}{mark}{spread}{missing}"
 
 
 def published_cell(row: Row) -> str:
     """Such as "64.5", or of the folds that were run here where they are known."""
-    if row["published"] is None:
-        return ""
-    folds = ", ".join(row["by_fold"]) if row.get("published_on_these_folds") else ""
-    return f"{row['published']:.1f}" + (f" (fold {folds})" if folds else "")
+    folds = f" (fold {', '.join(row['by_fold'])})" if row.get("published_on_these_folds") else ""
+    return _shown(row["published"], lambda published: f"{published:.1f}{folds}")
 
 
 def p_cell(p: float) -> str:
     """A probability to the digits that matter."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def epochs_cell(row: Row) -> str:
-    """Such as "48 of 300"."""
-    wanted = row.get("num_epochs_wanted")
-    return "" if not wanted else f"{row['num_epochs'] or 0:.0f} of {wanted:.0f}"
 
 
 def counted(number: float | None) -> str:
@@ -256,18 +230,10 @@ def counted(number: float | None) -> str:
     return f"{number:.0f}"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-
-
 def explanation(report: dict[str, Any]) -> list[str]:
     """What the columns mean, a sentence each."""
-    budget = report["budget_s"]
-    limit = budget_line(budget)
+    budget_s = report["budget_s"]
+    limit = "each fit took its time" if budget_s is None else f"each fit had {budget_s / 60:g} min"
     shared = f"AVGAN's fits began from the run of pictures {report['parent']}; its training is not counted."
     return [
         f"{report['title']}; seed {report['seed']}; {limit}; made with avgan {report['avgan']}.",
@@ -282,58 +248,38 @@ def explanation(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def budget_line(budget_s: float | None) -> str:
-    """How long a fit might take."""
-    return "each fit took its time" if budget_s is None else f"each fit had {budget_s / 60:g} min"
-
-
 def notes(row: Row) -> list[str]:
     """What is to be said of a method beside its numbers."""
     lines = [row["source"]]
     if len(row.get("seeds", ())) > 1:
-        each = ", ".join(f"{100 * value:.1f}" for value in row["by_seed"])
-        deviation = row["deviation_over_seeds"]
-        spread = "" if deviation is None else f"; standard deviation {100 * deviation:.1f}"
+        each = ", ".join(map(points, row["by_seed"]))
+        spread = _shown(row["deviation_over_seeds"], lambda deviation: f"; standard deviation {points(deviation)}")
         lines.append(f"mean over {len(row['seeds'])} seeds: {each} %{spread}")
-    if row.get("chosen_on"):
+    if row["chosen_on"]:
         lines.append(f"{CHOSEN} choices were made with fold {', '.join(row['chosen_on'])} in sight")
-    lines += [*(f"as there: {line}" for line in row["follows"])]
+    lines += [f"as there: {line}" for line in row["follows"]]
     lines += [f"not as there: {line}" for line in row["differs"]]
     return [*lines, *([f"* {row['remark']}"] if row["remark"] else [])]
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The table and what differs from the originals, in Markdown."""
-    heads = headings(report)
-    lines = [f"# {report['title']}: methods compared", ""]
-    lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for row in report["methods"]:
-        lines.append(f"| {' | '.join(_in_cell(cell) for cell in cells(row, report))} |")
+    lines = [f"# {report['title']}: methods compared", "", *markdown_table(list(columns(report)), rows_of(report))]
     lines += ["", *explanation(report), "", "## What is as in the originals, and what is not", ""]
     for row in report["methods"]:
-        lines += [f"**{row['title']}** (`{row['name']}`)", ""]
-        lines += [*(f"- {line}" for line in notes(row)), ""]
+        lines += [f"**{row['title']}** (`{row['name']}`)", "", *(f"- {line}" for line in notes(row)), ""]
     if report["failed"]:
-        lines += ["## Not in the table", ""]
-        lines += [*(f"- `{name}`: {why}" for name, why in report["failed"].items()), ""]
+        lines += ["## Not in the table", "", *(f"- `{name}`: {why}" for name, why in report["failed"].items()), ""]
     return "\n".join(lines)
 
 
 def plain(report: dict[str, Any]) -> str:
-    """A few columns for a terminal."""
-    heads = headings(report)
-    kept = [heads.index(head) for head in ("method", "published, %", "here, %", "95 %")]
-    table = [heads, *(cells(row, report) for row in report["methods"])]
-    lines = [[line[column] for column in kept] for line in table]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
+    """The first columns for a terminal: method, published, here, interval."""
+    lines = [line[:4] for line in (list(columns(report)), *rows_of(report))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
-
-
-def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def page(report: dict[str, Any]) -> str:
@@ -341,7 +287,45 @@ def page(report: dict[str, Any]) -> str:
     return render(
         "comparison.html",
         report=report,
-        heads=headings(report),
-        methods=[(row, cells(row, report), notes(row)) for row in report["methods"]],
+        heads=list(columns(report)),
+        methods=[(row, cells, notes(row)) for row, cells in zip(report["methods"], rows_of(report), strict=True)],
         explanation=explanation(report),
     )
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Draw what each method reached, the best at the top, as a PNG.
+
+    A dot is the mean over folds, its line the 95 % interval, a ring the authors' figure. Where folds are missing the
+    method's name says how many were run.
+    """
+    rows, budget_s = report["methods"], report["budget_s"]
+    figure, axes = new_figure(8, 1.4 + INCH_PER_METHOD * len(rows))
+    for place, row in enumerate(rows):
+        if row["accuracy"] is not None:
+            colour = OURS if row["name"].startswith("avgan") else OTHERS
+            low, high = row["interval_95"]
+            axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=2)
+            axes.plot(100 * row["accuracy"], place, "o", color=colour, markersize=6)
+        if row["published"] is not None:
+            axes.plot(row["published"], place, "o", color=QUIET, markersize=7, fillstyle="none")
+    limit = "all epochs" if budget_s is None else f"{budget_s / 60:g} min a fit"
+    axes.plot([], [], "o-", color=OTHERS, label=f"here, {limit}, with 95 % interval")
+    if any(row["published"] is not None for row in rows):
+        axes.plot([], [], "o", color=QUIET, fillstyle="none", label="as published")
+    axes.set_yticks(range(len(rows)), [named(row, len(report["folds"])) for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("named rightly, %")
+    axes.set_title(report["title"], fontsize=10)
+    axes.grid(axis="x", color="#e4e1d8")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=8)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def named(row: Row, num_folds: int) -> str:
+    """A method's title, and of how many folds it is where they are not all."""
+    done = len(row["by_fold"])
+    title: str = row["title"] + (f" {CHOSEN}" if row["chosen_on"] else "")
+    return title if done in (0, num_folds) else f"{title}, {done} of {num_folds} folds"

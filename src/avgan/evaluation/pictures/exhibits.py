@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from avgan import metrics
 from avgan.baselines.method import Clips, Method
 from avgan.data.loading import ImageStore
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.pictures import measures
 from avgan.evaluation.pictures.judge import ranks
 from avgan.evaluation.pictures.scene_classifier import Outputs, TrainedClassifier
@@ -48,9 +48,7 @@ class Exhibit:
     """The units of intervals: a photograph by itself, a recording with those of its source."""
 
 
-def choose_photographs(
-    images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0
-) -> np.ndarray:
+def choose_photographs(images: Manifest, scenes: tuple[str, ...], *, num_each: int, seed: int = 0) -> np.ndarray:
     """`num_each` photographs of its scene for each recording, numbers into `images`, (num_each, M).
 
     None serves twice where a scene has enough; else each of the `num_each` rows repeats a part of its own. Raises
@@ -64,9 +62,7 @@ def choose_photographs(
         places = np.flatnonzero(wanted == scene)
         there = rng.permutation(np.flatnonzero(labels == scene))
         if len(there) < num_each:
-            raise DataError(
-                f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {num_each} are needed"
-            )
+            raise DataError(f"{images.name}: {len(there)} held-out photographs of {scene!r}, and {num_each} are needed")
         parts = np.array_split(there, num_each)
         if num_each * len(places) <= len(there):
             parts = list(there[: num_each * len(places)].reshape(num_each, -1))
@@ -77,9 +73,7 @@ def choose_photographs(
 
 def photographs(images: Manifest, chosen: np.ndarray) -> np.ndarray:
     """The photographs with these numbers (M,), (M, 3, H, W) uint8."""
-    store = ImageStore(images, cache_bytes=0)
-    parts = [store.get(chosen[start : start + BATCH]) for start in range(0, len(chosen), BATCH)]
-    return np.concatenate(parts)
+    return ImageStore(images, cache_bytes=0).get(chosen)
 
 
 @torch.inference_mode()
@@ -105,16 +99,14 @@ def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> 
 
 def keep_pictures(method: Method, known: Clips, asked: Clips, folder: Path) -> None:
     """Write what a method that learnt from `known` imagines for the clips asked about, where it imagines at all."""
-    imagine = getattr(method, "imagine", None)
-    if imagine is not None and known.draw is not None:
-        write_pictures(folder, asked.ids, imagine(asked))
+    if known.sample_pictures is not None and hasattr(method, "imagine"):
+        write_pictures(folder, asked.ids, method.imagine(asked))
 
 
 def read_pictures(folder: Path, ids: tuple[str, ...]) -> np.ndarray:
     """Another method's pictures of recordings, (M, 3, 128, 128) uint8. Raises DataError when one is missing."""
     paths = [folder / f"{name}.png" for name in ids]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
+    if missing := [path for path in paths if not path.is_file()]:
         raise DataError(
             f"{missing[0]}: no such picture ({len(missing)} of {len(paths)} are missing); "
             "name each after the id of its recording"
@@ -129,12 +121,7 @@ def shuffled(exhibit: Exhibit) -> Exhibit:
 
 
 def score_exhibit(
-    exhibit: Exhibit,
-    outputs: Outputs,
-    reference: Outputs,
-    *,
-    classifier: TrainedClassifier,
-    kinds: np.ndarray,
+    exhibit: Exhibit, outputs: Outputs, reference: Outputs, *, classifier: TrainedClassifier, kinds: np.ndarray
 ) -> dict[str, Any]:
     """All scores of an exhibit by the outputs of the scene classifier; no agreement with scenes it does not know.
 
@@ -146,9 +133,16 @@ def score_exhibit(
     unit = measures.mean_distance(reference.features)
     low, high = measures.distance_interval(outputs.features, labels, sources)
     within = measures.distance_within(outputs.features, labels)
+    among = sorted(set(exhibit.scenes))
+    agreements: dict[str, Any] = dict.fromkeys(
+        ("agreement", "agreement_interval_95", "agreement_top5", "agreement_top5_interval_95")
+    )
+    if set(among) <= set(classifier.scenes):
+        logits = outputs.logits[:, [classifier.scenes.index(scene) for scene in among]]
+        agreements = agreement(logits, np.array([among.index(scene) for scene in exhibit.scenes]), sources)
     return {
         "num_pictures": len(exhibit.scenes),
-        **agreement(exhibit, outputs, classifier),
+        **agreements,
         "kid": kid,
         "kid_standard_error": kid_error,
         "fid": measures.frechet_distance(outputs.features, reference.features),
@@ -159,25 +153,16 @@ def score_exhibit(
     }
 
 
-def agreement(exhibit: Exhibit, outputs: Outputs, classifier: TrainedClassifier) -> dict[str, Any]:
-    """How often the first answer, and the first five, hold the scene; None where it does not know them all."""
-    among = sorted(set(exhibit.scenes))
-    known = set(among) <= set(classifier.scenes)
-    found: dict[str, Any] = {}
-    if known:
-        logits = outputs.logits[:, [classifier.scenes.index(scene) for scene in among]]
-        rank = ranks(logits, np.array([among.index(scene) for scene in exhibit.scenes]))
+def agreement(scores: np.ndarray, targets: np.ndarray, sources: np.ndarray) -> dict[str, Any]:
+    """How often the first answer, and the first five, hold the scene: scores (M, S), targets (M,), sources (M,)."""
+    rank, found = ranks(scores, targets), {}
     for name, most in (("agreement", 1), ("agreement_top5", 5)):
-        found[name] = float((rank < most).mean()) if known else None
-        sources = np.array(exhibit.sources)
-        interval = metrics.bootstrap_interval(rank < most, sources) if known else None
-        found[f"{name}_interval_95"] = interval
+        found[name] = float((rank < most).mean())
+        found[f"{name}_interval_95"] = metrics.bootstrap_interval(rank < most, sources)
     return found
 
 
-def plot_figure8(
-    rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], path: Path
-) -> None:
+def plot_figure8(rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], path: Path) -> None:
     """Write rows of pictures (S, 3, H, W) with their names on the left and the scenes above as one PNG: Fig. 8."""
     font = ImageFont.load_default(size=FONT_PX)
     margin = round(max(font.getlength(name) for name, _ in rows)) + 4 * GAP_PX

@@ -23,7 +23,6 @@ from avgan.data.loading import ImageStore, WaveformStore
 from avgan.data.manifest import Manifest
 from avgan.model import AVGAN
 from avgan.networks.classifier import ClassifierConfig, build_classifier
-from avgan.networks.vqvae import VQVAE
 from avgan.training.log import to_uint8
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 
@@ -35,6 +34,8 @@ LEARNING_RATE = 2e-3
 NOISE = 0.05
 """Deviation of what is added to code vectors in training, so that the judge does not learn them by heart."""
 
+BATCH_OF_PICTURES = 64
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -42,12 +43,10 @@ Network = TypeVar("Network", bound=nn.Module)
 def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
     """The imagined features of all clips, (M, D, 16, 16)."""
     device = next(networks.parameters()).device
-    rate_hz = trained.front_end.sample_rate_hz
-    store = WaveformStore(sounds, rate_hz=rate_hz, window_s=trained.window_s, cache_bytes=0)
+    store = WaveformStore(sounds, rate_hz=trained.front_end.sample_rate_hz, window_s=trained.window_s, cache_bytes=0)
     parts = []
-    for start in range(0, len(sounds), CLIPS_AT_ONCE):
-        rows = np.arange(start, min(start + CLIPS_AT_ONCE, len(sounds)))
-        waveform = torch.from_numpy(store.get(rows)).to(device)
+    for rows in torch.arange(len(sounds)).split(CLIPS_AT_ONCE):
+        waveform = torch.from_numpy(store.get(rows.numpy())).to(device)
         parts.append(networks.generator(networks.log_mel(waveform)).cpu())
     return torch.cat(parts)
 
@@ -62,17 +61,13 @@ def sample(networks: AVGAN, features: Tensor, sounds: Manifest) -> Tensor:
         return features
     device = next(networks.parameters()).device
     parts = []
-    for start in range(0, len(features), CLIPS_AT_ONCE):
-        clips = sounds.clips[start : start + CLIPS_AT_ONCE]
-        noise = networks.noise(*(zlib.crc32(clip.id.encode()) for clip in clips))
-        part = features[start : start + CLIPS_AT_ONCE].to(device)
-        parts.append(networks.sample(networks.vqvae.quantizer.encode(part), noise).cpu())
+    for rows in torch.arange(len(features)).split(CLIPS_AT_ONCE):
+        noise = networks.noise(*(zlib.crc32(sounds.clips[row].id.encode()) for row in rows.tolist()))
+        parts.append(networks.sample(networks.vqvae.quantizer.encode(features[rows].to(device)), noise).cpu())
     return torch.cat(parts)
 
 
-def pictures_by_fold(
-    runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest
-) -> list[np.ndarray | None]:
+def pictures_by_fold(runs: Mapping[str, Path], folds: Sequence[str], sounds: Manifest) -> list[np.ndarray | None]:
     """The picture (H, W, 3) uint8 imagined for each clip of `sounds` (M,) by the run of its fold (M,).
 
     None where that run is gone: its answers may have been kept without it.
@@ -99,7 +94,7 @@ class Judge:
 
     network: nn.Module
     scenes: tuple[str, ...]
-    accuracy: float
+    accuracy: float = float("nan")
 
     @torch.no_grad()
     def probabilities(self, vectors: Tensor) -> np.ndarray:
@@ -110,28 +105,20 @@ class Judge:
 
 
 @torch.no_grad()
-def code_vectors(vqvae: VQVAE, images: ImageStore, num: int, *, mirror: bool) -> Tensor:
-    """Code vectors of the first `num` pictures, (M, D, 16, 16) float."""
-    parts = []
-    for items in torch.arange(num).split(64):
-        image = torch.from_numpy(images.get(items.numpy())).float() / 255.0
-        image = image.flip(3) if mirror else image
-        image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            parts.append(vqvae.real_features(image).vectors.float())
-    return torch.cat(parts)
-
-
-def code_side(
-    networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool
-) -> tuple[Tensor, np.ndarray]:
+def code_side(networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mirror: bool) -> tuple[Tensor, np.ndarray]:
     """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
     kept = images.select(lambda clip: clip.label in scenes)
-    store = ImageStore(kept, cache_bytes=0)
-    views = (False, True) if mirror else (False,)
-    vectors = [code_vectors(networks.vqvae, store, len(kept), mirror=view) for view in views]
-    targets = np.array([scenes.index(clip.label) for clip in kept.clips])
-    return torch.stack(vectors, 1).half(), targets
+    store, parts = ImageStore(kept, cache_bytes=0), []
+    for rows in torch.arange(len(kept)).split(BATCH_OF_PICTURES):
+        image = torch.from_numpy(store.get(rows.numpy())).float() / 255.0
+        views = (image, image.flip(3)) if mirror else (image,)
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = [
+                networks.vqvae.real_features(view.contiguous(memory_format=torch.channels_last)).vectors.half()
+                for view in views
+            ]
+        parts.append(torch.stack(vectors, 1))
+    return torch.cat(parts), np.array([scenes.index(clip.label) for clip in kept.clips])
 
 
 def ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -141,22 +128,15 @@ def ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def train_judge(
-    train: tuple[Tensor, np.ndarray],
-    test: tuple[Tensor, np.ndarray],
-    scenes: tuple[str, ...],
-    *,
-    seed: int = 0,
+    train: tuple[Tensor, np.ndarray], test: tuple[Tensor, np.ndarray], scenes: tuple[str, ...], *, seed: int = 0
 ) -> Judge:
     """Train on (vectors (M, V, D, 16, 16) in V views, scene numbers (M,)) and measure on the same kind of pair."""
     network = train_reader(*train, num_scenes=len(scenes), num_epochs=NUM_EPOCHS, seed=seed)
-    judge = Judge(network, scenes, float("nan"))
-    answers = judge.probabilities(test[0][:, 0].float()).argmax(1)
+    answers = Judge(network, scenes).probabilities(test[0][:, 0].float()).argmax(1)
     return Judge(network, scenes, float((answers == test[1]).mean()))
 
 
-def train_reader(
-    features: Tensor, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int
-) -> nn.Module:
+def train_reader(features: Tensor, targets: np.ndarray, *, num_scenes: int, num_epochs: float, seed: int) -> nn.Module:
     """A network with `forward(features (B, D, 16, 16)) -> logits (B, S)`, in evaluation mode.
 
     features (M, V, D, 16, 16), any float type; targets (M,) scene numbers.
@@ -202,9 +182,7 @@ def train_network(
         optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
         num_steps = int(num_epochs * len(targets) / batch_size)
         for step in range(num_steps):
-            items = indices_at(
-                step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage
-            )
+            items = indices_at(step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage)
             optimizer.param_groups[0]["lr"] = rate * rate_factor("one_cycle", step, num_steps)
             batch = inputs(items, step)
             with torch.autocast("cpu", torch.bfloat16):

@@ -10,11 +10,19 @@ Shapes: M pictures or queries, P photographs, C features, G groups.
 """
 
 import numpy as np
+from scipy.spatial.distance import pdist
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.preprocessing import normalize
+
+from avgan.metrics import interval_of, numbered, resampled
 
 NUM_BLOCKS = 8
 """Of pictures, from which the error of the kernel distance is taken: fewer say little of it, more are too small."""
 CHUNK = 256
 """Queries at once: distances to all photographs fit into memory."""
+NUM_RESAMPLES = 1_000
+"""Of labels of a few pictures: they take a second."""
 
 
 def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -39,8 +47,7 @@ def kernel_distance(one: np.ndarray, other: np.ndarray) -> float:
     """
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        values: np.ndarray = (a @ b.T / a.shape[1] + 1.0) ** 3
-        return values
+        return (a @ b.T / a.shape[1] + 1.0) ** 3
 
     def without_self(values: np.ndarray) -> float:
         return float((values.sum() - np.trace(values)) / (len(values) * (len(values) - 1)))
@@ -66,31 +73,19 @@ def distinct(pictures: np.ndarray) -> float:
 
 def kinds_of(photographs: np.ndarray, num_kinds: int, *, seed: int = 0) -> np.ndarray:
     """The means (G, C) of groups of like photographs, by their features (M, C)."""
-    from sklearn.cluster import KMeans
-
-    kmeans = KMeans(num_kinds, n_init=4, random_state=seed).fit(photographs)
-    means: np.ndarray = kmeans.cluster_centers_
+    means: np.ndarray = KMeans(num_kinds, n_init=4, random_state=seed).fit(photographs).cluster_centers_
     return means
 
 
 def effective_number(features: np.ndarray, kinds: np.ndarray) -> float:
     """exp of the entropy of the kinds (G, C) that features (M, C) belong to, between 1 and min(M, G)."""
-    share = np.bincount(nearest(features, kinds), minlength=len(kinds)) / len(features)
+    share = np.bincount(pairwise_distances_argmin(features, kinds)) / len(features)
     share = share[share > 0]
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def nearest(features: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """The nearest of kinds (G, C) to each of features (M, C), (M,)."""
-    # |x - m|^2 without |x|^2, which is the same for all kinds
-    answer: np.ndarray = (np.square(kinds).sum(1) - 2.0 * features @ kinds.T).argmin(1)
-    return answer
-
-
 def mean_distance(features: np.ndarray) -> float:
     """Mean Euclidean distance between two different ones of features (M, C); nan of a single one."""
-    from scipy.spatial.distance import pdist
-
     return float(pdist(features).mean()) if len(features) > 1 else float("nan")
 
 
@@ -100,22 +95,17 @@ def distance_within(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([mean_distance(group) for group in groups if len(group) > 1])
 
 
-def distance_interval(
-    features: np.ndarray, labels: np.ndarray, sources: np.ndarray, *, num_draws: int = 1_000
-) -> tuple[float, float]:
+def distance_interval(features: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> tuple[float, float]:
     """95 % interval of the mean of `distance_within`: a bootstrap over whole sources (M,).
 
-    A picture that was sampled twice is no pair with itself. A thousand samples of labels of a few pictures take a
-    second.
+    A picture that was sampled twice is no pair with itself.
     """
-    _, source = np.unique(sources, return_inverse=True)
-    num_sources = source.max() + 1
-    samples = np.random.default_rng(0).integers(num_sources, size=(num_draws, num_sources))
-    times = np.stack([np.bincount(each, minlength=num_sources) for each in samples])[:, source]
-    total, num_labels = np.zeros(num_draws), np.zeros(num_draws)
+    source = numbered(sources)
+    times = resampled(source.max() + 1, NUM_RESAMPLES)[:, source].astype(float)
+    total, num_labels = np.zeros((2, NUM_RESAMPLES))
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        often = times[:, own].astype(float)
+        often = times[:, own]
         distances = np.linalg.norm(features[own][:, None] - features[own][None], axis=2)
         pairs = often.sum(1) ** 2 - (often**2).sum(1)
         there = pairs > 0
@@ -123,9 +113,8 @@ def distance_interval(
         num_labels += there
     if not num_labels.any():
         return float("nan"), float("nan")
-    low, high = np.quantile(total[num_labels > 0] / num_labels[num_labels > 0], (0.025, 0.975))
-    value = float(distance_within(features, labels).mean())  # lies inside
-    return min(float(low), value), max(float(high), value)
+    some = num_labels > 0
+    return interval_of(total[some] / num_labels[some], float(distance_within(features, labels).mean()))
 
 
 def rank_of_first_right(
@@ -138,22 +127,15 @@ def rank_of_first_right(
     distance all would lie near the same few pale ones.
     """
     mean = photographs.mean(0)
-    directions = unit(photographs - mean)
+    directions = normalize(photographs - mean)
     ranks = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), CHUNK):
         part = slice(start, start + CHUNK)
-        closeness = unit(queries[part] - mean) @ directions.T
+        closeness = normalize(queries[part] - mean) @ directions.T
         right = targets[part][:, None] == scenes[None]
         best = np.where(right, closeness, -np.inf).max(1)
         ranks[part] = (closeness > best[:, None]).sum(1)
     return ranks
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (M, C) of length 1; zero stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: np.ndarray = vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
-    return scaled
 
 
 def chance(targets: np.ndarray, scenes: np.ndarray, k: int) -> float:

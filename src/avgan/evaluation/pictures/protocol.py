@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avgan import checkpoint
+from avgan import checkpoint, metrics
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import DATASETS, find
 from avgan.data.manifest import Manifest
 from avgan.data.splits import check_leakage, hold_out
 from avgan.errors import DataError
-from avgan.evaluation import metrics
 from avgan.evaluation.pictures.exhibits import (
     Exhibit,
+    agreement,
     choose_photographs,
     decoded,
     photographs,
@@ -38,11 +38,7 @@ from avgan.evaluation.pictures.exhibits import (
 )
 from avgan.evaluation.pictures.judge import Judge, code_side, imagine, ranks, sample, train_judge
 from avgan.evaluation.pictures.measures import NUM_BLOCKS, chance, kinds_of, rank_of_first_right
-from avgan.evaluation.pictures.scene_classifier import (
-    TrainedClassifier,
-    load_classifier,
-    load_second_classifier,
-)
+from avgan.evaluation.pictures.scene_classifier import TrainedClassifier, load_classifier, load_second_classifier
 from avgan.evaluation.report import pictures_table, write_json
 from avgan.files import write_whole
 from avgan.images import grid
@@ -59,12 +55,7 @@ PER_LABEL = 6
 RIVAL = "rival"
 FEWEST = 2 * NUM_BLOCKS
 """Recordings: the error of the kernel distance is taken from blocks of two pictures at least."""
-FIGURE8 = {
-    "photographs": "photograph",
-    RIVAL: RIVAL,
-    "reconstructed": "reconstruction",
-    "imagined": "imagined",
-}
+FIGURE8 = {"photographs": "photograph", RIVAL: RIVAL, "reconstructed": "reconstruction", "imagined": "imagined"}
 """The rows of Fig. 8, from the top; a rival is called by its name."""
 
 
@@ -84,10 +75,17 @@ class Gallery:
     held_out: str = ""
     """What it is: folds, a test part, or what was kept from training."""
 
+    @property
+    def sources(self) -> np.ndarray:
+        """(M,)"""
+        return np.array([clip.source_id for clip in self.clips.clips])
 
-def evaluate_pictures(
-    run: Path, *, data: Path, out: Path, rival: Path | None = None
-) -> dict[str, Any]:
+    def numbers(self, scenes: tuple[str, ...]) -> np.ndarray:
+        """The number among some scenes of each recording's, (M,)."""
+        return np.array([scenes.index(scene) for scene in self.scenes])
+
+
+def evaluate_pictures(run: Path, *, data: Path, out: Path, rival: Path | None = None) -> dict[str, Any]:
     """Score what a run imagines for its held-out recordings, and write it as sheets.
 
     Writes report.json, pictures.md, figure8.png and contact_sheet.jpg into `out`. `rival`: a folder with another
@@ -107,8 +105,7 @@ def evaluate_pictures(
     ids = tuple(clip.id for clip in gallery.clips.clips)
     theirs = None if rival is None else (rival.name, read_pictures(rival, ids))
     taught, held_out = (
-        code_side(networks, side, scenes, mirror=mirror)
-        for side, mirror in ((learnt_from, True), (kept, False))
+        code_side(networks, side, scenes, mirror=mirror) for side, mirror in ((learnt_from, True), (kept, False))
     )
     judge = train_judge(taught, held_out, scenes, seed=trained.config.loop.seed)
     report = score_pictures(networks, gallery, judge)
@@ -145,8 +142,7 @@ def imagine_held_out(networks: AVGAN, trained: Checkpoint, data: Path) -> Galler
     test, held_out = never_learnt(trained, sounds)
     check_leakage(test.select(lambda clip: clip.source_id in trained.sources), test)
     own = trained.imagination.data.images == section.sounds
-    declared = DATASETS.get(section.sounds)
-    scene = scenes_of_clips(sounds.clips, declared, own)
+    scene = scenes_of_clips(sounds.clips, DATASETS.get(section.sounds), own)
     return Gallery(
         test,
         tuple(scene[clip.id] for clip in test.clips),
@@ -162,10 +158,7 @@ def only_of(gallery: Gallery, scenes: tuple[str, ...]) -> tuple[Gallery, int]:
     rows = [row for row, scene in enumerate(gallery.scenes) if scene in scenes]
     clips = replace(gallery.clips, clips=tuple(gallery.clips.clips[row] for row in rows))
     kept = replace(
-        gallery,
-        clips=clips,
-        scenes=tuple(gallery.scenes[row] for row in rows),
-        features=gallery.features[rows],
+        gallery, clips=clips, scenes=tuple(gallery.scenes[row] for row in rows), features=gallery.features[rows]
     )
     return kept, len(gallery.scenes) - len(rows)
 
@@ -175,13 +168,10 @@ def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
     folds = trained.config.stage.data.held_out_folds
     if folds:
         return hold_out(sounds, folds)[1], f"folds {', '.join(folds)}"
-    test = sounds.select(lambda clip: clip.split == "test")
-    if test.clips:
+    if (test := sounds.select(lambda clip: clip.split == "test")).clips:
         return test, "the test part"
-    aside = set(trained.origin.kept_aside)
-    kept = sounds.select(lambda clip: clip.source_id in aside)
-    if kept.clips:
-        return kept, "recordings kept aside"
+    if (kept := sounds.select(lambda clip: clip.source_id in trained.origin.kept_aside)).clips:
+        return kept, "held-out recordings"
     raise DataError(
         "pictures are scored on held-out recordings, and this run has none; train with "
         "--set data.validation_fraction=0.2, or look into its samples/"
@@ -195,7 +185,7 @@ def pictures_of(trained: Checkpoint, gallery: Gallery, data: Path) -> tuple[Mani
     everything = read_sounds(trained.config.stage.data, data)
     pictured = everything.select(lambda clip: bool(clip.image_path and clip.label))
     learnt_from = pictured.select(lambda clip: clip.source_id in trained.sources)
-    held = {clip.source_id for clip in gallery.clips.clips} | set(trained.origin.kept_aside)
+    held = set(gallery.sources.tolist()) | set(trained.origin.kept_aside)
     return learnt_from, pictured.select(lambda clip: clip.source_id in held)
 
 
@@ -207,24 +197,52 @@ def strong_labels(sounds: Manifest) -> frozenset[str]:
     return declared.strong_labels
 
 
+def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:
+    """Agreement of imagined pictures with the scene: how often the judge's first and first five answers hold it.
+
+    The shuffled control keeps the pictures and compares each with the scene of another recording.
+    """
+    quantizer = networks.vqvae.quantizer
+    probabilities = judge.probabilities(code_vectors(networks, gallery))
+    targets, sources = gallery.numbers(judge.scenes), gallery.sources
+    strongly_tied = strong_labels(gallery.clips)
+    strong = np.array([clip.label in strongly_tied for clip in gallery.clips.clips])
+    rank = ranks(probabilities, targets)
+    shuffled_rank = ranks(probabilities, np.random.default_rng(0).permutation(targets))
+    gain = (rank == 0).astype(float) - (shuffled_rank == 0).astype(float)
+    return {
+        "num_pictures": len(targets),
+        "num_scenes": len(judge.scenes),
+        "judge_accuracy_on_photographs": judge.accuracy,
+        **agreement(probabilities, targets, sources),
+        "agreement_strong_pairs": float((rank[strong] == 0).mean()),
+        "agreement_top5_strong_pairs": float((rank[strong] < 5).mean()),
+        "shuffled": float((shuffled_rank == 0).mean()),
+        "shuffled_top5": float((shuffled_rank < 5).mean()),
+        "gain_over_shuffled_interval_95": metrics.bootstrap_interval(gain, sources),
+        "diversity": float(diversity(gallery.features)),
+        "codes_used": int((quantizer.count(quantizer.encode(gallery.features)) > 0).sum()),
+    }
+
+
+@torch.inference_mode()
+def code_vectors(networks: AVGAN, gallery: Gallery) -> Tensor:
+    """The nearest codes of what is imagined, (M, D, 16, 16)."""
+    return networks.vqvae.quantizer(gallery.features).vectors
+
+
 def score_retrieval(
-    networks: AVGAN,
-    gallery: Gallery,
-    held_out: tuple[Tensor, np.ndarray],
-    scenes: tuple[str, ...],
+    networks: AVGAN, gallery: Gallery, held_out: tuple[Tensor, np.ndarray], scenes: tuple[str, ...]
 ) -> dict[str, Any]:
     """How often a photograph of the right scene is among the k held-out ones nearest to an imagined map.
 
     The shuffled control asks for the scene of another recording. held_out: vectors (P, 1, D, 16, 16), scenes (P,).
     """
-    with torch.inference_mode():
-        imagined = networks.vqvae.quantizer(gallery.features).vectors.flatten(1).numpy()
-    real = held_out[0][:, 0].float().flatten(1).numpy()
-    targets = np.array([scenes.index(scene) for scene in gallery.scenes])
-    sources = np.array([clip.source_id for clip in gallery.clips.clips])
-    other = np.random.default_rng(0).permutation(targets)
-    rank = rank_of_first_right(imagined, targets, real, held_out[1])
-    control = rank_of_first_right(imagined, other, real, held_out[1])
+    imagined = code_vectors(networks, gallery).flatten(1).numpy()
+    real, real_scenes = held_out[0][:, 0].float().flatten(1).numpy(), held_out[1]
+    targets, sources = gallery.numbers(scenes), gallery.sources
+    rank = rank_of_first_right(imagined, targets, real, real_scenes)
+    control = rank_of_first_right(imagined, np.random.default_rng(0).permutation(targets), real, real_scenes)
     return {
         "num_photographs": len(real),
         "at": {
@@ -233,7 +251,7 @@ def score_retrieval(
                 "interval_95": metrics.bootstrap_interval(rank < k, sources),
                 "shuffled": float((control < k).mean()),
                 "shuffled_interval_95": metrics.bootstrap_interval(control < k, sources),
-                "chance": chance(targets, held_out[1], k),
+                "chance": chance(targets, real_scenes, k),
             }
             for k in RETRIEVED
         },
@@ -241,41 +259,27 @@ def score_retrieval(
 
 
 def exhibits_of(
-    networks: AVGAN,
-    gallery: Gallery,
-    images: Manifest,
-    rival: tuple[str, np.ndarray] | None,
+    networks: AVGAN, gallery: Gallery, images: Manifest, rival: tuple[str, np.ndarray] | None
 ) -> dict[str, Exhibit]:
     """The exhibits of a gallery, by name; images: the held-out photographs, rival: its name and pictures."""
-    chosen = dict(
-        zip(
-            ("reference", "photographs"),
-            choose_photographs(images, gallery.scenes, num_each=2),
-            strict=True,
-        )
-    )
-    pictures = {name: photographs(images, numbers) for name, numbers in chosen.items()}
-    pictures["reconstructed"] = reconstructed(networks.vqvae, pictures["photographs"])
-    pictures["imagined"] = decoded(networks.vqvae, gallery.features)
-    if rival:
-        pictures[RIVAL] = rival[1]
-    sources = {
-        name: tuple(images.clips[number].id for number in numbers)
-        for name, numbers in chosen.items()
-    }
-    sources["reconstructed"] = sources["photographs"]
-    recorded = tuple(clip.source_id for clip in gallery.clips.clips)
     labels = tuple(clip.label for clip in gallery.clips.clips)
-    return {
-        kind: Exhibit(
-            rival[0] if rival and kind == RIVAL else kind,
-            its_pictures,
-            gallery.scenes,
-            labels,
-            sources.get(kind, recorded),
-        )
-        for kind, its_pictures in pictures.items()
-    }
+    recorded = tuple(gallery.sources.tolist())
+    exhibits = {}
+    for kind, chosen in zip(
+        ("reference", "photographs"), choose_photographs(images, gallery.scenes, num_each=2), strict=True
+    ):
+        ids = tuple(images.clips[number].id for number in chosen)
+        exhibits[kind] = Exhibit(kind, photographs(images, chosen), gallery.scenes, labels, ids)
+    real = exhibits["photographs"]
+    exhibits["reconstructed"] = replace(
+        real, name="reconstructed", pictures=reconstructed(networks.vqvae, real.pictures)
+    )
+    exhibits["imagined"] = Exhibit(
+        "imagined", decoded(networks.vqvae, gallery.features), gallery.scenes, labels, recorded
+    )
+    if rival:
+        exhibits[RIVAL] = replace(exhibits["imagined"], name=rival[0], pictures=rival[1])
+    return exhibits
 
 
 def score_exhibits(exhibits: dict[str, Exhibit], classifier: TrainedClassifier) -> dict[str, Any]:
@@ -310,42 +314,7 @@ def figure8(exhibits: dict[str, Exhibit], labels: tuple[str, ...], path: Path) -
     plot_figure8(rows, tuple(columns), path)
 
 
-def score_pictures(networks: AVGAN, gallery: Gallery, judge: Judge) -> dict[str, Any]:
-    """Agreement of imagined pictures with the scene: how often the judge's first and first five answers hold it.
-
-    The shuffled control keeps the pictures and compares each with the scene of another recording.
-    """
-    quantizer = networks.vqvae.quantizer
-    with torch.inference_mode():
-        vectors = quantizer(gallery.features).vectors
-    probabilities = judge.probabilities(vectors)
-    targets = np.array([judge.scenes.index(scene) for scene in gallery.scenes])
-    sources = np.array([clip.source_id for clip in gallery.clips.clips])
-    strongly_tied = strong_labels(gallery.clips)
-    strong = np.array([clip.label in strongly_tied for clip in gallery.clips.clips])
-    rank = ranks(probabilities, targets)
-    shuffled_rank = ranks(probabilities, np.random.default_rng(0).permutation(targets))
-    gain = (rank == 0).astype(float) - (shuffled_rank == 0).astype(float)
-    return {
-        "num_pictures": len(targets),
-        "num_scenes": len(judge.scenes),
-        "judge_accuracy_on_photographs": judge.accuracy,
-        "agreement": float((rank == 0).mean()),
-        "agreement_interval_95": metrics.bootstrap_interval(rank == 0, sources),
-        "agreement_top5": float((rank < 5).mean()),
-        "agreement_strong_pairs": float((rank[strong] == 0).mean()),
-        "agreement_top5_strong_pairs": float((rank[strong] < 5).mean()),
-        "shuffled": float((shuffled_rank == 0).mean()),
-        "shuffled_top5": float((shuffled_rank < 5).mean()),
-        "gain_over_shuffled_interval_95": metrics.bootstrap_interval(gain, sources),
-        "diversity": float(diversity(gallery.features)),
-        "codes_used": int((quantizer.count(quantizer.encode(gallery.features)) > 0).sum()),
-    }
-
-
-def contact_sheet(
-    networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...]
-) -> None:
+def contact_sheet(networks: AVGAN, gallery: Gallery, path: Path, *, labels: tuple[str, ...]) -> None:
     """A row a label: left what its held-out recordings made imagine, right the control, what other recordings did."""
     control = np.random.default_rng(0).permutation(len(gallery.scenes))
     gap = np.full((3, IMAGE_PX, IMAGE_PX), 255, dtype=np.uint8)

@@ -168,13 +168,7 @@ def save_classifier(network: SceneClassifier, scenes: tuple[str, ...], path: Pat
 
 
 def train_classifier(
-    pictures: np.ndarray,
-    targets: np.ndarray,
-    *,
-    num_scenes: int,
-    num_epochs: float,
-    make: str = "first",
-    seed: int = 0,
+    pictures: np.ndarray, targets: np.ndarray, *, num_scenes: int, num_epochs: float, make: str = "first", seed: int = 0
 ) -> SceneClassifier:
     """Teach a scene classifier photographs (M, 3, H, W) uint8 of scene numbers (M,); in evaluation mode."""
 

@@ -4,27 +4,27 @@
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 from avgan.checkpoint import Checkpoint
 from avgan.errors import ConfigError
+from avgan.evaluation.protocols import esc50, folder, held_out, places, tau
 from avgan.evaluation.protocols.protocol import Fold, Protocol, check_fold
 
-PROTOCOLS: dict[str, str] = {
-    "esc50": "esc50:esc50",
-    "esc10": "esc50:esc10",
-    "folder": "folder:folder",
-    "places": "places:by_recording",
-    "places_collections": "places:by_collection",
-    "places_worlds": "places:by_world",
-    "tau2019": "tau:tau2019",
-    "tau2019_cities": "tau:tau2019_cities",
-    "tau_av_2021": "tau:tau_av_2021",
-    "test": "held_out:test_part",
-    "holdout": "held_out:holdout",
+PROTOCOLS: dict[str, Callable[[Path, Checkpoint | None], Protocol]] = {
+    "esc50": esc50.esc50,
+    "esc10": esc50.esc10,
+    "folder": folder.folder,
+    "places": places.by_recording,
+    "places_collections": places.by_collection,
+    "places_worlds": places.by_world,
+    "tau2019": tau.tau2019,
+    "tau2019_cities": tau.tau2019_cities,
+    "tau_av_2021": tau.tau_av_2021,
+    "test": held_out.test_part,
+    "holdout": held_out.holdout,
 }
-"""Name on the command line -> "module:function", (folder of the data, the run to be scored or None) -> Protocol."""
+"""Name on the command line -> (folder of the data, the run to be scored or None) -> Protocol."""
 
 
 def read_protocol(name: str, data: Path, run: Checkpoint | None = None) -> Protocol:
@@ -35,11 +35,7 @@ def read_protocol(name: str, data: Path, run: Checkpoint | None = None) -> Proto
     """
     if name not in PROTOCOLS:
         raise ConfigError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOLS)}")
-    module, _, function = PROTOCOLS[name].partition(":")
-    read: Callable[[Path, Checkpoint | None], Protocol] = getattr(
-        import_module(f"avgan.evaluation.protocols.{module}"), function
-    )
-    protocol = read(data, run)
+    protocol = PROTOCOLS[name](data, run)
     for fold in protocol.folds:
         check_fold(fold)
     return protocol
@@ -50,7 +46,5 @@ def select_folds(protocol: Protocol, names: tuple[str, ...]) -> tuple[Fold, ...]
     known = {fold.name: fold for fold in protocol.folds}
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"{protocol.name} has no fold {name!r}: choose among {', '.join(known)}"
-            )
+            raise ConfigError(f"{protocol.name} has no fold {name!r}: choose among {', '.join(known)}")
     return tuple(known[name] for name in dict.fromkeys(names)) if names else protocol.folds

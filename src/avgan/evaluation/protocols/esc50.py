@@ -8,8 +8,8 @@ from avgan.data.datasets import find
 from avgan.data.datasets.esc50 import CLIP_S
 from avgan.data.manifest import Manifest
 from avgan.errors import DataError
-from avgan.evaluation.metrics import shares_by
 from avgan.evaluation.protocols.protocol import Protocol, Scored, divide
+from avgan.metrics import shares_by
 from avgan.scenes import ESC10_CLASSES
 
 FOLDS = ("1", "2", "3", "4", "5")
@@ -18,26 +18,22 @@ HUMAN_SOURCE = "Piczak, ESC: Dataset for Environmental Sound Classification, 201
 
 def esc50(data: Path, run: Checkpoint | None) -> Protocol:
     """All fifty classes."""
-    return Protocol(
-        name="esc50",
-        title="ESC-50, the official five folds",
-        folds=divide(whole(find(data, "esc50")), FOLDS),
-        window_s=CLIP_S,
-        human=81.3,
-        human_source=HUMAN_SOURCE,
-        measure=by_fold,
-    )
+    return _protocol("esc50", "ESC-50", whole(find(data, "esc50")), human=81.3)
 
 
 def esc10(data: Path, run: Checkpoint | None) -> Protocol:
     """The same five folds with the ten classes of ESC-10 alone."""
     sounds = whole(find(data, "esc50")).select(lambda clip: clip.label in ESC10_CLASSES)
+    return _protocol("esc10", "ESC-10", sounds, human=95.7)
+
+
+def _protocol(name: str, title: str, sounds: Manifest, *, human: float) -> Protocol:
     return Protocol(
-        name="esc10",
-        title="ESC-10, the official five folds",
+        name=name,
+        title=f"{title}, the official five folds",
         folds=divide(sounds, FOLDS),
         window_s=CLIP_S,
-        human=95.7,
+        human=human,
         human_source=HUMAN_SOURCE,
         measure=by_fold,
     )
@@ -54,6 +50,4 @@ def whole(sounds: Manifest) -> Manifest:
 
 def by_fold(scored: Scored) -> dict[str, Any]:
     """The share of right answers in each fold, with its interval."""
-    return {
-        "groups": {"fold": shares_by(scored.folds.tolist(), scored.correct, scored.sources)},
-    }
+    return {"groups": {"fold": shares_by(scored.folds.tolist(), scored.correct, scored.sources)}}

@@ -8,7 +8,7 @@ from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import find, locate
 from avgan.data.datasets.curated import CURATED
 from avgan.data.datasets.folder import FOLDER, check_labels
-from avgan.data.manifest import Clip, Manifest
+from avgan.data.manifest import Manifest
 from avgan.data.splits import split_by_source
 from avgan.errors import DataError
 from avgan.evaluation.protocols.esc50 import by_fold
@@ -21,8 +21,8 @@ NUM_FOLDS = 5
 def folder(data: Path, run: Checkpoint | None) -> Protocol:
     """Up to five folds by source of a folder for each label, or of what `avgan curate` made.
 
-    Clips are as long as the run hears, else 5 s; those of a curated set are heard in full. Pictures without sound are
-    never answered and stand in every training side. Raises DataError for a label that has one source only.
+    Clips are as long as the run's windows, else 5 s; those of a curated set are used in full. Pictures without sound
+    are never answered and stand in every training side. Raises DataError for a label that has one source only.
     """
     declared = CURATED if CURATED.matches(locate(data, CURATED.name)) else FOLDER
     window_s = WINDOW_S if run is None else run.window_s
@@ -34,10 +34,9 @@ def folder(data: Path, run: Checkpoint | None) -> Protocol:
     pictures = tuple(clip for clip in everything.clips if not clip.audio_path)
     names = tuple(str(number + 1) for number in range(fewest_sources(everything)))
     divided = split_by_source(sounds, fractions=dict.fromkeys(names, 1 / len(names)), seed=0)
-    sounds = replace(sounds, clips=tuple(_as_fold(clip) for clip in divided.clips))
+    sounds = replace(sounds, clips=tuple(replace(clip, fold=clip.split, split="train") for clip in divided.clips))
     folds = tuple(
-        replace(fold, train=replace(fold.train, clips=fold.train.clips + pictures))
-        for fold in divide(sounds, names)
+        replace(fold, train=replace(fold.train, clips=fold.train.clips + pictures)) for fold in divide(sounds, names)
     )
     return Protocol(
         name="folder",
@@ -55,13 +54,9 @@ def fewest_sources(everything: Manifest) -> int:
     for clip in everything.clips:
         sources[clip.label].update([clip.source_id] if clip.audio_path else [])
     poorest = min(sources, key=lambda label: (len(sources[label]), label))
-    if len(sources[poorest]) < 2:
+    if (num := len(sources[poorest])) < 2:
         raise DataError(
-            f"{everything.root}: {poorest!r} has {len(sources[poorest]) or 'no'} recording"
-            f"{'' if len(sources[poorest]) else 's'}; to learn from one and answer another takes two files"
+            f"{everything.root}: {poorest!r} has {'1 recording' if num else 'no recordings'}; to learn from one and "
+            "answer another takes two files"
         )
     return min(NUM_FOLDS, len(sources[poorest]))
-
-
-def _as_fold(clip: Clip) -> Clip:
-    return replace(clip, fold=clip.split, split="train")

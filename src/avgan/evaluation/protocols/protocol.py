@@ -6,8 +6,10 @@ the test.
 Shapes: M clips, N labels.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ class Fold:
     """May hold pictures without sound."""
     test: Manifest
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what is to be learnt and what is asked; the place of the files does not change it."""
+        return hashlib.sha256((self.train.sha256() + self.test.sha256()).encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Scored:
@@ -39,8 +46,8 @@ class Scored:
     """(M,)"""
     probabilities: np.ndarray
     """(M, N)"""
-    heard: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Of each fold the sources that its answers were learnt from."""
+    learnt_from: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Of each fold the sources of its training."""
 
     @property
     def correct(self) -> np.ndarray:
@@ -53,16 +60,6 @@ class Scored:
         return np.array([clip.source_id for clip in self.clips])
 
 
-Measure = Callable[[Scored], dict[str, Any]]
-"""What a report has beside accuracy, by key."""
-MeasureRun = Callable[[Path, Scored, Manifest], dict[str, Any]]
-"""The same where the networks of a run are asked more than their answers: the run, what it answered, and the test."""
-
-
-def _nothing(scored: Scored) -> dict[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """Folds, each answered by a method that learnt from its other side, and what is measured."""
@@ -73,7 +70,7 @@ class Protocol:
     folds: tuple[Fold, ...]
     """A run is scored as it is where there is one; where there are several its recipe is trained for each."""
     window_s: float
-    """How much of each clip is heard."""
+    """How much of each clip is used."""
     images: str = "miniplaces"
     """Data set of the pictures that sounds are paired with; that of the sounds where they have their own."""
     human: float | None = None
@@ -81,17 +78,24 @@ class Protocol:
     human_source: str = ""
     parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Ids of test clips whose accuracy is also given by itself, such as those of an unseen city."""
-    measure: Measure = _nothing
-    measure_run: MeasureRun | None = None
+    measure: Callable[[Scored], dict[str, Any]] = lambda scored: {}
+    """What a report has beside accuracy, by key."""
+    measure_run: Callable[[Path, Manifest], dict[str, Any]] | None = None
+    """The same where the networks of a run are asked more than their answers: the run, and the test."""
     more_labels: tuple[str, ...] = ()
     """Labels that may be answered beside those of the folds."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All labels, sorted: their places are the numbers that methods answer with."""
-        heard = {clip.label for fold in self.folds for clip in fold.train.clips if clip.audio_path}
+        learnt = {clip.label for fold in self.folds for clip in fold.train.clips if clip.audio_path}
         asked = {label for fold in self.folds for label in fold.test.labels}
-        return tuple(sorted((heard - {""}) | asked | set(self.more_labels)))
+        return tuple(sorted((learnt - {""}) | asked | set(self.more_labels)))
+
+    def numbers_of(self, side: Manifest) -> np.ndarray:
+        """The label number of each clip (M,)."""
+        number = {label: index for index, label in enumerate(self.labels)}
+        return np.array([number[clip.label] for clip in side.clips], dtype=np.int64)
 
     @property
     def dataset(self) -> str:
@@ -102,11 +106,9 @@ class Protocol:
 def check_fold(fold: Fold) -> None:
     """Refuse a fold that leaks, or that asks for what cannot be learnt. Raises LeakageError or DataError."""
     check_leakage(fold.train, fold.test)
-    heard = {clip.label for clip in fold.train.clips if clip.audio_path}
-    if unknown := sorted(set(fold.test.labels) - heard):
-        raise DataError(
-            f"fold {fold.name}: no recording of {unknown[0]!r} is left to learn from; add recordings of it"
-        )
+    learnt = {clip.label for clip in fold.train.clips if clip.audio_path}
+    if unknown := sorted(set(fold.test.labels) - learnt):
+        raise DataError(f"fold {fold.name}: no recording of {unknown[0]!r} is left to learn from; add recordings of it")
 
 
 def divide(sounds: Manifest, names: tuple[str, ...]) -> tuple[Fold, ...]:

@@ -62,9 +62,7 @@ class TransformerBlock(nn.Module):
         self.modulation = nn.Linear(width, 6 * width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attended = nn.Linear(width, width)
-        self.dense = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
-        )
+        self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
         # a block begins as the identity, so that depth costs nothing at first
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -99,9 +97,7 @@ class FlowSampler(Sampler):
         self.config = config
         width = config.width
         self.reader = Reader(config, code_dim, width)
-        self.time = nn.Sequential(
-            nn.Linear(2 * NUM_WAVES, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.time = nn.Sequential(nn.Linear(2 * NUM_WAVES, width), nn.SiLU(), nn.Linear(width, width))
         self.patches = nn.Linear(code_dim * PATCH * PATCH, width)
         self.places = nn.Parameter(0.02 * torch.randn(NUM_PATCHES, width))
         self.blocks = nn.ModuleList(TransformerBlock(width) for _ in range(config.depth))
@@ -129,16 +125,11 @@ class FlowSampler(Sampler):
         if self.config.guidance != 1.0:
             empty = self.reader.empty(condition)
             condition = Condition(
-                torch.cat((condition.vector, empty.vector)),
-                torch.cat((condition.tokens, empty.tokens)),
+                torch.cat((condition.vector, empty.vector)), torch.cat((condition.tokens, empty.tokens))
             )
         maps = noise.reshape(-1, self.code_dim, GRID, GRID)
         for step in range(self.config.num_steps):
-            maps = (
-                maps
-                + self._guided(maps, step / self.config.num_steps, condition)
-                / self.config.num_steps
-            )
+            maps = maps + self._guided(maps, step / self.config.num_steps, condition) / self.config.num_steps
         return maps * self.real_spread + self.real_mean
 
     def _guided(self, maps: Tensor, time: float, condition: Condition) -> Tensor:

@@ -67,10 +67,7 @@ class GANSampler(Sampler):
         style = config.condition_width
         self.reader = Reader(config, code_dim, style)
         self.style = nn.Sequential(
-            nn.Linear(style + config.num_noise, style),
-            nn.SiLU(),
-            nn.Linear(style, style),
-            nn.SiLU(),
+            nn.Linear(style + config.num_noise, style), nn.SiLU(), nn.Linear(style, style), nn.SiLU()
         )
         width = config.widths[0]
         self.start = nn.Linear(style, width * SMALLEST * SMALLEST)

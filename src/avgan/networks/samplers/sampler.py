@@ -116,9 +116,7 @@ class Sampler(nn.Module, ABC):
         self.real_mean.copy_(real.mean((0, 2, 3))[:, None, None])
         self.real_spread.copy_(real.std((0, 2, 3)).clamp(min=1e-4)[:, None, None])
         self.imagined_mean.copy_(imagined.mean(0))
-        self.imagined_spread.copy_(
-            (imagined - imagined.mean(0)).square().mean().sqrt().clamp(min=1e-4)
-        )
+        self.imagined_spread.copy_((imagined - imagined.mean(0)).square().mean().sqrt().clamp(min=1e-4))
 
     def standardized(self, imagined: Tensor) -> Tensor:
         """Imagined features (B, D, 16, 16) less their mean, divided by their spread, as the reader gets them."""

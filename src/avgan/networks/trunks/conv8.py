@@ -51,8 +51,7 @@ class Conv8(nn.Module):
         super().__init__()
         self.input_norm = nn.BatchNorm2d(1)
         self.blocks = nn.ModuleList(
-            conv_block(num_in, num_out)
-            for num_in, num_out in zip((1, *widths[:-1]), widths, strict=True)
+            conv_block(num_in, num_out) for num_in, num_out in zip((1, *widths[:-1]), widths, strict=True)
         )
         self.pool = nn.AvgPool2d(2)
         self.project: nn.Module = nn.Identity()

@@ -96,9 +96,7 @@ class MN04Config(TrunkConfig):
     @model_validator(mode="after")
     def _own_front_end(self) -> "MN04Config":
         if self.front_end != mn04_front_end(self.front_end.level_db):
-            raise ValueError(
-                "mn04 hears with its own front end: leave all of front_end but level_db as it is"
-            )
+            raise ValueError("mn04 hears with its own front end: leave all of front_end but level_db as it is")
         return self
 
     @property
@@ -122,9 +120,7 @@ def tag_names() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
-def convolution(
-    num_in: int, num_out: int, kernel: int, *, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def convolution(num_in: int, num_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """A convolution without bias and its batch norm; the grid stays, or is halved by a stride of 2."""
     return nn.Sequential(
         nn.Conv2d(num_in, num_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
@@ -152,18 +148,13 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Expand, convolve each channel by itself, squeeze and excite, project; added to its input where sizes agree."""
 
-    def __init__(
-        self, num_in: int, block: tuple[int, int, int, bool, type[nn.Module], int]
-    ) -> None:
+    def __init__(self, num_in: int, block: tuple[int, int, int, bool, type[nn.Module], int]) -> None:
         super().__init__()
         kernel, expanded, num_out, excites, activation, stride = block
         layers: list[nn.Module] = []
         if expanded != num_in:
             layers += [convolution(num_in, expanded, 1), activation()]
-        layers += [
-            convolution(expanded, expanded, kernel, stride=stride, groups=expanded),
-            activation(),
-        ]
+        layers += [convolution(expanded, expanded, kernel, stride=stride, groups=expanded), activation()]
         if excites:
             layers.append(SqueezeExcite(expanded))
         layers.append(convolution(expanded, num_out, 1))
@@ -194,10 +185,7 @@ class MN04(nn.Module):
         widths = [8, *(block[2] for block in BLOCKS)]
         self.features = nn.Sequential(
             nn.Sequential(convolution(1, 8, 3, stride=2), nn.Hardswish()),
-            *(
-                InvertedResidual(num_in, block)
-                for num_in, block in zip(widths, BLOCKS, strict=False)
-            ),
+            *(InvertedResidual(num_in, block) for num_in, block in zip(widths, BLOCKS, strict=False)),
             nn.Sequential(convolution(widths[-1], POOLED, 1), nn.Hardswish()),
         )
         self.hidden = nn.Linear(POOLED, HIDDEN)

@@ -12,7 +12,7 @@ const emptyCaption = find("caption").textContent;
 let shown = find("picture-a");
 let hidden = find("picture-b");
 
-/** The page as it was before anything was heard. */
+/** The page as it was before the first answer. */
 export function clear() {
   find("answer").textContent = question;
   find("spoken").textContent = ""; // or the same answer again would not be said
@@ -33,21 +33,21 @@ export function wait(name) {
 
 /** Show an answer: the name, or `unknown` with its reason; scenes and sounds {name: probability} from the first. */
 export function show(found) {
-  const { scene, probability, reason, scenes = {}, sounds = {}, has_words, warnings = [], picture } = found;
+  const { scene, probability, reason, scenes = {}, sounds = {}, warnings = [], picture } = found;
   const known = scene !== UNKNOWN;
-  const heardAny = !["silent", "too quiet"].includes(reason); // of silence there is nothing to guess from
+  const guesses = !["silent", "too quiet"].includes(reason); // of silence there is nothing to guess from
   const name = answered(found);
   find("answer").textContent = capital(name);
   const sure = known ? [make("b", { text: percent(probability) }), " sure"] : [];
   const words = wordsOf(found);
-  if (words.length) sure.push(known ? " \u00b7 it hears " : "It hears ", make("b", { text: words.join(", ") }));
+  if (words.length) sure.push(known ? " \u00b7 with " : "With ", make("b", { text: words.join(", ") }));
   find("sure").replaceChildren(...sure);
   find("sure").hidden = !sure.length;
   say(find("reason"), known ? "" : `No answer: ${reason.replace(/\.$/, "")}.`);
   find("rankings").replaceChildren(
-    ...(known || !heardAny ? [] : [make("p", { text: "What it would have guessed:" })]),
-    ...ranking("Scenes", heardAny ? scenes : {}),
-    ...ranking(has_words ? "Heard" : "Sounds", heardAny ? sounds : {}),
+    ...(known || !guesses ? [] : [make("p", { text: "What it would have guessed:" })]),
+    ...ranking("Scenes", guesses ? scenes : {}),
+    ...ranking("Sounds", guesses ? sounds : {}),
   );
   find("warnings").replaceChildren(...warnings.map((text) => make("li", { text: sentence(text) })));
   find("warnings").hidden = !warnings.length;
@@ -60,14 +60,14 @@ export function show(found) {
 export function speak(found) {
   const { scene, probability, reason } = found;
   const words = wordsOf(found);
-  const heard = words.length ? ` It hears ${words.join(", ")}.` : "";
+  const others = words.length ? ` With ${words.join(", ")}.` : "";
   const said = scene === UNKNOWN ? `Unknown. ${sentence(reason)}` : `${capital(answered(found))}, ${percent(probability)} sure.`;
-  find("spoken").textContent = said + heard;
+  find("spoken").textContent = said + others;
 }
 
-/** What is heard beside the answer: several words, or the one sound of a model that knows no more. */
+/** The sounds beside the answer: several words, or the one sound of a model that knows no more. */
 function wordsOf({ scene, sound, sounds = {}, has_words }) {
-  // Of a recording `sounds` may rank all that a model knows; of a window it is what is heard.
+  // Of a recording `sounds` may rank all that a model knows; of a window those that are told.
   const words = has_words === false ? [sound] : Object.keys(sounds).slice(0, NUM_WORDS);
   return words.filter((word) => word && scene).map(plain);
 }

@@ -174,7 +174,7 @@ async function startListening() {
   }
 }
 
-/** What was heard live is answered once more, as a whole. */
+/** What was recorded live is answered once more, as a whole. */
 function stopListening() {
   const recording = session?.stop();
   if (recording?.duration_s >= SHORTEST_RECORDING_S) analyse(recording.file("microphone.wav"));

@@ -1,4 +1,4 @@
-// A recording as this browser hears it: decoded for the eye only, the answer comes from the service.
+// A recording as this browser decodes it, for the eye only: the answer comes from the service.
 
 const RATE_HZ = 16000;
 const LONGEST_S = 1800; // decoded, this takes 115 MB a channel

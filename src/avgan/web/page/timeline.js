@@ -42,14 +42,14 @@ export function show(segments, { duration_s, recorded_at, onSeek }) {
   find("past").hidden = false;
 }
 
-/** The middle of the segment that is heard at a time; of the surest one of an answer before anything was played. */
+/** The middle of the segment that is played at a time; of the surest one of an answer before anything was played. */
 export function middle(time_s, answer) {
   const ranked = items.filter((item) => answerOf(item) === answer).sort((a, b) => b.probability - a.probability);
   const chosen = (time_s > 0 && items.find((item) => time_s < item.end_s)) || ranked[0];
   return chosen && (chosen.start_s + chosen.end_s) / 2;
 }
 
-/** Mark the segment that is heard at a time. */
+/** Mark the segment that is played at a time. */
 export function mark(time_s) {
   for (const { start_s, end_s, button } of items) {
     if (time_s >= start_s && time_s < end_s) button.setAttribute("aria-current", "true");
@@ -85,13 +85,13 @@ function fill(segment) {
 function words(segment) {
   const { scene, start_s, end_s, probability, sounds = {} } = segment;
   const at = timeOfDay(began, start_s);
-  const heard = scene ? Object.keys(sounds).map(plain).join(", ") : ""; // else it is the answer
+  const others = scene ? Object.keys(sounds).map(plain).join(", ") : ""; // else it is the answer
   return [
     make("b", { text: capital(answered(segment)) }),
     make("span", { class: "when", text: `${clock(start_s)}\u2013${clock(end_s)}` }),
     ...(at ? [make("span", { class: "when", text: at })] : []),
     ...(scene === UNKNOWN ? [] : [make("span", { class: "when", text: percent(probability) })]),
-    ...(heard ? [make("span", { class: "when", text: heard })] : []),
+    ...(others ? [make("span", { class: "when", text: others })] : []),
   ];
 }
 

@@ -127,7 +127,7 @@ function smoothed(rows, reach) {
 
 const clamp = (value, last) => Math.max(0, Math.min(last, value));
 
-/** A track that is drawn while it is heard and moves to the left; `shown_s` fit on it. */
+/** A track that is drawn while it sounds and moves to the left; `shown_s` fit on it. */
 export class LiveTrack {
   constructor(rate_hz, shown_s = 30) {
     blank();
@@ -141,7 +141,7 @@ export class LiveTrack {
   #peak_db = -45;
   #loudest = 0.05;
 
-  /** Draw a block; gives back its loudest sample. */
+  /** Draw a block. */
   add(block) {
     const samples = new Float32Array(this.#samples.length + block.length);
     samples.set(this.#samples);
@@ -150,7 +150,6 @@ export class LiveTrack {
     if (num_columns) this.#scroll(num_columns);
     for (let n = 0; n < num_columns; n++) this.#column(samples, n, NUM_COLUMNS - num_columns + n);
     this.#samples = samples.slice(num_columns * this.#step);
-    return block.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
   }
 
   #scroll(num_columns) {

@@ -27,7 +27,7 @@ export function offer(file, { duration_s, signal, moment }) {
   find("why-switch").hidden = words.hidden = false;
 }
 
-/** Explain the moment that is heard, where explanations are on. */
+/** Explain the moment that is played, where explanations are on. */
 export async function update() {
   if (!box.checked) return;
   const { file, signal, moment } = asked;

@@ -3,7 +3,7 @@
 A source is what clips were cut from: a recording, a video, a location. Its clips are right or wrong together, and
 statistics that take them for independent are too sure.
 
-Shapes: M items, N labels, S sources, F folds.
+Shapes: M items, N labels, S sources, F folds, R resamples.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-NUM_DRAWS = 2_000
+NUM_RESAMPLES = 2_000
 """Of the bootstrap: the ends of an interval then move by a tenth of its width at most from seed to seed."""
 NUM_FLIPS = 19_999
 """Of the permutation test: the smallest probability it can find is 1 / 20,000."""
 LARGEST_EXACT = 14
-"""Sources with a difference, up to which all 2^S patterns of signs are counted rather than drawn."""
+"""Sources with a difference, up to which all 2^S patterns of signs are counted rather than sampled."""
 SAME = 1e-9
 """Sums of differences that are equal but for rounding; the smallest real difference is one clip's share."""
 
@@ -25,62 +25,56 @@ Share = dict[str, Any]
 """accuracy, interval_95 (None where there is one source only), num_clips, num_sources."""
 
 
-def confusion(targets: np.ndarray, answers: np.ndarray, num_labels: int) -> np.ndarray:
-    """(N, N) counts: rows are targets, columns answers."""
-    counts = np.zeros((num_labels, num_labels), dtype=np.int64)
-    np.add.at(counts, (targets, answers), 1)
-    return counts
+def numbered(names: Names) -> np.ndarray:
+    """The number of each name (M,) among all, sorted."""
+    numbers: np.ndarray = np.unique(names, return_inverse=True)[1]
+    return numbers
+
+
+def fold_weights(num: int, folds: Names | None) -> np.ndarray:
+    """The weight of each of `num` items in a mean over folds (M,) of the means in each, (M,), sum 1."""
+    if folds is None:
+        return np.full(num, 1 / num)
+    fold = numbered(folds)
+    sizes = np.bincount(fold)
+    weights: np.ndarray = 1 / (len(sizes) * sizes[fold])
+    return weights
 
 
 def mean_over_folds(values: np.ndarray, folds: Names | None = None) -> float:
     """The mean over the folds (M,) of the means of `values` (M,) in each; the plain mean where there are none."""
     if folds is None:
         return float(np.mean(values))
-    _, fold = np.unique(folds, return_inverse=True)
+    fold = numbered(folds)
     return float(np.mean(np.bincount(fold, weights=values) / np.bincount(fold)))
 
 
-def weights_of(num: int, folds: Names | None) -> np.ndarray:
-    """The weight of each of `num` items in `mean_over_folds`, (M,), sum 1."""
-    if folds is None:
-        return np.full(num, 1 / num)
-    _, fold = np.unique(folds, return_inverse=True)
-    sizes = np.bincount(fold)
-    weights: np.ndarray = 1 / (len(sizes) * sizes[fold])
-    return weights
+def resampled(num_sources: int, num: int, seed: int = 0) -> np.ndarray:
+    """How often each source is in a sample of as many with replacement, (R, S)."""
+    samples = np.random.default_rng(seed).integers(num_sources, size=(num, num_sources))
+    return np.stack([np.bincount(sample, minlength=num_sources) for sample in samples])
+
+
+def interval_of(values: np.ndarray, value: float) -> tuple[float, float]:
+    """95 % interval by the values of resamples (R,); the value itself lies inside."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    return min(float(low), value), max(float(high), value)
 
 
 def bootstrap_interval(
-    values: np.ndarray,
-    sources: Names,
-    folds: Names | None = None,
-    *,
-    seed: int = 0,
-    num_draws: int = NUM_DRAWS,
+    values: np.ndarray, sources: Names, folds: Names | None = None, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[float, float]:
-    """95 % interval of `mean_over_folds(values, folds)`, drawing whole sources (M,) with replacement.
-
-    The value itself lies inside.
-    """
-    values = np.asarray(values, float)
-    _, source = np.unique(sources, return_inverse=True)
-    _, fold = np.unique(
-        np.zeros(len(values)) if folds is None else np.asarray(folds), return_inverse=True
-    )
-    shape = (source.max() + 1, fold.max() + 1)
-    sums, sizes = np.zeros(shape), np.zeros(shape)
+    """95 % interval of `mean_over_folds(values, folds)`, sampling whole sources (M,) with replacement."""
+    values, source = np.asarray(values, float), numbered(sources)
+    fold = numbered(np.zeros(len(values)) if folds is None else folds)
+    sums, sizes = np.zeros((2, source.max() + 1, fold.max() + 1))
     np.add.at(sums, (source, fold), values)
     np.add.at(sizes, (source, fold), 1)
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(shape[0], size=(num_draws, shape[0]))
-    times = np.stack([np.bincount(draw, minlength=shape[0]) for draw in draws])
-    drawn = times @ sizes
-    # a small fold may be missing from a draw, whose mean is then over the others
-    of_fold = np.divide(times @ sums, drawn, out=np.zeros_like(drawn), where=drawn > 0)
-    means = of_fold.sum(1) / (drawn > 0).sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    value = mean_over_folds(values, folds)
-    return min(float(low), value), max(float(high), value)
+    times = resampled(len(sums), num_resamples, seed)
+    num = times @ sizes
+    # a small fold may be missing from a sample, whose mean is then over the others
+    of_fold = np.divide(times @ sums, num, out=np.zeros_like(num), where=num > 0)
+    return interval_of(of_fold.sum(1) / (num > 0).sum(1), mean_over_folds(values, folds))
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
@@ -90,12 +84,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def paired_test(
-    values: np.ndarray,
-    others: np.ndarray,
-    sources: Names,
-    folds: Names | None = None,
-    *,
-    num_flips: int = NUM_FLIPS,
+    values: np.ndarray, others: np.ndarray, sources: Names, folds: Names | None = None, *, num_flips: int = NUM_FLIPS
 ) -> float:
     """The probability of a difference at least as large if neither method were better: two-sided, by sign flips.
 
@@ -103,24 +92,21 @@ def paired_test(
     two is called the first is arbitrary for each source: the sign of its difference may be flipped, all of its clips
     at once. The statistic is the difference of `mean_over_folds`.
     """
-    difference = weights_of(len(values), folds) * (np.asarray(values, float) - others)
-    _, source = np.unique(sources, return_inverse=True)
-    of_source = np.bincount(source, weights=difference)
+    difference = fold_weights(len(values), folds) * (np.asarray(values, float) - others)
+    of_source = np.bincount(numbered(sources), weights=difference)
     of_source = of_source[np.abs(of_source) > SAME]
     num = len(of_source)
     least = abs(of_source.sum()) - SAME
     if num <= LARGEST_EXACT:
         signs = 1 - 2 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
         return float((np.abs(signs @ of_source) >= least).mean())
-    rng = np.random.default_rng(0)
-    signs = rng.integers(2, size=(num_flips, num), dtype=np.int8)
+    signs = np.random.default_rng(0).integers(2, size=(num_flips, num), dtype=np.int8)
     flipped = 2 * (signs @ of_source.astype(np.float64)) - of_source.sum()
     return float((1 + (np.abs(flipped) >= least).sum()) / (1 + num_flips))
 
 
-def share(correct: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
+def share(correct: np.ndarray, sources: Names) -> Share:
     """The share of `correct` (M,), its interval over the sources (M,)."""
-    sources = np.asarray(sources)
     num_sources = len(np.unique(sources))
     return {
         "accuracy": float(correct.mean()),
@@ -130,19 +116,10 @@ def share(correct: np.ndarray, sources: Sequence[str] | np.ndarray) -> Share:
     }
 
 
-def shares_by(
-    names: Sequence[str], correct: np.ndarray, sources: Sequence[str] | np.ndarray
-) -> dict[str, Share]:
+def shares_by(names: Sequence[str], correct: np.ndarray, sources: Names) -> dict[str, Share]:
     """{name: share} of the clips with each of the names (M,), in the order in which they first occur."""
     group, each = np.asarray(names), np.asarray(sources)
-    return {
-        name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)
-    }
-
-
-def class_average(targets: np.ndarray, correct: np.ndarray) -> float:
-    """The mean over the classes of their shares, each counting alike. targets, correct (M,)."""
-    return float(np.mean([correct[targets == target].mean() for target in np.unique(targets)]))
+    return {name: share(correct[group == name], each[group == name]) for name in dict.fromkeys(names)}
 
 
 def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:

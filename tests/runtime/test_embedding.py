@@ -1,4 +1,4 @@
-"""Windows that share what was heard give the answers of windows heard one by one."""
+"""Windows that share their pieces are embedded as windows one by one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from avgan.audio import windows
 from avgan.runtime import load
 from avgan.runtime.bundle import Steps, installed
-from avgan.runtime.hearing import hear_windows
+from avgan.runtime.embedding import embed_windows
 from avgan.runtime.model import Model
 
 RATE_HZ = 16_000
@@ -25,17 +25,17 @@ def shipped() -> Model:
 def test_shared_and_separate_windows_agree(
     toy_bundle: Path, rng: np.random.Generator, hop_s: float, block: int
 ) -> None:
-    """On the toy, whose heard numbers are averages and maxima over any stretch of samples."""
+    """On the toy, whose embeddings are averages and maxima over any stretch of samples."""
     model = load(toy_bundle)
     levels = np.repeat(rng.uniform(0.1, 0.9, 10), RATE_HZ // 2)
     waveform = (levels * rng.choice([-1, 1], len(levels))).astype(np.float32)
     blocks = [waveform[i : i + block] for i in range(0, len(waveform), block)]
-    shared = list(hear_windows(model.network, model.card, blocks, hop_s=hop_s))
+    shared = list(embed_windows(model.network, model.card, blocks, hop_s=hop_s))
     separate = list(windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s))
     assert [w.start_s for w in shared] == pytest.approx([w.start_s for w in separate])
     assert [w.end_s for w in shared] == pytest.approx([w.end_s for w in separate], abs=1e-3)
     for one, other in zip(shared, separate, strict=True):
-        assert one.heard[0] == pytest.approx(np.abs(other.waveform).mean(), abs=0.12)
+        assert one.embedding[0] == pytest.approx(np.abs(other.waveform).mean(), abs=0.12)
         assert one.peak <= np.abs(other.waveform).max() + 1e-6
 
 
@@ -49,13 +49,11 @@ def test_live_windows_come_as_soon_as_they_are_over(toy_bundle: Path) -> None:
             read += 1_600
             yield np.full(1_600, 0.5, np.float32)
 
-    for window in hear_windows(model.network, model.card, blocks(), hop_s=0.5, live=True):
+    for window in embed_windows(model.network, model.card, blocks(), hop_s=0.5, live=True):
         assert read / RATE_HZ - window.end_s <= 0.15
 
 
-def test_the_shipped_model_answers_alike_either_way(
-    shipped: Model, rng: np.random.Generator
-) -> None:
+def test_the_shipped_model_answers_alike_either_way(shipped: Model, rng: np.random.Generator) -> None:
     """Shared patches lie 1 s apart instead of 0.96 s: the answers are near, not equal."""
     time_s = np.arange(20 * RATE_HZ) / RATE_HZ
     rain = rng.normal(0, 0.05, len(time_s))
@@ -68,15 +66,15 @@ def test_the_shipped_model_answers_alike_either_way(
         assert abs(alone.probability - window.probability) < 0.25
 
 
-def test_a_patch_is_what_the_network_hears(shipped: Model, rng: np.random.Generator) -> None:
-    """What is heard in a window is the mean over its patches and the maximum over their time steps."""
+def test_a_window_is_embedded_as_its_patches(shipped: Model, rng: np.random.Generator) -> None:
+    """Its embedding is the mean over its patches and the maximum over their time steps."""
     patch = shipped.card.patch
     assert patch is not None
     waveform = rng.normal(0, 0.1, (1, 80_000)).astype(np.float32)
     hop = 15_360  # 96 time steps
     start = (497 - 5 * 96) // 2 * 160
     pieces = np.stack([waveform[0, start + i * hop :][: patch.num_samples] for i in range(5)])
-    whole, parts = shipped.network.hear(waveform)[0], shipped.network.hear(pieces)
+    whole, parts = shipped.network.embed(waveform)[0], shipped.network.embed(pieces)
     averaged, maxima = np.split(parts, [patch.num_averaged], axis=1)
     expected, largest = np.split(whole, [patch.num_averaged])
     np.testing.assert_allclose(averaged.mean(0), expected, rtol=1e-3, atol=1e-4)
@@ -84,34 +82,34 @@ def test_a_patch_is_what_the_network_hears(shipped: Model, rng: np.random.Genera
     assert (maxima.max(0) <= largest + 1e-4).all()
 
 
-def test_a_recording_shorter_than_a_window_is_heard_whole(toy_bundle: Path) -> None:
+def test_a_recording_shorter_than_a_window_is_embedded_whole(toy_bundle: Path) -> None:
     model = load(toy_bundle)
     waveform = np.full(9_000, 0.3, np.float32)
-    (window,) = hear_windows(model.network, model.card, [waveform], hop_s=0.25)
+    (window,) = embed_windows(model.network, model.card, [waveform], hop_s=0.25)
     assert (window.start_s, window.end_s) == (0.0, 9_000 / RATE_HZ)
 
 
 class SteppingNetwork:
-    """Says of each step of 0.1 s the mean and the mean square of its samples; a window's are those of its steps."""
+    """Embeds each step of 0.1 s as the mean and the mean square of its samples; a window's are those of its steps."""
 
     num_embedded = 0
 
-    def hear(self, waveforms: np.ndarray) -> np.ndarray:
+    def embed(self, waveforms: np.ndarray) -> np.ndarray:
         return self.summarize(self.steps(waveforms[:, : 10 * 1_600]))
 
     def steps(self, waveforms: np.ndarray) -> np.ndarray:
         self.num_embedded += waveforms.size
         parts = waveforms.reshape(len(waveforms), -1, 1_600)
         # one more than was asked for, as a network has that pads the end
-        said = np.stack((parts.mean(2), (parts**2).mean(2)), 1)
-        return np.concatenate((said, np.full_like(said[..., :1], np.nan)), 2)
+        found = np.stack((parts.mean(2), (parts**2).mean(2)), 1)
+        return np.concatenate((found, np.full_like(found[..., :1], np.nan)), 2)
 
     def summarize(self, steps: np.ndarray) -> np.ndarray:
         return steps[..., :10].mean(2)
 
-    def ahead(self, compute, batches):
-        for batch in batches:
-            yield batch, compute(np.stack(batch))
+    def ahead(self, compute, waveforms, size):
+        for waveform in waveforms:
+            yield waveform, compute(waveform[None])[0]
 
 
 @pytest.mark.parametrize("hop_s", [0.1, 0.25, 0.7])
@@ -120,26 +118,20 @@ class SteppingNetwork:
 def test_windows_made_of_steps_are_those_of_the_sound_itself(
     toy_bundle: Path, rng: np.random.Generator, hop_s: float, length_s: float, block: int
 ) -> None:
-    card = load(toy_bundle).card.model_copy(
-        update={"patch": None, "steps": Steps(num_samples=1_600, num=12)}
-    )
+    card = load(toy_bundle).card.model_copy(update={"patch": None, "steps": Steps(num_samples=1_600, num=12)})
     # a level for each tenth of a second: a step that is taken from elsewhere is seen
     levels = np.repeat(rng.uniform(0.1, 0.9, 130), 1_600)[: round(length_s * RATE_HZ)]
     waveform = levels.astype(np.float32)
     blocks = [waveform[i : i + block] for i in range(0, len(waveform), block)]
     network = SteppingNetwork()
-    found = list(hear_windows(network, card, blocks, hop_s=hop_s))  # type: ignore[arg-type]
-    wanted = list(
-        windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s, fill=card.short_clip_fill)
-    )
-    assert [w.start_s for w in found[: len(wanted) - 1]] == pytest.approx(
-        [w.start_s for w in wanted[:-1]]
-    )
+    found = list(embed_windows(network, card, blocks, hop_s=hop_s))  # type: ignore[arg-type]
+    wanted = list(windows(waveform, rate_hz=RATE_HZ, window_s=1.0, hop_s=hop_s, fill=card.short_clip_fill))
+    assert [w.start_s for w in found[: len(wanted) - 1]] == pytest.approx([w.start_s for w in wanted[:-1]])
     assert len(found) == len(wanted)
     assert found[-1].end_s == pytest.approx(wanted[-1].end_s, abs=1e-4)
     for one, other in zip(found[:-1], wanted[:-1], strict=True):
         # the steps that lie nearest are half a step away at most
-        assert one.heard[0] == pytest.approx(other.waveform.mean(), abs=0.05)
+        assert one.embedding[0] == pytest.approx(other.waveform.mean(), abs=0.05)
         assert one.peak <= 0.9 + 1e-6
     if length_s > 3 and hop_s == 0.1:
         assert network.num_embedded < 1.4 * len(waveform) + 12 * 1_600
