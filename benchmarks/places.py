@@ -36,7 +36,7 @@ def main() -> None:
     model = load(arguments.model)
     rate_hz, group_of = model.card.sample_rate_hz, model.card.group_of_scene
     assert group_of is not None
-    aside = set(checkpoint.describe(arguments.run).origin.kept_aside)
+    aside = set(checkpoint.describe(arguments.run).origin.validation_sources)
     sounds = find(arguments.data, "places")
     clips = [clip for clip in sounds.clips if clip.source_id in aside and clip.label]
     waveforms = [read_audio(sounds.root / clip.audio_path, target_rate_hz=rate_hz) for clip in clips]

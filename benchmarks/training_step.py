@@ -26,7 +26,7 @@ from avgan.model import AVGAN
 from avgan.presets import preset
 from avgan.training.data import Recordings, TrainingData
 from avgan.training.run import STAGE_TYPES, launch
-from avgan.training.stage import Context, Stage
+from avgan.training.stage import Stage
 
 PRESET = "paper_esc50"
 NUM_LABELS = 50
@@ -99,17 +99,17 @@ def make_data(recipe: Recipe, num_items: int) -> TrainingData:
     )
 
 
-def make_stage(kind: str, settings: dict[str, str], batch_size: int) -> Stage:
+def make_stage(kind: str, settings: dict[str, str], batch_size: int) -> Stage[Any]:
     """A stage ready for its steps."""
     chosen = preset(PRESET)
     sizes = {f"{each}.batch_size": str(batch_size) for each in chosen.kinds}
     recipe = override(chosen, SETTINGS | settings | sizes)
-    fabric = launch(recipe.loop)
+    fabric = launch(recipe.run(kind))
     networks = AVGAN([recipe.run(each) for each in recipe.kinds], NUM_LABELS).to(fabric.device)
     if recipe.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = make_data(recipe, max(batch_size, 32))
-    stage = STAGE_TYPES[kind](Context(recipe.run(kind), networks, data, fabric))
+    stage = STAGE_TYPES[kind](recipe.run(kind), networks, data, fabric)
     stage.prepare()
     stage.before_first_step()
     return stage
@@ -118,7 +118,7 @@ def make_stage(kind: str, settings: dict[str, str], batch_size: int) -> Stage:
 def measure(kind: str, settings: dict[str, str], batch_size: int, seconds: float) -> Speed:
     """Time steps for about so many seconds, after one in which libraries choose their kernels."""
     stage = make_stage(kind, settings, batch_size)
-    device = stage.context.device
+    device = stage.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     run_step(stage, 0)
@@ -135,11 +135,11 @@ def measure(kind: str, settings: dict[str, str], batch_size: int, seconds: float
     return Speed(per_step / each, 1e3 * each, memory)
 
 
-def run_step(stage: Stage, step: int) -> None:
+def run_step(stage: Stage[Any], step: int) -> None:
     """One step, waited for."""
-    with stage.context.fabric.autocast():
+    with stage.fabric.autocast():
         stage.step(step)
-    if stage.context.device.type == "cuda":
+    if stage.device.type == "cuda":
         torch.cuda.synchronize()
 
 

@@ -11,7 +11,7 @@ esc50    ESC-50's fifty sounds, from windows of 5 s. Nine tenths of folds 1 to 4
          fitted on the rest; fold 5 is held out, and the figures on the card are of it.
 
     RUN/model/              pictures (unless --parent names a run of them), imagination, classifier
-    RUN/flow/  gan/         what draws pictures of imagined features; `--sampler` chooses the kind, flow is shipped
+    RUN/flow/  gan/         what samples pictures of imagined features; `--sampler` chooses the kind, flow is shipped
         sheet.jpg           ten labels: pictures of held-out recordings, in order, and the control: others' pictures
         pictures/           scores (avgan evaluate --protocol pictures)
 
@@ -33,7 +33,7 @@ from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures.protocol import contact_sheet, imagine_held_out
 from avgan.export import export_bundle
 from avgan.presets import preset, with_pictures
-from avgan.training.log import tell
+from avgan.training.log import say
 from avgan.training.recipe import train
 
 PRESETS = {"places": "places", "esc50": "transfer"}
@@ -81,7 +81,7 @@ def main() -> None:
     figures = card_figures(arguments.bundle, model, run, data)
     fitted = calibrate(run, data)
     export_bundle(run, arguments.out, measured=figures, data=data, fitted=fitted)
-    tell(f"{arguments.out}: written; its pictures: {run / 'sheet.jpg'}")
+    say(f"{arguments.out}: written; its pictures: {run / 'sheet.jpg'}")
 
 
 def without_sampler(recipe: Recipe, changes: dict[str, str]) -> Recipe:
@@ -91,41 +91,35 @@ def without_sampler(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 
 
 def save_sheet(run: Path, data: Path, path: Path) -> None:
-    """A row a label, the first ten in the order of the alphabet, and the control: first draws, none is chosen."""
+    """A row a label, the first ten in the order of the alphabet, and the control: the first samples, none is chosen."""
     networks, described = checkpoint.load_finished(run)
     gallery = imagine_held_out(networks, described, data)
     labels = sorted({clip.label for clip in gallery.clips.clips})
     contact_sheet(networks, gallery, path, labels=tuple(labels[:NUM_LABELS]))
 
 
-def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, dict[str, Any]]:
-    """What the card says, each figure with its interval and how it came about."""
-    command = f"python recipes/bundle.py {bundle}"
+Figures = dict[str, dict[str, Any]]
+"""What a card says was measured, each with its interval and how it came about."""
+
+
+def card_figures(bundle: str, model: Path, run: Path, data: Path) -> Figures:
+    """What the card says of labels and pictures, and of protocols that the model was scored on before."""
     labels = evaluate(model, protocol="holdout", data=data)
     pictures = evaluate(run, protocol="pictures", data=data)
+    command = f"python recipes/bundle.py {bundle}"
     protocol = f"recordings never trained on ({pictures['held_out']}); seed {labels['seed']}"
     if bundle == "places":
         protocol += "; the calibration was fitted on them"
+    figures = {"label_accuracy": figure(labels["accuracy"], labels["interval_95"], protocol, command)}
     seen = pictures["exhibits"]
-    figures = {
-        "label_accuracy": {
-            "value": labels["accuracy"],
-            "interval_95": labels["interval_95"],
-            "protocol": protocol,
-            "command": command,
-        }
-    }
-    if seen["imagined"]["agreement"] is not None:  # where the classifier of photographs knows all scenes
-        figures["picture_shows_scene"] = {
-            "value": seen["imagined"]["agreement"],
-            "interval_95": seen["imagined"]["agreement_interval_95"],
-            "protocol": (
-                f"{protocol}; a classifier of photographs finds the scene in the picture; in photographs "
-                f"{100 * seen['photographs']['agreement']:.1f} %, in pictures of other recordings "
-                f"{100 * seen['shuffled']['agreement']:.1f} %"
-            ),
-            "command": command,
-        }
+    if (value := seen["imagined"]["agreement"]) is not None:  # where the classifier of photographs knows all scenes
+        found, control = (100 * seen[name]["agreement"] for name in ("photographs", "shuffled"))
+        protocol += (
+            f"; a classifier of photographs finds the scene in the picture; in photographs {found:.1f} %, in pictures "
+            f"of other recordings {control:.1f} %"
+        )
+        interval = seen["imagined"]["agreement_interval_95"]
+        figures["picture_shows_scene"] = figure(value, interval, protocol, command)
     for name in PROTOCOLS:
         path = model / name / "report.json"
         if path.is_file():
@@ -133,17 +127,18 @@ def card_figures(bundle: str, model: Path, run: Path, data: Path) -> dict[str, d
     return figures
 
 
-def figures_of_folds(name: str, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def figures_of_folds(name: str, report: dict[str, Any]) -> Figures:
     """What five folds say: the ten scenes of DCASE, and their groups."""
+    protocol = f"ten scenes of field recordings, five folds ({name}); seed {report['seed']}"
+    command = f"avgan evaluate RUN --protocol {name}"
     return {
-        f"{name}: {what}": {
-            "value": share["accuracy"],
-            "interval_95": share["interval_95"],
-            "protocol": f"ten scenes of field recordings, five folds ({name}); seed {report['seed']}",
-            "command": f"avgan evaluate RUN --protocol {name}",
-        }
+        f"{name}: {what}": figure(share["accuracy"], share["interval_95"], protocol, command)
         for what, share in report["groups"]["ten scenes"].items()
     }
+
+
+def figure(value: float, interval_95: list[float], protocol: str, command: str) -> dict[str, Any]:
+    return {"value": value, "interval_95": interval_95, "protocol": protocol, "command": command}
 
 
 if __name__ == "__main__":

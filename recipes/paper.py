@@ -32,7 +32,7 @@ from avgan.data.datasets import find
 from avgan.data.manifest import Clip, Manifest
 from avgan.images import read_image
 from avgan.scenes import SCENES
-from avgan.training.log import tell
+from avgan.training.log import say
 
 HELD_OUT = "places_more"
 """The folder of recordings that is kept from all stages: another collection than the rest."""
@@ -82,7 +82,7 @@ def chain(run: Path, preset: str, data: Path, videos: Path, settings: list[str],
 def avgan(*arguments: object) -> None:
     """Run a command of avgan, and stop where it fails."""
     words = [str(argument) for argument in arguments]
-    tell("avgan " + " ".join(words))
+    say("avgan " + " ".join(words))
     subprocess.run([sys.executable, "-m", "avgan", *words], check=True)
 
 
@@ -99,7 +99,7 @@ def film_all(data: Path, out: Path, per_scene: int | None) -> None:
         counts[scene] += 1
         if per_scene is None or counts[scene] <= per_scene:
             film(recordings, clips, photographs[scene], out / scene / f"{source}.mp4")
-    tell(f"{sum(1 for _ in out.rglob('*.mp4'))} videos in {out}")
+    say(f"{sum(1 for _ in out.rglob('*.mp4'))} videos in {out}")
 
 
 def photographs_of_scenes(data: Path) -> dict[str, list[Path]]:

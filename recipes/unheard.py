@@ -3,9 +3,9 @@
     python recipes/unheard.py --data DATA --out runs/unheard --parent runs/shipped/model/1-vqvae
 
 For each round a data folder is made in which ten of the fifty labels do not occur, a `transfer` run is trained on it
-(folds 1 to 4; a tenth kept aside to calibrate with), and its bundle is asked about fold 5 of the other forty, which it
+(folds 1 to 4; a tenth held out to calibrate with), and its bundle is asked about fold 5 of the other forty, which it
 should answer, and about all recordings of the ten, which it should not. Five rounds take each label away once. All
-begin from one run of pictures, which hears no sound. About ten minutes a round on two cores; run again, it goes on
+begin from one run of pictures, which has no sound. About ten minutes a round on two cores; run again, it goes on
 where it was stopped.
 """
 

@@ -143,13 +143,13 @@ def modules(source: Path) -> Iterator[Module]:
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield Module(path, name, _tree(path, path.stat().st_mtime_ns))
+        yield Module(path, name, parsed(path.read_text(encoding="utf-8")))
 
 
 @cache
-def _tree(path: Path, changed_ns: int) -> ast.Module:
-    """Each file is parsed once, not once for each law."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+def parsed(text: str) -> ast.Module:
+    """The tree of a source text; every law reads all of them."""
+    return ast.parse(text)
 
 
 @cache

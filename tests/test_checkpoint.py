@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, back as they were, and never able to run code."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import nn
 
 from avgan import checkpoint
@@ -131,23 +133,38 @@ def test_a_run_keeps_the_newest_alone(tmp_path: Path, networks: AVGAN) -> None:
     assert [path.name for path in folder.iterdir()] == ["000004-finished"]
 
 
-@pytest.mark.parametrize("failing", ["save_file", "_flush", "os.replace"])
+NO_ROOM = "no space left on device"
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        ("save_file", SafetensorError(f"I/O error: {NO_ROOM} (os error 28)")),
+        ("save_file", OSError(errno.ENOSPC, NO_ROOM)),
+        ("to_disk", OSError(errno.ENOSPC, NO_ROOM)),
+        ("os.replace", OSError(errno.ENOSPC, NO_ROOM)),
+    ],
+)
 def test_a_failure_while_writing_leaves_the_older_one(
-    tmp_path: Path, networks: AVGAN, monkeypatch: pytest.MonkeyPatch, failing: str
+    tmp_path: Path, networks: AVGAN, monkeypatch: pytest.MonkeyPatch, failing: str, error: Exception
 ) -> None:
     folder = tmp_path / "checkpoint"
     older = checkpoint.save(folder, describe(step=2), networks, {"x": torch.ones(2)})
+    before = {path.name: path.read_bytes() for path in older.iterdir()}
 
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no space left on device")
+    def fail(_: object, path: Path | None = None) -> None:
+        if failing == "save_file" and path is not None:
+            path.write_bytes(b"half")
+        raise error
 
     monkeypatch.setattr(f"avgan.checkpoint.{failing}", fail)
-    with pytest.raises(AvganError, match=r"no space.*make room"):
-        checkpoint.save(folder, describe(step=4), networks, {})
+    step = 2 if failing == "save_file" else 4
+    with pytest.raises(AvganError, match=rf"cannot be written \({NO_ROOM}\); make room"):
+        checkpoint.save(folder, describe(step=step), networks, {})
     monkeypatch.undo()
     assert list(folder.iterdir()) == [older]
+    assert {path.name: path.read_bytes() for path in older.iterdir()} == before
     assert checkpoint.newest(tmp_path) == older
-    assert checkpoint.load_networks(tmp_path)[1].step == 2
 
 
 def test_what_a_killed_process_left_is_ignored_and_cleared(tmp_path: Path, networks: AVGAN) -> None:

@@ -185,7 +185,7 @@ def test_scores_of_other_data_are_refused(
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (description,) = run.glob("3-*/checkpoint/*/checkpoint.json")
     told = json.loads(description.read_text())
-    told["lineage"][-1]["kept_aside"] = ["a/0.mp4", "e/9.mp4"]
+    told["lineage"][-1]["validation_sources"] = ["a/0.mp4", "e/9.mp4"]
     description.write_text(json.dumps(told))
     command = ["evaluate", run, "--data", tiny_videos, "--protocol"]
     status, out, (line,) = avgan(*command, "holdout")

@@ -319,7 +319,7 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
         drawn = model.network.decode(codes, seed=seed)
         assert np.array_equal(model.network.decode(codes, seed=seed), drawn)
         with torch.no_grad():
-            image = networks.draw_codes(torch.from_numpy(codes), networks.noise(seed))
+            image = networks.render(torch.from_numpy(codes), networks.noise(seed))
         wanted = (image[0] * 255).round().permute(1, 2, 0).numpy()
         assert (np.abs(drawn[0] - wanted) > 1).mean() < 0.02
     assert not np.array_equal(model.network.decode(codes, seed=0), model.network.decode(codes, seed=7))

@@ -80,11 +80,12 @@ def calibrate(run: Path, data: Path) -> Fitted:
     """
     networks, described = checkpoint.load_finished(run)
     sounds = read_sounds(described.config.stage.data, data)
-    if not described.origin.kept_aside:
+    if not described.origin.validation_sources:
         raise DataError(
             f"{run}: this run kept nothing aside to calibrate with; train with --set data.validation_fraction=0.1"
         )
-    train, aside = (_of_sources(sounds, sources) for sources in (described.origin.sources, described.origin.kept_aside))
+    origin = described.origin
+    train, aside = (_of_sources(sounds, sources) for sources in (origin.sources, origin.validation_sources))
     if not aside.clips or not train.clips:
         raise DataError(f"{data}: the recordings that {run} was trained on are not here")
     check_leakage(train, aside)

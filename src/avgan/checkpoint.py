@@ -13,22 +13,23 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection, parse
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection
 from avgan.errors import CheckpointError
 from avgan.features import FrontEndConfig
-from avgan.files import resumable
+from avgan.files import resumable, to_disk
 from avgan.model import AVGAN
 
-FORMAT = 2
+FORMAT = 3
 TENSOR_MARK = "__tensor__"
 RECIPE = "recipe.json"
 """Marks the folder of a recipe."""
@@ -45,8 +46,8 @@ class Origin:
     """Names and hashes of the data, version, hash of the parent's weights."""
     sources: tuple[str, ...] = ()
     """Source ids of the recordings and videos it was trained on; the leakage guard goes by them."""
-    kept_aside: tuple[str, ...] = ()
-    """Source ids of the recordings training was watched with."""
+    validation_sources: tuple[str, ...] = ()
+    """Source ids of the recordings that it was validated on."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ class Checkpoint:
         )
 
 
+DESCRIPTION = TypeAdapter(Checkpoint)
+"""To JSON and back."""
+
+
 def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[str, Any]) -> Path:
     """Write a checkpoint under `folder` and remove the older ones. Returns its path.
 
@@ -117,7 +122,8 @@ def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[
     final = folder / f"{checkpoint.step:06d}{'-finished' if checkpoint.finished else ''}"
     weights = {name: value.contiguous() for name, value in networks.state_dict().items()}
     tensors, skeleton = pack(state)
-    text = json.dumps(_to_json(checkpoint) | {"state": skeleton})
+    described = DESCRIPTION.dump_python(checkpoint, mode="json")
+    text = json.dumps({"format": FORMAT, "torch": torch.__version__, **described, "state": skeleton})
     with resumable(final):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
@@ -125,7 +131,8 @@ def save(folder: Path, checkpoint: Checkpoint, networks: nn.Module, state: dict[
             _save_tensors(weights, temporary / "networks.safetensors")
             _save_tensors(tensors, temporary / "state.safetensors")
             (temporary / "checkpoint.json").write_text(text)
-            _flush(temporary)
+            for path in temporary.iterdir():
+                to_disk(path)  # the rename that follows must not come before them
             if final.exists():
                 shutil.rmtree(final)
             os.replace(temporary, final)
@@ -168,14 +175,32 @@ def newest(run: Path) -> Path | None:
     return max(complete, key=lambda path: (path / "checkpoint.json").stat().st_mtime_ns, default=None)
 
 
+def locate(run: Path) -> Path:
+    """The same. Raises CheckpointError where there is none."""
+    path = newest(run)
+    if path is None:
+        raise CheckpointError(f"{run}: no checkpoint here; train one with `avgan train -o {run}`")
+    return path
+
+
 def read(path: Path) -> Checkpoint:
     """The description of a checkpoint folder, without its weights. Raises CheckpointError."""
-    return _from_json(_read_json(path), path)
+    tree = _read_json(path)
+    if tree.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {tree.get('format')!r} is not {FORMAT}; train again with this version"
+        )
+    try:
+        return DESCRIPTION.validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: {place}: {first['msg']}; train again with this version") from None
 
 
 def describe(run: Path) -> Checkpoint:
     """The description of a run folder's newest checkpoint. Raises CheckpointError."""
-    return read(_newest(run))
+    return read(locate(run))
 
 
 def describe_finished(run: Path) -> Checkpoint:
@@ -215,7 +240,7 @@ def load_weights(path: Path, networks: nn.Module, *, new: str | None = None) -> 
 
 def load_networks(run: Path) -> tuple[AVGAN, Checkpoint]:
     """The networks of a run folder, in evaluation mode, and what is known of them. Raises CheckpointError."""
-    path = _newest(run)
+    path = locate(run)
     checkpoint = read(path)
     networks = AVGAN([origin.config for origin in checkpoint.lineage], len(checkpoint.labels))
     load_weights(path, networks)
@@ -226,13 +251,6 @@ def load_finished(run: Path) -> tuple[AVGAN, Checkpoint]:
     """The same of a run that can name labels. Raises CheckpointError where its training is not finished."""
     describe_finished(run)
     return load_networks(run)
-
-
-def _newest(run: Path) -> Path:
-    path = newest(run)
-    if path is None:
-        raise CheckpointError(f"{run}: no checkpoint here; train one with `avgan train -o {run}`")
-    return path
 
 
 def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
@@ -263,35 +281,6 @@ def unpack(tensors: dict[str, Tensor], skeleton: Any) -> Any:
     return skeleton
 
 
-def _to_json(checkpoint: Checkpoint) -> dict[str, Any]:
-    lineage = [asdict(origin) | {"config": origin.config.model_dump(mode="json")} for origin in checkpoint.lineage]
-    return {"format": FORMAT, "torch": torch.__version__} | asdict(checkpoint) | {"lineage": lineage}
-
-
-def _from_json(tree: dict[str, Any], path: Path) -> Checkpoint:
-    if tree.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: checkpoint format {tree.get('format')!r} is not {FORMAT}; train again with this version"
-        )
-    lineage = tuple(
-        Origin(
-            config=parse(RunConfig, origin["config"]),
-            provenance=origin["provenance"],
-            sources=tuple(origin["sources"]),
-            kept_aside=tuple(origin["kept_aside"]),
-        )
-        for origin in tree["lineage"]
-    )
-    return Checkpoint(
-        lineage=lineage,
-        labels=tuple(tree["labels"]),
-        scene_of_label=tree["scene_of_label"],
-        step=tree["step"],
-        finished=tree["finished"],
-        measured=tree["measured"],
-    )
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = json.loads((path / "checkpoint.json").read_text())
@@ -306,13 +295,3 @@ def _load(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); remove its folder and resume") from None
     return tensors
-
-
-def _flush(folder: Path) -> None:
-    """Force the files to disk, so that the rename that follows cannot come before them."""
-    for path in folder.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -8,9 +8,9 @@ A variant is a recipe plus the fields it changes:
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avgan.errors import ConfigError
 from avgan.networks.classifier import ClassifierConfig
@@ -29,7 +29,6 @@ STAGES = ("vqvae", "imagination", "classifier")
 SAMPLER = "sampler"
 """The kind of a fourth stage, which a recipe may have."""
 
-
 Precision = Literal["32-true", "bf16-mixed", "auto"]
 """`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
 
@@ -38,6 +37,10 @@ class Section(BaseModel):
     """Base of the sections below: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def changed(self, **fields: Any) -> Self:
+        """A copy with other values, which are not checked."""
+        return self.model_copy(update=fields)
 
 
 class DataSection(Section):
@@ -55,7 +58,7 @@ class DataSection(Section):
     held_out_folds: tuple[str, ...] = ()
     """Folds the stage may not learn from: what the run is scored on later."""
     validation_fraction: float = Field(0.1, ge=0, lt=1)
-    """Share of the training sources kept aside to watch training with; 0 when the recipe is settled."""
+    """Share of the training sources that only validate; 0 when the recipe is settled."""
     cache_gb: float = Field(4.0, ge=0)
     """Memory for decoded sounds and pictures; what does not fit is decoded again, ahead of the step that needs it."""
 
@@ -76,25 +79,15 @@ class StageSection(Section):
     """Largest norm of the gradient over all parameters; 0: not clipped."""
     precision: Precision | None = None
     """Of this stage where it is not the loop's: convolutions of single channels, as in mn04, lose by bf16 on a CPU."""
-
-
-def _coding_kind(value: Any) -> str:
-    """The kind of a VQ-VAE; configurations written when there was only the paper's name none."""
-    if isinstance(value, Mapping):
-        return str(value.get("kind", "plain"))
-    return str(getattr(value, "kind", None))
-
-
-AnyVQVAE = Annotated[
-    Annotated[VQVAEConfig, Tag("plain")] | Annotated[ResidualConfig, Tag("residual")], Discriminator(_coding_kind)
-]
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Of the moving average of what the stage trains (of stage 1 the decoder), which is what is kept; 0: none."""
 
 
 class VQVAESection(StageSection):
     """Stage 1: encoder, codebook and decoder on pictures alone (Eq. 1), and what may stand beside Eq. 1."""
 
     kind: Literal["vqvae"] = "vqvae"
-    network: AnyVQVAE = VQVAEConfig()
+    network: Annotated[VQVAEConfig | ResidualConfig, Field(discriminator="kind")] = VQVAEConfig()
     beta: float = Field(1.0, ge=0)
     """Weight of the commitment term."""
     l1_weight: float = Field(0.0, ge=0)
@@ -114,8 +107,6 @@ class VQVAESection(StageSection):
     """Steps between looks for dead codes."""
     revive_until: float = Field(2 / 3, ge=0, le=1)
     """Share of the steps after which codes rest where they are."""
-    ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Of the moving average of the decoder's weights, which is what is kept; 0 keeps the last weights."""
 
 
 class ImaginationSection(StageSection):
@@ -142,7 +133,7 @@ class ImaginationSection(StageSection):
     """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
     typical: float = Field(1.0, gt=0, le=1)
     """Share of each scene's pictures that are learnt from, the most typical ones (see `training.clusters`)."""
-    num_looks: int = Field(0, ge=0)
+    num_clusters: int = Field(0, ge=0)
     """Clusters of pictures of a label: like sounds keep to like pictures, not to any of the scene; 0: to any."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
@@ -150,17 +141,15 @@ class ImaginationSection(StageSection):
     """Mirror half of the pictures."""
     num_views: int = Field(0, ge=0)
     """Embed each recording this many times beforehand, shifted, with the trunk fixed; 0: anew every step."""
-    ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Of the moving average of the generator's weights, which is what is kept; 0 keeps the last weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImaginationSection":
-        if (self.typical < 1 or self.num_looks) and not self.num_views:
-            raise ValueError("typical and num_looks sort what was embedded beforehand: set num_views")
-        if (self.typical < 1 or self.num_looks) and self.data.pairs != "matching":
-            raise ValueError("typical and num_looks sort the pictures of a sound's own scene: set data.pairs=matching")
-        if self.mismatch_weight and not self.critic.hears:
-            raise ValueError("mismatch_weight shows the critic the wrong sound: set critic.hears=true")
+        if (self.typical < 1 or self.num_clusters) and not self.num_views:
+            raise ValueError("typical and num_clusters sort what was embedded beforehand: set num_views")
+        if (self.typical < 1 or self.num_clusters) and self.data.pairs != "matching":
+            raise ValueError("typical and num_clusters sort pictures of a sound's own scene: set data.pairs=matching")
+        if self.mismatch_weight and not self.critic.conditional:
+            raise ValueError("mismatch_weight shows the critic the wrong sound: set critic.conditional=true")
         return self
 
 
@@ -175,7 +164,7 @@ class ClassifierSection(StageSection):
     """Shifted copies of each recording that are embedded beforehand where the trunk is fixed; 1: as recorded."""
     teacher_c: float = Field(0.0, ge=0)
     """Learn what a logistic regression on the embeddings says, of this inverse strength of its penalty, in place of the
-    labels themselves: for few recordings, which a deep head overfits (`training.classifier`); 0: labels."""
+    labels themselves: for few recordings, which a deep head overfits (`training.teacher`); 0: labels."""
     noise: float = Field(0.0, ge=0)
     """Added to the embeddings in `head`, as a share of the standard deviation of each of their numbers."""
     trunk_learning_rate: float = Field(3e-4, gt=0)
@@ -193,8 +182,6 @@ class ClassifierSection(StageSection):
     """Longest masked span, as a share of the time steps."""
     band_mask: float = Field(0.0, ge=0, lt=1)
     """Widest masked group of mel bands, as a share of them."""
-    ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Of the moving average of the weights that is kept; 0 keeps the last weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifierSection":
@@ -204,7 +191,7 @@ class ClassifierSection(StageSection):
 
 
 class SamplerSection(StageSection):
-    """Stage 4: one of the many maps that imagined features may stand for is drawn from them and noise.
+    """Stage 4: one of the many maps that imagined features may stand for is sampled from them and noise.
 
     Everything before it is fixed: the label is what it was, and only the picture changes.
     """
@@ -218,7 +205,6 @@ class SamplerSection(StageSection):
     flip: bool = True
     """Mirror half of the pictures."""
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    """Of the moving average of the sampler's weights, which is what is kept; 0 keeps the last weights."""
 
 
 Stage = Annotated[VQVAESection | ImaginationSection | ClassifierSection | SamplerSection, Field(discriminator="kind")]
@@ -279,12 +265,11 @@ class Recipe(Section):
 
     def with_data(self, kinds: tuple[str, ...] = (), **changes: Any) -> "Recipe":
         """A copy whose stages of these kinds, or all, have other data settings."""
-        sections = {kind: getattr(self, kind) for kind in kinds or self.kinds}
-        updates = {
-            kind: section.model_copy(update={"data": section.data.model_copy(update=changes)})
-            for kind, section in sections.items()
-        }
-        return self.model_copy(update=updates)
+        recipe = self
+        for kind in kinds or self.kinds:
+            stage = getattr(self, kind)
+            recipe = recipe.changed(**{kind: stage.changed(data=stage.data.changed(**changes))})
+        return recipe
 
 
 def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
@@ -306,16 +291,10 @@ def _changed(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        for place in _places(path, recipe):
+        of_all_stages = path.startswith("data.")
+        for place in [f"{kind}.{path}" for kind in recipe.kinds] if of_all_stages else [path]:
             _set(tree, place, value, recipe)
     return parse(Recipe, tree)
-
-
-def _places(path: str, recipe: Recipe) -> tuple[str, ...]:
-    """Where a setting stands; one of the data in each stage."""
-    if path.startswith("data."):
-        return tuple(f"{kind}.{path}" for kind in recipe.kinds)
-    return (path,)
 
 
 def _set(tree: dict[str, Any], path: str, value: Any, recipe: Recipe) -> None:
@@ -365,14 +344,3 @@ def parse(kind: type[Model], tree: Mapping[str, Any]) -> Model:
         # a rule between settings is given a whole section, which is no help in a message of one line
         got = "" if isinstance(given, Mapping) else f" (got {given!r})"
         raise ConfigError(f"{place}: {first['msg'].removeprefix('Value error, ')}{got}") from None
-
-
-def completed(kind: type[BaseModel], tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration with the defaults of settings that it was written before; as it is where it fits no more.
-
-    A new setting is off by default, so a run begun without it goes on as it was.
-    """
-    try:
-        return parse(kind, tree).model_dump(mode="json")
-    except ConfigError:
-        return dict(tree)

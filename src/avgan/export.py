@@ -122,7 +122,7 @@ def export_bundle(
     check_place(out)
     networks, described = checkpoint.load_finished(run)
     own = None if data is None else find_own(described, data)
-    if fitted is None and data is not None and described.origin.kept_aside:
+    if fitted is None and data is not None and described.origin.validation_sources:
         fitted = calibrate(run, data)
     networks.cpu()
     simplify(networks)

@@ -4,23 +4,14 @@ Shapes: B batch, L samples, C embedding, D code dimension, H W grid, N labels.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from avgan.config import (
-    SAMPLER,
-    STAGES,
-    ClassifierSection,
-    ImaginationSection,
-    RunConfig,
-    SamplerSection,
-    StageSection,
-    VQVAESection,
-)
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, VQVAESection
 from avgan.features import LogMel
 from avgan.networks.classifier import build_classifier
 from avgan.networks.critic import Critic
@@ -61,31 +52,25 @@ class AVGAN(nn.Module):
 
     def __init__(self, lineage: Sequence[RunConfig], num_labels: int, seed: int = 0) -> None:
         super().__init__()
-        stages: dict[str, StageSection] = {run.stage.kind: run.stage for run in lineage}
-        vqvae, imagination, classifier = (stages.get(kind) for kind in STAGES)
-        assert isinstance(vqvae, VQVAESection)
-        code_dim = vqvae.network.code_dim
-        self.vqvae = seeded(seed, "vqvae", lambda: VQVAE(vqvae.network))
-        if isinstance(imagination, ImaginationSection):
-            trunk = imagination.trunk
-            self.log_mel = LogMel(trunk.front_end)
-            self.generator = seeded(
-                seed,
-                "generator",
-                lambda: Generator(
-                    imagination.generator, trunk.build(), vector_size=trunk.vector_size, code_dim=code_dim
-                ),
-            )
-            size = self.generator.embedding_size
-            self.critic = seeded(seed, "critic", lambda: Critic(imagination.critic, code_dim, size))
-        if isinstance(classifier, ClassifierSection):
-            self.classifier = seeded(
-                seed, "classifier", lambda: build_classifier(classifier.network, code_dim, num_labels)
-            )
-        sampler = stages.get(SAMPLER)
-        self.sampler = None
-        if isinstance(sampler, SamplerSection):
-            self.sampler = seeded(seed, SAMPLER, lambda: sampler.network.build(code_dim))
+        code_dim, self.sampler = 0, None
+        for stage in {run.stage.kind: run.stage for run in lineage}.values():  # of those that were repeated, the last
+            if isinstance(stage, VQVAESection):
+                code_dim = stage.network.code_dim
+                with seeded(seed, "vqvae"):
+                    self.vqvae = VQVAE(stage.network)
+            elif isinstance(stage, ImaginationSection):
+                trunk = stage.trunk
+                self.log_mel = LogMel(trunk.front_end)
+                with seeded(seed, "generator"):
+                    self.generator = Generator(stage.generator, trunk.build(), trunk.vector_size, code_dim)
+                with seeded(seed, "critic"):
+                    self.critic = Critic(stage.critic, code_dim, self.generator.embedding_size)
+            elif isinstance(stage, ClassifierSection):
+                with seeded(seed, "classifier"):
+                    self.classifier = build_classifier(stage.network, code_dim, num_labels)
+            else:
+                with seeded(seed, "sampler"):
+                    self.sampler = stage.network.build(code_dim)
 
     def forward(self, waveform: Tensor) -> Imagined:
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
@@ -95,20 +80,16 @@ class AVGAN(nn.Module):
         """embedding (B, C) -> features, label, codes and picture; noise as for `sample`."""
         features = self.generator.imagine(embedding)
         codes = self.vqvae.quantizer.encode(features)
-        return Imagined(features, self.classifier(features), codes, self.draw_codes(codes, noise))
+        return Imagined(features, self.classifier(features), codes, self.render(codes, noise))
 
-    def draw(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Imagined features (B, D, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
-        return self.draw_codes(self.vqvae.quantizer.encode(features), noise)
-
-    def draw_codes(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
+    def render(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
         """Codes of imagined features (B, 16, 16) -> pictures (B, 3, 128, 128) in [0, 1]; noise as for `sample`."""
         if self.sampler is None:
-            return self.vqvae.draw_codes(codes)
-        return self.vqvae.draw(self.sample(codes, noise))
+            return self.vqvae.decode_codes(codes)
+        return self.vqvae.decode(self.sample(codes, noise))
 
     def sample(self, codes: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Codes of imagined features (B, 16, 16) -> the maps (B, D, 16, 16) that are drawn.
+        """Codes of imagined features (B, 16, 16) -> the maps (B, D, 16, 16) that are decoded.
 
         Without a sampler they are the codes' own vectors. Else codes and noise (B, Z) determine them; without noise all
         rows have that of seed 0.
@@ -128,11 +109,9 @@ class AVGAN(nn.Module):
         return torch.stack([torch.from_numpy(noise_of(seed, size)) for seed in seeds])
 
 
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def seeded(seed: int, name: str, make: Callable[[], Network]) -> Network:
-    """A network with the initial weights that belong to its name and a seed; torch's own generator is left alone."""
+@contextmanager
+def seeded(seed: int, name: str) -> Iterator[None]:
+    """Inside, networks get the weights that belong to a name and a seed; torch's own generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-        return make()
+        yield

@@ -135,7 +135,7 @@ def unhalve(model: Any, names: Iterable[str]) -> None:
 
 def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
     """The clips that a run was never trained on, of the folds it held out, or else of what it kept aside."""
-    folds, aside = described.config.stage.data.held_out_folds, set(described.origin.kept_aside)
+    folds, aside = described.config.stage.data.held_out_folds, set(described.origin.validation_sources)
     chosen = [clip for clip in sounds.clips if clip.audio_path and clip.label in described.labels]
     if folds:
         return [clip for clip in chosen if clip.fold in folds]

@@ -39,20 +39,6 @@ class Scene(NamedTuple):
     photographs: tuple[str, ...]
 
 
-# DCASE 2019 / TAU Urban Acoustic Scenes, also the names of AV-10; alphabetical as in meta.csv.
-DCASE_SCENES: tuple[str, ...] = (
-    "airport",
-    "bus",
-    "metro",
-    "metro_station",
-    "park",
-    "public_square",
-    "shopping_mall",
-    "street_pedestrian",
-    "street_traffic",
-    "tram",
-)
-
 # Table 1 as printed: its names are kept even where Places365 and AudioSet spell theirs otherwise.
 TABLE_1: dict[str, Table1Row] = {
     "airport": Table1Row("Airport terminal", ("airport_terminal",), ("Aircraft", "Rail transport", "Subway metro")),
@@ -72,6 +58,9 @@ TABLE_1: dict[str, Table1Row] = {
     "street_pedestrian": Table1Row("Road", ("road", "crosswalk", "boardwalk", "highway"), ("Engine", "Car", "Vehicle")),
     "tram": Table1Row("Tram", ("tram", "train", "car"), ("Engine", "Subway metro", "Vehicle", "Train")),
 }
+
+# DCASE 2019 / TAU Urban Acoustic Scenes, also the names of AV-10; alphabetical as in meta.csv.
+DCASE_SCENES: tuple[str, ...] = tuple(sorted(TABLE_1))
 
 # Where each sound of ESC-50 is heard. The order is the data set's own: dog = 0 ... hand_saw = 49.
 ESC50_SCENE: dict[str, Place] = {

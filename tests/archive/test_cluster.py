@@ -88,15 +88,3 @@ def test_pictures_and_what_went_wrong_are_as_here(
 def test_another_model_is_refused(model: Model, tone_wav: Path) -> None:
     with pytest.raises(BundleError, match="another model"):
         engine._classify_group(str(model.bundle.path), "0" * 64, Options(), [Recording("a", str(tone_wav))])
-
-
-def test_no_cluster_where_one_is_named(
-    model: Model, taken: Taken, tone_wav: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise ConnectionError("nobody there\nmany lines")
-
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(Exception, match=r"no Ray cluster at 127.0.0.1:1 \(nobody there\)"):
-        answers(model, [Recording("a", str(tone_wav))], taken)

@@ -117,7 +117,7 @@ def test_a_run_without_folds_is_scored_on_what_it_was_watched_with(
     score: Callable, trained: tuple[AVGAN, Checkpoint], folded: Manifest, with_origin: Change
 ) -> None:
     sources = tuple(f"s{number}" for number in range(8))
-    aside = with_origin(trained[1], data={"held_out_folds": ()}, kept_aside=("s8", "s11"), sources=sources)
+    aside = with_origin(trained[1], data={"held_out_folds": ()}, validation_sources=("s8", "s11"), sources=sources)
     report = score(aside, folded)
     assert list(report["by_fold"]) == ["validation"]
     assert report["num_clips"] == 2
@@ -311,7 +311,7 @@ def test_a_run_serves_as_the_fold_that_it_held_out(
 
     assert served(with_origin(described, sources=heard)) == ["2"]
     assert served(with_origin(described, sources=heard[1:])) == []
-    assert served(with_origin(described, sources=heard, kept_aside=heard[:1])) == []
+    assert served(with_origin(described, sources=heard, validation_sources=heard[:1])) == []
     leaky = with_origin(described, sources=heard)
     (asked, *_) = held.test.clips
     first = replace(leaky.lineage[0], sources=(asked.source_id,))

@@ -70,16 +70,16 @@ def test_without_kernels_no_sample_sees_another() -> None:
 
 
 def test_no_layer_keeps_statistics_of_batches() -> None:
-    assert not list(make(hears=True).buffers())
+    assert not list(make(conditional=True).buffers())
 
 
-def test_a_critic_that_hears_demands_and_heeds_the_sound() -> None:
-    critic = make(hears=True)
+def test_a_conditional_critic_demands_and_heeds_the_sound() -> None:
+    critic = make(conditional=True)
     features = torch.randn(3, 2, 16, 16)
     with pytest.raises(ValueError, match="give it `embedding`"):
         critic(features)
     one, other = torch.randn(2, 3, HEARD)
     assert critic(features, one).shape == (3,)
     assert not torch.allclose(critic(features, one), critic(features, other))
-    deaf = make()
-    assert torch.equal(deaf(features, one), deaf(features))
+    plain = make()
+    assert torch.equal(plain(features, one), plain(features))

@@ -211,7 +211,7 @@ def test_training_does_not_move_the_statistics_of_audioset() -> None:
 
 
 def test_another_front_end_is_refused() -> None:
-    with pytest.raises(ValidationError, match="mn04 hears with its own front end"):
+    with pytest.raises(ValidationError, match="mn04 has a front end of its own"):
         MN04Config(front_end=FrontEndConfig())
 
 

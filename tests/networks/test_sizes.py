@@ -8,6 +8,7 @@ from torch import nn
 
 from avgan.config import Recipe
 from avgan.model import AVGAN
+from avgan.networks.residual import ResidualConfig
 from avgan.presets import paper_esc50, transfer
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "paper.md"
@@ -69,3 +70,8 @@ def test_the_docs_state_the_same_numbers() -> None:
 
 def test_transfer_embeds_with_a_million() -> None:
     assert num_parameters(build(transfer()).generator.trunk) == 983_599
+
+
+def test_a_residual_vqvae_has_the_sizes_it_states() -> None:
+    config = ResidualConfig()
+    assert [round(num_parameters(network) / 1e6, 1) for network in (config.encoder(), config.decoder())] == [4.7, 5.2]

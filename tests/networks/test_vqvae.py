@@ -6,10 +6,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from vector_quantize_pytorch import VectorQuantize
 
+from avgan.networks.residual import ResidualConfig
 from avgan.networks.vqvae import VQVAE, VectorQuantizer, VQVAEConfig, initial_codebook
 
 SIZES = [(1, 16), (4, 32)]
 """(code dimension, number of codes)"""
+CONFIGS: dict[str, VQVAEConfig | ResidualConfig] = {
+    "plain, numbers": VQVAEConfig(width=8, num_residual_blocks=1, code_dim=1, num_codes=16),
+    "plain, vectors": VQVAEConfig(width=8, num_residual_blocks=1, code_dim=4, num_codes=32),
+    "residual": ResidualConfig(widths=(8, 16, 24, 32), num_codes=32),
+    "residual, folded": ResidualConfig(widths=(8, 16, 24, 32), num_blocks=(0, 1, 2, 2), num_codes=32),
+    "residual, no blocks": ResidualConfig(widths=(8, 16, 24, 32), num_blocks=(0, 0, 0, 0), num_codes=32),
+}
 
 
 @pytest.fixture
@@ -21,26 +29,36 @@ def quantizer() -> VectorQuantizer:
     return quantizer
 
 
-@pytest.mark.parametrize(("code_dim", "num_codes"), SIZES)
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("size_px", [128, 64])
-def test_shapes_and_ranges(code_dim: int, num_codes: int, size_px: int) -> None:
+def test_shapes_and_ranges(name: str, size_px: int) -> None:
     torch.manual_seed(0)
-    config = VQVAEConfig(width=8, num_residual_blocks=1, code_dim=code_dim, num_codes=num_codes)
+    config = CONFIGS[name]
     vqvae = VQVAE(config)
     image = torch.rand(3, 3, size_px, size_px)
     reconstruction, features, quantized = vqvae(image)
     grid = size_px // 8
     assert reconstruction.shape == image.shape
-    assert features.shape == quantized.vectors.shape == (3, code_dim, grid, grid)
+    assert features.shape == quantized.vectors.shape == (3, config.code_dim, grid, grid)
     assert quantized.codes.shape == (3, grid, grid)
     assert quantized.codes.dtype == torch.int64
     assert int(quantized.codes.min()) >= 0
-    assert int(quantized.codes.max()) < num_codes
+    assert int(quantized.codes.max()) < config.num_codes
     assert features.abs().max() <= 1.0
-    drawn = vqvae.draw(features)
-    assert drawn.min() >= 0.0
-    assert drawn.max() <= 1.0
-    torch.testing.assert_close(drawn, reconstruction.clamp(0.0, 1.0))
+    decoded = vqvae.decode(features)
+    assert decoded.min() >= 0.0
+    assert decoded.max() <= 1.0
+    torch.testing.assert_close(decoded, reconstruction.clamp(0.0, 1.0))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_weight_learns(name: str) -> None:
+    torch.manual_seed(0)
+    vqvae, image = VQVAE(CONFIGS[name]), torch.rand(2, 3, 64, 64)
+    reconstruction, features, quantized = vqvae(image)
+    loss = (reconstruction - image).square().mean() + (quantized.vectors - features).square().mean()
+    loss.backward()
+    assert [name for name, value in vqvae.named_parameters() if value.grad is None] == []
 
 
 def test_gradient_passes_straight_through_as_ones(quantizer: VectorQuantizer) -> None:

@@ -28,10 +28,9 @@ def mixed_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path
 
 
-def load(section: DataSection, root: Path, *, sample_rate_hz: int, seed: int) -> TrainingData:
+def load(section: DataSection, root: Path) -> TrainingData:
     """What the stage that needs both sounds and pictures is given."""
-    stage = ImaginationSection(data=section)
-    return load_stage(stage, root, sample_rate_hz=sample_rate_hz, seed=seed)
+    return load_stage(ImaginationSection(data=section), root, seed=0)
 
 
 def own(**fields: object) -> DataSection:
@@ -39,7 +38,7 @@ def own(**fields: object) -> DataSection:
 
 
 def test_recordings_and_pictures_of_one_folder_are_paired_by_label(mixed_folder: Path) -> None:
-    loaded = load(own(validation_fraction=0), mixed_folder, sample_rate_hz=16_000, seed=0)
+    loaded = load(own(validation_fraction=0), mixed_folder)
     assert loaded.labels == ("brook", "road", "wood")
     assert loaded.scene_of_label is None
     assert len(loaded.train) == 18
@@ -55,19 +54,19 @@ def test_recordings_and_pictures_of_one_folder_are_paired_by_label(mixed_folder:
     assert loaded.images.get(range(12)).shape == (12, 3, 128, 128)
 
 
-def test_what_is_kept_aside_shares_no_source_with_training(mixed_folder: Path) -> None:
-    loaded = load(own(validation_fraction=0.3), mixed_folder, sample_rate_hz=16_000, seed=0)
+def test_validation_shares_no_source_with_training(mixed_folder: Path) -> None:
+    loaded = load(own(validation_fraction=0.3), mixed_folder)
     train = {clip.source_id for clip in loaded.train.clips}
     validation = {clip.source_id for clip in loaded.validation.clips}
     assert train
     assert validation
     assert not train & validation
     assert train <= set(loaded.sources)
-    assert validation <= set(loaded.kept_aside)
-    assert not set(loaded.sources) & set(loaded.kept_aside)
+    assert validation <= set(loaded.validation_sources)
+    assert not set(loaded.sources) & set(loaded.validation_sources)
     assert {clip.label for clip in loaded.validation.clips} == set(loaded.labels)
-    again = load(own(validation_fraction=0.3), mixed_folder, sample_rate_hz=16_000, seed=0)
-    assert again.kept_aside == loaded.kept_aside
+    again = load(own(validation_fraction=0.3), mixed_folder)
+    assert again.validation_sources == loaded.validation_sources
 
 
 def folded() -> Manifest:
@@ -138,7 +137,7 @@ def test_auto_takes_a_folder_of_ones_own_and_says_when_there_is_nothing(
 def test_real_esc50_is_found_paired_and_held_out(data_root: Path) -> None:
     section = resolve(DataSection(held_out_folds=("1",)), data_root)
     assert section.sounds == "esc50"
-    loaded = load(section, data_root, sample_rate_hz=16_000, seed=0)
+    loaded = load(section, data_root)
     assert len(loaded.labels) == 50
     assert loaded.pairing.kind == "by_label"
     assert {clip.fold for clip in loaded.train.clips} == {"2", "3", "4", "5"}
@@ -152,7 +151,7 @@ def test_real_esc50_is_found_paired_and_held_out(data_root: Path) -> None:
 
 
 def test_each_stage_is_given_what_it_needs_and_no_more(mixed_folder: Path) -> None:
-    """Stage 1 hears nothing, stage 3 sees nothing; what is kept aside is the same for all."""
+    """Stage 1 hears nothing, stage 3 sees nothing; what validates is the same for all."""
     section = own(validation_fraction=0.3)
     pictures = load_stage(VQVAESection(data=section), mixed_folder, seed=0)
     both = load_stage(ImaginationSection(data=section), mixed_folder, seed=0)
@@ -176,20 +175,13 @@ def test_photographs_are_no_recordings_to_be_guarded(data_root: Path) -> None:
     assert list(loaded.provenance) == ["images"]
 
 
-def test_validation_pictures_come_in_one_order(mixed_folder: Path) -> None:
-    data = load(own(validation_fraction=0), mixed_folder, sample_rate_hz=16_000, seed=0)
-    order = data.spread_validation_images(0, 12)
-    assert sorted(order) == list(range(12))
-    np.testing.assert_array_equal(data.spread_validation_images(4, 8), order[4:8])
-
-
-def test_recordings_and_pictures_are_each_kept_aside(mixed_folder: Path) -> None:
+def test_recordings_and_pictures_are_each_divided(mixed_folder: Path) -> None:
     """A label's share of both together could be pictures alone, and nothing would be left to score."""
-    data = load(own(validation_fraction=0.1), mixed_folder, sample_rate_hz=16_000, seed=0)
+    data = load(own(validation_fraction=0.1), mixed_folder)
     assert sorted(clip.label for clip in data.validation.clips) == ["brook", "road", "wood"]
     assert sorted(data.validation_scenes) == ["brook", "road", "wood"]
     assert data.describe() == (
-        "3 labels (brook, road, wood); 15 clips to learn from, 3 kept aside; 9 pictures; paired by label"
+        "3 labels (brook, road, wood); 15 clips to learn from, 3 to validate on; 9 pictures; paired by label"
     )
 
 
@@ -201,11 +193,8 @@ def test_a_label_that_nothing_is_left_of_is_named(mixed_folder: Path) -> None:
 
 
 def test_shuffled_pairs_show_the_same_pictures_to_other_sounds(mixed_folder: Path) -> None:
-    config = DataSection(sounds="folder", images="folder", window_s=1.0)
-    matching, control = (
-        load(config.model_copy(update={"pairs": pairs}), mixed_folder, sample_rate_hz=16_000, seed=3)
-        for pairs in ("matching", "shuffled")
-    )
+    config = own()
+    matching, control = (load(config.changed(pairs=pairs), mixed_folder) for pairs in ("matching", "shuffled"))
     assert control.pairing.sounds == matching.pairing.sounds
     choices = [[c.tolist() for c in each.pairing.image_choices] for each in (matching, control)]
     for index, clip in enumerate(control.pairing.sounds):
@@ -216,6 +205,6 @@ def test_shuffled_pairs_show_the_same_pictures_to_other_sounds(mixed_folder: Pat
 
 
 def test_strong_pairs_need_a_map_that_says_which_they_are(mixed_folder: Path) -> None:
-    config = own(validation_fraction=0.1).model_copy(update={"pairs": "strong"})
+    config = own(validation_fraction=0.1, pairs="strong")
     with pytest.raises(DataError, match="every label is a place"):
-        load(config, mixed_folder, sample_rate_hz=16_000, seed=0)
+        load(config, mixed_folder)

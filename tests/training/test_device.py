@@ -13,7 +13,7 @@ from avgan.config import Recipe
 from avgan.model import AVGAN
 from avgan.training import data as training_data
 from avgan.training.run import STAGE_TYPES
-from avgan.training.stage import Context, Stage
+from avgan.training.stage import Stage
 from other_device import OtherDevice
 
 VARIANTS = {
@@ -24,7 +24,7 @@ VARIANTS = {
         {
             "imagination.num_views": "2",
             "imagination.gamma_on": "features",
-            "imagination.critic.hears": "true",
+            "imagination.critic.conditional": "true",
             "imagination.mismatch_weight": "0.5",
         },
     ),
@@ -69,13 +69,13 @@ def recipe_of(tiny_config: Make, tiny_sampled: Make, sharp: dict[str, str]) -> M
 
 def run_stage(
     name: str, videos: Path, recipe_of: Make, device: torch.device
-) -> tuple[Stage, list[dict[str, torch.Tensor]]]:
+) -> tuple[Stage[Any], list[dict[str, torch.Tensor]]]:
     """A stage after a few steps on a device, and their metrics."""
     kind, recipe = VARIANTS[name][0], recipe_of(name)
     fabric: Any = SimpleNamespace(device=device, autocast=nullcontext)
     loaded = training_data.load(getattr(recipe, kind), videos, seed=0)
     networks = AVGAN([recipe.run(each) for each in recipe.kinds], 4).to(device)
-    stage = STAGE_TYPES[kind](Context(recipe.run(kind), networks, loaded, fabric))
+    stage = STAGE_TYPES[kind](recipe.run(kind), networks, loaded, fabric)
     stage.prepare()
     stage.before_first_step()
     return stage, [stage.step(step) for step in range(STEPS)]

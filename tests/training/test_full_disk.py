@@ -9,9 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors import SafetensorError
-from torch import nn
 
 from avgan import checkpoint
 from avgan.config import Recipe
@@ -67,29 +64,6 @@ def test_a_line_of_metrics_that_finds_no_room_says_so(tmp_path: Path) -> None:
     again = RunLog(tmp_path, step=2)
     again.close()
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "error", [SafetensorError(f"I/O error: {NO_ROOM} (os error 28)"), OSError(errno.ENOSPC, NO_ROOM)]
-)
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    described = checkpoint.describe(tiny_run)
-    networks = nn.Linear(2, 2)
-    state = {"moments": torch.zeros(3)}
-    first = checkpoint.save(tmp_path, described, networks, state)
-    before = {path.name: path.read_bytes() for path in first.iterdir()}
-
-    def write_half(tensors: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise error
-
-    monkeypatch.setattr(checkpoint, "save_file", write_half)
-    with pytest.raises(AvganError, match=rf"cannot be written \({NO_ROOM}\); make room"):
-        checkpoint.save(tmp_path, described, networks, state)
-    assert list(tmp_path.iterdir()) == [first]
-    assert {path.name: path.read_bytes() for path in first.iterdir()} == before
 
 
 @pytest.mark.slow

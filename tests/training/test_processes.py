@@ -1,6 +1,5 @@
 """Real processes: killed without warning, and two sharing the work of one."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import assert_same_weights, rows, weights
 
-from avgan import checkpoint
 from avgan.config import Recipe
 from avgan.training.recipe import train
 
@@ -28,18 +27,6 @@ from avgan.training.recipe import train
 import json
 train(parse(Recipe, json.loads(sys.argv[1])), data=Path(sys.argv[2]), out=Path(sys.argv[3]))
 """
-
-
-def rows(recipe: Path) -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for run in checkpoint.runs_of(recipe)
-        for line in (run / "metrics.jsonl").read_text().splitlines()
-    ]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return dict(checkpoint.load_networks(run)[0].state_dict())
 
 
 @pytest.fixture
@@ -82,8 +69,7 @@ def test_killed_in_every_stage_and_started_again_it_equals_an_unbroken_run(
             process.wait()
     train(config, data=tiny_videos, out=broken)
     assert rows(broken) == rows(whole), f"killed after rows {kill_after}"
-    found, expected = weights(broken), weights(whole)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert_same_weights(broken, whole)
     assert all(len(list(path.iterdir())) == 1 for path in broken.glob("*/checkpoint"))
 
 

@@ -5,12 +5,12 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from runs import Killed, assert_same_weights, kill_at, weights
 
 from avgan import checkpoint
 from avgan.baselines.method import Clips
@@ -39,16 +39,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return dict(checkpoint.load_networks(run)[0].state_dict())
-
-
-def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], prefix: str) -> None:
-    names = [name for name in one if name.startswith(prefix)]
-    assert names
-    assert [name for name in names if not torch.equal(one[name], other[name])] == []
-
-
 def names_of_runs(recipe: Path) -> list[str]:
     return [run.name for run in checkpoint.runs_of(recipe)]
 
@@ -58,13 +48,12 @@ def test_imagination_is_learnt_from_videos_and_the_classifier_from_another_audio
 ) -> None:
     """The paper's experiment: the generator is frozen, and no label of the videos is ever used."""
     out = train(tiny_config(), videos=tiny_videos, data=recordings, out=tmp_path / "run")
-    networks, described = checkpoint.load_networks(out)
+    described = checkpoint.describe(out)
     assert described.labels == ("x", "y", "z")
     sounds = [origin.provenance.get("sounds") for origin in described.lineage]
     assert sounds[0] == sounds[1] != sounds[2]
-    imagination = weights(out / "2-imagination")
     for prefix in ("vqvae.", "generator.", "critic."):
-        assert_equal(imagination, dict(networks.state_dict()), prefix)
+        assert_same_weights(out / "2-imagination", out, prefix)
     assert described.sources == {source for origin in described.lineage for source in origin.sources}
     assert len(described.lineage[1].sources) == 8
     assert len(described.origin.sources) == 12
@@ -89,17 +78,17 @@ def test_what_a_parent_has_done_is_not_done_again(
     pictures = tiny_run / "1-vqvae"
     out = train(recipe, data=tiny_videos, out=tmp_path / "a", parent=pictures)
     assert names_of_runs(out) == ["1-imagination", "2-classifier"]
-    assert_equal(weights(pictures), weights(out), "vqvae.")
+    assert_same_weights(pictures, out, "vqvae.")
     assert ancestors(out) == [pictures.resolve(), (out / "1-imagination").resolve()]
     other = train(recipe, data=tiny_videos, out=tmp_path / "b", parent=tiny_run / "2-imagination")
     assert names_of_runs(other) == ["1-classifier"]
-    assert_equal(weights(tiny_run), weights(other), "generator.")
+    assert_same_weights(tiny_run, other, "generator.")
 
 
 def test_one_stage_can_be_trained_alone(tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config) -> None:
     recipe = tiny_config({"data.sounds": "auto", "data.images": "auto"})
     run = train_run(recipe.run("classifier"), data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
-    assert_equal(weights(tiny_run), weights(run), "")
+    assert_same_weights(tiny_run, run)
     config = json.loads((run / "config.json").read_text())
     assert config["stage"]["data"]["sounds"] == "folder"
     assert config["parent"]["path"].endswith("2-imagination")
@@ -135,14 +124,8 @@ def test_an_unfinished_or_missing_parent_is_refused(
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         train(tiny_config(), data=tiny_videos, out=tmp_path / "a", parent=tmp_path / "nowhere")
 
-    def broken(self: ImaginationStage, step: int) -> Any:
-        if step == 3:
-            raise KeyboardInterrupt
-        return own(self, step)
-
-    own = ImaginationStage.step
-    monkeypatch.setattr(ImaginationStage, "step", broken)
-    with pytest.raises(KeyboardInterrupt):
+    kill_at(monkeypatch, ImaginationStage, 3)
+    with pytest.raises(Killed):
         train(tiny_config(), data=tiny_videos, out=tmp_path / "b")
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="its training is unfinished, so nothing can begin"):
@@ -175,12 +158,11 @@ def test_rounds_go_on_with_the_networks_of_the_round_before(
         "6-imagination",
         "7-classifier",
     ]
-    second, third = weights(out / "2-imagination"), weights(out / "3-vqvae")
-    assert_equal(second, third, "generator.")
-    assert_equal(second, third, "critic.")
+    assert_same_weights(out / "2-imagination", out / "3-vqvae", "generator.")
+    assert_same_weights(out / "2-imagination", out / "3-vqvae", "critic.")
+    assert_same_weights(out / "3-vqvae", out / "4-imagination", "vqvae.encoder.")
+    second, third, fourth = (weights(out / name) for name in ("2-imagination", "3-vqvae", "4-imagination"))
     assert not torch.equal(second["vqvae.encoder.0.weight"], third["vqvae.encoder.0.weight"])
-    fourth = weights(out / "4-imagination")
-    assert_equal(third, fourth, "vqvae.encoder.")
     head = "generator.head.body.2.weight"
     assert 0 < (fourth[head] - third[head]).abs().max() < 0.1  # on from where it was, not anew
     assert recipe_of(checkpoint.describe(out)).rounds.num == 3
@@ -209,7 +191,7 @@ def test_nobody_is_scored_on_what_an_ancestor_learnt_from(
 ) -> None:
     """The classifier heard half of the videos, its parent all of them."""
     recipe = tiny_config({"classifier.data.validation_fraction": "0.5"})
-    with pytest.raises(LeakageError, match=r"vqvae learnt from .*, which classifier keeps"):
+    with pytest.raises(LeakageError, match=r"vqvae learnt from .*, which classifier validates on"):
         train(recipe, data=tiny_videos, out=tmp_path, parent=tiny_run / "2-imagination")
     sounds = read_sounds(checkpoint.describe(tiny_run).config.stage.data, tiny_videos)
     asked = Clips(
@@ -229,7 +211,7 @@ def test_a_recipe_of_another_format_is_refused_in_one_line(tmp_path: Path) -> No
     folder = tmp_path / "checkpoint" / "classifier-000100"
     folder.mkdir(parents=True)
     (folder / "checkpoint.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(CheckpointError, match="format 1 is not 2; train again with this version"):
+    with pytest.raises(CheckpointError, match="format 1 is not 3; train again with this version"):
         checkpoint.load_networks(tmp_path)
 
 
@@ -248,9 +230,9 @@ def test_what_a_folder_leaves_out_is_said_once_before_anything_is_trained(
 
 def test_what_takes_long_says_what_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(log, "LONG_S", 0.05)
-    with log.telling_if_long("looking through a"):
+    with log.say_if_long("looking through a"):
         time.sleep(0.5)
-    with log.telling_if_long("looking through b"):
+    with log.say_if_long("looking through b"):
         pass
     time.sleep(0.2)
     assert capsys.readouterr().err == "looking through a\n"

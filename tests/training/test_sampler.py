@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import assert_same_weights, break_at, rows
 
 from avgan import checkpoint
 from avgan.checkpoint import runs_of
@@ -17,14 +18,9 @@ from avgan.training import recipe as training_recipe
 from avgan.training import run as training_run
 from avgan.training.run import train_run
 from avgan.training.sampler import SamplerStage
-from avgan.training.stage import Context
 
 KINDS = ("flow", "gan")
 Make = Callable[..., Any]
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -34,42 +30,38 @@ def named(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_samp
     return training_recipe.train(recipe, data=tiny_videos, out=tmp_path_factory.mktemp("named") / "run")
 
 
-def context_of(named: Path, run: RunConfig, data: Path) -> Context:
-    """What the stage of a run works with, begun from `named`."""
+def make_stage(named: Path, run: RunConfig, data: Path) -> SamplerStage:
+    """The stage of a run, begun from `named`, before its first step."""
     lineage = [*(origin.config for origin in checkpoint.describe(named).lineage), run]
     networks = AVGAN(lineage, len(checkpoint.describe(named).labels))
-    path = checkpoint.newest(named)
-    assert path is not None
-    checkpoint.load_weights(path, networks, new="")
+    checkpoint.load_weights(checkpoint.locate(named), networks, new="")
     loaded = training_run.training_data.load(run.stage, data, seed=0)
-    return Context(run, networks, loaded, training_run.launch(run))
+    stage = SamplerStage(run, networks, loaded, training_run.launch(run))
+    stage.prepare()
+    stage.before_first_step()
+    return stage
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sampler_alone_is_moved(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make) -> None:
-    made = context_of(named, tiny_sampled(kind).run("sampler"), tiny_videos)
-    stage = SamplerStage(made)
-    stage.prepare()
-    stage.before_first_step()
-    before = {name: value.clone() for name, value in made.networks.state_dict().items()}
+    stage = make_stage(named, tiny_sampled(kind).run("sampler"), tiny_videos)
+    before = {name: value.clone() for name, value in stage.networks.state_dict().items()}
     for step in range(3):
         stage.step(step)
     stage.validate(3)
-    after = made.networks.state_dict()
+    after = stage.networks.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"sampler"}
     stage.finish()
-    assert all(parameter.requires_grad for parameter in made.networks.parameters())
+    assert all(parameter.requires_grad for parameter in stage.networks.parameters())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make) -> None:
     """A flow's loss falls from that of knowing nothing; a generator comes to draw maps like those of its pictures."""
     changes = {"sampler.num_steps": "150", "sampler.batch_size": "8", "sampler.condition_noise": "0"}
-    made = context_of(named, tiny_sampled(kind, changes).run("sampler"), tiny_videos)
-    stage = SamplerStage(made)
-    stage.prepare()
-    stage.before_first_step()
+    run = tiny_sampled(kind, changes).run("sampler")
+    stage = make_stage(named, run, tiny_videos)
     found = []
     for step in range(150):
         torch.manual_seed(step)
@@ -78,12 +70,12 @@ def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make
         assert found[0]["loss"] == pytest.approx(2.0, abs=0.4)
         assert np.mean([row["loss"] for row in found[-20:]]) < 0.7 * found[0]["loss"]
         return
-    made.networks.eval()
+    stage.networks.eval()
     batch = stage.batch(200)
     with torch.no_grad():
         noise = torch.randn(8, stage.sampler.noise_size)
         drawn = stage.sampler(batch.imagined, noise)
-        fresh = SamplerStage(context_of(named, made.config, tiny_videos)).sampler.eval()
+        fresh = make_stage(named, run, tiny_videos).sampler.eval()
         undrawn = fresh(batch.imagined, noise)
     real = batch.real.mean((0, 2, 3))
     assert (drawn.mean((0, 2, 3)) - real).abs().mean() < (undrawn.mean((0, 2, 3)) - real).abs().mean()
@@ -96,22 +88,10 @@ def test_broken_anywhere_it_equals_an_unbroken_one(
     run = tiny_sampled(kind).run("sampler")
     whole = train_run(run, data=tiny_videos, out=tmp_path / "whole", parent=named)
     broken = tmp_path / "broken"
-    own = SamplerStage.step
-    for last in (1, 3, 5):
-
-        def dying(self: SamplerStage, step: int, last: int = last) -> Any:
-            if step == last:
-                raise Killed
-            return own(self, step)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(SamplerStage, "step", dying)
-            with pytest.raises(Killed):
-                train_run(run, data=tiny_videos, out=broken, parent=named)
-    train_run(run, data=tiny_videos, out=broken, parent=named)
-    assert (broken / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
-    one, other = (checkpoint.load_networks(path)[0].state_dict() for path in (whole, broken))
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    steps = [(SamplerStage, step) for step in (1, 3, 5)]
+    break_at(monkeypatch, steps, lambda: train_run(run, data=tiny_videos, out=broken, parent=named))
+    assert rows(broken) == rows(whole)
+    assert_same_weights(broken, whole)
 
 
 def test_a_chain_ends_with_the_sampler_and_names_as_before(
@@ -130,8 +110,7 @@ def test_a_chain_ends_with_the_sampler_and_names_as_before(
         assert torch.equal(drawn.features, named_before.features)
         assert torch.equal(drawn.logits, named_before.logits)
         assert not torch.equal(drawn.image, named_before.image)
-        features = drawn.features
-        first, again, other = (networks.draw(features, networks.noise(*[seed] * 3)) for seed in (0, 0, 1))
+        first, again, other = (networks.render(drawn.codes, networks.noise(*[seed] * 3)) for seed in (0, 0, 1))
     assert torch.equal(first, drawn.image), "seed 0 where nothing is said"
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -15,28 +15,27 @@ from avgan.config import STAGES
 from avgan.errors import DataError
 from avgan.model import AVGAN
 from avgan.training import data as training_data
-from avgan.training import run as training_run
-from avgan.training.classifier import ClassifierStage
-from avgan.training.imagination import ImaginationStage, one_a_scene
+from avgan.training.imagination import one_a_scene
 from avgan.training.recipe import train
-from avgan.training.stage import Context
+from avgan.training.run import STAGE_TYPES, launch
+from avgan.training.stage import Stage
 from avgan.training.vqvae import VQVAEStage, named_scenes
 
-Make = Callable[..., Context]
+Make = Callable[..., Any]
 
 
 @pytest.fixture
-def context(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Make:
-    """A function that gives the context of a stage with fresh networks, with changes to the tiny recipe."""
+def make(tiny_videos: Path, tiny_config: Callable[..., Any]) -> Make:
+    """A function that gives a stage with fresh networks, with changes to the tiny recipe."""
 
-    def make(kind: str, changes: dict[str, str] | None = None) -> Context:
+    def made(kind: str, changes: dict[str, str] | None = None) -> Stage[Any]:
         recipe = tiny_config(changes)
-        fabric = training_run.launch(recipe.run(kind))
+        fabric = launch(recipe.run(kind))
         loaded = training_data.load(getattr(recipe, kind), tiny_videos, seed=recipe.loop.seed)
         networks = AVGAN([recipe.run(each) for each in STAGES], len(loaded.labels))
-        return Context(recipe.run(kind), networks, loaded, fabric)
+        return STAGE_TYPES[kind](recipe.run(kind), networks, loaded, fabric)
 
-    return make
+    return made
 
 
 def moved(networks: nn.Module, action: Callable[[], object]) -> set[str]:
@@ -48,23 +47,35 @@ def moved(networks: nn.Module, action: Callable[[], object]) -> set[str]:
     return {".".join(part[:2]) if part[0] == "generator" else part[0] for part in parts}
 
 
-def test_the_vqvae_stage_moves_the_vqvae_alone(context: Make) -> None:
-    made = context("vqvae")
-    stage = VQVAEStage(made)
+@pytest.mark.parametrize(
+    ("kind", "mode", "expected"),
+    [
+        ("vqvae", "frozen", {"vqvae"}),
+        ("classifier", "frozen", {"classifier"}),
+        ("classifier", "head", {"classifier", "generator.head"}),
+        ("classifier", "joint", {"classifier", "generator.head", "generator.trunk"}),
+    ],
+)
+def test_a_step_moves_what_its_stage_trains(kind: str, mode: str, expected: set[str], make: Make) -> None:
+    stage = make(kind, {"classifier.mode": mode})
+    stage.prepare()
     stage.before_first_step()
-    assert moved(made.networks, lambda: stage.step(0)) == {"vqvae"}
+    buffers = {name: value.clone() for name, value in stage.networks.generator.named_buffers()}
+    assert moved(stage.networks, lambda: stage.step(0)) == expected
+    if mode == "frozen":  # statistics too
+        assert all(torch.equal(value, buffers[name]) for name, value in stage.networks.generator.named_buffers())
 
 
-def test_image_variance_is_that_of_the_training_pictures(context: Make) -> None:
-    made = context("vqvae")
-    VQVAEStage(made).before_first_step()
-    pixels = made.data.images.get(range(len(made.data.images))) / 255.0
-    assert float(made.networks.vqvae.image_variance) == pytest.approx(pixels.var(), rel=1e-5)
+def test_image_variance_is_that_of_the_training_pictures(make: Make) -> None:
+    stage = make("vqvae")
+    stage.before_first_step()
+    pixels = stage.data.images.get(range(len(stage.data.images))) / 255.0
+    assert float(stage.networks.vqvae.image_variance) == pytest.approx(pixels.var(), rel=1e-5)
 
 
-def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(context: Make) -> None:
-    made = context("vqvae", {"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
-    stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
+def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(make: Make) -> None:
+    stage = make("vqvae", {"vqvae.revive_every": "2", "vqvae.num_steps": "100"})
+    quantizer = stage.networks.vqvae.quantizer
     stage.step(0)
     quantizer.usage.zero_()
     quantizer.usage[0] = 1.0
@@ -72,7 +83,7 @@ def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(conte
     for name in ("exp_avg", "exp_avg_sq"):
         memory[name].fill_(0.1)
     with torch.no_grad():
-        candidates = made.networks.vqvae.encoder(stage.batch(1)).flatten()
+        candidates = stage.networks.vqvae.encoder(stage.batch(1)).flatten()
     stage.step(1)
     assert quantizer.health().num_dead == 0
     moved_codes = quantizer.usage == 1.0 / len(quantizer.usage)
@@ -84,9 +95,9 @@ def test_dead_codes_are_revived_where_the_encoder_is_and_forgotten_by_adam(conte
         assert memory[name][~moved_codes].any()
 
 
-def test_late_in_the_stage_codes_rest(context: Make) -> None:
-    made = context("vqvae", {"vqvae.revive_every": "1", "vqvae.num_steps": "9"})
-    stage, quantizer = VQVAEStage(made), made.networks.vqvae.quantizer
+def test_late_in_the_stage_codes_rest(make: Make) -> None:
+    stage = make("vqvae", {"vqvae.revive_every": "1", "vqvae.num_steps": "9"})
+    quantizer = stage.networks.vqvae.quantizer
     quantizer.usage.zero_()
     quantizer.usage[0] = 1.0
     stage.step(6)
@@ -94,10 +105,9 @@ def test_late_in_the_stage_codes_rest(context: Make) -> None:
 
 
 def test_the_terms_beside_equation_1_move_the_vqvae_and_the_patch_critic_alone(
-    context: Make, sharp: dict[str, str]
+    make: Make, sharp: dict[str, str]
 ) -> None:
-    made = context("vqvae", sharp)
-    stage = VQVAEStage(made)
+    stage = make("vqvae", sharp)
     stage.before_first_step()
     assert stage.perceptual is not None
     assert stage.patch_critic is not None
@@ -106,7 +116,7 @@ def test_the_terms_beside_equation_1_move_the_vqvae_and_the_patch_critic_alone(
         for network in (stage.perceptual, stage.patch_critic)
     )
     metrics: dict[str, torch.Tensor] = {}
-    assert moved(made.networks, lambda: metrics.update(stage.step(0))) == {"vqvae"}
+    assert moved(stage.networks, lambda: metrics.update(stage.step(0))) == {"vqvae"}
     assert "perceptual" in metrics
     assert "verdict" not in metrics, "the patch critic is silent during the first two of five steps"
     assert moved(stage.patch_critic, lambda: stage.step(1)) == set()
@@ -118,9 +128,9 @@ def test_the_terms_beside_equation_1_move_the_vqvae_and_the_patch_critic_alone(
     assert all(parameter.requires_grad for parameter in stage.patch_critic.parameters())
 
 
-def test_a_sharp_stage_1_learns_its_pictures(context: Make, sharp: dict[str, str]) -> None:
+def test_a_sharp_stage_1_learns_its_pictures(make: Make, sharp: dict[str, str]) -> None:
     changes = {"vqvae.num_steps": "60", "vqvae.learning_rate": "3e-3", "vqvae.perceptual.num_steps": "20"}
-    stage = VQVAEStage(context("vqvae", sharp | changes))
+    stage = make("vqvae", sharp | changes)
     stage.before_first_step()
     found = [stage.step(step) for step in range(60)]
     for name, share in (("reconstruction", 0.3), ("perceptual", 0.7)):
@@ -131,42 +141,40 @@ def test_a_sharp_stage_1_learns_its_pictures(context: Make, sharp: dict[str, str
     assert not torch.equal(stage.vqvae.decoder.state_dict()["0.weight"], worn)
 
 
-def test_the_perceptual_network_learns_the_scenes(context: Make, sharp: dict[str, str]) -> None:
+def test_the_perceptual_network_learns_the_scenes(make: Make, sharp: dict[str, str]) -> None:
     changes = {
         "vqvae.perceptual.num_steps": "150",
         "vqvae.perceptual.batch_size": "8",
         "vqvae.perceptual.widths": "[8, 8, 8, 8, 16]",
     }
-    made = context("vqvae", sharp | changes)
-    stage = VQVAEStage(made)
+    stage = make("vqvae", sharp | changes)
     stage.before_first_step()
     assert stage.perceptual is not None
-    image = made.images(made.data.images, np.arange(len(made.data.images)))
-    scenes = named_scenes(made.data)
-    wanted = [scenes.index(scene) for scene in made.data.image_scenes]
+    image = stage.images(stage.data.images, np.arange(len(stage.data.images)))
+    scenes = named_scenes(stage.data)
+    wanted = [scenes.index(scene) for scene in stage.data.image_scenes]
     right = stage.perceptual(image).argmax(1) == torch.tensor(wanted)
     assert float(right.float().mean()) > 0.9
 
 
-def test_pictures_without_scenes_have_no_perceptual_term(tmp_path: Path, context: Make, sharp: dict[str, str]) -> None:
-    made = context("vqvae", sharp)
-    unnamed = replace(made, data=replace(made.data, image_scenes=("",) * len(made.data.images)))
+def test_pictures_without_scenes_have_no_perceptual_term(make: Make, sharp: dict[str, str]) -> None:
+    stage = make("vqvae", sharp)
+    unnamed = replace(stage.data, image_scenes=("",) * len(stage.data.images))
     with pytest.raises(DataError, match=r"fewer than two: set vqvae\.perceptual_weight=0"):
-        VQVAEStage(unnamed)
+        VQVAEStage(stage.config, stage.networks, unnamed, stage.fabric)
 
 
 @pytest.mark.parametrize("cached", ["0", "2"])
-def test_critic_and_generator_steps_move_each_other_never(cached: str, context: Make) -> None:
+def test_critic_and_generator_steps_move_each_other_never(cached: str, make: Make) -> None:
     gamma = {"imagination.gamma_on": "features"} if cached != "0" else {}
-    made = context("imagination", {"imagination.num_views": cached} | gamma)
-    stage = ImaginationStage(made)
+    stage = make("imagination", {"imagination.num_views": cached} | gamma)
     stage.prepare()
     generator = {"generator.head"} | ({"generator.trunk"} if cached == "0" else set())
-    assert moved(made.networks, lambda: stage.critic_step(0, 0, penalised=True)) == {"critic"}
-    assert moved(made.networks, lambda: stage.generator_step(1, 0)) == generator
-    assert all(parameter.requires_grad for parameter in made.networks.critic.parameters())
+    assert moved(stage.networks, lambda: stage.critic_step(0, 0, penalised=True)) == {"critic"}
+    assert moved(stage.networks, lambda: stage.generator_step(1, 0)) == generator
+    assert all(parameter.requires_grad for parameter in stage.networks.critic.parameters())
     stage.finish()
-    assert all(parameter.requires_grad for parameter in made.networks.vqvae.parameters())
+    assert all(parameter.requires_grad for parameter in stage.networks.vqvae.parameters())
 
 
 @pytest.mark.parametrize(
@@ -179,12 +187,11 @@ def test_critic_and_generator_steps_move_each_other_never(cached: str, context: 
         {"imagination.real": "encoded"},
     ],
 )
-def test_every_term_of_equation_2_can_be_left_out(changes: dict[str, str], context: Make) -> None:
-    made = context("imagination", changes)
-    stage = ImaginationStage(made)
+def test_every_term_of_equation_2_can_be_left_out(changes: dict[str, str], make: Make) -> None:
+    stage = make("imagination", changes)
     stage.prepare()
     metrics: dict[str, torch.Tensor] = {}
-    found = moved(made.networks, lambda: metrics.update(stage.step(0)))
+    found = moved(stage.networks, lambda: metrics.update(stage.step(0)))
     without_critic = "imagination.adversarial_weight" in changes
     assert ("critic" in found) is not without_critic
     assert "generator.head" in found
@@ -192,29 +199,10 @@ def test_every_term_of_equation_2_can_be_left_out(changes: dict[str, str], conte
     assert all(torch.isfinite(value) for value in metrics.values())
 
 
-def test_the_frozen_classifier_stage_moves_the_classifier_alone(context: Make) -> None:
-    made = context("classifier", {"classifier.mode": "frozen"})
-    stage = ClassifierStage(made)
-    stage.prepare()
-    buffers = {name: value.clone() for name, value in made.networks.generator.named_buffers()}
-    assert moved(made.networks, lambda: stage.step(0)) == {"classifier"}
-    for name, value in made.networks.generator.named_buffers():
-        assert torch.equal(value, buffers[name]), f"{name}: statistics moved"
-
-
-def test_the_joint_classifier_stage_moves_the_generator_too(context: Make) -> None:
-    made = context("classifier", {"classifier.mode": "joint"})
-    stage = ClassifierStage(made)
-    stage.prepare()
-    expected = {"classifier", "generator.head", "generator.trunk"}
-    assert moved(made.networks, lambda: stage.step(0)) == expected
-
-
-def test_the_anchor_holds_features_where_stage_2_left_them(context: Make) -> None:
+def test_the_anchor_holds_features_where_stage_2_left_them(make: Make) -> None:
     drift = {}
     for anchor in ("0.001", "100.0"):
-        made = context("classifier", {"classifier.mode": "joint", "classifier.anchor": anchor})
-        stage = ClassifierStage(made)
+        stage = make("classifier", {"classifier.mode": "joint", "classifier.anchor": anchor})
         stage.prepare()
         stage.before_first_step()
         drift[anchor] = [float(stage.step(step)["drift"]) for step in range(12)][-1]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from avgan.training.classifier import Teacher, source_weights
+from avgan.training.teacher import Teacher, source_weights
 
 
 def test_it_says_what_the_logistic_regression_says(rng: np.random.Generator) -> None:

@@ -32,19 +32,8 @@ LETTERS_PX = (12, 10)
 HEIGHTS = "▁▂▃▄▅▆▇█"
 QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 COLOURS = (
-    "green",
-    "yellow",
-    "blue",
-    "magenta",
-    "cyan",
-    "red",
-    "bright_green",
-    "bright_yellow",
-    "bright_blue",
-    "bright_magenta",
-    "bright_cyan",
-    "bright_red",
-)
+    "green yellow blue magenta cyan red bright_green bright_yellow bright_blue bright_magenta bright_cyan bright_red"
+).split()
 
 
 class Screen:

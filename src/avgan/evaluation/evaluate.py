@@ -148,7 +148,7 @@ class Scoring:
         if len(self.protocol.folds) == 1:
             return True
         origin, asked = self.described.origin, {clip.source_id for clip in fold.test.clips}
-        learnt = set(origin.sources) == {clip.source_id for clip in fold.train.clips} and not origin.kept_aside
+        learnt = set(origin.sources) == {clip.source_id for clip in fold.train.clips} and not origin.validation_sources
         return learnt and not self.described.sources & asked
 
     def run_of(self, fold: Fold) -> Path:

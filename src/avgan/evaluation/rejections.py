@@ -16,7 +16,7 @@ import numpy as np
 
 from avgan.audio import read_audio
 from avgan.calibration import calibration_error
-from avgan.config import DataSection, Recipe, parse
+from avgan.config import DataSection, parse
 from avgan.data.manifest import Manifest
 from avgan.data.shards import source_of
 from avgan.errors import DataError
@@ -66,7 +66,7 @@ def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> di
 def data_of(trained: Mapping[str, Any]) -> DataSection:
     """What the labels of a bundle were learnt from, by its card."""
     if "recipe" in trained:
-        return parse(Recipe, trained["recipe"]).classifier.data
+        return parse(DataSection, trained["recipe"]["classifier"]["data"])
     return parse(DataSection, trained["config"]["data"])  # the shipped bundle is older than recipes
 
 

@@ -3,8 +3,8 @@
 Two options beside the paper's bare critic of features:
 - minibatch discrimination (Salimans et al. 2016), which the paper names: a sample is compared with the others of its
   batch, so that a generator that paints the same picture again and again is found out;
-- hearing: with `embedding_size` > 0 the score also rewards a picture that fits the sound (projection, Miyato and Koyama
-  2018). The paper's critic never hears the sound, so nothing but the gamma term ties picture to sound.
+- `conditional`: the score also rewards a picture that fits the sound (projection, Miyato and Koyama 2018). The paper's
+  critic is not given the sound, so nothing but the gamma term ties picture to sound.
 
 The critic has no batch norm: the gradient penalty is about single samples (Gulrajani et al. 2017). Minibatch
 discrimination couples samples by design; for the penalty its view of the others is held fixed (`hold_others`), so that
@@ -18,6 +18,9 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+KERNEL_DIM = 5
+"""P, as in the code of the layer's authors."""
+
 
 class CriticConfig(BaseModel):
     """Size of the critic and what it may look at."""
@@ -28,8 +31,7 @@ class CriticConfig(BaseModel):
     """Filters at 16 x 16; doubled at 8 x 8 and again at 4 x 4."""
     num_kernels: int = Field(32, ge=0)
     """Kernels of minibatch discrimination; 0 leaves it out."""
-    kernel_dim: int = Field(5, gt=0)
-    hears: bool = False
+    conditional: bool = False
     """Judge picture and sound together instead of the picture alone."""
 
 
@@ -75,22 +77,20 @@ class Critic(nn.Module):
             nn.Linear(4 * width * 4 * 4, 256),
             nn.LeakyReLU(0.2),
         )
-        self.minibatch = (
-            MinibatchDiscrimination(256, config.num_kernels, config.kernel_dim) if config.num_kernels else None
-        )
+        self.minibatch = MinibatchDiscrimination(256, config.num_kernels, KERNEL_DIM) if config.num_kernels else None
         self.score = nn.Linear(256 + config.num_kernels, 1)
-        self.hearing = nn.Linear(embedding_size, 256) if config.hears else None
+        self.projection = nn.Linear(embedding_size, 256) if config.conditional else None
 
     def forward(self, features: Tensor, embedding: Tensor | None = None, *, hold_others: bool = False) -> Tensor:
-        """Raises ValueError when a critic that hears is given no sound."""
+        """Raises ValueError when a conditional critic is given no sound."""
         hidden = self.body(features)
         looked_at = hidden
         if self.minibatch is not None:
             looked_at = torch.cat((hidden, self.minibatch(hidden, hold_others)), 1)
         score: Tensor = self.score(looked_at).squeeze(1)
-        if self.hearing is not None:
+        if self.projection is not None:
             if embedding is None:
                 raise ValueError("this critic judges picture and sound together: give it `embedding`")
-            sound = F.normalize(self.hearing(embedding), dim=1)
+            sound = F.normalize(self.projection(embedding), dim=1)
             score = score + (sound * hidden).sum(1)
         return score

@@ -70,7 +70,7 @@ class DenseHead(nn.Module):
 class Generator(nn.Module):
     """A trunk that embeds and a head that imagines."""
 
-    def __init__(self, config: GeneratorConfig, trunk: nn.Module, *, vector_size: int, code_dim: int) -> None:
+    def __init__(self, config: GeneratorConfig, trunk: nn.Module, vector_size: int, code_dim: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.embedding_size = vector_size + NUM_BANDS

@@ -19,7 +19,6 @@ class PerceptualConfig(BaseModel):
     """Channels at 128, 64, 32, 16 and 8 px."""
     num_steps: int = Field(2_500, ge=0)
     batch_size: int = Field(64, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
 
 
 class PerceptualNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""Encoder and decoder of residual blocks with group norm: the stage-1 networks that draw sharply.
+"""Encoder and decoder of residual blocks with group norm: the stage-1 networks whose pictures are sharp.
 
     image (B, 3, 128, 128) -> 128 px -> 64 px -> 32 px -> 16 px -> features (B, D, 16, 16) in [-1, 1]
     features (B, D, 16, 16) -> 16 px -> 32 px -> 64 px -> 128 px -> image (B, 3, 128, 128)
@@ -20,7 +20,7 @@ NUM_GROUPS = 8
 
 
 class ResidualConfig(BaseModel):
-    """Sizes; the defaults are for a GPU: 4.7 M parameters to encode, 5.3 M to decode."""
+    """Sizes; the defaults are for a GPU: 4.7 M parameters to encode, 5.2 M to decode."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -37,6 +37,10 @@ class CodingConfig(Protocol):
         """features (B, D, H, W) -> image (B, 3, 8 H, 8 W), near [0, 1]."""
 
 
+DEAD = 0.03
+"""A code is dead when its share of use is below this part of an equal share."""
+
+
 class VQVAEConfig(BaseModel):
     """Sizes of the paper's encoder, codebook and decoder; the defaults are the paper's too."""
 
@@ -172,13 +176,12 @@ class VectorQuantizer(nn.Module):
         self.usage.lerp_(counts / counts.sum().clamp(min=1.0), 1.0 - decay)
 
     @torch.no_grad()
-    def revive(self, candidates: Tensor, threshold: float = 0.03) -> Tensor:
+    def revive(self, candidates: Tensor) -> Tensor:
         """Put dead codes on encoder outputs. Returns the mask (K,) of the codes that were moved.
 
-        A code is dead when its share of use fell below `threshold` of an equal share. candidates (N, D), N >= K,
-        are taken in order, so the same candidates revive the same codes on every process.
+        candidates (N, D), N >= K, are taken in order, so the same candidates revive the same codes on every process.
         """
-        dead = self.usage < threshold / len(self.usage)
+        dead = self.usage < DEAD / len(self.usage)
         num_dead = int(dead.sum())
         if num_dead:
             self.codebook[dead] = candidates[:num_dead].to(self.codebook)
@@ -186,8 +189,7 @@ class VectorQuantizer(nn.Module):
         return dead
 
     def health(self) -> CodebookHealth:
-        share = self.usage / self.usage.sum()
-        dead = share < 0.03 / len(share)
+        dead = self.usage / self.usage.sum() < DEAD / len(self.usage)
         return CodebookHealth(float(perplexity(self.usage)), float((~dead).float().mean()), int(dead.sum()))
 
 
@@ -233,11 +235,11 @@ class VQVAE(nn.Module):
         quantized: Quantized = self.quantizer(self.encoder(image).float())
         return quantized
 
-    def draw(self, features: Tensor) -> Tensor:
+    def decode(self, features: Tensor) -> Tensor:
         """Features (B, D, H, W), real or imagined -> image (B, 3, 8 H, 8 W) in [0, 1], through the nearest codes."""
-        return self.draw_codes(self.quantizer.encode(features))
+        return self.decode_codes(self.quantizer.encode(features))
 
-    def draw_codes(self, codes: Tensor) -> Tensor:
+    def decode_codes(self, codes: Tensor) -> Tensor:
         """codes (B, H, W) -> image (B, 3, 8 H, 8 W) in [0, 1]."""
         image: Tensor = self.decoder(self.quantizer.decode(codes)).clamp(0.0, 1.0)
         return image

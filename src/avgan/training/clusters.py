@@ -29,42 +29,38 @@ def assign_clusters(
     image_choices: Sequence[np.ndarray],
     *,
     features: Tensor,
-    slot_of_image: np.ndarray,
-    scene_of_slot: np.ndarray,
+    scene_of_image: np.ndarray,
     embeddings: np.ndarray,
     labels: np.ndarray,
     typical: float,
-    num_looks: int,
+    num_clusters: int,
     seed: int,
 ) -> tuple[np.ndarray, ...]:
     """The pictures each recording may be shown with from now on.
 
-    image_choices: N arrays of picture numbers, the same for all recordings of a scene, as pairing by label has them;
-    features (M, D, 16, 16) and scene_of_slot (M,) by slot, where slot_of_image gives the slot of a picture number;
-    embeddings (N, C); labels (N,) label numbers. Labels of one scene get different pictures, unless it has
-    fewer than they are.
+    image_choices: N arrays of picture numbers below M, the same for all recordings of a scene, as pairing by label has
+    them; features (M, D, 16, 16); scene_of_image (M,); embeddings (N, C); labels (N,) label numbers. Labels of one
+    scene get different pictures, unless it has fewer than they are.
     """
-    odds = typicality(features, scene_of_slot, num_scenes=int(scene_of_slot.max()) + 1)
+    odds = typicality(features, scene_of_image, num_scenes=int(scene_of_image.max()) + 1)
     scene_of_label = {
-        int(label): int(scene_of_slot[slot_of_image[choices[0]]])
-        for label, choices in zip(labels, image_choices, strict=True)
+        int(label): int(scene_of_image[choices[0]]) for label, choices in zip(labels, image_choices, strict=True)
     }
     assigned: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(labels)
     for scene in sorted(set(scene_of_label.values())):
         sharing = [label for label, its_scene in sorted(scene_of_label.items()) if its_scene == scene]
         rows = np.flatnonzero(labels == sharing[0])
         choices = image_choices[rows[0]]
-        slots = slot_of_image[choices]
-        best = np.argsort(-odds[slots], kind="stable")[: max(1, round(typical * len(slots)))]
+        best = choices[np.argsort(-odds[choices], kind="stable")[: max(1, round(typical * len(choices)))]]
         groups = [best]
-        if num_looks:
-            points = features[slots[best]].float().flatten(1).numpy()
-            groups = [best[g] for g in group_pictures(points, num_looks * len(sharing))]
+        if num_clusters:
+            points = features[best].float().flatten(1).numpy()
+            groups = [best[g] for g in group_pictures(points, num_clusters * len(sharing))]
         for turn, label in enumerate(sharing):
             rows = np.flatnonzero(labels == label)
-            own = groups[turn % len(groups) :: len(sharing)] if num_looks else groups
+            own = groups[turn % len(groups) :: len(sharing)] if num_clusters else groups
             for row, group in zip(rows, group_sounds(embeddings[rows], len(own), seed), strict=True):
-                assigned[row] = np.sort(choices[own[group]])
+                assigned[row] = np.sort(own[group])
     return tuple(assigned)
 
 

@@ -1,4 +1,4 @@
-"""What a stage trains on: recordings, pictures and which may be shown together, with the held-out kept away.
+"""What a stage trains on: recordings, pictures and which may be shown together, without what is held out.
 
 Shapes: B batch, L samples.
 """
@@ -39,7 +39,7 @@ class Recordings:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a stage draws from. Stage 1 sees pictures alone, stage 3 hears sounds alone: the rest is empty there."""
+    """All that a stage is given. Stage 1 has pictures alone, stage 3 sounds alone: the rest is empty there."""
 
     labels: tuple[str, ...]
     scene_of_label: dict[str, str] | None
@@ -48,7 +48,7 @@ class TrainingData:
     """Scene of the photographs that each clip is paired with, by clip id; its source where nothing names one."""
     train: Recordings
     validation: Recordings
-    """Empty when the run keeps nothing aside."""
+    """Empty when all is learnt from."""
     pairing: Pairing
     """Of `train` with `images`."""
     images: ImageStore
@@ -59,7 +59,7 @@ class TrainingData:
     provenance: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     """Of what is learnt from: what the run must never be scored on."""
-    kept_aside: tuple[str, ...] = ()
+    validation_sources: tuple[str, ...] = ()
     """Of the recordings in `validation`."""
     left_out: str = ""
     """What of the folders is not used and why, in one line."""
@@ -71,17 +71,12 @@ class TrainingData:
             names = ", ".join(self.labels[:6]) + (", ..." if len(self.labels) > 6 else "")
             parts.append(f"{len(self.labels)} labels ({names})")
         if len(self.train):
-            parts.append(f"{len(self.train)} clips to learn from, {len(self.validation)} kept aside")
+            parts.append(f"{len(self.train)} clips to learn from, {len(self.validation)} to validate on")
         if len(self.images):
             parts.append(f"{len(self.images)} pictures")
         if self.pairing.sounds:
             parts.append(f"paired {self.pairing.kind.replace('_', ' ')}")
         return "; ".join(parts)
-
-    def spread_validation_images(self, start: int, stop: int) -> np.ndarray:
-        """Indices of validation pictures in an order that visits all scenes early and is always the same."""
-        order = np.random.default_rng(0).permutation(len(self.validation_images))
-        return order[start:stop]
 
 
 def resolve(config: DataSection, root: Path) -> DataSection:
@@ -100,11 +95,11 @@ def resolve(config: DataSection, root: Path) -> DataSection:
                 f"{root}: no data set here; put recordings or videos into one folder for each label, "
                 "or see `avgan data list`"
             )
-        config = config.model_copy(update={"sounds": sounds})
+        config = config.changed(sounds=sounds)
     if config.images == "auto":
         declared = DATASETS.get(config.sounds)
         own = declared is not None and declared.has_pictures
-        config = config.model_copy(update={"images": config.sounds if own else MINIPLACES.name})
+        config = config.changed(images=config.sounds if own else MINIPLACES.name)
     return config
 
 
@@ -122,27 +117,22 @@ def load(
     """
     config = stage.data
     parts = read_parts(stage, root, seed, sounds)
-    pairing = Pairing("by_label", (), (), ())
-    images = parts.images
+    pairing, images = Pairing("by_label", (), (), ()), parts.images
+    clips = () if stage.kind == "vqvae" else tuple(clip for clip in parts.train.clips if clip.audio_path)
     if stage.kind in ("imagination", "sampler"):
         pairing = pair(parts.train, images, config, seed)
-        images = replace(images, clips=pairing.images)
-        kind = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")
-        parts.provenance["pairing"] = kind
-    heard = pairing.sounds or tuple(clip for clip in parts.train.clips if clip.audio_path)
-    if stage.kind == "vqvae":
-        heard = ()
-    labels = tuple(sorted({clip.label for clip in heard if clip.label}))
+        clips, images = pairing.sounds, replace(images, clips=pairing.images)
+        parts.provenance["pairing"] = pairing.kind + ("" if config.pairs == "matching" else f", {config.pairs}")
+    labels = tuple(sorted({clip.label for clip in clips if clip.label}))
     if stage.kind == "classifier":
         check_labels(labels, parts.train, parts.validation)
-    number = {label: index for index, label in enumerate(labels)}
     budget = int(config.cache_gb * 2**30)
 
     def recordings(clips: Iterable[Clip]) -> Recordings:
         chosen = replace(parts.train, clips=tuple(clip for clip in clips if clip.audio_path))
         store = WaveformStore(chosen, rate_hz=sample_rate_hz, window_s=config.window_s, cache_bytes=budget)
-        targets = np.array([number.get(clip.label, -1) for clip in chosen.clips], dtype=np.int64)
-        return Recordings(chosen.clips, store, targets)
+        targets = [labels.index(clip.label) if clip.label in labels else -1 for clip in chosen.clips]
+        return Recordings(chosen.clips, store, np.array(targets, dtype=np.int64))
 
     declared = DATASETS.get(config.sounds)
     # a small data set may have no picture to spare: then the stages show training ones
@@ -150,9 +140,9 @@ def load(
     own = config.images == config.sounds
     return TrainingData(
         labels=labels,
-        scene_of_label=scenes_of_sounds(declared),
-        scene_of_clip=scenes_of_clips((*heard, *parts.validation.clips), declared, own),
-        train=recordings(heard),
+        scene_of_label=declared.scene_of_label if labels and declared and declared.label_kind != "scene" else None,
+        scene_of_clip=scenes_of_clips((*clips, *parts.validation.clips), declared, own),
+        train=recordings(clips),
         validation=recordings(parts.validation.clips),
         pairing=pairing,
         images=ImageStore(images, cache_bytes=budget),
@@ -161,7 +151,7 @@ def load(
         validation_scenes=tuple(clip.label for clip in shown.clips),
         provenance=parts.provenance,
         sources=tuple(sorted({clip.source_id for clip in parts.train.clips})),
-        kept_aside=tuple(sorted({clip.source_id for clip in parts.validation.clips})),
+        validation_sources=tuple(sorted({clip.source_id for clip in parts.validation.clips})),
         left_out=parts.train.left_out or parts.images.left_out,
     )
 
@@ -202,15 +192,13 @@ def read_parts(stage: StageSection, root: Path, seed: int, sounds: Manifest | No
 
 def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> Pairing:
     """Sounds with the pictures they are shown with, or one of the two pairings that ask what that is worth."""
-    declared = DATASETS[config.sounds]
-    if config.images == config.sounds:
+    declared, own = DATASETS[config.sounds], config.images == config.sounds
+    if own:
         pairing = pair_within(sounds)
     else:
-        pairing = pair_by_label(
-            [clip for clip in sounds.clips if clip.audio_path], images.clips, declared.photographs_of_label
-        )
+        clips = [clip for clip in sounds.clips if clip.audio_path]
+        pairing = pair_by_label(clips, images.clips, declared.photographs_of_label)
     if config.pairs == "shuffled":
-        own = config.images == config.sounds
         scenes = scenes_of_clips(pairing.sounds, declared, own)
         return shuffled(pairing, [scenes[clip.id] for clip in pairing.sounds], seed)
     if config.pairs == "strong":
@@ -218,13 +206,6 @@ def pair(sounds: Manifest, images: Manifest, config: DataSection, seed: int) -> 
             raise DataError(f"{sounds.name}: every label is a place, none says little of it; set data.pairs=matching")
         return only_strong(pairing, declared.strong_labels)
     return pairing
-
-
-def scenes_of_sounds(declared: Dataset | None) -> dict[str, str] | None:
-    """Where one would hear each label, where labels are sounds; else None."""
-    if declared is None or declared.label_kind == "scene":
-        return None
-    return declared.scene_of_label
 
 
 def scenes_of_clips(clips: Iterable[Clip], declared: Dataset | None, own_pictures: bool) -> dict[str, str]:
@@ -266,9 +247,9 @@ def divide(sounds: Manifest, config: DataSection, seed: int, *, labelled: bool =
         check_leakage(kept, own)
         return kept, own
     fractions = {"train": 1 - config.validation_fraction, "validation": config.validation_fraction}
-    # recordings and pictures each by themselves, else a label's share could be pictures only
     clips: list[Clip] = []
     heard = kept.select(lambda clip: bool(clip.audio_path))
+    # recordings and pictures each by themselves, else a label's share could be pictures only
     for part in (heard, kept.select(lambda clip: not clip.audio_path)):
         if part.clips:
             clips += split_by_source(part, fractions=fractions, seed=seed).clips

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from avgan.errors import printable
 from avgan.files import resumable, write_whole
-from avgan.images import grid, to_png
+from avgan.images import grid
 from avgan.training import distributed
 from avgan.training.stage import Validation
 
@@ -67,18 +67,19 @@ class RunLog:
             sheet = grid(to_uint8(validation.grid), labels=validation.row_names or None)
             buffer = io.BytesIO()
             sheet.save(buffer, "PNG")
-            path = self.run / "samples" / f"{stage}-{step:06d}.png"
-            write_whole(path, buffer.getvalue())
+            write_whole(self.run / "samples" / f"{stage}-{step:06d}.png", buffer.getvalue())
 
-    def progress(self, stage: str, step: int, num_steps: int, seconds_a_step: float, note: str, *, last: bool) -> None:
+    def progress(
+        self, stage: str, step: int, num_steps: int, seconds_a_step: float, values: Mapping[str, float]
+    ) -> None:
         """A line on standard error: overwritten on a terminal, every 15 s elsewhere."""
-        terminal = sys.stderr.isatty()
-        now = time.monotonic()
+        terminal, last, now = sys.stderr.isatty(), step == num_steps, time.monotonic()
         if not last and now - self.shown_at < (0.2 if terminal else 15.0):
             return
         self.shown_at = now
         left = duration((num_steps - step) * seconds_a_step)
-        text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left} left  {note}"
+        few = "  ".join(f"{name} {value:.3g}" for name, value in list(values.items())[:4])
+        text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left} left  {few}"
         if terminal:  # what runs over the edge could not be overwritten
             text = "\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write(text + ("\n" if last or not terminal else ""))
@@ -123,18 +124,16 @@ class Curves:
         self._writer.flush()
 
 
-def tell(line: str) -> None:
-    """A line on standard error that stays."""
-    print(line, file=sys.stderr, flush=True)
+def say(line: str) -> None:
+    """A line on standard error that stays, by the first process."""
+    if distributed.is_first():
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def telling_if_long(line: str) -> Iterator[None]:
-    """Tell the first process what it is that takes so long, if it does."""
-    if not distributed.is_first():
-        yield
-        return
-    timer = threading.Timer(LONG_S, tell_once, (line,))
+def say_if_long(line: str) -> Iterator[None]:
+    """Say what it is that takes so long, if it does."""
+    timer = threading.Timer(LONG_S, say_once, (line,))
     timer.daemon = True
     timer.start()
     try:
@@ -143,14 +142,14 @@ def telling_if_long(line: str) -> Iterator[None]:
         timer.cancel()
 
 
-_told: set[str] = set()
+_said: set[str] = set()
 
 
-def tell_once(line: str) -> None:
-    """The same, but once in the life of a process; nothing where there is nothing to tell."""
-    if line and line not in _told:
-        _told.add(line)
-        tell(printable(line))
+def say_once(line: str) -> None:
+    """The same, but once in the life of a process; nothing where there is nothing to say."""
+    if line and line not in _said:
+        _said.add(line)
+        say(printable(line))
 
 
 def duration(seconds: float) -> str:
@@ -164,13 +163,3 @@ def to_uint8(images: Tensor) -> np.ndarray:
     """(..., 3, H, W) in [0, 1] -> uint8, on the CPU."""
     pixels: np.ndarray = (images.float().clamp(0, 1) * 255.0).round().byte().cpu().numpy()
     return pixels
-
-
-def save_image(image: Tensor, path: Path) -> None:
-    """image (3, H, W) in [0, 1] as a PNG."""
-    to_png(to_uint8(image), path)
-
-
-def describe(values: Mapping[str, Any]) -> str:
-    """A few metrics for the line of progress."""
-    return "  ".join(f"{name} {value:.3g}" for name, value in list(values.items())[:4])

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from avgan.errors import AvganError
 from avgan.training import distributed
-from avgan.training.log import RunLog, describe
+from avgan.training.log import RunLog
 from avgan.training.schedule import generator_of
 from avgan.training.stage import Stage
 
@@ -21,7 +22,7 @@ class DivergedError(AvganError):
     """A loss stopped being finite."""
 
 
-def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[int], None]) -> dict[str, float]:
+def run_stage(stage: Stage[Any], *, start: int, log: RunLog | None, save: Callable[[int], None]) -> dict[str, float]:
     """Run the steps `start` to the end of a stage. Returns what the stage says of itself at its end.
 
     `save(step)` writes a checkpoint after `step` steps; `log` is None on all processes but the first. Every step is
@@ -29,34 +30,29 @@ def run_stage(stage: Stage, *, start: int, log: RunLog | None, save: Callable[[i
 
     Raises DivergedError naming the step and the loss, and KeyboardInterrupt after a checkpoint of what was learnt.
     """
-    loop = stage.context.config.loop
-    num_steps = stage.section.num_steps
+    loop, num_steps = stage.config.loop, stage.section.num_steps
     stage.prepare()
     if start == 0:
         stage.before_first_step()
-    began, pace = time.monotonic(), 0.0
+    began = time.monotonic()
     measured: dict[str, float] = {}
     with interruptible() as interrupted:
         for step in range(start, num_steps):
             if step + 1 < num_steps:
                 stage.prefetch(step + 1)
-            seed_step(stage, step)
-            with stage.context.fabric.autocast():
-                metrics = stage.step(step)
+            metrics = do_step(stage, step)
             done = step + 1
             stops = interrupted() and done < num_steps
             saves = (done % loop.checkpoint_every == 0 and done < num_steps) or stops
             logs = done % loop.log_every == 0 or done == num_steps
             if logs or saves:
-                values = reduce(metrics, stage.context.fabric.device)
+                values = reduce(metrics, stage.device)
                 check_finite(stage.name, done, values)  # before `save` drops the last good one
-            if logs:
-                pace = (time.monotonic() - began) / (done - start)
             if log and logs:
                 log.metrics(stage.name, done, values)
-                log.progress(stage.name, done, num_steps, pace, describe(values), last=done == num_steps)
+                log.progress(stage.name, done, num_steps, (time.monotonic() - began) / (done - start), values)
             if log and (done % loop.validate_every == 0 or done == num_steps):
-                with stage.context.fabric.autocast():
+                with stage.fabric.autocast():
                     validation = stage.validate(done)
                 log.validation(stage.name, done, validation)
                 measured = validation.metrics
@@ -92,10 +88,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def seed_step(stage: Stage, step: int) -> None:
-    """Seed torch's own generator (dropout) by the number of the step."""
+def do_step(stage: Stage[Any], step: int) -> dict[str, Tensor]:
+    """One step, with torch's own generator (dropout) seeded by its number."""
     rank, _ = distributed.world()
     torch.manual_seed(int(generator_of(stage.seed, stage.name, "torch", step, rank).integers(2**62)))
+    with stage.fabric.autocast():
+        return stage.step(step)
 
 
 def reduce(metrics: dict[str, Tensor], device: torch.device) -> dict[str, float]:

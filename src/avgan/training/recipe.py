@@ -16,14 +16,14 @@ from pathlib import Path
 
 from avgan import checkpoint
 from avgan.checkpoint import RECIPE, Checkpoint
-from avgan.config import Recipe, RoundsSection, completed
+from avgan.config import Recipe, RoundsSection
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
-from avgan.training.log import tell, tell_once, telling_if_long
-from avgan.training.run import check_pairing, check_window, finished_parent, first_difference, train_run
+from avgan.training.log import say, say_if_long, say_once
+from avgan.training.run import check_pairing, check_same, check_window, finished_parent, train_run
 
 
 def train(
@@ -50,8 +50,8 @@ def train(
     if checkpoint.newest(out) is None:
         check(recipe, roots, known, parent)
     keep(recipe, out)
-    if is_finished(recipe, out) and distributed.is_first():
-        tell("all stages are finished already")
+    if is_finished(recipe, out):
+        say("all stages are finished already")
     newest = parent
     for number, kind in enumerate(kinds(recipe, out, parent), start=1):
         newest = train_run(
@@ -62,12 +62,10 @@ def train(
 
 def resolve(recipe: Recipe, roots: Mapping[str, Path]) -> Recipe:
     """The recipe with the names of the data sets that are found below the root of each stage."""
-    updates = {}
     for kind in recipe.kinds:
         stage = getattr(recipe, kind)
-        section = training_data.resolve(stage.data, roots[kind])
-        updates[kind] = stage.model_copy(update={"data": section})
-    return recipe.model_copy(update=updates)
+        recipe = recipe.changed(**{kind: stage.changed(data=training_data.resolve(stage.data, roots[kind]))})
+    return recipe
 
 
 def check(
@@ -86,11 +84,10 @@ def check(
         stage = getattr(recipe, kind)
         if kind != "vqvae":
             check_window(stage, trunk)
-        with telling_if_long(f"looking through {roots[kind]}, each file once"):
+        with say_if_long(f"looking through {roots[kind]}, each file once"):
             loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
         check_pairing(stage, loaded)
-        if distributed.is_first():
-            tell_once(loaded.left_out)
+        say_once(loaded.left_out)
 
 
 def kinds(recipe: Recipe, out: Path, parent: Path | None) -> Iterator[str]:
@@ -117,16 +114,15 @@ def num_done(recipe: Recipe, parent: Checkpoint) -> int:
 
 def is_enough(rounds: RoundsSection, run: Path) -> bool:
     """Whether a round of imagination ends the rounds, by what it measured at its end."""
-    measured = checkpoint.describe(run).measured
     if rounds.largest_gap is None:
         return False
+    measured = checkpoint.describe(run).measured
     gap, diversity = measured["relative_gap"], measured["relative_diversity"]
     enough = gap < rounds.largest_gap and diversity >= rounds.least_diversity
-    if distributed.is_first():
-        tell(
-            f"round done: gap {gap:.3f} (to go below {rounds.largest_gap:g}), diversity {diversity:.2f} "
-            f"(to reach {rounds.least_diversity:g}): {'enough' if enough else 'another round'}"
-        )
+    say(
+        f"round done: gap {gap:.3f} (to go below {rounds.largest_gap:g}), diversity {diversity:.2f} "
+        f"(to reach {rounds.least_diversity:g}): {'enough' if enough else 'another round'}"
+    )
     return enough
 
 
@@ -140,15 +136,9 @@ def is_finished(recipe: Recipe, out: Path) -> bool:
 
 def keep(recipe: Recipe, out: Path) -> None:
     """OUT/recipe.json, or the check that the chain to go on with is the same one."""
-    path = out / RECIPE
-    ours = recipe.model_dump(mode="json")
+    path, ours = out / RECIPE, recipe.model_dump(mode="json")
     if path.exists() and checkpoint.newest(out) is not None:
-        try:
-            theirs = completed(Recipe, json.loads(path.read_text()))
-        except ValueError as error:
-            raise ConfigError(f"{path}: not JSON ({error}); choose another -o") from None
-        if differing := first_difference(theirs, ours):
-            raise ConfigError(f"{out} holds another recipe ({differing}): choose another -o, or the same settings")
+        check_same(path, ours, "another recipe")
     elif (out / "config.json").exists():
         raise ConfigError(f"{out} holds a single run; choose another -o for a recipe")
     elif distributed.is_first():
@@ -167,11 +157,11 @@ def recipe_of(described: Checkpoint) -> Recipe:
 
 def ancestors(run: Path) -> list[Path]:
     """The folders of a run's ancestors, the first of them first. Raises CheckpointError where one is gone."""
-    newest = checkpoint.folder_of(run)
-    parent = json.loads((newest / "config.json").read_text()).get("parent")
+    folder = checkpoint.folder_of(run)
+    parent = json.loads((folder / "config.json").read_text()).get("parent")
     if parent is None:
         return []
-    path = (newest / parent["path"]).resolve()
+    path = (folder / parent["path"]).resolve()
     if checkpoint.newest(path) is None:
         raise CheckpointError(f"{run}: its parent {path} is gone; put it back, or train the recipe anew")
     return [*ancestors(path), path]

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint, Origin
-from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection, completed
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
@@ -33,13 +33,13 @@ from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
 from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
-from avgan.training.log import RunLog, tell, tell_once
+from avgan.training.log import RunLog, say, say_once
 from avgan.training.loop import run_stage
 from avgan.training.sampler import SamplerStage
-from avgan.training.stage import Context, Stage
+from avgan.training.stage import Stage
 from avgan.training.vqvae import VQVAEStage, named_scenes
 
-STAGE_TYPES: dict[str, type[Stage]] = {
+STAGE_TYPES: dict[str, type[Stage[Any]]] = {
     "vqvae": VQVAEStage,
     "imagination": ImaginationStage,
     "classifier": ClassifierStage,
@@ -47,6 +47,8 @@ STAGE_TYPES: dict[str, type[Stage]] = {
 }
 PARENTS = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination", "sampler": "classifier"}
 """The stage that each must have behind it."""
+NETWORKS = ("network", "trunk", "generator", "critic")
+"""The settings of a stage that are sizes of networks."""
 
 
 def train_run(
@@ -58,56 +60,55 @@ def train_run(
     the data's sounds. Under torchrun each process takes its share of every batch.
 
     Raises ConfigError where `out` holds another run or the parent does not fit, CheckpointError for an unfinished
-    parent, DataError, and LeakageError where an ancestor learnt from what this run keeps aside.
+    parent, DataError, and LeakageError where an ancestor learnt from what this run validates on.
     """
-    stage = config.stage
-    section = training_data.resolve(stage.data, data)
-    config = config.model_copy(update={"stage": stage.model_copy(update={"data": section})})
-    ancestors = () if parent is None else finished_parent(parent).lineage
-    lineage = (*ancestors, Origin(config))
+    config = config.changed(stage=config.stage.changed(data=training_data.resolve(config.stage.data, data)))
+    kind, num_steps = config.stage.kind, config.stage.num_steps
+    lineage = (*(() if parent is None else finished_parent(parent).lineage), Origin(config))
     check_lineage(lineage)
-    text = config_text(config, out, parent)
-    own = checkpoint.newest(out)
+    stored, own = stored_config(config, out, parent), checkpoint.newest(out)
     if own is not None:
-        check_same_run(text, out)
+        check_same(out / "config.json", stored, "a run with another configuration")
         if checkpoint.read(own).finished:
             return out
     fabric = launch(config)
     loaded = load_data(lineage, data, sounds)
     if distributed.is_first() and own is None:
-        write_whole(out / "config.json", text)
+        write_whole(out / "config.json", json.dumps(stored, indent=2) + "\n")
     described = describe(lineage, loaded, parent)
     networks = AVGAN([origin.config for origin in described.lineage], len(described.labels), config.loop.seed)
-    state = restore(networks, described, own, parent)
+    state = restore(networks, config, own, parent)
     networks.to(fabric.device)
     if config.loop.channels_last:
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = 0 if own is None else checkpoint.read(own).step
-    if distributed.is_first():
-        tell(f"{stage.kind}: {loaded.describe()}")
-        if step:
-            tell(f"going on at step {step} of {stage.num_steps}")
-    train_stage(Context(config, networks, loaded, fabric), described, state, step, out)
+    say(f"{kind}: {loaded.describe()}")
+    if step:
+        say(f"going on at step {step} of {num_steps}")
+    stage = STAGE_TYPES[kind](config, networks, loaded, fabric)
+    if state is not None:
+        stage.load_state_dict(state)
+    train_stage(stage, described, step, out)
     return out
 
 
-def train_stage(context: Context, described: Checkpoint, state: dict[str, Any] | None, start: int, out: Path) -> None:
+def train_stage(stage: Stage[Any], described: Checkpoint, start: int, out: Path) -> None:
     """The steps from `start` to the end, with checkpoints and a log in `out`."""
-    stage = STAGE_TYPES[context.config.stage.kind](context)
-    if state is not None:
-        stage.load_state_dict(state)
     log = RunLog(out, step=start) if distributed.is_first() else None
 
-    def save(step: int) -> None:
-        write(context, out, replace(described, step=step), stage.state_dict())
+    def save(step: int, **end: Any) -> None:
+        """By the first process; the others wait until it is whole. A run at its end has no more state."""
+        if distributed.is_first():
+            state = {} if end else stage.state_dict()
+            checkpoint.save(out / "checkpoint", replace(described, step=step, **end), stage.networks, state)
+        distributed.barrier()
 
     try:
         measured = run_stage(stage, start=start, log=log, save=save)
     finally:
         if log:
             log.close()
-    end = replace(described, step=context.config.stage.num_steps, finished=True, measured=measured)
-    write(context, out, end, {})
+    save(stage.section.num_steps, finished=True, measured=measured)
 
 
 def finished_parent(parent: Path) -> Checkpoint:
@@ -135,25 +136,20 @@ def check_lineage(lineage: tuple[Origin, ...]) -> None:
                 f"{stage.kind} would move what the sampler was taught with: name the sampler's own parent with --parent"
             )
         if stage.kind in stages and stage.kind != "classifier":
-            check_same_networks(stages[stage.kind], stage)
+            before, now = (
+                {name: value for name, value in each.model_dump(mode="json").items() if name in NETWORKS}
+                for each in (stages[stage.kind], stage)
+            )
+            if differing := first_difference(before, now):
+                raise ConfigError(
+                    f"{stage.kind} goes on with its parent's networks, which are others ({differing}): give them the "
+                    "same sizes"
+                )
         stages[stage.kind] = stage
     imagination = stages.get("imagination")
     newest = lineage[-1].config.stage
     if isinstance(imagination, ImaginationSection) and newest.kind != "vqvae":
         check_window(newest, imagination.trunk)
-
-
-def check_same_networks(theirs: StageSection, ours: StageSection) -> None:
-    """A stage that is repeated goes on with its networks. Raises ConfigError where they have other sizes."""
-    names = ("network", "trunk", "generator", "critic")
-    before, now = (
-        {name: getattr(stage, name).model_dump(mode="json") for name in names if hasattr(stage, name)}
-        for stage in (theirs, ours)
-    )
-    if differing := first_difference(before, now):
-        raise ConfigError(
-            f"{ours.kind} goes on with its parent's networks, which are others ({differing}): give them the same sizes"
-        )
 
 
 def check_window(stage: StageSection, trunk: TrunkConfig) -> None:
@@ -171,21 +167,20 @@ def check_window(stage: StageSection, trunk: TrunkConfig) -> None:
 def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) -> TrainingData:
     """The data of the newest run.
 
-    Raises LeakageError where an ancestor learnt from what this run keeps aside, and ConfigError as `check_pairing`.
+    Raises LeakageError where an ancestor learnt from what this run validates on, and ConfigError as `check_pairing`.
     """
     config = lineage[-1].config
     trunks = [origin.config.stage.trunk for origin in lineage if isinstance(origin.config.stage, ImaginationSection)]
     rate_hz = trunks[-1].front_end.sample_rate_hz if trunks else 16_000
     loaded = training_data.load(config.stage, data, sample_rate_hz=rate_hz, seed=config.loop.seed, sounds=sounds)
     for origin in lineage[:-1]:
-        if shared := set(origin.sources) & set(loaded.kept_aside):
+        if shared := set(origin.sources) & set(loaded.validation_sources):
             raise LeakageError(
                 f"{origin.config.stage.kind} learnt from {min(shared)!r} ({len(shared)} such sources), which "
-                f"{config.stage.kind} keeps aside; give both the same data.validation_fraction and loop.seed"
+                f"{config.stage.kind} validates on; give both the same data.validation_fraction and loop.seed"
             )
     check_pairing(config.stage, loaded)
-    if distributed.is_first():
-        tell_once(loaded.left_out)
+    say_once(loaded.left_out)
     return loaded
 
 
@@ -196,46 +191,37 @@ def check_pairing(stage: StageSection, loaded: TrainingData) -> None:
     """
     if isinstance(stage, VQVAESection) and stage.perceptual_weight:
         named_scenes(loaded)
-    chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_looks)
+    chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_clusters)
     if chooses and loaded.pairing.kind == "synchronous":
         raise ConfigError(
             "each sound of these videos has a picture of its own, there is nothing to choose from: "
-            "set imagination.typical=1 and imagination.num_looks=0"
+            "set imagination.typical=1 and imagination.num_clusters=0"
         )
 
 
 def describe(lineage: tuple[Origin, ...], loaded: TrainingData, parent: Path | None) -> Checkpoint:
     """What is known of a run before its first step."""
-    origin = replace(
-        lineage[-1],
-        provenance={
-            "avgan": __version__,
-            **loaded.provenance,
-            **({} if parent is None else {"parent": weights_sha256(parent)}),
-        },
-        sources=loaded.sources,
-        kept_aside=loaded.kept_aside,
-    )
-    described = Checkpoint((*lineage[:-1], origin))
-    if isinstance(origin.config.stage, ClassifierSection):
-        return replace(described, labels=loaded.labels, scene_of_label=loaded.scene_of_label)
+    provenance = {"avgan": __version__, **loaded.provenance}
+    named: TrainingData | Checkpoint = loaded
     if parent is not None:
-        known = checkpoint.describe(parent)
-        return replace(described, labels=known.labels, scene_of_label=known.scene_of_label)
-    return described
+        provenance["parent"] = weights_sha256(parent)
+        if not isinstance(lineage[-1].config.stage, ClassifierSection):  # which has the labels of its own data
+            named = checkpoint.describe(parent)
+    origin = replace(
+        lineage[-1], provenance=provenance, sources=loaded.sources, validation_sources=loaded.validation_sources
+    )
+    return Checkpoint((*lineage[:-1], origin), named.labels, named.scene_of_label)
 
 
-def restore(networks: AVGAN, described: Checkpoint, own: Path | None, parent: Path | None) -> dict[str, Any] | None:
+def restore(networks: AVGAN, config: RunConfig, own: Path | None, parent: Path | None) -> dict[str, Any] | None:
     """Give networks their weights: this run's, else the parent's. Returns the loop's state where there is one."""
     if own is not None:
         checkpoint.load_weights(own, networks)
         return checkpoint.load_state(own)
     if parent is not None:
-        path = checkpoint.newest(parent)
-        assert path is not None
         # a classifier has the labels of its own data and always starts anew
-        is_classifier = isinstance(described.config.stage, ClassifierSection)
-        checkpoint.load_weights(path, networks, new="classifier" if is_classifier else "")
+        new = "classifier" if isinstance(config.stage, ClassifierSection) else ""
+        checkpoint.load_weights(checkpoint.locate(parent), networks, new=new)
     return None
 
 
@@ -269,47 +255,31 @@ def precision(config: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     return "bf16-mixed" if has_units else "32-true"
 
 
-def write(context: Context, out: Path, described: Checkpoint, state: dict[str, Any]) -> None:
-    """A checkpoint by the first process; the others wait until it is whole."""
-    if distributed.is_first():
-        checkpoint.save(out / "checkpoint", described, context.networks, state)
-    distributed.barrier()
-
-
 def weights_sha256(run: Path) -> str:
     """Hash of the weights of a run's newest checkpoint."""
-    path = checkpoint.newest(run)
-    assert path is not None
-    with (path / "networks.safetensors").open("rb") as file:
+    with (checkpoint.locate(run) / "networks.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def config_text(config: RunConfig, out: Path, parent: Path | None) -> str:
+def stored_config(config: RunConfig, out: Path, parent: Path | None) -> dict[str, Any]:
     """What RUN/config.json says: the configuration, and the parent by its path and the hash of its weights."""
     tree = config.model_dump(mode="json")
     if parent is not None:
         where = os.path.relpath(parent.resolve(), out.resolve())
         tree["parent"] = {"path": where, "weights_sha256": weights_sha256(parent)}
-    return json.dumps(tree, indent=2) + "\n"
+    return tree
 
 
-def check_same_run(ours: str, out: Path) -> None:
-    """Raise ConfigError where the run to go on with has another configuration or parent than ours."""
-    path = out / "config.json"
+def check_same(path: Path, ours: Mapping[str, Any], other: str) -> None:
+    """Raise ConfigError where what is stored is not ours but that of `other`."""
     try:
-        here, there = json.loads(ours), json.loads(path.read_text())
+        theirs = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); choose another -o") from None
-    parents = [tree.pop("parent", {}) for tree in (here, there)]
-    for parent in parents:  # which may have been moved
-        parent.pop("path", None)
-    here, there = (
-        completed(RunConfig, tree) | {"parent": parent} for tree, parent in zip((here, there), parents, strict=True)
-    )
-    if differing := first_difference(there, here):
-        raise ConfigError(
-            f"{out} holds a run with another configuration ({differing}): choose another -o, or the same settings"
-        )
+    if "parent" in theirs and "parent" in ours:  # which may have been moved
+        theirs["parent"]["path"] = ours["parent"]["path"]
+    if differing := first_difference(theirs, ours):
+        raise ConfigError(f"{path.parent} holds {other} ({differing}): choose another -o, or the same settings")
 
 
 def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> str:

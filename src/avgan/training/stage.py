@@ -1,13 +1,16 @@
 """What the stages share: networks, optimisers, the batch of a step, and what the loop asks of them.
 
 A stage owns what it trains and says what one step does; the loop owns time, disk, logging and ranks.
+
+Shapes: B batch, N recordings, V views, M pictures, C embedding, L samples.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,136 +19,23 @@ from torch import Tensor, nn
 
 from avgan.config import RunConfig, StageSection
 from avgan.data.loading import INT16_PEAK, ImageStore, WaveformStore
-from avgan.data.pairing import Pairing
+from avgan.data.manifest import Clip
 from avgan.model import AVGAN
 from avgan.training import distributed
-from avgan.training.data import Recordings, TrainingData
+from avgan.training.average import MovingAverage
+from avgan.training.data import TrainingData
 from avgan.training.schedule import generator_of, indices_at, rate_factor, share_of_process
 
 EMBED_BATCH = 32
 """Recordings embedded at once: more take memory and are no faster."""
+ENCODE_BATCH = 64
+"""Pictures encoded at once."""
 RESIDENT_SHARE = 0.5
 """Of an accelerator's free memory, for data that stays there: the rest is for networks and activations."""
 BLOCK = 256
 """Rows moved to an accelerator at once, when all are."""
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a stage works with."""
-
-    config: RunConfig
-    networks: AVGAN
-    data: TrainingData
-    fabric: Fabric
-    resident: dict[int, Tensor | None] = field(default_factory=dict, repr=False)
-    """All rows of a store on the accelerator, by the store's identity; None where they do not fit."""
-
-    @property
-    def device(self) -> torch.device:
-        return self.fabric.device
-
-    def to_device(self, array: np.ndarray) -> Tensor:
-        """A numpy array as a tensor on the training device."""
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
-
-    def images(self, store: ImageStore, indices: np.ndarray) -> Tensor:
-        """Pictures (B, 3, H, W), float in [0, 1] on the training device."""
-        image = self._rows(store, store.get, indices).float() / 255.0
-        if self.config.loop.channels_last:
-            return image.contiguous(memory_format=torch.channels_last)
-        return image
-
-    def waveforms(self, store: WaveformStore, indices: np.ndarray) -> Tensor:
-        """Waveforms (B, L), float in [-1, 1] on the training device."""
-        return self._rows(store, store.raw, indices).float() / INT16_PEAK
-
-    def _rows(
-        self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray], indices: np.ndarray
-    ) -> Tensor:
-        """Rows of a store: from the accelerator's own memory where all of them fit, else read and moved."""
-        if self.device.type != "cuda":
-            return self.to_device(read(indices))
-        if id(store) not in self.resident:
-            self.resident[id(store)] = self._move(store, read)
-        everything = self.resident[id(store)]
-        if everything is None:
-            return self.to_device(read(indices))
-        return everything[self.to_device(indices)]
-
-    def _move(self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray]) -> Tensor | None:
-        first = read(np.arange(1))
-        free, _ = torch.cuda.mem_get_info(self.device)
-        if first.nbytes * len(store) > RESIDENT_SHARE * free:
-            return None
-        shape = (len(store), *first.shape[1:])
-        rows = torch.empty(shape, dtype=torch.from_numpy(first).dtype, device=self.device)
-        for start in range(0, len(store), BLOCK):
-            block = np.arange(start, min(start + BLOCK, len(store)))
-            rows[start : start + len(block)] = self.to_device(read(block))
-        return rows
-
-
-class MovingAverage:
-    """Averages weights as avg = sum of decayed weights / sum of decays, so that the start has no share in it.
-
-    Buffers, such as running statistics, are taken as they are: they are averages already.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = network
-        self.decay = decay
-        self.num_updates = 0
-        self.sums = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take in the weights as they are now."""
-        self.num_updates += 1
-        for name, value in self.network.named_parameters():
-            self.sums[name].lerp_(value, 1.0 - self.decay)
-
-    def weights(self) -> dict[str, Tensor]:
-        """The average by parameter name; the weights themselves before the first update."""
-        if self.num_updates == 0:
-            return {name: value.detach().clone() for name, value in self.network.named_parameters()}
-        correction = 1.0 - self.decay**self.num_updates
-        return {name: value / correction for name, value in self.sums.items()}
-
-    @torch.no_grad()
-    def copy_to_network(self) -> None:
-        """Replace the network's weights by their average."""
-        averaged = self.weights()
-        for name, value in self.network.named_parameters():
-            value.copy_(averaged[name])
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The network has its averaged weights inside."""
-        current = {name: value.detach().clone() for name, value in self.network.named_parameters()}
-        self.copy_to_network()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, value in self.network.named_parameters():
-                    value.copy_(current[name])
-
-    def state_dict(self) -> dict[str, object]:
-        return {"num_updates": self.num_updates, "sums": self.sums}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        num_updates, sums = state["num_updates"], state["sums"]
-        assert isinstance(num_updates, int)
-        assert isinstance(sums, dict)
-        self.num_updates = num_updates
-        for name, value in self.sums.items():
-            value.copy_(sums[name])
-
-
-def mirrored(image: Tensor, which: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
-    return torch.where(which[:, None, None, None], image.flip(3), image)
+Section = TypeVar("Section", bound=StageSection)
 
 
 @dataclass(frozen=True)
@@ -154,41 +44,49 @@ class Validation:
 
     metrics: dict[str, float]
     grid: Tensor | None = None
-    row_names: tuple[str, ...] = field(default_factory=tuple)
+    row_names: tuple[str, ...] = ()
 
 
-class Stage(ABC):
-    """One of the stages. Subclasses set `section` and fill `optimizers` (and `averages`)."""
+@dataclass(eq=False, repr=False)
+class Stage(ABC, Generic[Section]):
+    """One of the stages. A subclass fills in `__post_init__` what stands below the first four fields."""
 
-    section: StageSection
+    config: RunConfig
+    networks: AVGAN
+    data: TrainingData
+    fabric: Fabric
+    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict, init=False)
+    average: MovingAverage | None = field(default=None, init=False)
+    """Of the weights that are kept at the end."""
+    auxiliary: dict[str, nn.Module] = field(default_factory=dict, init=False)
+    """Networks of the stage itself, which are no part of the model."""
+    kept: dict[str, Tensor] = field(default_factory=dict, init=False)
+    """What is computed once in the life of the stage, before its first step."""
+    frozen: tuple[nn.Module, ...] = field(default=(), init=False)
+    """Networks of the model that the stage only uses."""
+    resident: dict[int, Tensor | None] = field(default_factory=dict, init=False)
+    """All rows of a store on the accelerator, by the store's identity; None where they do not fit."""
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.networks = context.networks
-        self.data = context.data
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.averages: dict[str, MovingAverage] = {}
+    def __post_init__(self) -> None:
+        self.section = cast(Section, self.config.stage)
+        self.name, self.seed, self.device = self.section.kind, self.config.loop.seed, self.fabric.device
 
     @property
-    def name(self) -> str:
-        return self.section.kind
-
-    @property
-    def seed(self) -> int:
-        return self.context.config.loop.seed
-
-    @property
-    @abstractmethod
     def num_items(self) -> int:
         """How many items an epoch has."""
+        return len(self.data.train)
 
-    def prepare(self) -> None:  # noqa: B027 - most stages need no preparation
+    # What the loop asks of a stage
+
+    def prepare(self) -> None:
         """Work before the first step, and again before the first step after a resume."""
+        for network in self.frozen:
+            network.requires_grad_(False)
 
-    def before_first_step(self) -> None:  # noqa: B027
+    def before_first_step(self) -> None:
         """Work once in the life of the stage; what it keeps belongs to the state."""
 
-    def prefetch(self, step: int) -> None:  # noqa: B027
+    def prefetch(self, step: int) -> None:
         """Begin to read what a step will need, while the one before it computes."""
 
     @abstractmethod
@@ -201,68 +99,30 @@ class Stage(ABC):
 
     def finish(self) -> None:
         """Work after the last step: keep the averaged weights."""
-        for average in self.averages.values():
-            average.copy_to_network()
+        if self.average is not None:
+            self.average.put(self.average.weights())
+        for network in self.frozen:
+            network.requires_grad_(True)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The networks have their averaged weights inside."""
-        with ExitStack() as applied:
-            for average in self.averages.values():
-                applied.enter_context(average.applied())
-            yield
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint has of the stage beside the model."""
+        return {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "average": None if self.average is None else self.average.state_dict(),
+            "auxiliary": {name: network.state_dict() for name, network in self.auxiliary.items()},
+            "kept": self.kept,
+        }
 
-    def update_averages(self) -> None:
-        """Add the weights of this step to the averages."""
-        for average in self.averages.values():
-            average.update()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for name, network in self.auxiliary.items():
+            network.load_state_dict(state["auxiliary"][name])
+        self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
 
-    def indices(self, step: int) -> np.ndarray:
-        """Items of this process in the batch of a step."""
-        return self.own(
-            indices_at(
-                step, num_items=self.num_items, batch_size=self.section.batch_size, seed=self.seed, stage=self.name
-            )
-        )
-
-    def sample_pairs(self, pairing: Pairing, number: int, *, flip: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
-        items = self.indices(number)
-        rng, size = self.rng(number, "pair"), self.section.batch_size
-        shares, sides = self.own(rng.random(size)), self.own(rng.random(size))
-        return items, pairing.pick(items, shares), sides < (0.5 if flip else 0.0)
-
-    def rng(self, step: int, purpose: str) -> np.random.Generator:
-        """Randomness of a step, the same in all processes: draw for the whole batch, then take `own` rows."""
-        return generator_of(self.seed, self.name, purpose, step)
-
-    def own(self, rows: np.ndarray) -> np.ndarray:
-        """This process's share of what was drawn for the whole batch."""
-        return share_of_process(rows, *distributed.world())
-
-    def random_rows(self, draw: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str) -> Tensor:
-        """Random numbers (count, *size) of `draw`: this process's rows of what one process alone would draw."""
-        rank, num_processes = distributed.world()
-        device = self.context.device
-        number = self.rng(step, purpose).integers(2**62)
-        generator = torch.Generator(device).manual_seed(int(number))
-        rows = draw(num_processes * count, *size, generator=generator, device=device)
-        return rows[rank * count : (rank + 1) * count]
-
-    def descend(self, name: str, loss: Tensor, networks: Iterable[nn.Module], step: int) -> Tensor:
-        """Minimise a loss by one step of the named optimiser, which trains `networks`. Returns the gradient's norm."""
-        optimizer = self.optimizers[name]
-        factor = rate_factor(self.section.schedule, step, self.section.num_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for network in networks for p in network.parameters()]
-        distributed.average_gradients(parameters)
-        limit = self.section.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        optimizer.step()
-        return norm
+    # Optimisers and averages
 
     def adam(self, *groups: tuple[nn.Module, float]) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay over (network, learning rate) groups, with the section's settings."""
@@ -272,62 +132,164 @@ class Stage(ABC):
             weight_decay=self.section.weight_decay,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Optimisers and averages, for a checkpoint."""
-        return {
-            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
-            "averages": {name: avg.state_dict() for name, avg in self.averages.items()},
-        }
+    def descend(self, name: str, loss: Tensor, step: int) -> Tensor:
+        """Minimise a loss by one step of the named optimiser. Returns the gradient's norm."""
+        optimizer = self.optimizers[name]
+        factor = rate_factor(self.section.schedule, step, self.section.num_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        distributed.average_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.section.clip_norm or float("inf"))
+        optimizer.step()
+        return norm
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        for name, average in self.averages.items():
-            average.load_state_dict(state["averages"][name])
+    def keep_average(self, *networks: nn.Module) -> None:
+        """Keep the moving average of these, where the section asks for one."""
+        if self.section.ema_decay:
+            self.average = MovingAverage(networks, self.section.ema_decay)
+
+    def update_average(self) -> None:
+        """Add the weights of this step to the average."""
+        if self.average is not None:
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The networks have their averaged weights inside."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    # Randomness and the items of a batch
+
+    def rng(self, step: int, purpose: str) -> np.random.Generator:
+        """Randomness of a step, the same in all processes: draw for the whole batch, then take the `local` rows."""
+        return generator_of(self.seed, self.name, purpose, step)
+
+    def local(self, rows: np.ndarray) -> np.ndarray:
+        """This process's rows of what was drawn for the whole batch."""
+        return share_of_process(rows, *distributed.world())
+
+    def indices(self, step: int) -> np.ndarray:
+        """Items of this process in the batch of a step."""
+        size = self.section.batch_size
+        return self.local(indices_at(step, num_items=self.num_items, batch_size=size, seed=self.seed, stage=self.name))
+
+    def random_rows(self, sample: Callable[..., Tensor], count: int, *size: int, step: int, purpose: str) -> Tensor:
+        """Random numbers (count, *size) of `sample`: this process's rows of what one process alone would get."""
+        rank, num_processes = distributed.world()
+        number = self.rng(step, purpose).integers(2**62)
+        generator = torch.Generator(self.device).manual_seed(int(number))
+        rows = sample(num_processes * count, *size, generator=generator, device=self.device)
+        return rows[rank * count : (rank + 1) * count]
+
+    # Data on the training device
+
+    def to_device(self, array: np.ndarray) -> Tensor:
+        """A numpy array as a tensor on the training device."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def images(self, store: ImageStore, indices: np.ndarray) -> Tensor:
+        """Pictures (B, 3, H, W), float in [0, 1]."""
+        image = self._rows(store, store.get, indices).float() / 255.0
+        return image.contiguous(memory_format=torch.channels_last) if self.config.loop.channels_last else image
+
+    def waveforms(self, store: WaveformStore, indices: np.ndarray) -> Tensor:
+        """Waveforms (B, L), float in [-1, 1]."""
+        return self._rows(store, store.raw, indices).float() / INT16_PEAK
+
+    def _rows(
+        self, store: ImageStore | WaveformStore, read: Callable[[np.ndarray], np.ndarray], indices: np.ndarray
+    ) -> Tensor:
+        """Rows of a store: from an accelerator's own memory where all of them fit, else read and moved."""
+        if self.device.type != "cuda":
+            return self.to_device(read(indices))
+        if id(store) not in self.resident:
+            first = torch.from_numpy(read(np.arange(1)))
+            free, _ = torch.cuda.mem_get_info(self.device)
+            rows = None
+            if first.nbytes * len(store) <= RESIDENT_SHARE * free:
+                rows = torch.empty(len(store), *first.shape[1:], dtype=first.dtype, device=self.device)
+                for block in chunks(np.arange(len(store)), BLOCK):
+                    rows[block[0] : block[-1] + 1] = self.to_device(read(block))
+            self.resident[id(store)] = rows
+        everything = self.resident[id(store)]
+        return self.to_device(read(indices)) if everything is None else everything[self.to_device(indices)]
+
+    @torch.no_grad()
+    def embed_all(self, num_views: int) -> Tensor:
+        """Views of each recording as the trunk embeds them, (N, V, C): the first as recorded, the others shifted."""
+        self.networks.eval()
+        generator, count = self.networks.generator, len(self.data.train)
+        embeddings = torch.empty(count, num_views, generator.embedding_size, device=self.device)
+        for view in range(num_views):
+            for rows in chunks(np.arange(count), EMBED_BATCH):
+                waveform = self.waveforms(self.data.train.waveforms, rows)
+                if view:
+                    length = waveform.shape[1]
+                    shifts = [generator_of(self.seed, "view", view, int(row)).integers(length) for row in rows]
+                    waveform = rolled(waveform, np.array(shifts))
+                with self.fabric.autocast():
+                    block = generator.embed(self.networks.log_mel(waveform)).float()
+                embeddings[rows[0] : rows[-1] + 1, view] = block
+        self.networks.train()
+        return embeddings
 
 
-@dataclass(frozen=True)
-class PairBatch:
-    """A batch of imagined features, each with the real features of a picture."""
+class PairedStage(Stage[Section]):
+    """A stage that learns from sounds shown with pictures."""
 
-    imagined: Tensor
-    """(B, D, 16, 16)"""
-    real: Tensor
-    """(B, D, 16, 16) quantised."""
-    scenes: Tensor
-    """(B,) scene number of each sound."""
+    flip: bool
+    """Whether half of the pictures are mirrored."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pairing = self.data.pairing
+        self.scenes = tuple(sorted(set(self.data.scene_of_clip.values())))
+        self.scene_of_item = self.scene_numbers(self.pairing.sounds)
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """(M,) the pictures that some sound may be shown with."""
+        return np.unique(np.concatenate(self.data.pairing.image_choices))
+
+    def scene_numbers(self, clips: Sequence[Clip]) -> np.ndarray:
+        """The number of each clip's scene, (number of clips,)."""
+        number = {scene: index for index, scene in enumerate(self.scenes)}
+        return np.array([number[self.data.scene_of_clip[clip.id]] for clip in clips], dtype=np.int64)
+
+    def sample_pairs(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of this process's rows in batch `number`: sounds, a picture for each, whether that is mirrored; all (B,)."""
+        items = self.indices(number)
+        rng, size = self.rng(number, "pair"), self.section.batch_size
+        shares, sides = self.local(rng.random(size)), self.local(rng.random(size))
+        return items, self.pairing.pick(items, shares), sides < (0.5 if self.flip else 0.0)
+
+    def slots(self, images: np.ndarray) -> np.ndarray:
+        """Where pictures stand in `used`."""
+        return np.searchsorted(self.used, images)
+
+    @torch.no_grad()
+    def encode_all(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """All pictures of `used`, each as it is and mirrored, encoded: (M, 2, ...)."""
+        parts = []
+        for rows in chunks(self.used, ENCODE_BATCH):
+            image = self.images(self.data.images, rows)
+            with self.fabric.autocast():
+                parts.append(torch.stack([encode(view) for view in (image, image.flip(3))], 1))
+        return torch.cat(parts)
 
 
-@torch.no_grad()
-def embed_all(context: Context, recordings: Recordings, *, num_views: int) -> Tensor:
-    """Views of each recording as the trunk embeds them, (N, V, C) on the training device.
-
-    View 0 is as recorded, the others are shifted.
-    """
-    networks = context.networks
-    networks.eval()
-    size = networks.generator.embedding_size
-    embeddings = torch.empty(len(recordings), num_views, size, device=context.device)
-    for view in range(num_views):
-        for start in range(0, len(recordings), EMBED_BATCH):
-            rows = np.arange(start, min(start + EMBED_BATCH, len(recordings)))
-            waveform = context.waveforms(recordings.waveforms, rows)
-            if view:
-                waveform = rolled(waveform, shifts(rows, view, waveform.shape[1], context.config.loop.seed))
-            with context.fabric.autocast():
-                log_mel = networks.log_mel(waveform)
-                block = networks.generator.embed(log_mel).float()
-            embeddings[start : start + len(rows), view] = block
-    networks.train()
-    return embeddings
+def chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Rows in their order, so many at a time; the last may be fewer."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def shifts(rows: np.ndarray, view: int, length: int, seed: int) -> np.ndarray:
-    """By how many samples each recording is shifted in a view, (B,)."""
-    return np.array([generator_of(seed, "view", view, int(row)).integers(length) for row in rows])
+def mirrored(image: Tensor, which: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W), those of the mask (B,) mirrored."""
+    return torch.where(which[:, None, None, None], image.flip(3), image)
 
 
 def rolled(waveform: Tensor, amounts: np.ndarray) -> Tensor:
     """waveform (B, L), each row rolled by its own amount (B,)."""
-    rows = zip(waveform, amounts.tolist(), strict=True)
-    return torch.stack([wave.roll(amount) for wave, amount in rows])
+    return torch.stack([wave.roll(amount) for wave, amount in zip(waveform, amounts.tolist(), strict=True)])

@@ -1,4 +1,4 @@
-"""Stage 1: encoder, codebook and decoder learn pictures (Sec. 3.1, Eq. 1). No sound is heard.
+"""Stage 1: encoder, codebook and decoder learn pictures (Sec. 3.1, Eq. 1), without any sound.
 
 Beside Eq. 1 there may be, each with a weight that is 0 in the paper's presets: an absolute error, a perceptual term,
 and from a share of the steps on the verdict of a patch critic, which is trained along. Network and critic of these
@@ -9,7 +9,7 @@ Shapes: B batch.
 """
 
 import time
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,12 +25,18 @@ from avgan.networks.perceptual import PerceptualNetwork
 from avgan.networks.vqvae import perplexity
 from avgan.training import distributed
 from avgan.training.data import TrainingData
-from avgan.training.log import tell
+from avgan.training.log import say
 from avgan.training.schedule import generator_of, indices_at, rate_factor
-from avgan.training.stage import Context, MovingAverage, Stage, Validation, mirrored
+from avgan.training.stage import Stage, Validation, chunks, mirrored
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""
+NUM_VALIDATED = 512
+"""Pictures that the error is measured on."""
+NUM_VARIANCE = 2_000
+"""Pictures that the variance is measured on."""
+PERCEPTUAL_RATE = 2e-3
+"""Learning rate of the perceptual network, at the top of one cycle."""
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
 """Both as for the scene classifier of `evaluation.pictures`, which learns the same task."""
@@ -38,34 +44,29 @@ SAID_EVERY_S = 30.0
 """Between two lines of progress: often enough to see that it goes on."""
 
 
-class VQVAEStage(Stage):
+class VQVAEStage(Stage[VQVAESection]):
     """Minimises reconstruction + codebook + beta * commitment, and the terms that have a weight."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        assert isinstance(context.config.stage, VQVAESection)
-        self.section: VQVAESection = context.config.stage
-        self.vqvae = context.networks.vqvae
-        self.optimizers["vqvae"] = self.adam((self.vqvae, self.section.learning_rate))
-        if self.section.ema_decay:
-            self.averages["decoder"] = MovingAverage(self.vqvae.decoder, self.section.ema_decay)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.vqvae, rate = self.networks.vqvae, self.section.learning_rate
+        self.optimizers["vqvae"] = self.adam((self.vqvae, rate))
+        self.keep_average(self.vqvae.decoder)
         self.perceptual: PerceptualNetwork | None = None
         self.patch_critic: PatchCritic | None = None
         if self.section.perceptual_weight:
-            self.perceptual = build_perceptual(self.section, self.data, self.seed)
-            self._place(self.perceptual.eval().requires_grad_(False))
+            with seeded(self.seed, "perceptual"):
+                self.perceptual = PerceptualNetwork(self.section.perceptual, len(named_scenes(self.data)))
+            self.auxiliary["perceptual"] = self.perceptual.eval().requires_grad_(False)
         if self.section.patch_weight:
-            config = self.section.patch_critic
-            self.patch_critic = seeded(self.seed, "patch critic", lambda: PatchCritic(config))
-            self._place(self.patch_critic)
-            rate = self.section.learning_rate
+            with seeded(self.seed, "patch critic"):
+                self.patch_critic = PatchCritic(self.section.patch_critic)
+            self.auxiliary["patch critic"] = self.patch_critic
             self.optimizers["patch critic"] = self.adam((self.patch_critic, rate))
-
-    def _place(self, network: torch.nn.Module) -> None:
-        """Put a network of the stage's own where the others are."""
-        network.to(self.context.device)
-        if self.context.config.loop.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in self.auxiliary.values():
+            network.to(self.device)
+            if self.config.loop.channels_last:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def num_items(self) -> int:
@@ -73,19 +74,18 @@ class VQVAEStage(Stage):
 
     def before_first_step(self) -> None:
         """Measure delta_v on pictures spread over the training set, and train the perceptual network."""
-        count = min(len(self.data.images), 2_000)
-        chosen = torch.linspace(0, len(self.data.images) - 1, count).long().numpy()
-        levels = np.arange(256) / 255.0
-        counts = np.zeros(256)
-        for start in range(0, count, 64):  # all pixels as floats at once would take gigabytes
-            pixels = self.data.images.get(chosen[start : start + 64])
-            counts += np.bincount(pixels.ravel(), minlength=256)
+        last = len(self.data.images) - 1
+        chosen = torch.linspace(0, last, min(last + 1, NUM_VARIANCE)).long().numpy()
+        levels, counts = np.arange(256) / 255.0, np.zeros(256)
+        for rows in chunks(chosen, 64):  # all pixels as floats at once would take gigabytes
+            counts += np.bincount(self.data.images.get(rows).ravel(), minlength=256)
         mean = np.average(levels, weights=counts)
-        variance = np.average((levels - mean) ** 2, weights=counts)
-        self.vqvae.image_variance.fill_(float(variance))
+        self.vqvae.image_variance.fill_(float(np.average((levels - mean) ** 2, weights=counts)))
         if self.perceptual is not None:
-            self.perceptual.requires_grad_(True)
-            train_perceptual(self.perceptual, self.section, self.context)
+            self._train_perceptual(self.perceptual)
+
+    def prefetch(self, step: int) -> None:
+        self.data.images.prefetch(self.indices(step))
 
     def step(self, step: int) -> dict[str, Tensor]:
         image = self.batch(step)
@@ -99,58 +99,35 @@ class VQVAEStage(Stage):
         }
         loss = parts["reconstruction"] + parts["codebook"] + self.section.beta * parts["commitment"]
         if self.section.l1_weight:
-            deviation = variance.sqrt()
-            loss = loss + self.section.l1_weight * F.l1_loss(reconstruction, image) / deviation
+            loss = loss + self.section.l1_weight * F.l1_loss(reconstruction, image) / variance.sqrt()
         if self.perceptual is not None:
-            parts["perceptual"] = self._difference(self.perceptual, image, reconstruction)
+            with torch.no_grad():
+                wanted = self.perceptual.levels(image)
+            parts["perceptual"] = losses.perceptual_loss(self.perceptual.levels(reconstruction), wanted)
             loss = loss + self.section.perceptual_weight * parts["perceptual"]
-        if self._critic_is_active(step):
-            parts["verdict"] = self._verdict(reconstruction)
+        # before some steps are done, everything is too blurred to judge
+        critic = self.patch_critic if step >= int(self.section.patch_from * self.section.num_steps) else None
+        if critic is not None:
+            critic.requires_grad_(False)
+            parts["verdict"] = losses.generator_loss(critic(reconstruction).float())
+            critic.requires_grad_(True)
             loss = loss + self.section.patch_weight * parts["verdict"]
-        norm = self.descend("vqvae", loss, (self.vqvae,), step)
-        if self._critic_is_active(step):
-            parts["patch_critic"] = self._train_critic(image, reconstruction.detach(), step)
-        self.update_averages()
+        norm = self.descend("vqvae", loss, step)
+        if critic is not None:
+            hinge = losses.hinge_loss(*(critic(each).float() for each in (image, reconstruction.detach())))
+            self.descend("patch critic", hinge, step)
+            parts["patch_critic"] = hinge.detach()
+        self.update_average()
         self._update_codebook(step, features, quantized.codes)
         used = perplexity(self.vqvae.quantizer.usage)
         return {"loss": loss, **parts, "gradient_norm": norm, "perplexity": used}
 
-    def _difference(self, network: PerceptualNetwork, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """How differently the perceptual network sees pictures (B, 3, H, W) and their reconstructions."""
-        with torch.no_grad():
-            wanted = network.levels(image)
-        return losses.perceptual_loss(network.levels(reconstruction), wanted)
-
-    def _critic_is_active(self, step: int) -> bool:
-        """Whether the patch critic judges and learns in a step."""
-        starts = int(self.section.patch_from * self.section.num_steps)
-        return self.patch_critic is not None and step >= starts
-
-    def _verdict(self, reconstruction: Tensor) -> Tensor:
-        """-D(reconstruction); the critic stays as it is."""
-        assert self.patch_critic is not None
-        self.patch_critic.requires_grad_(False)
-        verdict = losses.generator_loss(self.patch_critic(reconstruction).float())
-        self.patch_critic.requires_grad_(True)
-        return verdict
-
-    def _train_critic(self, image: Tensor, reconstruction: Tensor, step: int) -> Tensor:
-        """One step of the patch critic on pictures and the reconstructions that it has just judged."""
-        assert self.patch_critic is not None
-        scores = (self.patch_critic(each).float() for each in (image, reconstruction))
-        loss = losses.hinge_loss(*scores)
-        self.descend("patch critic", loss, (self.patch_critic,), step)
-        return loss.detach()
-
-    def prefetch(self, step: int) -> None:
-        self.data.images.prefetch(self.indices(step))
-
     def batch(self, step: int) -> Tensor:
         """Pictures (B, 3, 128, 128) of a step, half of them mirrored where the section says so."""
-        image = self.context.images(self.data.images, self.indices(step))
+        image = self.images(self.data.images, self.indices(step))
         if self.section.flip:
             draws = self.rng(step, "flip").random(self.section.batch_size)
-            image = mirrored(image, self.context.to_device(self.own(draws < 0.5)))
+            image = mirrored(image, self.to_device(self.local(draws < 0.5)))
         return image
 
     def _update_codebook(self, step: int, features: Tensor, codes: Tensor) -> None:
@@ -158,42 +135,34 @@ class VQVAEStage(Stage):
         quantizer = self.vqvae.quantizer
         quantizer.track(distributed.sum_over_processes(quantizer.count(codes)))
         early = step < int(self.section.revive_until * self.section.num_steps)
-        if early and step % self.section.revive_every == self.section.revive_every - 1:
-            vectors = features.detach().movedim(1, -1).flatten(0, 2)
-            candidates = distributed.gather_rows(vectors)
-            generator = torch.Generator().manual_seed(self.seed + step)
-            order = torch.randperm(len(candidates), generator=generator)
-            moved = quantizer.revive(candidates[order.to(candidates.device)])
-            if bool(moved.any()):
-                self._forget_moments(moved)
-
-    def _forget_moments(self, moved: Tensor) -> None:
-        """Adam's memory of a moved code belongs to the place it left."""
-        state = self.optimizers["vqvae"].state.get(self.vqvae.quantizer.codebook, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in state:
-                cast(Tensor, state[name])[moved] = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        own = {"perceptual": self.perceptual, "patch critic": self.patch_critic}
-        extra = {name: net.state_dict() for name, net in own.items() if net is not None}
-        return super().state_dict() | extra
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        if self.perceptual is not None:
-            self.perceptual.load_state_dict(state["perceptual"])
-        if self.patch_critic is not None:
-            self.patch_critic.load_state_dict(state["patch critic"])
+        if not early or (step + 1) % self.section.revive_every:
+            return
+        candidates = distributed.gather_rows(features.detach().movedim(1, -1).flatten(0, 2))
+        order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(self.seed + step))
+        moved = quantizer.revive(candidates[order.to(candidates.device)])
+        # Adam's memory of a moved code belongs to the place it left
+        state = self.optimizers["vqvae"].state.get(quantizer.codebook, {})
+        for name in {"exp_avg", "exp_avg_sq"} & state.keys():
+            cast(Tensor, state[name])[moved] = 0.0
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
-        """Error of held-out pictures, and some of them beside their reconstructions."""
+        """Error of validation pictures, and some of them beside their reconstructions."""
         self.vqvae.eval()
+        # an order that visits all scenes early and is always the same
+        order = np.random.default_rng(0).permutation(len(self.data.validation_images))[:NUM_VALIDATED]
+        squared, count = 0.0, 0
+        shown: Tensor | None = None
         with self.averaged():
-            error, shown = self._reconstruct()
+            for rows in chunks(order, 32):
+                image = self.images(self.data.validation_images, rows)
+                decoded = self.vqvae(image)[0].float().clamp(0.0, 1.0)
+                squared += float((decoded - image).square().sum())
+                count += image.numel()
+                if shown is None:
+                    shown = torch.stack((image[:NUM_SHOWN], decoded[:NUM_SHOWN]))
         self.vqvae.train()
-        health = self.vqvae.quantizer.health()
+        error, health = squared / count, self.vqvae.quantizer.health()
         metrics = {
             "error": error / float(self.vqvae.image_variance),
             "psnr_db": float(-10.0 * torch.log10(torch.tensor(error))),
@@ -202,20 +171,35 @@ class VQVAEStage(Stage):
         }
         return Validation(metrics, shown, ("real", "reconstructed"))
 
-    def _reconstruct(self) -> tuple[float, Tensor | None]:
-        """Mean square error over validation pictures, and rows (2, C, 3, H, W) of the first of them."""
-        squared, count = 0.0, 0
-        shown: Tensor | None = None
-        for start in range(0, min(len(self.data.validation_images), 512), 32):
-            stop = min(start + 32, len(self.data.validation_images))
-            chosen = self.data.spread_validation_images(start, stop)
-            image = self.context.images(self.data.validation_images, chosen)
-            decoded = self.vqvae(image)[0].float().clamp(0.0, 1.0)
-            squared += float((decoded - image).square().sum())
-            count += image.numel()
-            if shown is None:
-                shown = torch.stack((image[:NUM_SHOWN], decoded[:NUM_SHOWN]))
-        return squared / count, shown
+    def _train_perceptual(self, network: PerceptualNetwork) -> None:
+        """Cross-entropy on scenes, of pictures mirrored at random; in place, and at rest afterwards."""
+        config, scenes = self.section.perceptual, named_scenes(self.data)
+        usable = np.array([row for row, scene in enumerate(self.data.image_scenes) if scene])
+        targets = np.array([scenes.index(self.data.image_scenes[row]) for row in usable], dtype=np.int64)
+        network.train().requires_grad_(True)
+        optimizer = torch.optim.AdamW(network.parameters(), PERCEPTUAL_RATE, weight_decay=WEIGHT_DECAY)
+        said_at = time.monotonic()
+        right = torch.zeros((), device=self.device)
+        for step in range(config.num_steps):
+            items = indices_at(
+                step, num_items=len(usable), batch_size=config.batch_size, seed=self.seed, stage="perception"
+            )
+            mirror = generator_of(self.seed, "perception", step).random(len(items)) < 0.5
+            image = mirrored(self.images(self.data.images, usable[items]), self.to_device(mirror))
+            for group in optimizer.param_groups:
+                group["lr"] = PERCEPTUAL_RATE * rate_factor("one_cycle", step, config.num_steps)
+            answer = self.to_device(targets[items])
+            with self.fabric.autocast():
+                logits = network(image).float()
+            loss = F.cross_entropy(logits, answer, label_smoothing=LABEL_SMOOTHING)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            right = torch.lerp(right, (logits.argmax(1) == answer).float().mean(), 0.02)
+            if time.monotonic() - said_at > SAID_EVERY_S or step + 1 == config.num_steps:
+                said_at = time.monotonic()
+                say(f"perceptual network {step + 1}/{config.num_steps}  {100 * float(right):.0f} % of scenes right")
+        network.eval().requires_grad_(False)
 
 
 def named_scenes(data: TrainingData) -> tuple[str, ...]:
@@ -227,46 +211,3 @@ def named_scenes(data: TrainingData) -> tuple[str, ...]:
             "set vqvae.perceptual_weight=0, or take pictures in folders named by their scene"
         )
     return scenes
-
-
-def build_perceptual(section: VQVAESection, data: TrainingData, seed: int) -> PerceptualNetwork:
-    """The network before it is trained."""
-    num_scenes = len(named_scenes(data))
-    return seeded(seed, "perceptual", lambda: PerceptualNetwork(section.perceptual, num_scenes))
-
-
-def train_perceptual(network: PerceptualNetwork, section: VQVAESection, context: Context) -> None:
-    """Cross-entropy on scenes, of pictures mirrored at random; in place, and at rest afterwards."""
-    config, data, seed = section.perceptual, context.data, context.config.loop.seed
-    scenes = named_scenes(data)
-    usable = np.array([row for row, scene in enumerate(data.image_scenes) if scene])
-    targets = np.array([scenes.index(data.image_scenes[row]) for row in usable], dtype=np.int64)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=WEIGHT_DECAY)
-    said_at = time.monotonic()
-    right = torch.zeros((), device=context.device)
-    network.train()
-    for step in range(config.num_steps):
-        items = indices_at(step, num_items=len(usable), batch_size=config.batch_size, seed=seed, stage="perception")
-        mirror = generator_of(seed, "perception", step).random(len(items)) < 0.5
-        image = context.images(data.images, usable[items])
-        image = mirrored(image, context.to_device(mirror))
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate_factor("one_cycle", step, config.num_steps)
-        answer = context.to_device(targets[items])
-        with context.fabric.autocast():
-            logits = network(image).float()
-        loss = F.cross_entropy(logits, answer, label_smoothing=LABEL_SMOOTHING)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        right = torch.lerp(right, (logits.argmax(1) == answer).float().mean(), 0.02)
-        if distributed.is_first() and time.monotonic() - said_at > SAID_EVERY_S:
-            said_at = time.monotonic()
-            _say(step + 1, config.num_steps, right)
-    if distributed.is_first() and config.num_steps:
-        _say(config.num_steps, config.num_steps, right)
-    network.eval().requires_grad_(False)
-
-
-def _say(step: int, num_steps: int, right: Tensor) -> None:
-    tell(f"perceptual network {step}/{num_steps}  {100 * float(right):.0f} % of scenes right")

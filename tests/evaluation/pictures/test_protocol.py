@@ -103,8 +103,8 @@ def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_sample(
     assert not torch.allclose(gallery.features, imagined)
     seed = zlib.crc32(gallery.clips.clips[1].id.encode())
     with torch.no_grad():
-        picture = networks.draw(imagined[1:2], networks.noise(seed))
-        shown = networks.vqvae.draw(gallery.features[1:2])
+        picture = networks.render(networks.vqvae.quantizer.encode(imagined[1:2]), networks.noise(seed))
+        shown = networks.vqvae.decode(gallery.features[1:2])
     torch.testing.assert_close(shown, picture, atol=1e-4, rtol=0)
 
 

@@ -27,7 +27,7 @@ from avgan.errors import DataError
 from avgan.evaluation.protocols import Protocol
 from avgan.model import AVGAN
 from avgan.presets import ABLATIONS, preset
-from avgan.training.pace import shortened
+from avgan.training.budget import shortened
 from avgan.training.recipe import train
 from avgan.training.run import train_run
 

@@ -80,13 +80,13 @@ def photographs(images: Manifest, chosen: np.ndarray) -> np.ndarray:
 def reconstructed(vqvae: VQVAE, pictures: np.ndarray) -> np.ndarray:
     """What remains of pictures (M, 3, H, W) uint8 after encoder, codes and decoder."""
     parts = torch.from_numpy(pictures).split(BATCH)
-    return np.concatenate([to_uint8(vqvae.draw(vqvae.encoder(part / 255.0))) for part in parts])
+    return np.concatenate([to_uint8(vqvae.decode(vqvae.encoder(part / 255.0))) for part in parts])
 
 
 @torch.inference_mode()
 def decoded(vqvae: VQVAE, features: torch.Tensor) -> np.ndarray:
     """Features (M, D, 16, 16) -> pictures (M, 3, H, W) uint8."""
-    return np.concatenate([to_uint8(vqvae.draw(part)) for part in features.split(BATCH)])
+    return np.concatenate([to_uint8(vqvae.decode(part)) for part in features.split(BATCH)])
 
 
 def write_pictures(folder: Path, ids: tuple[str, ...], pictures: np.ndarray) -> None:
@@ -155,7 +155,8 @@ def score_exhibit(
 
 def agreement(scores: np.ndarray, targets: np.ndarray, sources: np.ndarray) -> dict[str, Any]:
     """How often the first answer, and the first five, hold the scene: scores (M, S), targets (M,), sources (M,)."""
-    rank, found = ranks(scores, targets), {}
+    rank = ranks(scores, targets)
+    found: dict[str, Any] = {}
     for name, most in (("agreement", 1), ("agreement_top5", 5)):
         found[name] = float((rank < most).mean())
         found[f"{name}_interval_95"] = metrics.bootstrap_interval(rank < most, sources)

@@ -82,7 +82,7 @@ def pictures_by_fold(runs: Mapping[str, Path], folds: Sequence[str], sounds: Man
         chosen = Manifest(sounds.name, sounds.root, tuple(sounds.clips[place] for place in places))
         features = sample(networks, imagine(networks, trained, chosen), chosen)
         with torch.inference_mode():
-            decoded = to_uint8(networks.vqvae.draw(features))
+            decoded = to_uint8(networks.vqvae.decode(features))
         for place, picture in zip(places, decoded, strict=True):
             pictures[place] = np.ascontiguousarray(picture.transpose(1, 2, 0))
     return pictures

@@ -170,7 +170,7 @@ def never_learnt(trained: Checkpoint, sounds: Manifest) -> tuple[Manifest, str]:
         return hold_out(sounds, folds)[1], f"folds {', '.join(folds)}"
     if (test := sounds.select(lambda clip: clip.split == "test")).clips:
         return test, "the test part"
-    if (kept := sounds.select(lambda clip: clip.source_id in trained.origin.kept_aside)).clips:
+    if (kept := sounds.select(lambda clip: clip.source_id in trained.origin.validation_sources)).clips:
         return kept, "held-out recordings"
     raise DataError(
         "pictures are scored on held-out recordings, and this run has none; train with "
@@ -185,7 +185,7 @@ def pictures_of(trained: Checkpoint, gallery: Gallery, data: Path) -> tuple[Mani
     everything = read_sounds(trained.config.stage.data, data)
     pictured = everything.select(lambda clip: bool(clip.image_path and clip.label))
     learnt_from = pictured.select(lambda clip: clip.source_id in trained.sources)
-    held = set(gallery.sources.tolist()) | set(trained.origin.kept_aside)
+    held = set(gallery.sources.tolist()) | set(trained.origin.validation_sources)
     return learnt_from, pictured.select(lambda clip: clip.source_id in held)
 
 

@@ -56,7 +56,7 @@ def held_out_folds(sounds: Manifest, names: tuple[str, ...]) -> Fold | None:
 
 def watched_with(sounds: Manifest, run: Checkpoint) -> Fold:
     """What a run was watched with. Raises DataError where that is nothing, or not here."""
-    watched = set(run.origin.kept_aside)
+    watched = set(run.origin.validation_sources)
     if missing := sorted(watched - {clip.source_id for clip in sounds.clips}):
         raise DataError(
             f"{sounds.root}: misses {missing[0]!r}, which the run held out ({len(missing)} such of {len(watched)}); "

@@ -42,10 +42,8 @@ class FlowConfig(SamplerConfig):
     width: int = Field(256, gt=0, multiple_of=64)
     """C; heads are 64 wide."""
     depth: int = Field(8, gt=0)
-    drop_condition: float = Field(0.1, ge=0, lt=1)
-    """Share of the conditions that are dropped in training."""
     num_steps: int = Field(8, gt=0)
-    """Steps from noise to features when a picture is drawn; 16 do hardly better and cost twice as much."""
+    """Steps from noise to features when a map is sampled; 16 do hardly better and cost twice as much."""
     guidance: float = Field(2.0, ge=1)
     """How strongly the picture keeps to the sound: 1 as in the data; more is clearer and less varied."""
 

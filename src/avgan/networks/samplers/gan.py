@@ -1,7 +1,7 @@
-"""A generator with noise and its critic that hears: the way of sampling that is nearest to the paper's.
+"""A generator with noise and its conditional critic: the way of sampling that is nearest to the paper's.
 
 The generator makes a map at once, from 4 x 4 up to 16 x 16 in residual blocks whose channels sound and noise scale. The
-critic scores a map together with the imagined features it was drawn from (projection, Miyato and Koyama 2018) and knows
+critic scores a map together with the imagined features it was made from (projection, Miyato and Koyama 2018) and knows
 how alike the maps of its batch are, so that a generator that ignores its noise is found out (Karras et al. 2018).
 
 Shapes: B batch, D code dimension, C channels, Z noise.
@@ -28,12 +28,8 @@ class GANConfig(SamplerConfig):
     """Channels at 4, 8 and 16; the critic has them in turn."""
     num_noise: int = Field(64, gt=0)
     """Z"""
-    mismatch_weight: float = Field(0.5, ge=0, le=1)
-    """Share of real maps with another recording's features among the critic's counterexamples."""
-    r1_weight: float = Field(0.05, ge=0)
-    """Of the squared slope of the critic's score at real maps."""
     r1_every: int = Field(4, gt=0)
-    """Compute that on every n-th step, with n times its weight: it takes a second backward pass."""
+    """Compute R1 on every n-th step, with n times its weight: it takes a second backward pass."""
 
     def build(self, code_dim: int) -> "GANSampler":
         return GANSampler(self, code_dim)
@@ -95,7 +91,7 @@ class GANSampler(Sampler):
 
 
 class SamplerCritic(nn.Module):
-    """maps (B, D, 16, 16) with the imagined features they were drawn from -> scores (B,), higher for real pairs."""
+    """maps (B, D, 16, 16) with the imagined features they were made from -> scores (B,), higher for real pairs."""
 
     def __init__(self, config: GANConfig, code_dim: int) -> None:
         super().__init__()

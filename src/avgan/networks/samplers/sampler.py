@@ -1,4 +1,4 @@
-"""What all samplers are: a network that draws one of the many maps that imagined features may stand for.
+"""What all samplers are: a network that samples one of the many maps that imagined features may stand for.
 
     imagined features (B, D, 16, 16), noise (B, Z) -> sampled features (B, D, 16, 16)
 

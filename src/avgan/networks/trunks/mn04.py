@@ -4,7 +4,7 @@
                            -> (B, 1904) with `blocks`: then mean and spread over time of what each block says
 
 The network and its weights are Schmid, Koutini and Widmer's (MIT); the code is ours. They trained it at 32 kHz. Here it
-hears at 16 kHz: a transform of half the length has the same bins, so that nothing is resampled up, and the bands above
+gets 16 kHz: a transform of half the length has the same bins, so that nothing is resampled up, and the bands above
 8 kHz say silence, as they do for any sound that was brought from 16 to 32 kHz.
 """
 
@@ -96,7 +96,7 @@ class MN04Config(TrunkConfig):
     @model_validator(mode="after")
     def _own_front_end(self) -> "MN04Config":
         if self.front_end != mn04_front_end(self.front_end.level_db):
-            raise ValueError("mn04 hears with its own front end: leave all of front_end but level_db as it is")
+            raise ValueError("mn04 has a front end of its own: leave all of front_end but level_db as it is")
         return self
 
     @property

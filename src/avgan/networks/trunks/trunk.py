@@ -31,7 +31,7 @@ class TrunkConfig(BaseModel):
 
     kind: str
     front_end: FrontEndConfig
-    """What turns a waveform into the log-mel that this trunk hears."""
+    """What turns a waveform into the log-mel that this trunk takes."""
 
     pretrained: ClassVar[Pretrained | None] = None
     """Whose weights `build` gives it; None: it starts from nothing."""

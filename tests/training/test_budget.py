@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avgan.training import budget
 from avgan.training import data as training_data
-from avgan.training import pace
-from avgan.training.pace import excerpt, shortened, spread
+from avgan.training.budget import excerpt, shortened, spread
 
 LONG = {f"{stage}.num_steps": "5000" for stage in ("vqvae", "imagination", "classifier")}
 
@@ -19,7 +19,7 @@ def test_all_stages_give_the_same_share_of_their_steps(
 ) -> None:
     config = tiny_config(LONG | {"classifier.num_steps": "100"})
     costs = {"vqvae": 500.0, "imagination": 300.0, "classifier": 200.0}
-    monkeypatch.setattr(pace, "measure", lambda *_, **__: (80.0, costs))
+    monkeypatch.setattr(budget, "measure", lambda *_, **__: (80.0, costs))
     short = shortened(config, data=tiny_videos, sounds=None, seconds=200.0)
     # 0.9 * 200 s - 80 s are left for 1,000 s of steps; reading the data took a moment of them
     assert short.vqvae.num_steps == short.imagination.num_steps == pytest.approx(500, abs=50)
@@ -39,7 +39,7 @@ def test_who_has_the_time_is_not_shortened_and_who_has_none_does_one_step(
 def test_an_excerpt_pairs_as_the_whole_does(
     tiny_config: Callable[..., Any], tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avgan.training.pace.NUM_ITEMS", 3)
+    monkeypatch.setattr("avgan.training.budget.NUM_ITEMS", 3)
     config = tiny_config()
     whole = training_data.load(config.imagination, tiny_videos, seed=0)
     part, factor = excerpt(whole)

@@ -1,4 +1,4 @@
-"""How much of a run there is time for.
+"""How many steps of a recipe fit into a budget of time.
 
 Schedules need to know their length beforehand. So a few steps of each stage are timed before the run, on a small part
 of its data and on networks that are thrown away, and all stages are shortened alike.
@@ -7,6 +7,7 @@ of its data and on networks that are thrown away, and all stages are shortened a
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,10 @@ from avgan.data.pairing import Pairing
 from avgan.model import AVGAN
 from avgan.training import data as training_data
 from avgan.training.data import Recordings, TrainingData
-from avgan.training.loop import seed_step
+from avgan.training.loop import do_step
 from avgan.training.recipe import resolve
 from avgan.training.run import STAGE_TYPES, launch
-from avgan.training.stage import Context, Stage
+from avgan.training.stage import Stage
 
 NUM_ITEMS = 64
 """Sounds or pictures to time with; preparations take as many times longer as there are more of them."""
@@ -43,26 +44,20 @@ def shortened(
     fixed_s, stages_s = measure(recipe, kinds, data=data, sounds=sounds)
     left_s = seconds - (time.monotonic() - began)
     share = max(0.0, RESERVE * left_s - fixed_s) / max(sum(stages_s.values()), 1e-9)
-    updates = {}
     for kind in stages_s:
         stage = getattr(recipe, kind)
-        steps = min(stage.num_steps, max(1, int(share * stage.num_steps)))
-        updates[kind] = stage.model_copy(update={"num_steps": steps})
-    return recipe.model_copy(update=updates)
+        num_steps = min(stage.num_steps, max(1, int(share * stage.num_steps)))
+        recipe = recipe.changed(**{kind: stage.changed(num_steps=num_steps)})
+    return recipe
 
 
 def measure(
     recipe: Recipe, kinds: tuple[str, ...], *, data: Path, sounds: Manifest | None
 ) -> tuple[float, dict[str, float]]:
     """Seconds that all preparations take, and those of all steps of each of these stages."""
+    rate_hz, seed = recipe.imagination.trunk.front_end.sample_rate_hz, recipe.loop.seed
     loaded = {
-        kind: training_data.load(
-            getattr(recipe, kind),
-            data,
-            sample_rate_hz=recipe.imagination.trunk.front_end.sample_rate_hz,
-            seed=recipe.loop.seed,
-            sounds=sounds,
-        )
+        kind: training_data.load(getattr(recipe, kind), data, sample_rate_hz=rate_hz, seed=seed, sounds=sounds)
         for kind in kinds
     }
     num_labels = max((len(part.labels) for part in loaded.values()), default=0)
@@ -74,7 +69,7 @@ def measure(
         part, factor = excerpt(whole)
         fabric = launch(recipe.run(kind))
         networks.to(fabric.device)
-        stage = STAGE_TYPES[kind](Context(recipe.run(kind), networks, part, fabric))
+        stage = STAGE_TYPES[kind](recipe.run(kind), networks, part, fabric)
         began = time.monotonic()
         stage.prepare()
         stage.before_first_step()
@@ -85,44 +80,36 @@ def measure(
     return fixed_s, stages_s
 
 
-def seconds_a_step(stage: Stage) -> float:
+def seconds_a_step(stage: Stage[Any]) -> float:
     """The mean of a few steps after a first one, in which libraries choose their ways."""
     began = 0.0
     for step in range(NUM_STEPS + 1):
         if step == 1:
             began = time.monotonic()
-        seed_step(stage, step)
-        with stage.context.fabric.autocast():
-            metrics = stage.step(step)
-        [value.item() for value in metrics.values()]  # waits for an accelerator
+        [value.item() for value in do_step(stage, step).values()]  # waits for an accelerator
     return (time.monotonic() - began) / NUM_STEPS
 
 
 def excerpt(data: TrainingData) -> tuple[TrainingData, float]:
     """A part of the sounds and pictures, spread over the labels, and how many times larger the whole is."""
     factor = max(1.0, max(len(data.train), len(data.images)) / NUM_ITEMS)
-    sounds = spread(len(data.train), factor)
-    images = spread(len(data.images), factor)
-    pairing = data.pairing
+    sounds, images, pairing = spread(len(data.train), factor), spread(len(data.images), factor), data.pairing
     if pairing.sounds:
-        seen, choices = set(images.tolist()), []
-        for sound in sounds:
-            all_of_it = pairing.image_choices[sound]
-            few = [image for image in all_of_it.tolist() if image in seen]
-            choices.append(few or all_of_it[:1].tolist())
-        images = np.array(sorted({image for few in choices for image in few}))
-        row = {image: index for index, image in enumerate(images.tolist())}
+        choices = []
+        for all_of_it in (pairing.image_choices[sound] for sound in sounds):
+            few = np.intersect1d(all_of_it, images)
+            choices.append(few if len(few) else all_of_it[:1])
+        images = np.unique(np.concatenate(choices))
         pairing = Pairing(
             pairing.kind,
             tuple(pairing.sounds[sound] for sound in sounds),
             tuple(pairing.images[image] for image in images),
-            tuple(np.array([row[image] for image in few]) for few in choices),
+            tuple(np.searchsorted(images, few) for few in choices),
         )
     clips = tuple(data.train.clips[sound] for sound in sounds)
-    train = Recordings(clips, data.train.waveforms.part(sounds), data.train.targets[sounds])
     part = replace(
         data,
-        train=train,
+        train=Recordings(clips, data.train.waveforms.part(sounds), data.train.targets[sounds]),
         pairing=pairing,
         images=data.images.part(images),
         image_scenes=tuple(data.image_scenes[image] for image in images),
