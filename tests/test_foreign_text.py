@@ -71,9 +71,10 @@ def test_cells_are_no_formulas_and_come_back(text: str) -> None:
     assert cell == text or cell == f"'{text}"
 
 
-def test_rows_whose_names_look_like_formulas_are_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0.wav", "=a\rb.wav", '=a\r\n"b.wav', "=a\n,b.wav"])
+def test_rows_whose_names_look_like_formulas_are_gone_on_with(tmp_path: Path, name: str) -> None:
     path = tmp_path / "answers.csv"
-    row = {"path": "=cmd|' /C calc'!A0.wav", "error": "+no sound", "made_with": "test"}
+    row = {"path": name, "error": "+no sound", "made_with": "test"}
     with Output(path, "test") as output:
         writer = CSVWriter(output.file, Layout())
         writer.write(row)

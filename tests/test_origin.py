@@ -28,6 +28,11 @@ def in_zone(hours: float) -> datetime:
         ("rec20240501043000b.wav", MADE),
         ("20240501_043000Z.wav", MADE.replace(tzinfo=UTC)),
         ("20240501T043000_0.wav", MADE),
+        ("PXL_20240501_043000123.mp4", MADE),
+        ("20240501T043000+1000_REC [19.2 152.8].flac", in_zone(10)),
+        ("20240501T043000-0330.flac", in_zone(-3.5)),
+        ("20240501_043000-0100.wav", MADE),  # the hundredth
+        ("2024-05-01 04.30.00 PM.m4a", None),  # half past four in the afternoon
         ("20241301_043000.wav", None),  # no such month
         ("20240501_256100.wav", None),
         ("120240501_043000.wav", None),  # a longer number
@@ -85,3 +90,9 @@ def test_what_cannot_be_read_has_no_time(tmp_path: Path) -> None:
     assert made_at(tmp_path) is None
     assert made_at(b"") is None
     assert made_at(b"RIFF\xff\xff\xff\xffWAVE" + b"\xff" * 999) is None
+
+
+@pytest.mark.parametrize("year", [1, 1899, 2100, 9999])
+def test_years_of_no_clock_are_no_time(year: int) -> None:
+    said = f"INFOICMT....Recorded at 23:59:58 31/12/{year:04} (UTC)".encode()
+    assert made_at(wav_with(b"LIST", said, before=False)) is None

@@ -19,7 +19,7 @@ import soxr
 
 from avgan.errors import AudioError
 from avgan.media import BLOCK_SAMPLES as BLOCK_SAMPLES
-from avgan.media import DAMAGED, QUIET_PEAK, SILENT_PEAK, Block
+from avgan.media import DAMAGED, QUIET_PEAK, SILENT_PEAK, Block, note_once
 from avgan.media.channels import Mixer
 from avgan.media.decoding import Stretch as Stretch
 from avgan.media.decoding import array_blocks, decode, open_source
@@ -32,6 +32,7 @@ CLIPPED_LEVEL = 0.99
 CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
 MIN_HOP_S = 0.01  # of windows of seconds each; below it a minute takes hours
+LEAST_OFFSET = 1e-3  # -60 dB of full scale: below, it is no louder than what quiet places hold
 LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
@@ -149,6 +150,9 @@ class AudioStream:
         self._target_rate_hz = target_rate_hz
         self._stretch = stretch
         self._blocks: Iterator[Block]
+        is_number = isinstance(track, (int, np.integer)) and not isinstance(track, bool)
+        if track is not None and not (is_number and track >= 1):
+            raise AudioError(f"track {track!r}: pass a whole number from 1 on, or None")
         if isinstance(source, np.ndarray):
             if rate_hz is None:
                 raise AudioError("an array of samples needs its sample rate: pass rate_hz=...")
@@ -171,7 +175,7 @@ class AudioStream:
     def __iter__(self) -> Iterator[np.ndarray]:
         num_heard = 0
         mono = self._mixer.mix(self.own_blocks())
-        for block in _resample(mono, self._target_rate_hz):
+        for block in _resample(self._without_offset(mono), self._target_rate_hz):
             num_heard += len(block)
             yield block
         if not num_heard and self._stretch is not None:
@@ -181,6 +185,22 @@ class AudioStream:
             raise AudioError(f"{self.name}: holds no sound ({self.level.num_samples} samples); record it again")
         if self.level.num_not_finite == self.level.num_samples:
             raise AudioError(f"{self.name}: no sample is a finite number; export the file again")
+
+    def _without_offset(self, blocks: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[np.ndarray, float]]:
+        """Mono blocks (L,) around zero, from the first on whose offset is louder than its sound.
+
+        An offset is not heard, but counts where a window is brought to one level: the sound would be lost beside it.
+        """
+        is_found = False
+        for samples, rate_hz in blocks:
+            offset = float(samples.mean(dtype=np.float64)) if len(samples) else 0.0
+            if abs(offset) > LEAST_OFFSET:
+                around_zero = samples - np.float32(offset)
+                is_found = is_found or offset**2 > float(np.square(around_zero).mean())
+                if is_found:
+                    note_once(self._notes, "has an offset: it was taken away")
+                    samples = around_zero
+            yield samples, rate_hz
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Many recordings: no bad one costs the others, and each window reaches every sink as it comes."""
 
+import os
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -151,6 +152,12 @@ def test_names_that_are_reserved_do_not_depend_on_what_comes_first() -> None:
     assert [FileNames(archive).of(name) for name in reversed(archive)] == ["x-3", "x-2", "x"]
     names = FileNames()
     assert [names.of(name) for name in reversed(archive)] == ["x", "x-2", "x-3"]
+
+
+def test_names_leave_room_for_numbers_and_endings() -> None:
+    names = FileNames()
+    for each in 2 * ["ä" * 127 + ".wav"]:
+        assert len(os.fsencode(names.of(each) + " (100).strip.png")) <= 255
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(model: Model, tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """A prediction travels, is copied, and writes its picture as its name says; odd arguments get one line."""
 
 import copy
+import dataclasses
 import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import avgan
-from avgan.errors import AudioError, AvganError, BundleError, ImageError
+from avgan.errors import AudioError, AvganError, BundleError, ConfigError, ImageError
 from avgan.runtime import Model, Prediction
 
 
@@ -40,7 +42,31 @@ def test_a_deep_copy_is_its_own_and_draws(prediction: Prediction) -> None:
     np.testing.assert_array_equal(twin.picture, prediction.picture)
     twin.codes[:] = 0
     assert twin.to_dict() != prediction.to_dict()
-    assert copy.copy(prediction).to_dict() == prediction.to_dict()
+    shallow = copy.copy(prediction)
+    assert shallow.to_dict() == prediction.to_dict()
+    assert shallow.decode(shallow.codes[None]).shape == (1, 128, 128, 3)
+    assert dataclasses.asdict(prediction)["scene"] == prediction.scene
+
+
+def test_an_explanation_is_pickled_with_its_picture(model: Model, tone_wav: Path) -> None:
+    explanation = model.explain(tone_wav)
+    for twin in (pickle.loads(pickle.dumps(explanation)), copy.deepcopy(explanation)):
+        assert twin.to_dict() == explanation.to_dict()
+        assert twin.png() == explanation.png()
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "1", True])
+def test_what_is_no_number_of_a_picture_is_refused(prediction: Prediction, tmp_path: Path, number: object) -> None:
+    with pytest.raises(ConfigError, match="picture number"):
+        prediction.another(number)  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="scale"):
+        prediction.save_picture(tmp_path / "a.png", number)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1.5}, {"num_threads": 0}])
+def test_settings_that_are_none_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="whole number"):
+        avgan.load(**options)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +148,9 @@ def test_a_file_that_was_read_before_says_so(model: Model, tone_wav: Path) -> No
         model.classify(file)
     with pytest.raises(AudioError, match="is empty"):
         model.classify(io.BytesIO())
+    file.close()
+    with pytest.raises(AudioError, match="closed file"):
+        model.classify(file)
 
 
 def test_the_package_shows_what_it_offers() -> None:

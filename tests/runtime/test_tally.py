@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,15 @@ def test_the_loud_minute_in_an_hour_of_silence_is_remarked_on(places: Hear) -> N
     assert (prediction.scene, prediction.reason) == (UNKNOWN, SILENT)
     assert "silent for most of the time, but beach for 5 s from 1:40" in prediction.warnings
     assert list(prediction.sounds) == ["dog"]
+
+
+def test_windows_that_overlap_make_no_minute_longer(places: Hear) -> None:
+    model = places.model
+    sound = np.concatenate([silence(40), noise(5), silence(40)])
+    prediction = model.classify(sound, RATE_HZ, hop_s=0.25)
+    (remark,) = [line for line in prediction.warnings if "most of the time" in line]
+    seconds = int(re.search(r"for (\d+) s", remark)[1])  # type: ignore[index]
+    assert seconds <= 8  # what windows reach into the noise, too
 
 
 def test_sounds_without_places_name_the_sound_and_draw_it(toy_sounds: Path) -> None:

@@ -77,6 +77,15 @@ def test_sounds_without_places_are_told_apart_by_the_sound() -> None:
     assert spread(list(segments(windows))) == [("rain", 0, 10), ("dog", 10, 15)]
 
 
+def test_a_segment_of_a_model_of_sounds_is_named_by_its_answer() -> None:
+    heard = [("a", 0.3), ("a", 0.3), ("b", 0.99), ("a", 0.3)]
+    (found,) = segments(
+        replace(window(i, ""), sound=sound, sounds={sound: value}, probability=value)
+        for i, (sound, value) in enumerate(heard)
+    )
+    assert (found.answer, found.sound, list(found.sounds)) == ("a", "a", ["a", "b"])
+
+
 def test_groups_keep_their_likely_scenes() -> None:
     group = replace(window(0, "transport"), group="transport", within=("tram", "metro"))
     (found,) = segments([group])

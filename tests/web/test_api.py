@@ -61,6 +61,8 @@ def test_when_a_recording_began_is_told_by_its_name_or_by_itself(client: httpx.C
     named = "2024-05-01T04:30:00"
     assert began(files={"file": ("20240501_043000.wav", hiss_wav)}) == named
     assert began(content=hiss_wav, headers={"Content-Disposition": NAMED}) == named
+    extended = "attachment; filename*=UTF-8''%C3%A4_20240501_043000.wav"
+    assert began(content=hiss_wav, headers={"Content-Disposition": extended}) == named
     text = b"Recorded at 19:30:00 10/06/2021 (UTC+2) by AudioMoth 24F3190 at medium gain"
     comment = b"INFOICMT" + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2)
     inside = hiss_wav + b"LIST" + len(comment).to_bytes(4, "little") + comment

@@ -4,6 +4,7 @@ A recording that cannot be read is reported in one line and never stops the othe
 cannot be written.
 """
 
+import os
 import re
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from avgan.runtime.wording import clock
 
 PICTURE_SCALE = 2  # 256 px, large enough for a list of files
 EVERY_S = 0.1  # faster than one can read, slow enough to cost nothing
+LONGEST_STEM = 200  # bytes of a name: systems take 255, and numbers and endings follow
 LONG_S = 1.0  # of work: how far a recording is, is said of those that take longer
 
 
@@ -90,6 +92,8 @@ class FileNames:
 
     def _new(self, recording: str) -> str:
         stem = Path(recording).stem.strip("<>- ") or "recording"
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
         name, number = stem, 1
         while name.casefold() in self._used:  # x.wav and x.mp3, or x.wav in two folders
             number += 1

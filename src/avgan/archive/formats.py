@@ -5,6 +5,7 @@ only (its duration, checksum, warnings) stands in its last row, which so says th
 """
 
 import csv
+import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -157,9 +158,12 @@ class CSVWriter(RowWriter):
 
     def __init__(self, file: TextIO, layout: Layout, *, header: bool = True) -> None:
         super().__init__(file, layout)
-        self._rows = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n", extrasaction="ignore")
+        # With this end of a line, names with a return in them are quoted as well.
+        self._line = io.StringIO(newline="")
+        self._rows = csv.DictWriter(self._line, CSV_COLUMNS, lineterminator="\r\n", extrasaction="ignore")
         if header:
             self._rows.writeheader()
+            self._end_line()
 
     def write(self, row: Row) -> None:
         flat = {"start_s": 0, "end_s": row["duration_s"]} if "scenes" in row else {}
@@ -173,6 +177,12 @@ class CSVWriter(RowWriter):
             key: shown(to_cell(cell)) if isinstance(cell, str) else cell for key, cell in (flat | row | lists).items()
         }
         self._rows.writerow(cells)
+        self._end_line()
+
+    def _end_line(self) -> None:
+        self._file.write(self._line.getvalue().removesuffix("\r\n") + "\n")
+        self._line.seek(0)
+        self._line.truncate()
 
 
 class TableWriter(Writer):

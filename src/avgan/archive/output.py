@@ -34,6 +34,8 @@ class Output:
         self.done: set[str] = set()
         self.num_failed = 0
         self._places: set[str] = set()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise AvganError(f"{path}: a pipe or a device cannot be gone on with; {_ELSEWHERE}, or leave --output out")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = open(path, "a+b")  # noqa: SIM115 (closed with `file`)
         try:

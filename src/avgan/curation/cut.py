@@ -39,6 +39,7 @@ from avgan.media import (
     open_container,
     packets,
     read_only,
+    settle_layout,
     sound_codecs,
 )
 from avgan.media.tracks import timed
@@ -166,6 +167,8 @@ def _stream(path: Path, container: Any, kind: Kind, known: str) -> Any:
         if codec.width * codec.height > MAX_FRAME_PIXELS:
             raise CutError(path, "damaged", f"claims {codec.width} x {codec.height} pixels")
         codec.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+    else:
+        settle_layout(codec)
     read_only(container, stream)
     return stream
 

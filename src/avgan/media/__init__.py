@@ -21,6 +21,11 @@ SILENT_PEAK = 2.0**-23
 QUIET_PEAK = 2 * 2.0**-15
 """The last two steps of 16 bits, where dither lies: what never rises above holds no sound to classify."""
 MAX_PLANES = 7  # of more, PyAV looks for the last one beyond their memory (av 18.1), and may crash
+CHANNEL_ORDER = (
+    "FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR",
+    "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR",
+)  # fmt: skip
+"""FFmpeg's own: what stands in it needs no map of its channels."""
 DAMAGED = "the file is damaged: what could not be decoded was left out"
 
 
@@ -177,6 +182,23 @@ def packets(container: av.container.InputContainer, stream: Any) -> Iterator[Any
             # A packet of a track that was not there at first, as where one broadcast follows another: PyAV (18.1)
             # looks for that track in vain. It is one packet further now.
             continue
+
+
+def settle_layout(codec: Any) -> None:
+    """Name the channels of a codec that is not open yet without a map of them, or not at all.
+
+    Files such as AIFF, CAF and MOV may give their channels in any order; FFmpeg keeps that as a map in memory, which
+    PyAV (18.1) frees with each frame, and FFmpeg once more: the process crashes.
+    """
+    layout = codec.layout
+    names, name = [channel.name for channel in layout.channels], layout.name
+    if not names:  # known when the first frame is decoded
+        return
+    if "(" in name:
+        places = [CHANNEL_ORDER.index(each) for each in names if each in CHANNEL_ORDER]
+        in_order = len(places) == len(names) and places == sorted(set(places))
+        name = "+".join(names) if in_order else f"{len(names)} channels"
+    codec.layout = name
 
 
 def channel_names(frame: Any) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ A mono or stereo recording gives the mean of its channels. Departures from it, e
 - A channel of reversed polarity is turned round: a mean with it would cancel what both recorded.
 
 The last two are decided by votes over the audible sound so far, and only where the block at hand agrees: a moment of
-sound on one side leaves a stereo recording as it is. The first seconds are held until there are votes enough.
+sound on one side leaves a stereo recording as it is. The first seconds are held until there are votes enough. Where
+a block would be all but silent, it decides by itself.
 
 Shapes: L samples, C channels.
 """
@@ -28,6 +29,7 @@ MOST = 0.75  # of the audible time, for a vote to win
 DEAD_SHARE = 1e-3  # 30 dB below the loudest: what it adds is hiss, and real microphones side by side differ less
 SILENT_POWER = 1e-9  # -90 dB of full scale: the noise of a 16 bit input where nothing is plugged in
 REVERSED = -0.8  # correlation: microphones apart come nowhere near, for anything but one tone
+OPPOSITE, ALIKE = (-0.98, 0.5)  # correlation, and share of power, from which on a mean loses 14 dB and more
 FADE_SAMPLES = 512  # from one choice to the next, without a click
 BEHIND = 0.7071  # 3 dB less, for what is not in front
 
@@ -43,6 +45,8 @@ class _Facts:
     is_audible: bool
     dead: np.ndarray
     reversed: np.ndarray
+    opposite: np.ndarray
+    """Those of the reversed that leave next to nothing of it, whatever was before: a recording may be cut together."""
     is_plain: bool
     """Whether there is nothing to choose: no channel is dead, none is reversed."""
 
@@ -57,9 +61,12 @@ class _Facts:
         dead = power < max(loudest * DEAD_SHARE, SILENT_POWER)
         reference = int(np.argmin(dead))  # the first that is not
         shared = np.einsum("cl,l->c", columns, columns[reference]) / max(columns.shape[1], 1)
-        turned = (shared < REVERSED * np.sqrt(power * power[reference])) & ~dead
+        both = np.sqrt(power * power[reference])
+        turned = (shared < REVERSED * both) & ~dead
+        alike = (power > ALIKE * power[reference]) & (power < power[reference] / ALIKE)
+        opposite = turned & (shared < OPPOSITE * both) & alike
         is_plain = not (dead.any() or turned.any())
-        return cls(loudest >= SILENT_POWER, dead, turned, is_plain)
+        return cls(loudest >= SILENT_POWER, dead, turned, opposite, is_plain)
 
 
 @lru_cache(maxsize=16)
@@ -185,7 +192,7 @@ class _Stretch:
         """The weights (C,) by the audible sound so far and by this block."""
         needed_s = MOST * self._audible_s
         out = facts.dead & (self._dead_s >= needed_s)
-        turned = facts.reversed & (self._reversed_s >= needed_s)
+        turned = facts.opposite | facts.reversed & (self._reversed_s >= needed_s)
         if not (out.any() or turned.any()):
             return self._plain
         self._mixer.note(out, turned)

@@ -36,6 +36,7 @@ from avgan.media.tracks import DECODE_ERRORS, avi_late_s, choose_track, open_sou
 
 _FULL_SCALE_TYPES = (np.uint8, np.int16, np.int32)  # the integers whose full scale is agreed on
 UNFINISHED = "its header does not say how long it is, or says too little: read to the end of the file"
+UNHEARD_OF_HZ = 10**12
 UNREAD_SHARE = 0.02  # of a file, behind its stated end: more than tags
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count where a header says none
 # First bytes of what libsndfile reads: WAV, AIFF, AU, FLAC, Ogg. It knows more, but takes noise for some of it
@@ -58,7 +59,10 @@ def open_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
             raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
     else:
         # The caller's file stays open, and is read from where it stands.
-        content = source.read() if hasattr(source, "read") else None
+        try:
+            content = source.read() if hasattr(source, "read") else None
+        except (OSError, ValueError) as error:  # such as one that was closed
+            raise AudioError(f"{name}: cannot be read ({first_line(error)})") from None
         if not isinstance(content, bytes):
             raise AudioError(
                 f"{type(source).__name__}: not a sound; pass a path, bytes, a file opened in binary mode, or an array"
@@ -88,8 +92,9 @@ def array_blocks(samples: np.ndarray, rate_hz: float) -> Iterator[Block]:
     if np.ma.is_masked(samples):
         raise AudioError("an array with masked samples: fill them first, such as with .filled(0)")
     samples = np.asarray(samples)
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.integer, np.floating)):
         raise AudioError(f"rate_hz {rate_hz!r}: pass a number of hertz, such as 44100")
+    rate_hz = min(rate_hz, UNHEARD_OF_HZ)  # of an integer with hundreds of digits there is no float
     if samples.ndim not in (1, 2):
         raise AudioError(f"an array of shape {samples.shape}: samples must be (L,), (L, C) or (C, L)")
     dtype = samples.dtype.newbyteorder("=")
@@ -195,7 +200,8 @@ def _decode_part(source: Any, part: Part, job: _Job) -> Generator[Block, None, i
     """Decode with the first decoder that can; returns how far it has read."""
     source.seek(0)
     by_both = source.read(4) in _SOUNDFILE_MAGIC
-    plain = by_both and part.num_tracks == 1 and job.track in (None, 1) and not part.understates
+    plain = by_both and part.num_tracks == 1 and job.track in (None, 1)
+    plain &= part.is_counted and not part.understates
     # Of more channels than two it matters which is which, and FFmpeg says it.
     decoders = (
         [partial(_decode_with_soundfile, most_channels=2)] * plain

@@ -9,11 +9,14 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 HEAD_BYTES = 1 << 16  # comments of FLAC, Ogg and MP3 stand at the beginning
+YEARS = range(1900, 2100)  # as in names; others are no clock's, and times in the recording may lie beyond the calendar
 MOST_CHUNKS = 1_000
 MOST_CHUNK_BYTES = 1 << 20  # comments have kilobytes
 
 _NAMED = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)[ T_-]?(\d\d)([-_.:h]?)(\d\d)[-_.:m]?(\d\d)(Z?)(?!\d)"
+    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)([ T_-]?)(\d\d)([-_.:h]?)(\d\d)[-_.:m]?(\d\d)"
+    r"(?:\d{3})?(Z|[+-](?:0\d|1[0-4])(?:00|15|30|45))?(?!\d| ?[AP]M)",  # of clocks of 12 hours nothing is sure
+    re.IGNORECASE,
 )
 _AUDIOMOTH = re.compile(
     rb"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d+)? (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)"
@@ -27,6 +30,8 @@ def recorded_at(file: BinaryIO | None, name: str) -> datetime | None:
     It has a time zone where that is stated. Raises OSError where the file cannot be read.
     """
     found = _in_file(file) if file is not None else None
+    if found is not None and found.year not in YEARS:
+        found = None
     return found or in_name(name)
 
 
@@ -46,12 +51,22 @@ def made_at(source: object) -> datetime | None:
 def in_name(name: str) -> datetime | None:
     """From a name such as SITE_20240501_043000.wav or 2024-05-01T04-30-00Z.flac."""
     for match in _NAMED.finditer(PurePath(name).stem):
-        year, _, month, day, hour, _, minute, second, zulu = match.groups()
+        year, _, month, day, middle, hour, _, minute, second, zone = match.groups()
         numbers = map(int, (year, month, day, hour, minute, second))
-        made = _made(*numbers, zone=UTC if zulu else None)
+        made = _made(*numbers, zone=_zone(middle, zone or ""))
         if made is not None:
             return made
     return None
+
+
+def _zone(middle: str, said: str) -> timezone | None:
+    """The time zone that a name says: Z, or as in 20240501T043000+1000; behind another sign than T it is a number."""
+    if said.upper() == "Z":
+        return UTC
+    if not said or middle.upper() != "T":
+        return None
+    ahead = timedelta(hours=int(said[1:3]), minutes=int(said[3:]))
+    return timezone(-ahead if said[0] == "-" else ahead)
 
 
 def _made(*numbers: int, zone: timezone | None) -> datetime | None:

@@ -5,7 +5,7 @@ joined with `cat` have headers that say less than there is, or several of them. 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,9 +18,19 @@ LOOK_BYTES = 4_096  # for what is near, or damage would be read again and again
 BACK_BYTES = 1 << 16  # how far a decoder reads ahead of the last sample that it gives
 FLAC_MAGICS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")  # with the first block: not by chance
 MAGICS = (*FLAC_MAGICS, b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"OggS")
+LIKE_MAGICS = {
+    b"FLV\x01": tuple(b"FLV\x01" + flags + b"\0\0\0\x09" for flags in (b"\x01", b"\x04", b"\x05")),
+    b"TTA1": (b"TTA1\x01\0",),
+    b"Crea": (b"Creative Voice File\x1a",),
+    b"0&\xb2u": (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),),
+}
+"""First bytes -> how another file of the kind begins: long enough not to be found by chance."""
 PAGE_BYTES = 27  # of the header of an Ogg page, without its table of segments
 FIRST, LAST = 2, 4  # flags of the first and the last page of an Ogg stream
 WAVPACK_INITIAL, WAVPACK_FINAL = 1 << 11, 1 << 12  # of blocks with channels of the same samples
+MOST_CHUNKS = 1_000  # behind the sound of a WAV: an end for damaged ones
+W64_HEAD_BYTES = 40
+W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of all chunks but the first
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Part:
     """Whether its header was written before its length was known (WAV)."""
     num_tracks: int = 1
     """Streams side by side (Ogg)."""
+    is_counted: bool = True
+    """Whether a FLAC file says how many samples it has: of a stream libsndfile loses the last."""
     is_known: bool = False
     """Whether all of it was looked through, so that what no decoder reads is no sound."""
 
@@ -58,6 +70,16 @@ def part_at(file: BinaryIO, start: int) -> Part:
         return _mp4(file, start, size)
     if magic == b"wvpk":
         return _wavpack(file, start, size)
+    if magic == b"riff":
+        return _w64(file, start, size)
+    if magic == b"fLaC":
+        # 36 bits, behind the sizes of blocks and frames, the rate, the channels and the bits
+        num_samples = int.from_bytes(_read(file, start + 21, 5), "big") & ((1 << 36) - 1)
+        return Part(start, size, is_counted=num_samples > 0, is_known=num_samples == 0)
+    if magic in LIKE_MAGICS:
+        following = _find(file, LIKE_MAGICS[magic], start + len(magic), size)
+        if following is not None:
+            return Part(start, following)
     end = _caf_end(file, start, size) if magic == b"caff" else _stated_end(file, start)
     if start < end < size and _read(file, end, 4) == magic != b"Crea":
         return Part(start, end)
@@ -74,12 +96,18 @@ def next_start(file: BinaryIO, part: Part, end: int) -> int | None:
     magics: tuple[bytes, ...] = MAGICS
     if part.stop - part.start - end <= REST_BYTES:
         magics = FLAC_MAGICS if _read(file, part.start, 4) == b"fLaC" else ()
-    while magics and at < part.stop:
+    return _find(file, magics, at, part.stop) if magics else None
+
+
+def _find(file: BinaryIO, magics: Sequence[bytes], at: int, stop: int) -> int | None:
+    """Where the first of these stands, at `at` or behind it."""
+    longest = max(map(len, magics))
+    while at < stop:
         content = _read(file, at, SEARCH_BYTES)
         found = [place for magic in magics if (place := content.find(magic)) >= 0]
         if found:
             return at + min(found)
-        at += max(len(content) - 7, 1)
+        at += max(len(content) - longest + 1, 1)
     return None
 
 
@@ -89,7 +117,7 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
 
 
 def _stated_end(file: BinaryIO, start: int) -> int:
-    """Where an AIFF, AU, W64 or VOC file says that it ends; 0 where it does not."""
+    """Where an AIFF, AU or VOC file says that it ends; 0 where it does not."""
     head = _read(file, start, 24)
     if len(head) < 24:
         return 0
@@ -101,9 +129,6 @@ def _stated_end(file: BinaryIO, start: int) -> int:
         return start + offset + stated if stated < STREAMED else 0
     if head[:8] == b"Creative":
         return _voc_end(file, start)
-    if head[:4] == b"riff":
-        stated = struct.unpack("<Q", head[16:24])[0]
-        return start + stated if stated < 1 << 62 else 0
     return 0
 
 
@@ -113,6 +138,25 @@ def _voc_end(file: BinaryIO, start: int) -> int:
     while len(head := _read(file, at, 4)) == 4 and head[0]:
         at += 4 + int.from_bytes(head[1:], "little")
     return at
+
+
+def _w64(file: BinaryIO, start: int, size: int) -> Part:
+    """A W64 file, by its chunks; sound behind the end of its sound is read by nobody."""
+    stated = int.from_bytes(_read(file, start + 16, 8), "little")
+    end = start + stated if stated < 1 << 62 else 0
+    if start < end < size and _read(file, end, 4) == b"riff":
+        return Part(start, end)
+    at = start + W64_HEAD_BYTES
+    while len(head := _read(file, at, 24)) == 24:
+        length = int.from_bytes(head[16:], "little")
+        if length < 24:
+            break
+        at += length + -length % 8
+        if head[:4] == b"data":
+            follows = _read(file, at, 16)[4:]
+            is_short = size - at > REST_BYTES and follows != W64_GUID
+            return Part(start, size, is_cut=end > size or is_short)
+    return Part(start, size, is_cut=end > size)
 
 
 def _caf_end(file: BinaryIO, start: int, size: int) -> int:
@@ -157,9 +201,12 @@ def _wav_data(file: BinaryIO, start: int, data: int, length: int, size: int, *, 
     if length == 0:
         return Part(start, size, understates=True, is_streamed=True)
     following = _read(file, end, 12)
-    if following[:4] in (b"RIFF", b"RF64", b"RIFX") and following[8:] == b"WAVE":
+    is_wav = following[:4] in (b"RIFF", b"RF64", b"RIFX") and following[8:] == b"WAVE"
+    if is_wav or following.startswith((*FLAC_MAGICS, b"OggS\0\x02")):
         return Part(start, end)
-    if _are_chunks(file, end, size) or size - end < REST_BYTES or _is_padding(file, end, size):
+    if _are_chunks(file, end, size):
+        return Part(start, size, is_cut=_has_sound(file, end), is_known=True)
+    if size - end < REST_BYTES or _is_padding(file, end, size):
         return Part(start, size, is_known=True)
     return Part(start, size, understates=True)
 
@@ -171,6 +218,19 @@ def _are_chunks(file: BinaryIO, at: int, size: int) -> bool:
         return True
     name, length = head[:4], int.from_bytes(head[4:8], "little")
     return name.isascii() and name.decode().isprintable() and at + 8 + length <= size + 1
+
+
+def _has_sound(file: BinaryIO, at: int) -> bool:
+    """Whether there is a chunk of sound among these, behind another: no decoder reads both."""
+    for _ in range(MOST_CHUNKS):
+        head = _read(file, at, 8)
+        if len(head) < 8:
+            break
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data" and length > REST_BYTES:
+            return True
+        at += 8 + length + length % 2
+    return False
 
 
 def _is_padding(file: BinaryIO, at: int, size: int) -> bool:

@@ -29,6 +29,7 @@ from avgan.media import (
     open_container,
     packets,
     read_only,
+    settle_layout,
     sound_codecs,
 )
 
@@ -44,6 +45,8 @@ JUMPS = "its time stamps jump: from there on times count on by the sound"
 
 STATES_LENGTH = {"mov", "matroska", "flv", "avi", "asf", "mxf", "tta", "wv", "ape", "tak", "voc", "caf"}
 CHECKED_CODECS = {"flac", "tak", "tta", "wavpack"}  # of no loss: a wrong checksum means noise
+RAW = {"wav", "aiff", "au", "caf", "w64", "voc"}
+"""Samples with a header. FFmpeg calls their last packet corrupt where it is shorter; `structure` knows what is cut."""
 LEAST_LATE_S = 1.0  # recorders write sound up to about a second behind its pictures
 MOST_PACKETS = 100_000  # before the sound of an AVI: half an hour of pictures and of empty packets
 LOST_S, LOST_SHARE = 0.5, 0.01  # what a file may end earlier than it says: encoders round
@@ -89,7 +92,7 @@ def choose_track(file: Any, container: Any, name: str, notes: list[str], wanted:
     at = file.tell()  # of the container that is open, which does not know of the others
     best = next((number for number in order if _has_sound(file, number)), order[0])
     file.seek(at)
-    why = "the first"
+    why = "the first" if best == 0 else f"number {best + 1}, for number 1 is spoken over the sound"
     if best != order[0]:
         why = f"number {best + 1}, for number {order[0] + 1} is silent"
     elif tracks[best].disposition & av.stream.Disposition.default:
@@ -131,6 +134,7 @@ def track_blocks(
         name = codec.name if codec is not None else "no name"
         raise ValueError(f"its sound is in a format that is not read: {name}")
     read_only(container, stream)
+    settle_layout(codec)
     if codec.name in CHECKED_CODECS:
         codec.options = {"err_detect": "crccheck+explode"}
     clock = _Clock(notes, start_s)
@@ -154,7 +158,8 @@ def track_blocks(
             yield Block(silence, rate_hz, layout, is_hole=True)
         yield Block(samples, rate_hz, layout)
     clock.note_silence()
-    if stated_s - clock.at_s > max(LOST_S, LOST_SHARE * stated_s):
+    lost_s = stated_s - (zero_s + late_s) - clock.at_s
+    if lost_s > max(LOST_S, LOST_SHARE * stated_s) and JUMPS not in notes:
         note_once(notes, DAMAGED)
 
 
@@ -208,12 +213,13 @@ def _stated_end_s(container: Any, stream: Any) -> float:
 
 def _sound_frames(container: Any, stream: Any, notes: list[str]) -> Iterator[Any]:
     """The frames of a track; packets that are damaged are left out, and noted."""
+    is_raw = container.format.name in RAW
     for packet in packets(container, stream):
-        if packet.is_corrupt:
+        if packet.is_corrupt and not is_raw:
             note_once(notes, DAMAGED)
         try:
             for frame in packet.decode():
-                if frame.is_corrupt:
+                if frame.is_corrupt and not is_raw:
                     note_once(notes, DAMAGED)
                 yield frame
         except av.error.FFmpegError:

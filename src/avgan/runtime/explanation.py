@@ -7,6 +7,7 @@ Shapes: F mel bands, T time steps, H W pixels.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 from avgan.images import png_bytes
 from avgan.runtime.drawing import INK, NIGHT, QUIET, enlarged, plain, write
 from avgan.runtime.neighbours import Neighbour
-from avgan.runtime.prediction import Decode, rounded, write_picture
+from avgan.runtime.prediction import Decode, decoded_elsewhere, rounded, write_picture
 from avgan.runtime.wording import percent
 
 FOR, AGAINST = (255, 148, 20), (80, 172, 255)
@@ -108,11 +109,19 @@ class Explanation:
 
     def png(self) -> bytes:
         """The bytes of a PNG: the spectrogram with the saliency drawn over it, and what the neighbours look like."""
-        return png_bytes(render(self))
+        return png_bytes(self._rendered)
+
+    @cached_property
+    def _rendered(self) -> np.ndarray:
+        return render(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: the picture itself in place of the network that decodes it."""
+        return {"_rendered": self._rendered} | self.__dict__ | {"decode": decoded_elsewhere}
 
     def save_picture(self, path: str | Path) -> Path:
         """Write the picture of `png` to a file, in the format that its ending names. Raises ImageError for another."""
-        return write_picture(render(self), path)
+        return write_picture(self._rendered, path)
 
     def __repr__(self) -> str:
         return f"Explanation({self.label!r}, probability={self.probability:.3f}, {self.words!r})"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from avgan.audio import AudioSource, AudioStream, check_hop
+from avgan.errors import ConfigError
 from avgan.runtime.bundle import Bundle, find_bundle
 from avgan.runtime.embedding import embed_windows
 from avgan.runtime.explain import Explainer, surest
@@ -32,8 +33,12 @@ def load(path: str | Path | None = None, *, num_threads: int | None = None, seed
 
     `seed`: of the noise of pictures; None: each recording has one of its own. A bundle that is named by its path is
     tried first, in a process of its own (see `trial`). Raises BundleError where there is none, where it is damaged, or
-    takes more than it may.
+    takes more than it may; ConfigError for a seed or a number of threads that is none.
     """
+    for name, number, least in (("num_threads", num_threads, 1), ("seed", seed, 0)):
+        is_number = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if number is not None and not (is_number and number >= least):
+            raise ConfigError(f"{name} {number!r}: pass a whole number, {least} or more, or None")
     bundle = find_bundle(path)
     try_foreign(bundle)
     return Model(bundle, num_threads=num_threads, seed=seed)

@@ -64,6 +64,10 @@ class Network:
         self.part((WAVEFORM,), (EMBEDDING,))
         self.part((EMBEDDING,), self._predicted)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Network":
+        """Itself: nothing in it changes, and its sessions cannot be copied."""
+        return self
+
     def embed(self, waveforms: np.ndarray) -> np.ndarray:
         """Waveforms (B, L) at the card's rate -> what the label and the picture are made from (B, C)."""
         return self.run((EMBEDDING,), {WAVEFORM: _single(waveforms)})[0]

@@ -1,7 +1,7 @@
 """What was heard in a recording, and how the place is imagined to look."""
 
 from collections.abc import Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from avgan.errors import BundleError, ImageError
+from avgan.errors import BundleError, ConfigError, ImageError
 from avgan.files import write_whole
 from avgan.images import encoded, png_bytes
 from avgan.runtime.bundle import Calibration
@@ -19,6 +19,7 @@ UNKNOWN = "unknown"
 """The scene of what cannot be answered; `reason` says why."""
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+MAX_SCALE = 64  # 8192 pixels a side: 400 MB while it is written
 
 
 class Decode(Protocol):
@@ -133,8 +134,10 @@ class Prediction:
     def another(self, number: int) -> np.ndarray:
         """Another picture of the same place (128, 128, 3) uint8; number 0 is `picture` itself.
 
-        Where pictures take no noise they are all alike.
+        Where pictures take no noise they are all alike. Raises ConfigError for what is no number of a picture.
         """
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
+            raise ConfigError(f"picture number {number!r}: pass a whole number, 0 or more")
         if number == 0:
             return self.picture
         return self.decode(self.codes[None], seed=self.seed + number)[0]
@@ -175,9 +178,15 @@ class Prediction:
         picture = {} if self.decode is decoded_elsewhere else {"picture": self.picture}
         return self.__dict__ | picture | {"decode": decoded_elsewhere}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Prediction":
+    def __copy__(self) -> "Prediction":
         """A copy that decodes with the same network."""
         twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Prediction":
+        """A copy that decodes with the same network."""
+        twin = copy(self)
         twin.__dict__.update(
             {key: self.decode if key == "decode" else deepcopy(value, memo) for key, value in vars(self).items()}
         )
@@ -204,9 +213,11 @@ def write_picture(picture: np.ndarray, path: str | Path, scale: int = 1) -> Path
     """Write a picture (H, W, 3) uint8, enlarged, in the format that the ending names; whole or not at all.
 
     A pipe or a device, such as /dev/stdout, has no ending and is given a PNG. Raises ImageError for an ending of no
-    picture.
+    picture, and for a scale that is none.
     """
     path = Path(path)
+    if isinstance(scale, bool) or not isinstance(scale, int) or not 1 <= scale <= MAX_SCALE:
+        raise ImageError(f"scale {scale!r}: pass a whole number from 1 to {MAX_SCALE}")
     format = PICTURE_FORMATS.get(path.suffix.lower())
     if format is None and path.exists() and not (path.is_file() or path.is_dir()):
         format = "PNG"

@@ -43,6 +43,7 @@ class Tally:
         self._card = card
         self._tree = tree
         self._num_windows = 0
+        self._end_s = 0.0  # of the last window
         self._reasons: Counter[str] = Counter()
         self._times: defaultdict[str, _Time] = defaultdict(_Time)  # by what was answered
         self._words_s: defaultdict[str, float] = defaultdict(float)  # probability times seconds
@@ -70,6 +71,7 @@ class Tally:
         if self._first is None:
             self._first = features.copy()  # or the whole batch would be kept
         self._num_windows += 1
+        self._end_s = window.end_s
         self._labels_total += labels
         if reason:
             self._reasons[reason] += 1
@@ -214,10 +216,12 @@ class Tally:
         others = {name: share for name, share in self.shares.items() if name != UNKNOWN}
         if reason:
             # One window of an hour is news where nothing else is: the loud minute.
-            found = [
-                f"{name} for {lasting(self._times[name].lasted_s)} from {clock(self._times[name].first_s)}"
-                for name in list(others)[:MOST_REMARKED]
-            ]
+            found = []
+            for name, share in list(others.items())[:MOST_REMARKED]:
+                # Windows that overlap are longer together than the recording.
+                time = self._times[name]
+                lasted_s = min(time.lasted_s, share * self._end_s)
+                found.append(f"{name} for {lasting(lasted_s)} from {clock(time.first_s)}")
             return [f"{reason} for most of the time, but {either(found, 'and')}"] if found else []
         found = [name for name, share in others.items() if share >= WORTH_SAYING or name == answer]
         groups = {self._tree.group_of_scene.get(name) for name in found}

@@ -90,7 +90,8 @@ class _Stretch:
                 self._reasons[window.reason] += 1
 
     def segment(self, end_s: float) -> Segment:
-        order = sorted(self._words.items(), key=lambda item: (-item[1], -self._heard[item[0]]))
+        named = "" if self._surest.scene else self.answer  # a model of sounds answers with one
+        order = sorted(self._words.items(), key=lambda item: (item[0] != named, -item[1], -self._heard[item[0]]))
         sounds = {word: value / self._num_windows for word, value in order[:MOST_WORDS]}
         sound = next(iter(sounds), None)
         total = self._words[sound] if sound else 0.0

@@ -1,11 +1,13 @@
 """Receiving a recording: into memory, never to disk, and no more of it than the service takes."""
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -14,6 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from avgan.web.settings import RefusedError
 
 FIELD = "file"
+_EXTENDED = re.compile(r";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)
+"""A name in other letters than those of ASCII (RFC 8187)."""
 LONGEST_NAME = 255
 """Of a file, on every system that is in use."""
 ENVELOPE_BYTES = 2**16
@@ -245,6 +249,9 @@ class _Form:
 def _file_name(disposition: str | bytes) -> str:
     """What a Content-Disposition header calls the file."""
     name = parse_options_header(disposition)[1].get(b"filename", b"")
+    text = disposition if isinstance(disposition, str) else disposition.decode("latin-1")
+    if extended := _EXTENDED.search(text):
+        name = unquote_to_bytes(extended[1])
     return name.decode(errors="replace")[-LONGEST_NAME:]
 
 
