@@ -10,7 +10,7 @@ a data set of the videos as it would of any others; and the paper's own configur
     OUT/av/                 what `avgan curate` makes of them: clips of 10 s without labels to learn from
     OUT/places/             preset paper_dcase: pictures and imagination from the videos, then, frozen, a classifier
                             of the recordings' scenes; measured on the folder that no stage has seen
-    OUT/esc50/              preset paper_esc50 on the same pictures: a classifier of ESC-50's folds 1 to 4, measured on
+    OUT/esc50/              preset paper_esc50 on the same imagination: a classifier of ESC-50's folds 1 to 4, measured on
                             fold 5
 
 Each step is a command that is printed before it runs, and every one goes on where it was stopped; so does this script.
@@ -59,9 +59,9 @@ def main() -> None:
     tolerated = [part for defect in defects for part in ("--tolerate", defect)]
     avgan("curate", out / "videos", "-o", out / "av", "--skip", "0", "--shares", "1", *tolerated)
     chain(out / "places", "paper_dcase", data, out / "av", [*settings, held_out(HELD_OUT)])
-    pictures = out / "places" / "1-vqvae"
+    imagination = max((out / "places").glob("*-imagination"))
     esc50 = [*settings, held_out("5"), "classifier.data.sounds=esc50"]
-    chain(out / "esc50", "paper_esc50", data, out / "av", esc50, "--parent", pictures)
+    chain(out / "esc50", "paper_esc50", data, out / "av", esc50, "--parent", imagination)
 
 
 def held_out(fold: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -45,6 +46,33 @@ def test_the_answer_is_that_of_the_model(
     expected = model.classify(content).to_dict()
     assert {name: answer[name] for name in expected} == expected
     answers.Answer.model_validate(answer)
+
+
+def test_a_sound_track_can_be_chosen(client: httpx.Client, model: Model, hiss: np.ndarray) -> None:
+    content = two_tracks(hiss, np.sin(np.arange(len(hiss)) * 0.3).astype(np.float32) * 0.5)
+    answers_of = {}
+    for track in (1, 2):
+        answer = client.post(f"/api/classify?track={track}", content=content).json()
+        assert answer["sounds"] == model.classify(content, track=track).to_dict()["sounds"]
+        answers_of[track] = answer["sounds"]
+    assert answers_of[1] != answers_of[2]
+    assert client.post("/api/explain?track=2", content=content).status_code == 200
+    refused = client.post("/api/classify?track=3", content=content)
+    assert refused.status_code == 400
+    assert "no sound track 3" in refused.json()["error"]
+
+
+def two_tracks(*sounds: np.ndarray) -> bytes:
+    """A Matroska file with a track for each sound (L,)."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        streams = [container.add_stream("pcm_s16le", RATE_HZ, layout="mono") for _ in sounds]
+        for stream, sound in zip(streams, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray((sound * 32_767).astype(np.int16)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE_HZ, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 NAMED = 'form-data; name="file"; filename="SITE_20240501_043000.wav"'

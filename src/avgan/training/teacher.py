@@ -22,8 +22,8 @@ LEAST_SOURCES = 3
 """Of a label that a recorder is said to have: of fewer one learns the recorder. Measured as `HEAD_START`."""
 HEAD_START = 2.0
 """By how much a label lags, in logits, where its recorder lacks it. At 0, 2 and 3, in `benchmarks/recorders.py`: of
-scenes that TUT 2017's recorder was not known with 9, 20 and 25 % are named rightly, of its other places 63, 62 and 63 %,
-of the ten scenes by collection 55 % each, averaged over scenes 42, 39 and 39 %."""
+scenes that TUT 2017's recorder was not known with 9, 20 and 25 % are named rightly, of its other places 63, 62 and
+63 %, of the ten scenes by collection 55 % each, averaged over scenes 42, 39 and 39 %."""
 NUM_STEPS = 60
 """Of L-BFGS: the loss changes by less than a thousandth after 40."""
 

@@ -74,6 +74,10 @@ Another = Annotated[
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    track: Annotated[int, Field(ge=1, le=1_000)] | SkipJsonSchema[None] = Field(
+        None, description="Which sound track of a video, from 1; without it, the default one"
+    )
+
 
 class ClassifyOptions(_Options):
     hop: Annotated[float, Field(ge=0.1, le=3600)] | SkipJsonSchema[None] = Field(
@@ -105,8 +109,8 @@ def routes(service: Service) -> APIRouter:
         """Say which scene a recording is, as a whole and over time."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            prediction = service.classify(decoder, received, options.hop)
-            why = service.explain(decoder, received, surest(prediction)) if options.why else None
+            prediction = service.classify(decoder, received, options.track, options.hop)
+            why = service.explain(decoder, received, surest(prediction), options.track) if options.why else None
             picture = prediction.another(options.another) if options.picture else None
             return answers.answer(prediction, windows=options.windows, picture=picture, why=why)
 
@@ -117,7 +121,7 @@ def routes(service: Service) -> APIRouter:
         """Decode a picture of the place where a recording was made."""
 
         def job(decoder: Decoder, received: Received) -> bytes:
-            picture = service.classify(decoder, received).another(options.another)
+            picture = service.classify(decoder, received, options.track).another(options.another)
             return png_bytes(picture, scale=options.scale)
 
         return Response(await service.work(request, job), media_type=PNG)
@@ -129,8 +133,8 @@ def routes(service: Service) -> APIRouter:
         def job(decoder: Decoder, received: Received) -> bytes:
             start_s = options.start
             if start_s is None:
-                start_s = surest(service.classify(decoder, received))
-            return answers.to_json(service.explain(decoder, received, start_s).to_dict())
+                start_s = surest(service.classify(decoder, received, options.track))
+            return answers.to_json(service.explain(decoder, received, start_s, options.track).to_dict())
 
         return Response(await service.work(request, job), media_type=JSON)
 

@@ -29,7 +29,8 @@ from avgan.errors import AudioError
 from avgan.workers import send_frame
 
 READY, BLOCK, END, NOT_SOUND, TOO_LONG, NO_MEMORY = b"R", b"B", b"E", b"N", b"L", b"M"
-ORDER = struct.Struct("!Qd")
+ORDER = struct.Struct("!QdI")
+"""How many bytes follow, how many seconds of sound are wanted, and of which track, 0 for the one that is chosen."""
 CRASHED = 128
 """The exit status says that a recording ended its fork: this, plus the signal's number."""
 
@@ -59,23 +60,25 @@ def decode_in_process(line: socket.socket, argument: str) -> int:
         send_frame(line, READY)
         # Unbuffered, so that what follows the length is left for the fork.
         while len(order := line.recv(ORDER.size, socket.MSG_WAITALL)) == ORDER.size:
-            num_bytes, wanted_s = ORDER.unpack(order)
+            num_bytes, wanted_s, track = ORDER.unpack(order)
             fork = os.fork()
             if not fork:
-                _decode_and_exit(line, file, num_bytes, wanted_s, caps)
+                _decode_and_exit(line, file, num_bytes, wanted_s, track or None, caps)
             _, status = os.waitpid(fork, 0)
             if status:  # what it was about to say may be cut off: this socket is useless now
                 return CRASHED + os.WTERMSIG(status)
     return 0
 
 
-def _decode_and_exit(line: socket.socket, file: BinaryIO, num_bytes: int, wanted_s: float, caps: Caps) -> None:
+def _decode_and_exit(
+    line: socket.socket, file: BinaryIO, num_bytes: int, wanted_s: float, track: int | None, caps: Caps
+) -> None:
     """In the fork: answer for one recording."""
     status = 1
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (caps.cpu_s, caps.cpu_s + 1))
         try:
-            _decode(line, file.read(num_bytes), wanted_s, caps)
+            _decode(line, file.read(num_bytes), wanted_s, track, caps)
         except AudioError as error:
             send_frame(line, NOT_SOUND, str(error).encode())
         status = 0
@@ -85,8 +88,8 @@ def _decode_and_exit(line: socket.socket, file: BinaryIO, num_bytes: int, wanted
         os._exit(status)
 
 
-def _decode(line: socket.socket, content: bytes, wanted_s: float, caps: Caps) -> None:
-    stream = AudioStream(content, target_rate_hz=caps.rate_hz)
+def _decode(line: socket.socket, content: bytes, wanted_s: float, track: int | None, caps: Caps) -> None:
+    stream = AudioStream(content, target_rate_hz=caps.rate_hz, track=track)
     num_wanted = wanted_s * caps.rate_hz
     for block in stream:
         # The kernel counts by ticks, and misses a process that often waits.

@@ -68,12 +68,15 @@ class Decoder:
         """Of the process."""
         return self._worker.process.pid
 
-    def decode(self, content: bytes | bytearray, wanted_s: float = float("inf")) -> "DecodedStream":
+    def decode(
+        self, content: bytes | bytearray, wanted_s: float = float("inf"), track: int | None = None
+    ) -> "DecodedStream":
         """The sound of a recording, or its first seconds, decoded while one iterates over it.
 
-        Iterating raises RefusedError where it cannot be decoded within the caps.
+        `track`: which sound track of a video, from 1; None: the default one. Iterating raises RefusedError where it
+        cannot be decoded within the caps.
         """
-        return DecodedStream(self._frames(content, wanted_s), self._caps)
+        return DecodedStream(self._frames(content, wanted_s, track), self._caps)
 
     def kill(self) -> None:
         """Give the recording up that is being decoded, from another thread: its iteration raises RefusedError."""
@@ -96,7 +99,7 @@ class Decoder:
             self._replace()
             raise RefusedError(503, "no_decoder", "the decoder cannot be started; try again", retry_after_s=5) from None
 
-    def _frames(self, content: bytes | bytearray, wanted_s: float) -> Iterator[tuple[bytes, bytes]]:
+    def _frames(self, content: bytes | bytearray, wanted_s: float, track: int | None) -> Iterator[tuple[bytes, bytes]]:
         """What the process says about a recording. Raises RefusedError where it dies over it."""
         self._make_ready()
         line = self._worker.line
@@ -104,7 +107,7 @@ class Decoder:
         self._speaking = True
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                line.sendall(ORDER.pack(len(content), wanted_s))
+                line.sendall(ORDER.pack(len(content), wanted_s, track or 0))
                 line.sendall(content)
             kind = decoder.BLOCK
             while kind == decoder.BLOCK:

@@ -176,9 +176,11 @@ class Service:
                 raise ClientDisconnect
             return await working
 
-    def classify(self, decoder: Decoder, received: Received, hop_s: float | None = None) -> Prediction:
+    def classify(
+        self, decoder: Decoder, received: Received, track: int | None = None, hop_s: float | None = None
+    ) -> Prediction:
         """Classify a recording. Raises RefusedError."""
-        stream = decoder.decode(received.content)
+        stream = decoder.decode(received.content, track=track)
         listening = self.model.listen(stream, hop_s=hop_s)
         windows = tuple(listening)
         prediction = listening.conclude(windows)
@@ -187,9 +189,9 @@ class Service:
         self.metrics.audio_seconds.inc(prediction.duration_s)
         return prediction
 
-    def explain(self, decoder: Decoder, received: Received, start_s: float) -> Explanation:
+    def explain(self, decoder: Decoder, received: Received, start_s: float, track: int | None = None) -> Explanation:
         """Explain the window that begins at `start_s`. Raises RefusedError."""
-        stream = decoder.decode(received.content, start_s + self.model.card.window_s)
+        stream = decoder.decode(received.content, start_s + self.model.card.window_s, track)
         try:
             return self.model.explain(stream, start_s=start_s)
         except AudioError as error:
