@@ -10,8 +10,8 @@ a data set of the videos as it would of any others; and the paper's own configur
     OUT/av/                 what `avgan curate` makes of them: clips of 10 s without labels to learn from
     OUT/places/             preset paper_dcase: pictures and imagination from the videos, then, frozen, a classifier
                             of the recordings' scenes; measured on the folder that no stage has seen
-    OUT/esc50/              preset paper_esc50 on the same imagination: a classifier of ESC-50's folds 1 to 4, measured on
-                            fold 5
+    OUT/esc50/              preset paper_esc50 on the same imagination: a classifier of ESC-50's folds 1 to 4, measured
+                            on fold 5
 
 Each step is a command that is printed before it runs, and every one goes on where it was stopped; so does this script.
 The steps are for hours of two cores, where the paper has 9,000 epochs on four GPUs: `--set` changes them.
