@@ -1,4 +1,4 @@
-"""What the bundle of places is right about, on the recordings that its run kept aside, and what it refuses.
+"""What the bundle of places is right about, on the recordings that its run held out, and what it refuses.
 
     python benchmarks/places.py --data DATA --run runs/places/model [--model BUNDLE] [--esc50 200] [--outsiders 30]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from avgan.training.teacher import Teacher
 
 from avgan.audio import read_audio
 from avgan.data.datasets import find
@@ -23,6 +22,7 @@ from avgan.features import LogMel
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.scenes import DCASE_SCENES, SCENES
 from avgan.training import teacher
+from avgan.training.teacher import Teacher
 
 WINDOW_S = 10.0
 BATCH = 32

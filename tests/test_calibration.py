@@ -201,14 +201,14 @@ def test_few_clips_are_enough_to_be_finite(rng: np.random.Generator) -> None:
 
 @pytest.fixture(scope="module")
 def watched_run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable) -> Path:
-    """A finished run that kept half of its videos aside."""
+    """A finished run that held half of its videos out."""
     from avgan.training.recipe import train
 
     config = tiny_config({"data.validation_fraction": "0.5"})
     return train(config, data=tiny_videos, out=tmp_path_factory.mktemp("watched") / "run")
 
 
-def test_a_run_is_calibrated_on_what_it_kept_aside_and_exported(
+def test_a_run_is_calibrated_on_what_it_held_out_and_exported(
     watched_run: Path, tiny_videos: Path, tmp_path: Path, tone_wav: Path
 ) -> None:
     from avgan.export import export_bundle
@@ -252,7 +252,7 @@ def test_a_bundle_says_what_it_cannot_tell(
     run = str(watched_run)
     assert main(["export", run, "--data", str(tiny_videos), "-o", str(tmp_path / "small")]) == 0
     said = capsys.readouterr().err
-    assert "calls no sound strange and calls no answer unsure; keep 99 aside" in said
+    assert "calls no sound strange and calls no answer unsure; hold 99 out" in said
     assert main(["export", run, "-o", str(tmp_path / "plain")]) == 0
     assert "it answers whatever it hears" in capsys.readouterr().err
     fitted = open_bundle(tmp_path / "small").card.calibration

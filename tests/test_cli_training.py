@@ -181,7 +181,7 @@ def test_a_score_is_a_few_lines_and_the_whole_on_demand(
 def test_scores_of_other_data_are_refused(
     avgan: Callable[..., Outcome], tiny_run: Path, tiny_videos: Path, tmp_path: Path
 ) -> None:
-    """Recordings that were kept aside and are not there would flatter or shame the run silently."""
+    """Recordings that were held out and are not there would flatter or shame the run silently."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (description,) = run.glob("3-*/checkpoint/*/checkpoint.json")
     told = json.loads(description.read_text())

@@ -126,7 +126,7 @@ def write_like(other: Path, folder: Path, content: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path, tiny_config: Callable[..., Any]) -> Path:
-    """A run that kept a part of its clips aside."""
+    """A run that held a part of its clips out."""
     config = tiny_config({"data.validation_fraction": "0.5"})
     return train(config, data=tiny_videos, out=tmp_path_factory.mktemp("kept") / "run")
 

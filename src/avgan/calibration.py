@@ -1,11 +1,11 @@
 """Calibration of a run, fitted on the recordings that it held out from training.
 
 - temperature scaling by likelihood, so that a probability of 0.8 is right in eight of ten cases;
-- thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those kept aside;
+- thresholds for not answering (`runtime.unknown`), each refusing a stated share of recordings like those held out;
 - the probability that scenes must have for the right one to be among them (split conformal prediction).
 
 Thresholds are order statistics in which each source counts once, however many clips it gave: for a clip of a new
-source that could as well have been one of those kept aside, the chance to be refused, or not to be covered, is at most
+source that could as well have been one of those held out, the chance to be refused, or not to be covered, is at most
 the share asked for, whatever the distribution and however few they are (hierarchical conformal prediction, Lee 2023).
 
 Shapes: M clips, C size of an embedding, N labels, S scenes, R directions.
@@ -37,12 +37,12 @@ NUM_BINS = 10
 SHARES = {STEADY: 0.01, STRANGE: 0.03, UNSURE: 0.01}
 """Of recordings that the model should answer, how many each reason may refuse: 5 % together."""
 MOST_STRANGE = 0.1
-"""The largest share that may be refused as strange, where too few were kept aside for a smaller one."""
+"""The largest share that may be refused as strange, where too few were held out for a smaller one."""
 SURE_LABEL, SURE_GROUP = 2 / 3, 0.8
 """Of the answers that name a scene two in three should be right, of those that name its group alone four in five: a
 third of wrong scenes is what a group of three makes tolerable."""
 STEADIEST_DB = 1.0
-"""A sound that changes more is not called steady, however much recordings kept aside change."""
+"""A sound that changes more is not called steady, however much held-out recordings change."""
 NUM_DIRECTIONS = 200
 CLIPS_FOR_DIRECTION = 5
 """With fewer training clips for each direction, what they have in common is not told from what each has by itself."""
@@ -73,16 +73,16 @@ class Fitted:
 
 
 def calibrate(run: Path, data: Path) -> Fitted:
-    """Fit on what a finished run kept aside; `data` is the folder that it was trained on.
+    """Fit on what a finished run held out; `data` is the folder that it was trained on.
 
-    Raises CheckpointError where the training is unfinished, DataError where nothing was kept aside or is missing,
-    LeakageError where a source was both kept aside and trained on.
+    Raises CheckpointError where the training is unfinished, DataError where nothing was held out or is missing,
+    LeakageError where a source was both held out and trained on.
     """
     networks, described = checkpoint.load_finished(run)
     sounds = read_sounds(described.config.stage.data, data)
     if not described.origin.validation_sources:
         raise DataError(
-            f"{run}: this run kept nothing aside to calibrate with; train with --set data.validation_fraction=0.1"
+            f"{run}: this run held nothing out to calibrate with; train with --set data.validation_fraction=0.1"
         )
     origin = described.origin
     train, aside = (_of_sources(sounds, sources) for sources in (origin.sources, origin.validation_sources))
@@ -122,7 +122,7 @@ def embed(networks: AVGAN, described: Checkpoint, sounds: Manifest) -> Embedded:
 
 
 def fit(aside: Embedded, known: Known, described: Checkpoint, taught: Embedded) -> Calibration:
-    """Everything that is fitted on the clips kept aside.
+    """Everything that is fitted on the held-out clips.
 
     How much a sound changes no network was taught, so that the training clips tell of it as well.
     """
@@ -196,7 +196,7 @@ def least_sure(surest: np.ndarray, right: np.ndarray, sources: np.ndarray, share
 
 
 def shares_of(num_sources: int) -> dict[str, float]:
-    """The shares that so many sources kept aside can tell of.
+    """The shares that so many held-out sources can tell of.
 
     A share of 0.03 takes 33 of them. Of fewer, what is strange is told at the smallest share that they allow, up to
     `MOST_STRANGE`: a bundle that answers everything is worse than one that refuses a few more.
@@ -211,7 +211,7 @@ def shortcomings(calibration: Calibration | None) -> str:
     if calibration is None:
         return (
             "it answers whatever it hears, also what it does not know: nothing was fitted for that; train with "
-            "recordings kept aside (data.validation_fraction) and export with --data"
+            "held-out recordings (data.validation_fraction) and export with --data"
         )
     num, needed = calibration.num_sources, math.ceil(1 / SHARES[UNSURE]) - 1
     if num >= needed:
@@ -225,7 +225,7 @@ def shortcomings(calibration: Calibration | None) -> str:
     if calibration.least_probability == 0:
         found.append("calls no answer unsure")
     return (
-        f"fitted on {num} recordings kept aside, it {' and '.join(found)}; keep {needed} aside for both "
+        f"fitted on {num} held-out recordings, it {' and '.join(found)}; hold {needed} out for both "
         "(data.validation_fraction, or more recordings)"
     )
 

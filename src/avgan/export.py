@@ -113,7 +113,7 @@ def export_bundle(
     """Write the bundle folder `out`: model.onnx and card.json. Returns `out`.
 
     `data`: the folder that the run was trained on, for the bundle to know its training clips as neighbours, and what it
-    does not know where the run kept clips aside. `fitted`: the latter, where `calibrate` found it already. `say` hears
+    does not know where the run held clips out. `fitted`: the latter, where `calibrate` found it already. `say` hears
     what the bundle cannot tell of the unknown.
 
     Raises BundleError when `out` holds something else than a bundle, CheckpointError when the run is unfinished,

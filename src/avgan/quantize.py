@@ -39,7 +39,7 @@ BATCH = 4
 def quantize_bundle(full: Path, out: Path, *, run: Path, data: Path) -> Path:
     """Write the 8-bit bundle `out` of the bundle `full` that was exported from `run`. Returns `out`.
 
-    Its card says what was lost on the clips that the run held out or kept aside. Raises BundleError when `out` holds
+    Its card says what was lost on the clips that the run held out. Raises BundleError when `out` holds
     something else than a bundle, DataError when `data` is not what the run was trained on.
     """
     check_place(out)
@@ -134,7 +134,7 @@ def unhalve(model: Any, names: Iterable[str]) -> None:
 
 
 def held_out(sounds: Manifest, described: Checkpoint) -> list[Clip]:
-    """The clips that a run was never trained on, of the folds it held out, or else of what it kept aside."""
+    """The clips that a run was never trained on, of the folds it held out, or else of its validation part."""
     folds, aside = described.config.stage.data.held_out_folds, set(described.origin.validation_sources)
     chosen = [clip for clip in sounds.clips if clip.audio_path and clip.label in described.labels]
     if folds:

@@ -118,7 +118,7 @@ class CalibrationError(_Part):
 
 
 class Calibration(_Part):
-    """What was fitted on recordings that were kept aside from training, and on nothing else.
+    """What was fitted on recordings that were held out from training, and on nothing else.
 
     The probabilities that the model gives are those after scaling: `temperature` is in the graph already.
     """
@@ -131,7 +131,7 @@ class Calibration(_Part):
     error_before: CalibrationError
     error_after: CalibrationError
     shares: dict[str, float] = {}
-    """Reason to refuse -> the share of the recordings kept aside that its threshold refuses."""
+    """Reason to refuse -> the share of the held-out recordings that its threshold refuses."""
     least_change_db: float = 0.0
     """A window that changes less is a steady tone or noise (see `steadiness`)."""
     least_probability: float = 0.0
@@ -149,7 +149,7 @@ class Calibration(_Part):
     ) -> tuple[str, ...]:
         """The scenes of which one is right with a probability of `coverage`, from their probabilities, sorted.
 
-        Split conformal prediction: right that often for recordings like those kept aside, as long as a window. The
+        Split conformal prediction: right that often for recordings like those held out, as long as a window. The
         first scene is always among them. Where all scenes of a group are, the group's name stands for them, which
         changes nothing of how often the set is right. Raises ConfigError outside [0.01, 0.99].
         """

@@ -1,7 +1,7 @@
 """When not to answer: silence, and what the model does not know, come back as `unknown` with the reason.
 
 Four reasons are rules: silent, too quiet, too short, clipped. They see the sound as it was recorded, not at the level
-that the network brings it to. Three need what was fitted on recordings kept aside from training (`Calibration` in the
+that the network brings it to. Three need what was fitted on held-out recordings (`Calibration` in the
 card), each with a share of the refusals that may go wrong: a sound that is the same throughout; a sound unlike all that
 was heard in training; a sound for which no label is probable, nor a group of labels where there are groups. A bundle
 without a calibration gives the first four only.
