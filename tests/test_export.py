@@ -311,7 +311,8 @@ def test_a_sampler_is_shipped_with_the_decoder(sampled: tuple[Path, Path]) -> No
     model = runtime.load(bundle)
     times = np.arange(16_000) / 16_000
     waveform = (0.3 * np.sin(2 * np.pi * 700 * times)).astype(np.float32)
-    probabilities, codes, _ = model.network.predict(model.network.embed(waveform[None]))
+    probabilities, features, _ = model.network.predict(model.network.embed(waveform[None]))
+    codes = model.network.codes(features)
     with torch.no_grad():
         expected = networks(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(probabilities, torch.softmax(expected.logits, 1), atol=1e-4)

@@ -455,3 +455,16 @@ def test_an_offset_is_taken_away(rng: np.random.Generator) -> None:
     waveform = np.concatenate(list(stream))
     np.testing.assert_allclose(waveform, sound, atol=1e-4)
     assert any("offset" in note for note in stream.warnings)
+
+
+def test_an_offset_changes_nothing_however_the_sound_comes(rng: np.random.Generator) -> None:
+    sound = (0.3 + 0.01 * rng.standard_normal((4 * RATE_HZ, 1))).astype(np.float32)
+    whole = np.concatenate(list(AudioStream(sound, rate_hz=RATE_HZ)))
+    assert abs(whole.mean()) < 1e-3
+    pieces = AudioStream((sound[at : at + 80], float(RATE_HZ)) for at in range(0, len(sound), 80))
+    live = np.concatenate(list(pieces))
+    # the first tenth of a second is too short to tell an offset from a wave
+    assert abs(live[RATE_HZ:] - whole[RATE_HZ:]).max() < 2e-3
+    low = 0.3 * np.sin(2 * np.pi * 40 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)[:, None]
+    wave = AudioStream((low[at : at + 80], float(RATE_HZ)) for at in range(0, len(low), 80))
+    assert np.abs(np.concatenate(list(wave)) - low[:, 0]).max() < 1e-6

@@ -33,6 +33,7 @@ CLIPPED_SHARE = 1e-3
 SHORT_S = 1.0
 MIN_HOP_S = 0.01  # of windows of seconds each; below it a minute takes hours
 LEAST_OFFSET = 1e-3  # -60 dB of full scale: below, it is no louder than what quiet places hold
+OFFSET_S, LEAST_OFFSET_S = 10.0, 0.1  # an offset is the mean of about so long a time, and of no less
 LARGEST = 1e12  # beyond it sums and powers overflow in single precision, and the answer would be no number
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
@@ -187,19 +188,23 @@ class AudioStream:
             raise AudioError(f"{self.name}: no sample is a finite number; export the file again")
 
     def _without_offset(self, blocks: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[np.ndarray, float]]:
-        """Mono blocks (L,) around zero, from the first on whose offset is louder than its sound.
+        """Mono blocks (L,) around zero, from the time on when their offset is louder than their sound.
 
         An offset is not heard, but counts where a window is brought to one level: the sound would be lost beside it.
+        It is the mean of the last seconds, not of a block, which in live sound is shorter than a wave.
         """
-        is_found = False
+        is_found, num, total, squares = False, 0.0, 0.0, 0.0
         for samples, rate_hz in blocks:
-            offset = float(samples.mean(dtype=np.float64)) if len(samples) else 0.0
-            if abs(offset) > LEAST_OFFSET:
-                around_zero = samples - np.float32(offset)
-                is_found = is_found or offset**2 > float(np.square(around_zero).mean())
+            if num > OFFSET_S * rate_hz:
+                num, total, squares = num / 2, total / 2, squares / 2
+            num += len(samples)
+            total += float(samples.sum(dtype=np.float64))
+            squares += float(np.square(samples, dtype=np.float64).sum())
+            if num >= LEAST_OFFSET_S * rate_hz and abs(offset := total / num) > LEAST_OFFSET:
+                is_found = is_found or offset**2 > squares / num - offset**2
                 if is_found:
                     note_once(self._notes, "has an offset: it was taken away")
-                    samples = around_zero
+                    samples = samples - np.float32(offset)
             yield samples, rate_hz
 
     @property

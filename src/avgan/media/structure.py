@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+LARGEST_FILE = 1 << 42  # bytes; beyond 16 TB a file system refuses to seek
 STREAMED = 0x7FFF_0000
 """A size from here on is what programs write that do not know it yet: 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF."""
 REST_BYTES = 4_096
@@ -112,6 +113,9 @@ def _find(file: BinaryIO, magics: Sequence[bytes], at: int, stop: int) -> int | 
 
 
 def _read(file: BinaryIO, at: int, size: int) -> bytes:
+    """Nothing beyond the end, also where a header names a place that no file has."""
+    if at > LARGEST_FILE:
+        return b""
     file.seek(at)
     return file.read(size)
 

@@ -111,9 +111,9 @@ def test_memory_holds_so_many_rates_as_integers_and_no_more(data: Path, protocol
     assert first() is None
     assert list(sounds._stores) == [22_050, 16_000]
     assert len(sounds._stores) == NUM_RATES
-    kept = sounds._stores[16_000]._cache._rows
+    kept = sounds._stores[16_000]._rows
     assert {row.dtype for row in kept.values()} == {np.dtype(np.int16)}
     assert sounds.seconds > 0
     small = Sounds.of(protocol, cache_bytes=0)
     np.testing.assert_array_equal(small.read(8_000, rows), sounds.read(8_000, rows))
-    assert not small._stores[8_000]._cache._rows
+    assert not small._stores[8_000]._rows
