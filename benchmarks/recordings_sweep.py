@@ -72,7 +72,7 @@ def ffmpeg(*arguments: str | Path) -> None:
         raise OSError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "ffmpeg")
 
 
-def hear(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     stream = AudioStream(path)
     return np.concatenate(list(stream)), stream.warnings
 
@@ -97,7 +97,7 @@ def spans(waveform: np.ndarray, level: float) -> list[tuple[float, float]]:
 def judge(case: Case, path: Path) -> Found:
     """Compare what is heard with what should be."""
     try:
-        waveform, notes = hear(path)
+        waveform, notes = decode(path)
     except AudioError as error:
         return Found("noted", f"refused: {error}")
     wanted = case.spans_s
@@ -280,7 +280,7 @@ def channels() -> Iterator[Case]:
             "channels",
             f"eight, {live + 1} live",
             encoded("wav", ("pcm_s24le",), filters=filters),
-            must_note="heard alone",
+            must_note="used alone",
         )
 
 

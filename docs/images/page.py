@@ -43,9 +43,7 @@ def main() -> None:
 def take(address: str, options: argparse.Namespace) -> bytes:
     """The bytes of a PNG of the page at an address once it has answered."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(
             viewport={"width": options.width, "height": options.height},
             device_scale_factor=options.scale,
