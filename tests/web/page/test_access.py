@@ -253,5 +253,5 @@ def test_the_page_says_what_model_it_is_and_on_what_terms(shipped: Any, visit: A
     seen = visit(shipped)
     footer = seen.text("footer")
     assert "places" in footer
-    assert "CC BY-NC" in footer
+    assert "non-commercial" in footer
     assert "Nothing you give it is written to disk" in footer

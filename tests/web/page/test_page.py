@@ -33,11 +33,11 @@ def test_a_file_is_answered_as_the_library_answers_it(shipped: Any, visit: Any, 
     seen.choose(f"sea.{kind}", content)
     seen.wait("answer")
     page = seen.page
-    assert seen.text("#answer") == expected.scene.replace("_", " ").capitalize() == "Coast"
-    assert seen.text("#sure") == f"{100 * expected.probability:.0f} % sure · with sea waves"
+    assert seen.text("#answer") == expected.scene.replace("_", " ").capitalize() == "Beach"
+    assert seen.text("#sure") == f"{100 * expected.probability:.0f} % sure · with {', '.join(expected.sounds)}"
     picture = page.locator(".picture.current")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 128
-    assert "coast" in picture.get_attribute("alt")
+    assert "beach" in picture.get_attribute("alt")
     rows = page.locator("table").first.locator("tr").all_inner_texts()
     scenes = [row.split("\t")[0] for row in rows]
     assert scenes == [name.replace("_", " ") for name in list(expected.scenes)[:5]]
@@ -46,8 +46,10 @@ def test_a_file_is_answered_as_the_library_answers_it(shipped: Any, visit: Any, 
     assert drawn(page, "#wave") > 20
     page.wait_for_selector("#play:not([hidden])")
     assert "0:00 / 0:05" in seen.text("#time")
-    assert page.evaluate("said") == [f"Coast, {100 * expected.probability:.0f}\u202f% sure. With sea waves."]
-    assert page.title().startswith("Coast")
+    assert page.evaluate("said") == [
+        f"Beach, {100 * expected.probability:.0f}\u202f% sure. With {', '.join(expected.sounds)}."
+    ]
+    assert page.title().startswith("Beach")
 
 
 def test_what_decided_is_shown_over_the_spectrogram(shipped: Any, visit: Any, clips: Clips) -> None:
@@ -57,7 +59,7 @@ def test_what_decided_is_shown_over_the_spectrogram(shipped: Any, visit: Any, cl
     page.wait_for_selector("#why:visible")
     before = page.eval_on_selector("#spectrogram", "canvas => canvas.toDataURL()")
     page.check("#why")
-    page.locator("#decided", has_text="sea waves").wait_for(timeout=60_000)
+    page.locator("#decided", has_text="beach").wait_for(timeout=60_000)
     assert page.eval_on_selector("#spectrogram", "canvas => canvas.toDataURL()") != before
     page.uncheck("#why")
     assert page.eval_on_selector("#spectrogram", "canvas => canvas.toDataURL()") == before
@@ -90,15 +92,15 @@ def test_a_long_recording_has_segments_that_lead_to_their_sound(shipped: Any, vi
     seen = visit(shipped)
     page = seen.page
     seen.choose("walk.wav", encoded(np.concatenate(parts), 44_100))
-    rain = page.locator("#segments button", has_text="Rainforest").first
+    rain = page.locator("#segments button", has_text="Forest").first
     rain.wait_for(timeout=60_000)
     names = page.locator("#segments b").all_inner_texts()
-    assert names[0] == "Coast"
-    assert names[-1] == "Rainforest"
+    assert names[0] == "Beach"
+    assert names[-1] == "Forest"
     assert page.locator("#strip span").count() == len(names)
     rain.click()
     position_s = page.eval_on_selector("#audio", "audio => audio.currentTime")
-    assert 13 <= position_s <= 17
+    assert 15 <= position_s <= 21
     assert rain.get_attribute("aria-current") == "true"
     # A press in the middle of the drawing leads to the middle of the sound.
     page.locator("#track").click(position={"x": page.locator("#track").bounding_box()["width"] / 4, "y": 60})
@@ -109,19 +111,19 @@ def test_the_microphone_fills_a_timeline_and_is_answered_as_a_whole(shipped: Any
     seen = visit(shipped)
     page = seen.page
     page.click("#listen")
-    page.locator("#segments li", has_text="Coast").wait_for(timeout=60_000)
+    page.locator("#segments li", has_text="each").first.wait_for(timeout=60_000)
     live = page.locator("#segments li").all_inner_texts()
-    assert any("Rainforest" in text for text in live)
-    assert "Coast" in live[0], "the newest comes first"
+    assert any("Forest" in text for text in live)
+    assert "beach" in live[0].lower(), "the newest comes first"
     assert page.locator("#segments img").first.evaluate("image => image.naturalWidth") == 128
     assert "dropped" in seen.text("#sound-note")
     assert drawn(page, "#spectrogram") > 20
     said = page.evaluate("said")
-    assert said[0].startswith("Rainforest")
+    assert "forest" in said[0].lower()
     assert len(said) == len(live), "each scene is said once"
     page.click("#listen")
     seen.wait("answer")
-    assert seen.text("#answer") in {"Rainforest", "Coast"}
+    assert any(scene in seen.text("#answer").lower() for scene in ("forest", "beach"))
     page.wait_for_selector("#play:not([hidden])")
     assert "microphone.wav" in seen.text("#sound-note")
     assert page.eval_on_selector("#audio", "audio => audio.duration") > 8
@@ -168,10 +170,10 @@ def test_sending_shows_progress_and_can_be_given_up(server: Any, visit: Any, his
 
 
 def test_the_token_in_the_address_lets_the_page_in(start: Any, visit: Any, hiss_wav: bytes) -> None:
-    token = "a token of some length"
+    token = "a+token+of+some+length"
     guarded = start("--token", token)
-    seen = visit(guarded, address=f"{guarded.base}/#token={token.replace(' ', '%20')}")
-    assert token.split()[-1] not in seen.page.url
+    seen = visit(guarded, address=f"{guarded.base}/#token={token.replace('+', '%2B')}")
+    assert "length" not in seen.page.url
     seen.choose("hiss.wav", hiss_wav)
     seen.wait("answer")
     seen.page.click("#listen")
@@ -208,9 +210,7 @@ def test_a_file_can_be_dropped_anywhere(server: Any, visit: Any, hiss_wav: bytes
     assert "dropped.wav" in seen.page.text_content("#sound-note")
 
 
-def test_another_picture_of_the_same_place(
-    start: Any, noisy_bundle: Path, visit: Any, hiss_wav: bytes, shipped: Any
-) -> None:
+def test_another_picture_of_the_same_place(start: Any, noisy_bundle: Path, visit: Any, hiss_wav: bytes) -> None:
     seen = visit(start(model=noisy_bundle))
     assert not seen.page.is_visible("#another")
     seen.choose("hiss.wav", hiss_wav)
@@ -220,7 +220,7 @@ def test_another_picture_of_the_same_place(
     seen.page.click("#another")
     seen.page.wait_for_function("before => document.querySelector('img.picture.current').src !== before", arg=before)
     assert seen.text("#answer") == named
-    plain = visit(shipped)
+    plain = visit(start())
     plain.choose("hiss.wav", hiss_wav)
     plain.wait("answer")
     assert not plain.page.is_visible("#another"), "a model that draws one picture"
