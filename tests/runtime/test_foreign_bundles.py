@@ -408,20 +408,20 @@ def test_arrays_that_unpack_to_gigabytes(forged: Callable[..., Path], toy_bundle
         assert f"{name} cannot be read" in refusal(lambda folder=folder: load(folder).neighbours)
 
 
-def test_ctrl_c_ends_a_trial(forged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_trial(forged: Callable[..., Path], tmp_path: Path) -> None:
     """The process that tries a bundle ends with whoever waits for it."""
+    started = tmp_path / "started"
+    wait = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
     code = (
         "import subprocess, sys\n"
         "from avgan.runtime import trial\n"
-        "trial._START = 'import time; time.sleep(60)'\n"
-        "import avgan; print('ready', flush=True); avgan.load(sys.argv[1])\n"
+        f"trial._START = {wait!r}\n"
+        "import avgan; avgan.load(sys.argv[1])\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(forged())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(2)
+    process = subprocess.Popen([sys.executable, "-c", code, str(forged())], stderr=subprocess.PIPE)
+    give_up_s = time.monotonic() + 30
+    while not started.exists() and time.monotonic() < give_up_s:  # on a busy machine it takes seconds to start
+        time.sleep(0.1)
     began_s = time.monotonic()
     process.send_signal(2)
     _, err = process.communicate(timeout=30)
