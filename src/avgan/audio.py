@@ -190,7 +190,7 @@ class AudioStream:
     def _without_offset(self, blocks: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[np.ndarray, float]]:
         """Mono blocks (L,) around zero, from the time on when their offset is louder than their sound.
 
-        An offset is not heard, but counts where a window is brought to one level: the sound would be lost beside it.
+        An offset is no sound, but counts where a window is brought to one level: the sound would be lost beside it.
         It is the mean of the last seconds, not of a block, which in live sound is shorter than a wave.
         """
         is_found, num, total, squares = False, 0.0, 0.0, 0.0
@@ -198,8 +198,8 @@ class AudioStream:
             if num > OFFSET_S * rate_hz:
                 num, total, squares = num / 2, total / 2, squares / 2
             num += len(samples)
-            total += float(samples.sum(dtype=np.float64))
-            squares += float(np.square(samples, dtype=np.float64).sum())
+            total += float(samples.sum())
+            squares += float(samples @ samples)
             if num >= LEAST_OFFSET_S * rate_hz and abs(offset := total / num) > LEAST_OFFSET:
                 is_found = is_found or offset**2 > squares / num - offset**2
                 if is_found:
