@@ -21,7 +21,6 @@ from avgan.data.datasets import find
 from avgan.features import LogMel
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.scenes import DCASE_SCENES, SCENES
-from avgan.training import teacher
 from avgan.training.teacher import Teacher
 
 WINDOW_S = 10.0
@@ -35,7 +34,9 @@ Fitted = Callable[[np.ndarray], np.ndarray]
 
 
 class Clips:
-    """The clips of `places` whose scenes have enough sources, embedded."""
+    """The clips of `places` whose scenes have enough sources, embedded; `head_start` is the teacher's."""
+
+    head_start = 0.0
 
     def __init__(self, data: Path) -> None:
         manifest = find(data, "places")
@@ -61,6 +62,7 @@ class Clips:
             sources=self.sources[learn].tolist(),
             devices=self.devices[learn].tolist(),
             c=c,
+            head_start=self.head_start,
         )
 
         def scores(embeddings: np.ndarray) -> np.ndarray:
@@ -133,7 +135,7 @@ def main() -> None:
         "ten scenes by collection | the same, over scenes |\n|---|---|---|---|---|---|"
     )
     for head_start in arguments.head_start:
-        teacher.HEAD_START = head_start
+        clips.head_start = head_start
         of_recorder = clips.folders == arguments.recorder
         scene, group = across(clips, arguments.recorder, arguments.c)
         known, _ = in_parts(clips, of_recorder, clips.sources, 2, arguments.c)

@@ -42,15 +42,22 @@ class Teacher(nn.Module):
     bias: Tensor
 
     def __init__(
-        self, embeddings: np.ndarray, targets: np.ndarray, *, sources: Sequence[str], devices: Sequence[str], c: float
+        self,
+        embeddings: np.ndarray,
+        targets: np.ndarray,
+        *,
+        sources: Sequence[str],
+        devices: Sequence[str],
+        c: float,
+        head_start: float = HEAD_START,
     ) -> None:
         """From recordings (M, C), their labels (M,), the source that each was cut from and its recorder.
 
-        `c`: the inverse of the penalty on weights, as in scikit-learn.
+        `c`: the inverse of the penalty on weights, as in scikit-learn. `head_start`: see `HEAD_START`.
         """
         super().__init__()
         mean, spread = embeddings.mean(0), embeddings.std(0) + 1e-6
-        offsets = -HEAD_START * lacking(targets, sources, devices)
+        offsets = -head_start * lacking(targets, sources, devices)
         weight, bias = logistic_regression(
             (embeddings - mean) / spread, targets, weights=source_weights(targets, sources), offsets=offsets, c=c
         )
