@@ -1,6 +1,6 @@
 """What the bundle of places is right about, on the recordings that its run held out, and what it refuses.
 
-    python benchmarks/places.py --data DATA --run runs/places/model [--model BUNDLE] [--esc50 200] [--outsiders 30]
+    python benchmarks/places.py --data DATA --run runs/places/model [--model BUNDLE] [--esc50 200] [--outliers 30]
 
 DATA is the folder that the run was trained on. Prints shares with their 95 % intervals over recordings: the most
 probable scene and its group, at four levels; what is answered with a scene, with its group, with `unknown`; `unknown`
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--model", default="places")
     parser.add_argument("--esc50", type=int, default=200)
-    parser.add_argument("--outsiders", type=int, default=30)
+    parser.add_argument("--outliers", type=int, default=30)
     arguments = parser.parse_args()
     model = load(arguments.model)
     rate_hz, group_of = model.card.sample_rate_hz, model.card.group_of_scene
@@ -65,7 +65,7 @@ def main() -> None:
             right = [found[row].scene == true[row] for row in rows]
             tell("    of these right", right, [sources[row] for row in rows])
     for kind in KINDS:
-        made = make(kind, arguments.outsiders, side="test", rate_hz=rate_hz, duration_s=model.card.window_s)
+        made = make(kind, arguments.outliers, side="test", rate_hz=rate_hz, duration_s=model.card.window_s)
         print(f"unknown of {kind}: {refused([model.classify(one, rate_hz) for one in made]):.0%}")
     try:
         other = find(arguments.data, "esc50")

@@ -51,13 +51,13 @@ def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> di
     test = fold.test.select(lambda clip: clip.label in taught)
     known = answers_to(model, test)
     rows = {IN_DOMAIN: refusals(known, sources_of(test))}
-    for kind, waveforms, sources in outsiders(model, test, num_outliers):
+    for kind, waveforms, sources in outlier_sounds(model, test, num_outliers):
         rows[kind] = refusals(model.classify_many(waveforms, model.card.sample_rate_hz), sources)
     untaught = sounds.select(lambda clip: bool(clip.label) and clip.label not in taught)
     if untaught.clips:
         rows[UNTAUGHT] = refusals(answers_to(model, untaught), sources_of(untaught))
     return {
-        "protocol": f"folds {', '.join(config.held_out_folds)} held out; outsiders of the side `test`",
+        "protocol": f"folds {', '.join(config.held_out_folds)} held out; outliers of the side `test`",
         "refusals": rows,
         **figures(model, test, known),
     }
@@ -92,7 +92,7 @@ def refusals(predictions: Sequence[Prediction], sources: np.ndarray) -> dict[str
     }
 
 
-def outsiders(model: Model, test: Manifest, num: int) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
+def outlier_sounds(model: Model, test: Manifest, num: int) -> Iterable[tuple[str, list[np.ndarray], np.ndarray]]:
     """Each kind of sound that must be refused: its name, waveforms at the card's rate, and their sources."""
     rate_hz = model.card.sample_rate_hz
     rng = np.random.default_rng(0)
