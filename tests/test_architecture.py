@@ -59,23 +59,7 @@ PATH_ORDER = [
 ]
 """The path of a recording. A module imports only from what stands before it, or from its own package."""
 
-LIGHT = {
-    "errors",
-    "files",
-    "workers",
-    "download",
-    "scenes",
-    "media",
-    "audio",
-    "images",
-    "runtime",
-    "live",
-    "archive",
-    "pictures",
-    "pages",
-    "demo",
-    "web",
-}
+LIGHT = {*PATH_ORDER[: PATH_ORDER.index("features")], "web"}
 """What a user without torch runs. `cli` belongs here too, but only for what it imports at the top."""
 
 HEAVY = {
