@@ -133,8 +133,9 @@ class Model:
     ) -> "Listening":
         """Classify a recording window by window, in constant memory however long it is: iterate over what is returned.
 
-        `live`: answer each window as soon as it has been heard, rather than in batches. `pictures`: give each window
-        the codes of its picture, a third of the work where windows overlap. Raises AudioError as `classify` does.
+        `live`: answer each window as soon as its last sample is there, rather than in batches. `pictures`: give each
+        window the codes of its picture, a third of the work where windows overlap. Raises AudioError as `classify`
+        does.
         """
         check_hop(hop_s)
         return Listening(self, self._stream(source, rate_hz, track), hop_s, live=live, pictures=pictures)
