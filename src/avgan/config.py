@@ -30,7 +30,8 @@ SAMPLER = "sampler"
 """The kind of a fourth stage, which a recipe may have."""
 
 Precision = Literal["32-true", "bf16-mixed", "auto"]
-"""`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX), else single."""
+"""`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX, AVX-512 BF16), else
+single."""
 
 
 class Section(BaseModel):

@@ -28,6 +28,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.flop_counter import FlopCounterMode
 
 from avgan.baselines.method import Budget, Cost
+from avgan.networks.precision import bf16_is_fast
 from avgan.training.schedule import rate_factor
 
 Inputs = Callable[[np.ndarray, np.random.Generator | None], Tensor]
@@ -264,8 +265,7 @@ def on_device(tensor: Tensor) -> Tensor:
 def in_fast_precision() -> torch.autocast:
     """A context for convolutions and products in bfloat16, where the device multiplies matrices of it in hardware."""
     kind = device().type
-    fast = {"cuda": torch.cuda.is_bf16_supported, "cpu": getattr(torch.cpu, "_is_amx_tile_supported", bool)}
-    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast.get(kind, bool)()))
+    return torch.autocast(kind, torch.bfloat16, enabled=bf16_is_fast(kind))
 
 
 def finish_steps() -> None:

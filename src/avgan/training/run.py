@@ -27,6 +27,7 @@ from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
 from avgan.files import write_whole
 from avgan.model import AVGAN
+from avgan.networks.precision import bf16_is_fast
 from avgan.networks.trunks import TrunkConfig
 from avgan.training import data as training_data
 from avgan.training import distributed
@@ -249,10 +250,7 @@ def precision(config: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     asked = config.stage.precision or config.loop.precision
     if asked != "auto":
         return asked
-    # without such units bf16 on a CPU is slower than single precision
-    on_cpu = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    has_units = torch.cuda.is_available() or on_cpu()
-    return "bf16-mixed" if has_units else "32-true"
+    return "bf16-mixed" if bf16_is_fast("cuda" if torch.cuda.is_available() else "cpu") else "32-true"
 
 
 def weights_sha256(run: Path) -> str:
