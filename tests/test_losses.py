@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from avgan import losses
@@ -146,11 +147,21 @@ def test_diversity_is_the_mean_distance_and_zero_in_collapse() -> None:
 def test_looks_are_compared_by_direction_at_every_level() -> None:
     torch.manual_seed(0)
     levels = [torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)]
-    assert float(losses.perceptual_loss(levels, [7.0 * level for level in levels])) < 1e-10
+    assert float(losses.perceptual_loss(levels, [7.0 * level for level in levels])) == pytest.approx(0.0, abs=1e-6)
     across = ([torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)], [torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)])
     assert float(losses.perceptual_loss(*across)) == pytest.approx(2.0)
     both = [across[0][0]] * 2, [across[1][0], across[0][0]]
     assert float(losses.perceptual_loss(*both)) == pytest.approx(1.0)
+
+
+def test_perceptual_loss_is_the_distance_of_directions_where_some_are_none() -> None:
+    torch.manual_seed(0)
+    own, other = (torch.rand(2, 6, 5, 5) * (torch.rand(2, 1, 5, 5) > 0.3) for _ in range(2))
+    own.requires_grad_()
+    expected = (F.normalize(own, dim=1) - F.normalize(other, dim=1)).square().sum(1).mean()
+    found = losses.perceptual_loss([own], [other])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, own)[0] for loss in (found, expected)))
 
 
 def test_the_hinge_lets_go_of_what_is_told_apart() -> None:

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+TINY = 1e-12
+"""A vector shorter than this has no direction; as torch's `normalize` has it."""
+
 
 def reconstruction_loss(image: Tensor, reconstruction: Tensor, image_variance: Tensor) -> Tensor:
     """|v - De(E(v))|^2 / delta_v: the squared error as a share of the training pictures' variance."""
@@ -31,12 +34,15 @@ def perceptual_loss(levels: Sequence[Tensor], others: Sequence[Tensor]) -> Tenso
     """How differently two batches of pictures look to a network, by its maps (B, C, H, W) at several levels.
 
     At each place the directions of the two vectors of channels are compared, |a / |a| - b / |b||^2, so that no level
-    counts more for having larger numbers; means over places, then over levels.
+    counts more for having larger numbers; means over places, then over levels. `others` get no gradient.
     """
-    parts = [
-        (F.normalize(own.float(), dim=1) - F.normalize(other.float(), dim=1)).square().sum(1).mean()
-        for own, other in zip(levels, others, strict=True)
-    ]
+    parts = []
+    for level, other in zip(levels, others, strict=True):
+        own, direction = level.float(), F.normalize(other.detach().float(), dim=1)
+        size = own.norm(dim=1)
+        # 1 + 1 - 2 cos, which is the same number from fewer passes over large maps; a vector of zeros has no direction
+        cosine = (own * direction).sum(1) / size.clamp(min=TINY)
+        parts.append(((size > 0).float() + direction.square().sum(1) - 2.0 * cosine).mean())
     return torch.stack(parts).mean()
 
 
