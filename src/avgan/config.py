@@ -130,28 +130,12 @@ class ImaginationSection(StageSection):
     """Compare decoded pictures, as Eq. 2 does, or feature maps, which needs no decoder and costs a tenth."""
     real: Literal["quantized", "encoded"] = "quantized"
     """Real features as the paper has them, or as they leave the encoder: continuous, like imagined ones."""
-    mismatch_weight: float = Field(0.0, ge=0, le=1)
-    """Share of real pictures shown with another scene's sound among the critic's counterexamples."""
-    typical: float = Field(1.0, gt=0, le=1)
-    """Share of each scene's pictures that are learnt from, the most typical ones (see `training.clusters`)."""
-    num_clusters: int = Field(0, ge=0)
-    """Clusters of pictures of a label: like sounds keep to like pictures, not to any of the scene; 0: to any."""
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the critic's verdict in the generator's loss; 0 leaves the critic out."""
     flip: bool = False
     """Mirror half of the pictures."""
     num_views: int = Field(0, ge=0)
     """Embed each recording this many times beforehand, shifted, with the trunk fixed; 0: anew every step."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ImaginationSection":
-        if (self.typical < 1 or self.num_clusters) and not self.num_views:
-            raise ValueError("typical and num_clusters sort what was embedded beforehand: set num_views")
-        if (self.typical < 1 or self.num_clusters) and self.data.pairs != "matching":
-            raise ValueError("typical and num_clusters sort pictures of a sound's own scene: set data.pairs=matching")
-        if self.mismatch_weight and not self.critic.conditional:
-            raise ValueError("mismatch_weight shows the critic the wrong sound: set critic.conditional=true")
-        return self
 
 
 class ClassifierSection(StageSection):

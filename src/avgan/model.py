@@ -64,7 +64,7 @@ class AVGAN(nn.Module):
                 with seeded(seed, "generator"):
                     self.generator = Generator(stage.generator, trunk.build(), trunk.vector_size, code_dim)
                 with seeded(seed, "critic"):
-                    self.critic = Critic(stage.critic, code_dim, self.generator.embedding_size)
+                    self.critic = Critic(stage.critic, code_dim)
             elif isinstance(stage, ClassifierSection):
                 with seeded(seed, "classifier"):
                     self.classifier = build_classifier(stage.network, code_dim, num_labels)

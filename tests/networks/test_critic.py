@@ -1,17 +1,14 @@
 """The critic: no hidden coupling of samples, and minibatch discrimination as it is defined."""
 
 import numpy as np
-import pytest
 import torch
 
 from avgan.networks.critic import Critic, CriticConfig, MinibatchDiscrimination
 
-HEARD = 1040
-
 
 def make(**fields: object) -> Critic:
     torch.manual_seed(0)
-    return Critic(CriticConfig(width=4, **fields), code_dim=2, embedding_size=HEARD)
+    return Critic(CriticConfig(width=4, **fields), code_dim=2)
 
 
 def test_minibatch_discrimination_equals_its_definition() -> None:
@@ -70,16 +67,4 @@ def test_without_kernels_no_sample_sees_another() -> None:
 
 
 def test_no_layer_keeps_statistics_of_batches() -> None:
-    assert not list(make(conditional=True).buffers())
-
-
-def test_a_conditional_critic_demands_and_heeds_the_sound() -> None:
-    critic = make(conditional=True)
-    features = torch.randn(3, 2, 16, 16)
-    with pytest.raises(ValueError, match="give it `embedding`"):
-        critic(features)
-    one, other = torch.randn(2, 3, HEARD)
-    assert critic(features, one).shape == (3,)
-    assert not torch.allclose(critic(features, one), critic(features, other))
-    plain = make()
-    assert torch.equal(plain(features, one), plain(features))
+    assert not list(make().buffers())

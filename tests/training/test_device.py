@@ -19,15 +19,7 @@ from other_device import OtherDevice
 VARIANTS = {
     "vqvae": ("vqvae", {"vqvae.l1_weight": "0.5", "vqvae.network.code_dim": "2"}),
     "imagination": ("imagination", {}),
-    "imagination, cached": (
-        "imagination",
-        {
-            "imagination.num_views": "2",
-            "imagination.gamma_on": "features",
-            "imagination.critic.conditional": "true",
-            "imagination.mismatch_weight": "0.5",
-        },
-    ),
+    "imagination, cached": ("imagination", {"imagination.num_views": "2", "imagination.gamma_on": "features"}),
     "classifier, frozen": ("classifier", {"classifier.mode": "frozen"}),
     "classifier, head": (
         "classifier",

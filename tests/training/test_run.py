@@ -5,11 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
-from PIL import Image
 from runs import assert_same_weights, break_at, rows, weights
 
 from avgan import checkpoint
@@ -24,13 +21,11 @@ from avgan.training.vqvae import VQVAEStage
 
 VARIANTS = {
     "paper": {},
-    "cached, conditional": {
-        "imagination.critic.conditional": "true",
+    "cached": {
         "imagination.generator.dropout": "0.3",
         "imagination.num_views": "2",
         "imagination.gamma_on": "features",
         "imagination.real": "encoded",
-        "imagination.mismatch_weight": "0.5",
         "classifier.mode": "joint",
         "classifier.anchor": "1.0",
         "classifier.mixup": "0.3",
@@ -44,32 +39,6 @@ VARIANTS = {
     },
     "half precision": {"loop.precision": "bf16-mixed", "loop.channels_last": "true"},
 }
-
-
-CLUSTERS = {
-    "imagination.num_views": "2",
-    "imagination.typical": "0.5",
-    "imagination.num_clusters": "2",
-    "imagination.gamma_on": "features",
-    "imagination.real": "encoded",
-}
-
-
-@pytest.fixture(scope="module")
-def tiny_labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one's own, paired by label: under each of three, four recordings and eight pictures."""
-    root = tmp_path_factory.mktemp("labelled")
-    rng = np.random.default_rng(0)
-    times = np.arange(16_000) / 16_000
-    for number, label in enumerate("abc"):
-        (root / label).mkdir()
-        for index in range(4):
-            tone = 0.5 * np.sin(2 * np.pi * (200.0 + 300.0 * number + 40.0 * index) * times)
-            soundfile.write(root / label / f"{index}.wav", tone, 16_000)
-        for index in range(8):
-            bands = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            Image.fromarray(bands).resize((128, 128)).save(root / label / f"{index}.png")
-    return root
 
 
 def test_a_recipe_writes_what_it_promises(tiny_run: Path) -> None:
@@ -138,40 +107,6 @@ def test_a_sharp_stage_1_broken_anywhere_equals_an_unbroken_one(
     break_at(monkeypatch, steps, lambda: train_run(run, data=tiny_videos, out=broken))
     assert rows(broken) == rows(whole)
     assert_same_weights(broken, whole)
-
-
-def test_a_run_with_clusters_settles_the_same_ones_after_a_break(
-    tmp_path: Path, tiny_labelled: Path, tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settled: list[list[list[int]]] = []
-    own = ImaginationStage.prepare
-
-    def prepare(stage: ImaginationStage) -> None:
-        own(stage)
-        settled.append([choices.tolist() for choices in stage.pairing.image_choices])
-
-    monkeypatch.setattr(ImaginationStage, "prepare", prepare)
-    config = tiny_config(CLUSTERS)
-    whole = train(config, data=tiny_labelled, out=tmp_path / "whole")
-    broken = tmp_path / "broken"
-    break_at(monkeypatch, [(ImaginationStage, 3)], lambda: train(config, data=tiny_labelled, out=broken))
-    assert len(settled) == 3
-    assert settled[0] == settled[1] == settled[2]
-    assert all(len(choices) <= 2 for choices in settled[0])  # half of eight, in two clusters
-    assert rows(broken) == rows(whole)
-    assert_same_weights(broken, whole)
-
-
-@pytest.mark.parametrize("change", [{"typical": "0.5"}, {"num_clusters": "2"}])
-def test_pictures_are_not_sorted_where_each_sound_has_its_own(
-    change: dict[str, str], tmp_path: Path, tiny_videos: Path, tiny_config: Callable[..., Any]
-) -> None:
-    changes = {"imagination.num_views": "1"}
-    changes |= {f"imagination.{name}": text for name, text in change.items()}
-    with pytest.raises(ConfigError, match=r"a picture of its own.*set imagination\.typical=1"):
-        train(tiny_config(changes), data=tiny_videos, out=tmp_path / "run")
-    # nothing is left in the way of the same stage with other settings
-    assert not (tmp_path / "run" / "2-imagination").exists()
 
 
 def test_a_seed_is_repeatable_and_matters(

@@ -1,10 +1,8 @@
 """The critic: features (B, D, 16, 16) to one score a sample, higher for real ones (Sec. 3.3, Fig. 5).
 
-Two options beside the paper's bare critic of features:
-- minibatch discrimination (Salimans et al. 2016), which the paper names: a sample is compared with the others of its
-  batch, so that a generator that paints the same picture again and again is found out;
-- `conditional`: the score also rewards a picture that fits the sound (projection, Miyato and Koyama 2018). The paper's
-  critic is not given the sound, so nothing but the gamma term ties picture to sound.
+Minibatch discrimination (Salimans et al. 2016), which the paper names, compares a sample with the others of its batch,
+so that a generator that paints the same picture again and again is found out. The critic is not given the sound:
+nothing but the gamma term ties picture to sound.
 
 The critic has no batch norm: the gradient penalty is about single samples (Gulrajani et al. 2017). Minibatch
 discrimination couples samples by design; for the penalty its view of the others is held fixed (`hold_others`), so that
@@ -14,7 +12,6 @@ Shapes: B batch, D code dimension, M kernels, P kernel dimension.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -31,8 +28,6 @@ class CriticConfig(BaseModel):
     """Filters at 16 x 16; doubled at 8 x 8 and again at 4 x 4."""
     num_kernels: int = Field(32, ge=0)
     """Kernels of minibatch discrimination; 0 leaves it out."""
-    conditional: bool = False
-    """Judge picture and sound together instead of the picture alone."""
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -59,9 +54,9 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class Critic(nn.Module):
-    """features (B, D, 16, 16), optionally with the embedding of a sound (B, C) -> scores (B,)."""
+    """features (B, D, 16, 16) -> scores (B,)."""
 
-    def __init__(self, config: CriticConfig, code_dim: int, embedding_size: int) -> None:
+    def __init__(self, config: CriticConfig, code_dim: int) -> None:
         super().__init__()
         width = config.width
         self.body = nn.Sequential(
@@ -79,18 +74,11 @@ class Critic(nn.Module):
         )
         self.minibatch = MinibatchDiscrimination(256, config.num_kernels, KERNEL_DIM) if config.num_kernels else None
         self.score = nn.Linear(256 + config.num_kernels, 1)
-        self.projection = nn.Linear(embedding_size, 256) if config.conditional else None
 
-    def forward(self, features: Tensor, embedding: Tensor | None = None, *, hold_others: bool = False) -> Tensor:
-        """Raises ValueError when a conditional critic is given no sound."""
+    def forward(self, features: Tensor, *, hold_others: bool = False) -> Tensor:
+        """`hold_others`: let the gradient of a score reach its own sample alone."""
         hidden = self.body(features)
-        looked_at = hidden
         if self.minibatch is not None:
-            looked_at = torch.cat((hidden, self.minibatch(hidden, hold_others)), 1)
-        score: Tensor = self.score(looked_at).squeeze(1)
-        if self.projection is not None:
-            if embedding is None:
-                raise ValueError("this critic judges picture and sound together: give it `embedding`")
-            sound = F.normalize(self.projection(embedding), dim=1)
-            score = score + (sound * hidden).sum(1)
+            hidden = torch.cat((hidden, self.minibatch(hidden, hold_others)), 1)
+        score: Tensor = self.score(hidden).squeeze(1)
         return score

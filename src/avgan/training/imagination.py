@@ -7,7 +7,7 @@ head and critic.
 Shapes: B batch, C embedding, D code dimension, M pictures.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 from avgan import losses
 from avgan.config import ImaginationSection
 from avgan.networks.vqvae import perplexity
-from avgan.training.clusters import assign_clusters
 from avgan.training.stage import PairedStage, Validation, mirrored
 
 NUM_SHOWN = 12
@@ -37,8 +36,6 @@ class Pairs:
     """(B, D, 16, 16) features of the pictures."""
     image: Tensor | None
     """(B, 3, 128, 128), only where gamma compares pixels."""
-    scenes: Tensor
-    """(B,) scene number of each sound."""
 
 
 class ImaginationStage(PairedStage[ImaginationSection]):
@@ -49,8 +46,7 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         self.vqvae, self.generator, self.critic = self.networks.vqvae, self.networks.generator, self.networks.critic
         self.frozen = (self.vqvae,)
         self.cached = self.section.num_views > 0
-        # a cluster is lost where its pictures are laid over their mirror images
-        self.flip = self.section.flip and not self.section.num_clusters
+        self.flip = self.section.flip
         rate = self.section.learning_rate
         self.optimizers["generator"] = self.adam((self.generator.head if self.cached else self.generator, rate))
         self.optimizers["critic"] = self.adam((self.critic, rate))
@@ -62,8 +58,6 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         if self.cached:
             self.embeddings = self.embed_all(self.section.num_views)
             self.real_views = self.encode_all(lambda image: self._real(image).half())
-            if self.section.typical < 1.0 or self.section.num_clusters:
-                self._assign_clusters()
 
     def prefetch(self, step: int) -> None:
         if self.cached and self.section.gamma_on == "features":
@@ -95,18 +89,13 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         with torch.no_grad():
             pairs = self.pairs(number)
             imagined = self.generator.imagine(pairs.embedding)
-        embedding = pairs.embedding.detach()
         with torch.autocast(self.device.type, enabled=False):
-            real_score = self.critic(pairs.real, embedding)
-            imagined_score = self.critic(imagined, embedding)
-            loss = losses.critic_loss(real_score, imagined_score)
+            loss = losses.critic_loss(self.critic(pairs.real), self.critic(imagined))
             gap = -loss.detach()
-            if self.section.mismatch_weight:
-                loss = loss + self._mismatch(pairs, embedding, imagined_score)
             penalty = torch.zeros((), device=gap.device)
             if self.section.penalty_weight and penalised:
                 penalty = losses.gradient_penalty(
-                    lambda between: self.critic(between, embedding, hold_others=True),
+                    lambda between: self.critic(between, hold_others=True),
                     pairs.real,
                     imagined,
                     self.random_rows(torch.rand, len(imagined), step=number, purpose="penalty"),
@@ -114,13 +103,6 @@ class ImaginationStage(PairedStage[ImaginationSection]):
                 loss = loss + self.section.penalty_weight * self.section.penalty_every * penalty
             norm = self.descend("critic", loss, step)
         return {"critic_gap": gap, "penalty": penalty.detach(), "critic_gradient_norm": norm}
-
-    def _mismatch(self, pairs: Pairs, embedding: Tensor, imagined_score: Tensor) -> Tensor:
-        """Move part of the counterexamples from imagined pictures to real ones with another scene's sound."""
-        other = pairs.scenes != pairs.scenes.roll(1)
-        wrong_score = self.critic(pairs.real, embedding.roll(1, 0))
-        wrong = (wrong_score * other).sum() / other.sum().clamp(min=1)
-        return self.section.mismatch_weight * (wrong - imagined_score.mean())
 
     def generator_step(self, number: int, step: int) -> dict[str, Tensor]:
         """Minimise -D(imagined) + gamma * reconstruction; the critic stays as it is."""
@@ -131,7 +113,7 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         if self.section.adversarial_weight:
             self.critic.requires_grad_(False)
             with torch.autocast(self.device.type, enabled=False):
-                verdict = losses.generator_loss(self.critic(imagined, pairs.embedding.detach()))
+                verdict = losses.generator_loss(self.critic(imagined))
             self.critic.requires_grad_(True)
             loss = loss + self.section.adversarial_weight * verdict
             metrics["verdict"] = verdict
@@ -164,13 +146,13 @@ class ImaginationStage(PairedStage[ImaginationSection]):
     def pairs(self, number: int) -> Pairs:
         """Batch `number` of the stage: sounds, each with a picture it may be shown with."""
         items, chosen, flipped = self.sample_pairs(number)
-        scenes, mask = self.to_device(self.scene_of_item[items]), self.to_device(flipped)
+        mask = self.to_device(flipped)
         embedding = self._embed(items, number)
         if self.cached and self.section.gamma_on == "features":
             slots = self.to_device(self.slots(chosen))
-            return Pairs(embedding, self.real_views[slots, mask.long()].float(), None, scenes)
+            return Pairs(embedding, self.real_views[slots, mask.long()].float(), None)
         image = mirrored(self.images(self.data.images, chosen), mask)
-        return Pairs(embedding, self._real(image), image if self.section.gamma_on == "pixels" else None, scenes)
+        return Pairs(embedding, self._real(image), image if self.section.gamma_on == "pixels" else None)
 
     def _embed(self, items: np.ndarray, number: int) -> Tensor:
         """The embedding (B, C) of recordings, of a view of each where they were embedded beforehand."""
@@ -186,24 +168,6 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         if self.section.real == "encoded":
             return cast(Tensor, self.vqvae.encoder(image)).float()
         return self.vqvae.real_features(image).vectors
-
-    def _assign_clusters(self) -> None:
-        """Leave each sound the typical pictures of its cluster (see `training.clusters`)."""
-        choices = [self.slots(chosen) for chosen in self.data.pairing.image_choices]
-        scene_of_slot = np.empty(len(self.used), dtype=np.int64)
-        for scene, slots in zip(self.scene_of_item, choices, strict=True):
-            scene_of_slot[slots] = scene
-        assigned = assign_clusters(
-            choices,
-            features=self.real_views[:, 0].cpu(),
-            scene_of_image=scene_of_slot,
-            embeddings=self.embeddings[:, 0].cpu().numpy(),
-            labels=self.data.train.targets,
-            typical=self.section.typical,
-            num_clusters=self.section.num_clusters,
-            seed=self.seed,
-        )
-        self.pairing = replace(self.pairing, image_choices=tuple(self.used[slots] for slots in assigned))
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
@@ -235,7 +199,7 @@ class ImaginationStage(PairedStage[ImaginationSection]):
             pairs = self.pairs(self.turns(step).stop + number)
             imagined = self.generator.imagine(pairs.embedding)
             with torch.autocast(self.device.type, enabled=False):
-                scores = [self.critic(each, pairs.embedding) for each in (pairs.real, imagined)]
+                scores = [self.critic(each) for each in (pairs.real, imagined)]
             spread = losses.diversity(pairs.real).clamp(min=1e-6)
             distance = spread * pairs.real[0].numel() ** 0.5
             gaps.append((scores[0].mean() - scores[1].mean()) / distance)

@@ -23,7 +23,7 @@ from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
 from avgan.training.log import say, say_if_long, say_once
-from avgan.training.run import check_pairing, check_same, check_window, finished_parent, train_run
+from avgan.training.run import check_same, check_scenes, check_window, finished_parent, train_run
 
 
 def train(
@@ -86,7 +86,7 @@ def check(
             check_window(stage, trunk)
         with say_if_long(f"looking through {roots[kind]}, each file once"):
             loaded = training_data.load(stage, roots[kind], seed=recipe.loop.seed, sounds=sounds[kind])
-        check_pairing(stage, loaded)
+        check_scenes(stage, loaded)
         say_once(loaded.left_out)
 
 

@@ -168,7 +168,7 @@ def check_window(stage: StageSection, trunk: TrunkConfig) -> None:
 def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) -> TrainingData:
     """The data of the newest run.
 
-    Raises LeakageError where an ancestor learnt from what this run validates on, and ConfigError as `check_pairing`.
+    Raises LeakageError where an ancestor learnt from what this run validates on, and DataError as `check_scenes`.
     """
     config = lineage[-1].config
     trunks = [origin.config.stage.trunk for origin in lineage if isinstance(origin.config.stage, ImaginationSection)]
@@ -180,24 +180,15 @@ def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) 
                 f"{origin.config.stage.kind} learnt from {min(shared)!r} ({len(shared)} such sources), which "
                 f"{config.stage.kind} validates on; give both the same data.validation_fraction and loop.seed"
             )
-    check_pairing(config.stage, loaded)
+    check_scenes(config.stage, loaded)
     say_once(loaded.left_out)
     return loaded
 
 
-def check_pairing(stage: StageSection, loaded: TrainingData) -> None:
-    """Raise ConfigError for settings that choose among pictures where each sound has its own.
-
-    DataError where stage 1 is to learn scenes, and the pictures name none.
-    """
+def check_scenes(stage: StageSection, loaded: TrainingData) -> None:
+    """Raise DataError where stage 1 is to learn scenes, and the pictures name none."""
     if isinstance(stage, VQVAESection) and stage.perceptual_weight:
         named_scenes(loaded)
-    chooses = isinstance(stage, ImaginationSection) and (stage.typical < 1 or stage.num_clusters)
-    if chooses and loaded.pairing.kind == "synchronous":
-        raise ConfigError(
-            "each sound of these videos has a picture of its own, there is nothing to choose from: "
-            "set imagination.typical=1 and imagination.num_clusters=0"
-        )
 
 
 def describe(lineage: tuple[Origin, ...], loaded: TrainingData, parent: Path | None) -> Checkpoint:
