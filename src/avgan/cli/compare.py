@@ -21,7 +21,6 @@ def compare(
     folds: str = "",
     budget: float | None = None,
     seed: str = "0,1,2",
-    parent: Path | None = None,
     extra: Path | None = None,
     answers: Annotated[Several, Parameter(name="--answers")] = (),
     against: str | None = None,
@@ -37,7 +36,6 @@ def compare(
         folds: Such as 1,5; all unless given.
         budget: Minutes that each fit of each method may take; as long as it takes unless given.
         seed: Of all that is random, one or several: AVGAN is trained with each, others with the first.
-        parent: A run of pictures (stage vqvae) that those fits of AVGAN begin from whose VQ-VAE has its size.
         extra: Further labelled recordings for sdcnn-av; those of sources or cities that are asked about are left out.
         answers: NAME=FOLDER: where `avgan evaluate` wrote answers, taken as those of a method; may be given several
             times.
@@ -57,7 +55,6 @@ def compare(
             folds=names(folds),
             seeds=numbers(seed),
             budget_s=None if budget is None else 60 * budget,
-            parent=parent,
             extra=extra,
             against=against,
             given={name: Path(folder) for name, folder in given},

@@ -30,17 +30,14 @@ RESERVE = 0.9
 """Share of the time that is planned with: the rest is for reading, checkpoints and a machine that slows down."""
 
 
-def shortened(
-    recipe: Recipe, *, data: Path, sounds: Manifest | None, seconds: float, finished: tuple[str, ...] = ()
-) -> Recipe:
+def shortened(recipe: Recipe, *, data: Path, sounds: Manifest | None, seconds: float) -> Recipe:
     """The recipe with as many steps as there is time for, each stage with the same share of its own.
 
-    At least one step a stage, and never more than it has; those of stages that are `finished` elsewhere stay. Measuring
-    is part of the time.
+    At least one step a stage that has any, and never more than it has. Measuring is part of the time.
     """
     began = time.monotonic()
     recipe = resolve(recipe, dict.fromkeys(recipe.kinds, data))
-    kinds = tuple(kind for kind in recipe.kinds if kind not in finished and getattr(recipe, kind).num_steps)
+    kinds = tuple(kind for kind in recipe.kinds if getattr(recipe, kind).num_steps)
     fixed_s, stages_s = measure(recipe, kinds, data=data, sounds=sounds)
     left_s = seconds - (time.monotonic() - began)
     share = max(0.0, RESERVE * left_s - fixed_s) / max(sum(stages_s.values()), 1e-9)

@@ -11,14 +11,12 @@ import torch
 from avgan import checkpoint
 from avgan.config import STAGES, override
 from avgan.data.loading import WaveformStore
-from avgan.errors import CheckpointError, ConfigError
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import read_answers
 from avgan.evaluation.comparison.compare import compare
 from avgan.evaluation.protocols import read_protocol
 from avgan.model import AVGAN
 from avgan.presets import preset
-from avgan.training.run import train_run
 
 
 @pytest.fixture
@@ -102,10 +100,10 @@ def test_a_preset_is_settled_for_the_protocol(tiny_videos: Path) -> None:
 
 def test_an_ablation_is_the_whole_method_but_for_what_it_says(tiny_videos: Path) -> None:
     protocol = read_protocol("folder", tiny_videos)
-    whole = ours.recipe_of_method("avgan-transfer", protocol, 7)
     for name, ablation in ours.ABLATED.items():
         assert ours.is_ours(name)
         config = ours.recipe_of_method(name, protocol, 7)
+        whole = ours.recipe_of_method(f"avgan-{ablation.base}", protocol, 7)
         assert override(whole, ablation.settings) == config
         card = ours.card_of(name)
         assert card.name == name
@@ -137,38 +135,6 @@ def test_fits_begin_from_one_run_of_photographs(
     assert len(set(folders)) == 3
     assert {config.stage.data.images for config, _ in trained} == {"miniplaces"}
     assert all(out.parent == tmp_path / "runs" for out in folders)
-
-
-@pytest.mark.usefixtures("tiny_preset")
-def test_with_a_budget_and_a_parent_the_rest_alone_is_shortened(
-    tiny_videos: Path, tiny_config: Callable[..., Any], tmp_path: Path
-) -> None:
-    protocol = read_protocol("folder", tiny_videos)
-    recipe = ours.recipe_of_method("avgan-compact", protocol, 0)
-    pictures = train_run(
-        recipe.run("vqvae"), data=tiny_videos, out=tmp_path / "pictures", sounds=protocol.folds[0].train
-    )
-    asked = {
-        "protocol": "folder",
-        "methods": ("avgan-compact",),
-        "data": tiny_videos,
-        "folds": ("1",),
-        "budget_s": 1e-3,
-        "seeds": (0,),
-        "out": tmp_path / "out",
-    }
-    report = compare(**asked, parent=pictures)
-    assert report["parent"].startswith(tiny_config().preset)
-    described = checkpoint.describe(tmp_path / "out" / "runs" / "avgan-compact" / "fold-1")
-    assert described.classifier.num_steps == 1
-    assert described.vqvae.num_steps == tiny_config().vqvae.num_steps
-    with pytest.raises(ConfigError, match="parent"):
-        compare(**asked)
-    with pytest.raises(CheckpointError, match="no checkpoint here"):
-        compare(**asked, parent=tiny_videos)
-    fit = tmp_path / "out" / "runs" / "avgan-compact" / "fold-1"
-    with pytest.raises(ConfigError, match="has heard sounds; name one of pictures"):
-        compare(**asked | {"out": tmp_path / "other"}, parent=fit)
 
 
 def test_the_work_grows_with_the_recording() -> None:

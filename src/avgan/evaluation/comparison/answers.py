@@ -34,8 +34,6 @@ class Settings:
     seed: int
     budget_s: float | None
     """Of each fit; None: as long as it takes."""
-    parent: str | None = None
-    """The run of pictures that ours begin from, whose time is not counted."""
     extra: str | None = None
     """The further recordings of methods that learn from some: name and hash."""
 

@@ -42,7 +42,6 @@ from avgan.evaluation.comparison.identity import identity_of
 from avgan.evaluation.comparison.table import HUMAN, build_report, write_table
 from avgan.evaluation.pictures.exhibits import keep_pictures
 from avgan.evaluation.protocols import Fold, Protocol, read_protocol, select_folds
-from avgan.training.run import finished_parent
 
 ALL = "all"
 ABLATIONS = "ablations"
@@ -94,8 +93,8 @@ class Entry:
         return self.card.name
 
 
-def entry_of(name: str, task: Task, *, parent: Path | None = None, seeds: Sequence[int] = ()) -> Entry:
-    """A method of others, or one of ours, trained with several seeds; `parent`: a run of pictures to begin from."""
+def entry_of(name: str, task: Task, *, seeds: Sequence[int] = ()) -> Entry:
+    """A method of others, or one of ours, trained with several seeds."""
     card, first = card_of(name), task.settings.seed
     if name in METHODS:
         identity = identity_of(card, METHODS[name].__module__, task.settings.extra if card.takes_extra else None)
@@ -108,7 +107,7 @@ def entry_of(name: str, task: Task, *, parent: Path | None = None, seeds: Sequen
         runs = task.out / "runs"
         run = runs / name / f"fold-{fold.name}{'' if seed == first else f'.seed-{seed}'}"
         recipe = ours.recipe_of_method(name, task.protocol, seed)
-        return ours.Ours(card, run, recipe=recipe, shared=runs, parent=parent)
+        return ours.Ours(card, run, recipe=recipe, shared=runs)
 
     return Entry(card, identity_with, new, tuple(seeds))
 
@@ -129,7 +128,6 @@ def compare(
     folds: Sequence[str] = (),
     seeds: Sequence[int] = SEEDS,
     budget_s: float | None = None,
-    parent: Path | None = None,
     extra: Path | None = None,
     against: str | None = None,
     given: Mapping[str, Path] | None = None,
@@ -138,10 +136,9 @@ def compare(
 ) -> dict[str, Any]:
     """Let methods learn and answer what is still to be done, and write the table into `out`. Returns its report.
 
-    Ours are trained with all `seeds`, those of others with the first. `parent`: a run of pictures
-    that ours begin from. `extra`: a folder of further labelled recordings, for methods that learn from some. `given`:
-    name -> folder with answers of `avgan evaluate`, which are taken instead of training. A method that cannot be run
-    here is named in the report's `failed`, the others are run.
+    Ours are trained with all `seeds`, those of others with the first. `extra`: a folder of further labelled recordings,
+    for methods that learn from some. `given`: name -> folder with answers of `avgan evaluate`, which are taken instead
+    of training. A method that cannot be run here is named in the report's `failed`, the others are run.
 
     Raises ConfigError for names that are not known or other settings in `out`, DataError for missing data, LeakageError
     where a fold leaks.
@@ -156,11 +153,7 @@ def compare(
         raise ConfigError(f"{protocol}: no figure for people was published; leave out {HUMAN!r}")
     further = None if extra is None else Extra(extra, read)
     settings = Settings(
-        protocol=protocol,
-        seed=seeds[0],
-        budget_s=budget_s,
-        parent=None if parent is None else name_of_parent(parent),
-        extra=None if further is None else further.name,
+        protocol=protocol, seed=seeds[0], budget_s=budget_s, extra=None if further is None else further.name
     )
     settings.keep(out)
     to_run = [name for name in wanted if name not in given and name != HUMAN]
@@ -183,7 +176,7 @@ def compare(
     )
     for name, folder in given.items():
         take_answers(name, folder, chosen, task)
-    entries = [entry_of(name, task, parent=parent, seeds=seeds) for name in to_run]
+    entries = [entry_of(name, task, seeds=seeds) for name in to_run]
     failed: dict[str, str] = {}
     try:
         run_all(entries, chosen, task, failed, after_fold=lambda: tabulate(task, failed, against=against))
@@ -195,7 +188,7 @@ def compare(
 def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     """The methods asked for, `all` spelt out. Raises ConfigError for one that is not known."""
     everything = [*ours.PRESETS, *METHODS]
-    groups = {ALL: everything, ABLATIONS: ["avgan-transfer", *ours.ABLATED]}
+    groups = {ALL: everything, ABLATIONS: ["avgan-transfer", "avgan-compact", *ours.ABLATED]}
     known = [*everything, HUMAN, *groups, *ours.ABLATED]
     if odd := [name for name in given if not re.fullmatch(r"\w[\w.-]*", name)]:
         raise ConfigError(f"--answers {odd[0]}=...: a name has letters, digits, dots and hyphens")
@@ -204,16 +197,6 @@ def choose(methods: Sequence[str], given: Mapping[str, Path]) -> list[str]:
     if not methods and not given:
         raise ConfigError(f"no method to compare: choose among {', '.join(known)}")
     return list(dict.fromkeys(own for name in methods for own in groups.get(name, [name])))
-
-
-def name_of_parent(run: Path) -> str:
-    """What to call a run of pictures: its preset and a hash of its settings. Raises ConfigError for another stage."""
-    config = finished_parent(run).config
-    if config.stage.kind != "vqvae":
-        raise ConfigError(
-            f"--parent {run}: is a run of {config.stage.kind}, which has heard sounds; name one of pictures (vqvae)"
-        )
-    return f"{config.preset} {ours.config_sha256(config)[:12]}"
 
 
 def take_answers(name: str, folder: Path, folds: Sequence[Fold], task: Task) -> None:

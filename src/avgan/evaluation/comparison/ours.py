@@ -3,7 +3,7 @@
     OUT/runs/<method>/fold-<name>/    the recipe of each fold, as `avgan train` writes them
     OUT/runs/vqvae-<hash>/            a VQ-VAE of photographs, which learns from no sound: all fits begin from it
 
-With a budget each fit trains its own VQ-VAE, unless it is given a parent, and all stages are shortened alike.
+With a budget each fit trains its own VQ-VAE, and all stages are shortened alike.
 
 Shapes: M clips, L samples, N labels.
 """
@@ -141,7 +141,7 @@ def cost(networks: AVGAN, waveform: torch.Tensor) -> Cost:
 class Ours(Trained):
     """A recipe that is trained into `run`, or goes on where it was stopped there; `rng` is its own, `recipe.loop.seed`.
 
-    `parent` is a run of pictures that it begins from where its VQ-VAE has that size.
+    `parent` is a run of pictures of the same recipe to begin from.
     """
 
     recipe: Recipe = field(kw_only=True)
@@ -160,13 +160,10 @@ class Ours(Trained):
         rows = tuple(replace(clip, split="train") for clip in clips.manifest.clips)
         sounds = replace(clips.manifest, clips=rows)
         budget.resumed = checkpoint.newest(self.run) is not None
-        if parent is not None and checkpoint.describe(parent).vqvae.network != recipe.vqvae.network:
-            parent = None
         if budget.resumed and budget.seconds is not None:
             recipe = parse(Recipe, json.loads((self.run / checkpoint.RECIPE).read_text()))
         elif budget.seconds is not None:
-            finished = () if parent is None else ("vqvae",)
-            recipe = shortened(recipe, data=data, sounds=sounds, seconds=budget.seconds, finished=finished)
+            recipe = shortened(recipe, data=data, sounds=sounds, seconds=budget.seconds)
             wanted = self.recipe.classifier.num_steps
             budget.say(f"{recipe.classifier.num_steps} of {wanted} steps of the last stage")
         elif parent is None and recipe.vqvae.data.images != sounds.name:

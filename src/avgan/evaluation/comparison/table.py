@@ -58,7 +58,6 @@ def build_report(
         "avgan": __version__,
         "seed": settings.seed,
         "budget_s": settings.budget_s,
-        "parent": settings.parent,
         "folds": [fold.name for fold in protocol.folds],
         "against": reference,
         "parts": list(protocol.parts),
@@ -234,10 +233,8 @@ def explanation(report: dict[str, Any]) -> list[str]:
     """What the columns mean, a sentence each."""
     budget_s = report["budget_s"]
     limit = "each fit took its time" if budget_s is None else f"each fit had {budget_s / 60:g} min"
-    shared = f"AVGAN's fits began from the run of pictures {report['parent']}; its training is not counted."
     return [
         f"{report['title']}; seed {report['seed']}; {limit}; made with avgan {report['avgan']}.",
-        *([shared] if report["parent"] else []),
         "Here: mean over folds and sample standard deviation over them; 95 %: bootstrap over the sources of the clips, "
         "whose clips are right or wrong together.",
         "p: sign-flip permutation test on the clips both answered, all clips of a source flipped together, two-sided.",
