@@ -20,7 +20,7 @@ from avgan.pictures.thinning import Thinning
 from avgan.runtime.prediction import UNKNOWN, WindowPrediction
 
 
-def draw(codes: np.ndarray) -> np.ndarray:
+def decode(codes: np.ndarray) -> np.ndarray:
     """Pictures (B, 128, 128, 3) of one colour each: red and blue say the code."""
     pictures = np.full((len(codes), 128, 128, 3), 128, np.uint8)
     pictures[..., 0] = codes[:, :1, :1]
@@ -61,7 +61,7 @@ def chirp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def short(chirp: Path) -> Path:
     """Its film: two seconds each of two scenes, and of what is unknown."""
-    return write_film(chirp.with_name("film.mp4"), windows_of([40, 200, 0]), 6.0, draw=draw, source=chirp)
+    return write_film(chirp.with_name("film.mp4"), windows_of([40, 200, 0]), 6.0, decode=decode, source=chirp)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_scene_and_time_are_written(frames: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("duration_s", [0.01, 0.5, 3.3])
 def test_the_shortest_recordings_have_a_film(tmp_path: Path, duration_s: float) -> None:
-    frames, _ = decoded(write_film(tmp_path / "f.mp4", windows_of([50]), duration_s, draw=draw))
+    frames, _ = decoded(write_film(tmp_path / "f.mp4", windows_of([50]), duration_s, decode=decode))
     assert abs(len(frames) - duration_s * FRAMES_PER_S) <= 1
 
 
@@ -143,9 +143,9 @@ def test_a_day_goes_by_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     def counting(codes: np.ndarray) -> np.ndarray:
         nonlocal num_drawn
         num_drawn += len(codes)
-        return draw(codes)
+        return decode(codes)
 
-    path = write_film(tmp_path / "day.mp4", a_day(), 86_400.0, draw=counting, source=chirp)
+    path = write_film(tmp_path / "day.mp4", a_day(), 86_400.0, decode=counting, source=chirp)
     with av.open(str(path)) as container:
         assert not container.streams.audio
         assert container.duration / av.time_base == pytest.approx(6.0, abs=0.05)
@@ -159,7 +159,7 @@ def test_a_day_goes_by_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.slow
 def test_the_longest_film_lasts_a_minute(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "day.mp4", a_day(), 86_400.0, draw=draw)
+    path = write_film(tmp_path / "day.mp4", a_day(), 86_400.0, decode=decode)
     with av.open(str(path)) as container:
         assert container.duration / av.time_base == pytest.approx(60.0, abs=0.05)
         assert container.streams.video[0].frames == 60 * FRAMES_PER_S
@@ -173,35 +173,35 @@ def test_a_minute_is_a_minute_also_where_the_format_pads_it(duration_s: float) -
 
 
 def test_it_plays_before_it_is_loaded(tmp_path: Path) -> None:
-    content = write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw).read_bytes()
+    content = write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, decode=decode).read_bytes()
     assert 0 < content.find(b"moov") < content.find(b"mdat")
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "100 %d.mp4", "海 ü 💥.mp4", "\udcff.mp4", "-i"])
 def test_any_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    path = write_film(Path("x:y") / name, windows_of([5]), 0.5, draw=draw)
+    path = write_film(Path("x:y") / name, windows_of([5]), 0.5, decode=decode)
     assert [each.name for each in (tmp_path / "x:y").iterdir()] == [name]
     assert len(decoded(path)[0]) == FRAMES_PER_S // 2
 
 
 def test_an_ffmpeg_without_the_best_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(film, "CODECS", ("no such codec", "mpeg4"))
-    path = write_film(tmp_path / "f.mp4", windows_of([80]), 1.0, draw=draw)
+    path = write_film(tmp_path / "f.mp4", windows_of([80]), 1.0, decode=decode)
     assert decoded(path)[0][10][:PICTURE_PX].mean((0, 1)) == pytest.approx([80, 128, 175], abs=6)
 
 
 def interrupted(codes: np.ndarray) -> np.ndarray:
     if codes[0, 0, 0] == 7:
         raise KeyboardInterrupt
-    return draw(codes)
+    return decode(codes)
 
 
 def test_ctrl_c_leaves_what_was_there(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, draw=draw)
+    path = write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, decode=decode)
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        write_film(path, windows_of([5, 6, 7]), 6.0, draw=interrupted)
+        write_film(path, windows_of([5, 6, 7]), 6.0, decode=interrupted)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
 
@@ -217,23 +217,23 @@ def full_disk() -> Callable[[], None]:
 def test_where_no_more_can_be_written(tmp_path: Path, full_disk: Callable[[], None]) -> None:
     full_disk()
     with pytest.raises(AvganError, match=r"f\.mp4: cannot be written .*too large.*another place"):
-        write_film(tmp_path / "f.mp4", windows_of([5, 200]), 4.0, draw=draw)
+        write_film(tmp_path / "f.mp4", windows_of([5, 200]), 4.0, decode=decode)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_nothing_can_be_written(tmp_path: Path, tone_wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AvganError, match="is no folder"):
-        write_film(tone_wav / "f.mp4", windows_of([5]), 0.5, draw=draw)
+        write_film(tone_wav / "f.mp4", windows_of([5]), 0.5, decode=decode)
 
     def read_only(*_: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr("avgan.files.os.open", read_only)
     with pytest.raises(AvganError, match="Read-only"):
-        write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, draw=draw)
+        write_film(tmp_path / "f.mp4", windows_of([5]), 0.5, decode=decode)
 
 
 def test_a_sound_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
-        write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, draw=draw, source=tmp_path / "gone.wav")
+        write_film(tmp_path / "f.mp4", windows_of([5]), 1.0, decode=decode, source=tmp_path / "gone.wav")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from avgan.runtime.drawing import NIGHT, colours, dimmed, font, imagined, write
 from avgan.runtime.prediction import UNKNOWN, WindowPrediction
 
 
-def draw(codes: np.ndarray) -> np.ndarray:
+def decode(codes: np.ndarray) -> np.ndarray:
     """Pictures (B, 128, 128, 3) whose columns and rows are told apart, and whose red says their code."""
     pictures = np.empty((len(codes), 128, 128, 3), np.uint8)
     pictures[..., 0] = codes[:, :1, :1]
@@ -34,7 +34,7 @@ def window(start_s: float, end_s: float, code: int, scene: str = "", probability
 
 
 def pixels(windows: list[WindowPrediction], duration_s: float) -> np.ndarray:
-    return np.asarray(paint_strip(windows, duration_s, draw=draw))
+    return np.asarray(paint_strip(windows, duration_s, decode=decode))
 
 
 @pytest.mark.parametrize(("duration_s", "num_windows"), [(12.0, 3), (50.0, 5), (240.0, 60)])
@@ -47,7 +47,7 @@ def test_at_the_time_of_a_segment_stands_its_picture(duration_s: float, num_wind
         top, middle = page.top(row), (left + right) // 2
         shown = found[top : top + page.picture_px, middle - 4 : middle + 4]
         size = (page.picture_px, page.picture_px)
-        picture = Image.fromarray(imagined(each, draw)).resize(size, Image.Resampling.BICUBIC)
+        picture = Image.fromarray(imagined(each, decode)).resize(size, Image.Resampling.BICUBIC)
         centre = page.picture_px // 2
         expected = np.asarray(picture)[:, centre - 4 : centre + 4]
         np.testing.assert_allclose(shown.astype(int), expected, atol=3)
@@ -73,7 +73,7 @@ def test_the_surest_of_a_segments_windows_is_shown() -> None:
 
 
 def test_what_is_unknown_is_dimmed_and_hatched() -> None:
-    picture = draw(np.full((1, 16, 16), 250))[0]
+    picture = decode(np.full((1, 16, 16), 250))[0]
     dim = dimmed(picture)
     assert dim.max() < 0.5 * picture.max()
     spread = np.ptp(dim.astype(int), axis=2).max()
@@ -93,7 +93,7 @@ def test_what_is_unknown_is_dimmed_and_hatched() -> None:
 def test_any_duration_fits(duration_s: float) -> None:
     num = 40
     windows = [window(duration_s * i / num, duration_s * (i + 1) / num, i) for i in range(num)]
-    sheet = paint_strip(windows, duration_s, draw=draw)
+    sheet = paint_strip(windows, duration_s, decode=decode)
     assert sheet.width <= WIDTH_PX
     assert sheet.height < 3_000
     page = Page.of(duration_s, num, has_words=True)
@@ -138,7 +138,8 @@ def bare_height() -> int:
 def test_a_known_time_of_day_stands_on_the_axis() -> None:
     windows = [window(0, 30, 1, "tram"), window(30, 60, 1, "x")]
     known, later = (
-        np.asarray(paint_strip(windows, 60.0, draw=draw, began=datetime(2024, 5, 1, 4, minute))) for minute in (30, 31)
+        np.asarray(paint_strip(windows, 60.0, decode=decode, began=datetime(2024, 5, 1, 4, minute)))
+        for minute in (30, 31)
     )
     rows = np.flatnonzero((known != later).any((1, 2)))
     page = Page.of(60.0, 2, has_words=True)
@@ -150,7 +151,7 @@ def test_a_known_time_of_day_stands_on_the_axis() -> None:
 @pytest.mark.parametrize("name", ["x" * 300, "Größe über alles", "海辺", "a\nb\tc", "", "💥", "%d"])
 def test_any_name_can_be_written(name: str) -> None:
     windows = [window(0, 5, 1, name), window(5, 10, 2, "b")]
-    assert paint_strip(windows, 10.0, draw=draw).width <= WIDTH_PX
+    assert paint_strip(windows, 10.0, decode=decode).width <= WIDTH_PX
 
 
 def test_a_line_keeps_to_its_room() -> None:
@@ -184,9 +185,9 @@ def test_letters_can_be_read_on_every_colour_and_colours_differ() -> None:
 def test_the_strip_is_written_whole_or_not_at_all(tmp_path: Path, tone_wav: Path) -> None:
     thinning = Thinning()
     thinning.add(window(0, 5, 1))
-    path = write_strip(tmp_path / "new" / "strip ü.png", thinning, 5.0, draw=draw)
+    path = write_strip(tmp_path / "new" / "strip ü.png", thinning, 5.0, decode=decode)
     with Image.open(path) as image:
         assert image.format == "PNG"
     with pytest.raises(AvganError, match="is no folder"):
-        write_strip(tone_wav / "strip.png", thinning, 5.0, draw=draw)
-    assert png_bytes(np.asarray(paint_strip(thinning.windows(), 5.0, draw=draw)))
+        write_strip(tone_wav / "strip.png", thinning, 5.0, decode=decode)
+    assert png_bytes(np.asarray(paint_strip(thinning.windows(), 5.0, decode=decode)))

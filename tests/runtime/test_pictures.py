@@ -60,7 +60,7 @@ def test_the_windows_of_a_recording_share_their_noise(
     shift = prediction.decode(codes).astype(int) - plain.decode(codes).astype(int)
     assert np.ptp(shift) <= 1
     strips = [
-        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), draw=each.decode)).mean()
+        np.asarray(paint_pictures(each.windows, each.duration_s, (300, 40), decode=each.decode)).mean()
         for each in (prediction, plain)
     ]
     assert abs(strips[0] - strips[1]) > 0

@@ -185,7 +185,7 @@ def timeline(windows: Thinning, num_changes: int, prediction: Prediction, minute
         return None
     width_px = min(max(len(kept) * STRIP_PX, MIN_STRIP_PX), MAX_STRIP_PX)
     duration_s = max(prediction.duration_s, 1e-3)
-    strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), draw=prediction.decode)
+    strip = paint_pictures(kept, duration_s, (width_px, STRIP_PX), decode=prediction.decode)
     totals = [("In all", minutes.answers_s)]
     if minutes.sounds_s.keys() - minutes.answers_s.keys():
         totals.append(("Sounds", minutes.sounds_s))

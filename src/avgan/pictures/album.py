@@ -44,18 +44,18 @@ class Album(Sink):
     def end(self, prediction: Prediction) -> None:
         name = self._names.of(self._recording.name)
         save_pictures(prediction, self._folder, name, self._num_pictures)
-        windows, duration_s, draw = self._windows, prediction.duration_s, prediction.decode
+        windows, duration_s, decode = self._windows, prediction.duration_s, prediction.decode
         if len(windows.windows()) < 2:
             return
         folder = self._folder / name
         self._write_pictures(folder, prediction)
         began = self._recording.recorded_at
-        write_strip(folder / STRIP, windows, duration_s, draw=draw, began=began)
+        write_strip(folder / STRIP, windows, duration_s, decode=decode, began=began)
         try:
             source, track = self._recording.source, self._recording.track
-            write_film(folder / FILM, windows, duration_s, draw=draw, source=source, track=track)
+            write_film(folder / FILM, windows, duration_s, decode=decode, source=source, track=track)
         except AudioError:  # a pipe, which cannot be read again
-            write_film(folder / FILM, windows, duration_s, draw=draw)
+            write_film(folder / FILM, windows, duration_s, decode=decode)
 
     def _write_pictures(self, folder: Path, prediction: Prediction) -> None:
         """The pictures of the stretches, in place of those that an earlier run has left there."""

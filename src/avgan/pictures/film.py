@@ -77,7 +77,7 @@ def write_film(
     windows: Thinning,
     duration_s: float,
     *,
-    draw: Decode,
+    decode: Decode,
     source: AudioSource | None = None,
     track: int | None = None,
 ) -> Path:
@@ -93,13 +93,13 @@ def write_film(
             sound = None
             if source is not None and cut.speed == 1:
                 sound = AudioStream(source, target_rate_hz=SOUND_RATE_HZ, track=track)
-            _encode(temporary, cut, draw, sound)
+            _encode(temporary, cut, decode, sound)
         except av.error.FFmpegError as error:  # of which some are OSError, and some are not
             raise OSError(error.errno, error.strerror) from None
     return path
 
 
-def frames(cut: Cut, draw: Decode) -> Iterator[Image.Image]:
+def frames(cut: Cut, decode: Decode) -> Iterator[Image.Image]:
     """The frames of a film. Holds two pictures at a time, however many there are."""
     ribbon = _ribbon(cut)
     picture = before = Image.new("RGB", (PICTURE_PX, PICTURE_PX), NIGHT)
@@ -109,7 +109,7 @@ def frames(cut: Cut, draw: Decode) -> Iterator[Image.Image]:
         time_s = frame / FRAMES_PER_S * cut.speed
         while at < 0 or (at + 1 < len(cut.windows) and time_s >= cut.spans_s[at][1]):
             at += 1
-            before, picture = picture, enlarged(imagined(cut.windows[at], draw), PICTURE_PX)
+            before, picture = picture, enlarged(imagined(cut.windows[at], decode), PICTURE_PX)
             panel = _panel(cut.windows[at])
         shown_s = (time_s - cut.spans_s[at][0]) / cut.speed
         fading = at > 0 and shown_s < FADE_S
@@ -165,7 +165,7 @@ def _draw_time(sheet: Image.Image, ribbon: Image.Image, time_s: float, duration_
     pen.rectangle((left - 1, top - 3, left + 1, top + RIBBON_PX + 2), INK)
 
 
-def _encode(path: Path, cut: Cut, draw: Decode, source: AudioStream | None) -> None:
+def _encode(path: Path, cut: Cut, decode: Decode, source: AudioStream | None) -> None:
     # An absolute path, for FFmpeg takes what stands before a colon for a protocol.
     with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["comment"] = "Imagined from its sound, not filmed."
@@ -177,7 +177,7 @@ def _encode(path: Path, cut: Cut, draw: Decode, source: AudioStream | None) -> N
             sound.bit_rate = SOUND_BITS_PER_S
             packets = _sound_packets(sound, source)
         sounded_s = 0.0
-        for number, sheet in enumerate(frames(cut, draw)):
+        for number, sheet in enumerate(frames(cut, decode)):
             # Sound goes ahead of what is seen with it, or one of the two would be held in memory.
             while sounded_s * FRAMES_PER_S <= number and (packet := next(packets, None)):
                 sounded_s = float((packet.pts or 0) * packet.time_base)

@@ -106,16 +106,16 @@ def _round_step_s(at_least_s: float) -> int:
 
 
 def write_strip(
-    path: str | Path, windows: Thinning, duration_s: float, *, draw: Decode, began: datetime | None = None
+    path: str | Path, windows: Thinning, duration_s: float, *, decode: Decode, began: datetime | None = None
 ) -> Path:
     """Write the strip of a recording as a PNG, whole or not at all. Raises AvganError where it cannot."""
     buffer = io.BytesIO()
-    paint_strip(windows.windows(), duration_s, draw=draw, began=began).save(buffer, "PNG")
+    paint_strip(windows.windows(), duration_s, decode=decode, began=began).save(buffer, "PNG")
     return write_whole(path, buffer.getvalue())
 
 
 def paint_strip(
-    windows: Sequence[WindowPrediction], duration_s: float, *, draw: Decode, began: datetime | None = None
+    windows: Sequence[WindowPrediction], duration_s: float, *, decode: Decode, began: datetime | None = None
 ) -> Image.Image:
     """The strip of a recording, at most 2400 pixels wide. `windows`: in order of time, at least one.
 
@@ -130,7 +130,7 @@ def paint_strip(
     sheet = Image.new("RGB", (page.width_px, height), NIGHT)
     pen = ImageDraw.Draw(sheet)
     _draw_axes(pen, page)
-    _paste_pictures(sheet, page, stretches, windows, draw)
+    _paste_pictures(sheet, page, stretches, windows, decode)
     for stretch in stretches:
         _draw_ribbon(pen, page, stretch, painted[stretch.answer])
     legend.draw(pen, page.top(page.num_rows) - AXIS_PX, painted)
@@ -138,13 +138,13 @@ def paint_strip(
 
 
 def paint_pictures(
-    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, draw: Decode
+    windows: Sequence[WindowPrediction], duration_s: float, size_px: tuple[int, int], *, decode: Decode
 ) -> Image.Image:
     """The pictures of a recording alone, in one row that fills a sheet of `size_px`."""
     seconds = max(duration_s, 1e-3)
     page = Page(duration_s, seconds, 1, size_px[0] / seconds, size_px[1], left_px=0, top_px=0)
     sheet = Image.new("RGB", size_px, NIGHT)
-    _paste_pictures(sheet, page, whole_segments(windows, duration_s), windows, draw)
+    _paste_pictures(sheet, page, whole_segments(windows, duration_s), windows, decode)
     return sheet
 
 
@@ -162,7 +162,7 @@ def _draw_axes(pen: ImageDraw.ImageDraw, page: Page) -> None:
 
 
 def _paste_pictures(
-    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], draw: Decode
+    sheet: Image.Image, page: Page, stretches: Sequence[Segment], windows: Sequence[WindowPrediction], decode: Decode
 ) -> None:
     """The picture of each stretch in its time, or where there is room for several, those of its surest windows."""
     at = 0
@@ -179,7 +179,7 @@ def _paste_pictures(
                 inside = [each for each in inside if each.answer == stretch.answer] or inside
                 surest = max(inside, key=lambda window: window.probability)
                 gap_px = GAP_PX if x0 == left and x1 - x0 > 2 * GAP_PX else 0
-                part = _middle(imagined(surest, draw), page.picture_px, x1 - x0 - gap_px)
+                part = _middle(imagined(surest, decode), page.picture_px, x1 - x0 - gap_px)
                 sheet.paste(part, (x0 + gap_px, page.top(row)))
 
 
