@@ -1,11 +1,10 @@
 """How many clips of each scene a model of one's own needs: ESC-50's sounds, with few of them to learn from.
 
-    python benchmarks/own_scenes.py --data DATA --out OUT [--clips 5 10 20 32] [--parent RUN] [--set KEY=VALUE ...]
+    python benchmarks/own_scenes.py --data DATA --out OUT [--clips 5 10 20 32] [--set KEY=VALUE ...]
 
 DATA holds ESC-50 and photographs. For each number a folder with so many clips of each of the fifty sounds from folds
 1 to 4, chosen by chance, and all of fold 5; then `avgan train` and `avgan evaluate` as a user would run them. Prints a
-Markdown table of fold 5. `--parent` names a run of pictures to begin from, which saves its stage in each. Goes on where
-it was stopped.
+Markdown table of fold 5. Goes on where it was stopped.
 """
 
 import argparse
@@ -28,7 +27,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--clips", type=int, nargs="+", default=[5, 10, 20, 32])
-    parser.add_argument("--parent", type=Path)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="as for avgan train")
     arguments = parser.parse_args()
     print("| clips of each sound | named rightly, % | 95 % | minutes |")
@@ -38,10 +36,9 @@ def main() -> None:
         data, run = out / "data", out / "run"
         lay_out(arguments.data, data, num_clips)
         began = time.monotonic()
-        parent = ("--parent", arguments.parent) if arguments.parent else ()
         held_out = ("--set", f'data.held_out_folds=["{HELD_OUT}"]')
         changes = [part for setting in arguments.settings for part in ("--set", setting)]
-        avgan("train", "--preset", "transfer", "--data", data, "-o", run, *parent, *held_out, *changes)
+        avgan("train", "--preset", "transfer", "--data", data, "-o", run, *held_out, *changes)
         minutes = (time.monotonic() - began) / 60
         avgan("evaluate", run, "--protocol", "holdout", "--data", data)
         report = json.loads((run / "holdout" / "report.json").read_text())

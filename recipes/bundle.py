@@ -10,13 +10,15 @@ places   scenes of field recordings, from windows of 10 s. Nine tenths of the re
 esc50    ESC-50's fifty sounds, from windows of 5 s. Nine tenths of folds 1 to 4 are trained on, the calibration is
          fitted on the rest; fold 5 is held out, and the figures on the card are of it.
 
-    RUN/model/              pictures (unless --parent names a run of them), imagination, classifier
+    RUN/model/              imagination, classifier
     RUN/flow/  gan/         what samples pictures of imagined features; `--sampler` chooses the kind, flow is shipped
         sheet.jpg           ten labels: pictures of held-out recordings, in order, and the control: others' pictures
         pictures/           scores (avgan evaluate --protocol pictures)
 
-Without a GPU the networks of the pictures are small. Figures of protocols that RUN/model was scored on before (`avgan
-evaluate RUN/model --protocol places`) enter the card too. Run again, it goes on where it was stopped.
+Without a GPU the sampler is small and stage 1 is what comes with the package (recipes/photographs.py). With one both
+are large and stage 1 is trained first, unless --parent names a run of it. Figures of protocols that RUN/model was
+scored on before (`avgan evaluate RUN/model --protocol places`) enter the card too. Run again, it goes on where it was
+stopped.
 """
 
 import argparse
@@ -32,7 +34,7 @@ from avgan.config import SAMPLER, Recipe, override
 from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures.protocol import contact_sheet, imagine_held_out
 from avgan.export import export_bundle
-from avgan.presets import preset, with_pictures
+from avgan.presets import preset, with_pictures, with_sampler
 from avgan.training.log import say
 from avgan.training.recipe import train
 
@@ -73,7 +75,8 @@ def main() -> None:
     if arguments.sampler == "gan":
         changes |= GAN | (SMALL_GAN if small else {})
     changes |= dict(text.split("=", 1) for text in arguments.settings)
-    recipe = with_pictures(preset(PRESETS[arguments.bundle]), small=small)
+    recipe = preset(PRESETS[arguments.bundle])
+    recipe = with_sampler(recipe) if small else with_pictures(recipe)
     model = train(without_sampler(recipe, changes), data=data, out=arguments.run / "model", parent=arguments.parent)
     out = arguments.run / arguments.sampler
     run = train(override(recipe, changes), data=data, out=out, parent=model)

@@ -1,12 +1,11 @@
 """What a model makes of sounds it was never taught: some labels of ESC-50 are taken away, then it is asked about them.
 
-    python recipes/unheard.py --data DATA --out runs/unheard --parent runs/shipped/model/1-vqvae
+    python recipes/unheard.py --data DATA --out runs/unheard
 
 For each round a data folder is made in which ten of the fifty labels do not occur, a `transfer` run is trained on it
 (folds 1 to 4; a tenth held out to calibrate with), and its bundle is asked about fold 5 of the other forty, which it
-should answer, and about all recordings of the ten, which it should not. Five rounds take each label away once. All
-begin from one run of pictures, which has no sound. About ten minutes a round on two cores; run again, it goes on
-where it was stopped.
+should answer, and about all recordings of the ten, which it should not. Five rounds take each label away once. About
+five minutes a round on two cores; run again, it goes on where it was stopped.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from avgan.calibration import calibrate
-from avgan.checkpoint import runs_of
 from avgan.config import override
 from avgan.data.datasets import locate
 from avgan.evaluation.rejections import measure
@@ -38,17 +36,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=len(ESC50_CLASSES) // NUM_AWAY)
-    parser.add_argument("--parent", type=Path, help="a run of pictures (stage vqvae) to begin from")
     arguments = parser.parse_args()
     order = np.random.default_rng(0).permutation(sorted(ESC50_CLASSES))
     settings = {"data.held_out_folds": f'["{HELD_OUT}"]', "data.validation_fraction": "0.1"}
-    parent = arguments.parent
     for number in range(arguments.rounds):
         away = set(order[number * NUM_AWAY : (number + 1) * NUM_AWAY].tolist())
         folder = arguments.out / f"round-{number + 1}"
         data = without(arguments.data, away, folder / "data")
-        run = train(override(preset("transfer"), settings), data=data, out=folder / "run", parent=parent)
-        parent = parent or runs_of(run)[0]
+        run = train(override(preset("transfer"), settings), data=data, out=folder / "run")
         bundle = export_bundle(run, folder / "bundle", fitted=calibrate(run, data))
         measured = measure(bundle, arguments.data) | {"away": sorted(away)}
         write_whole(folder / "measured.json", json.dumps(measured, indent=1) + "\n")

@@ -18,7 +18,7 @@ SHRUNK = {
 }
 SHRUNK_CODING = {
     "plain": {"vqvae.network.width": "8", "vqvae.network.num_residual_blocks": "1"},
-    "residual": {"vqvae.network.widths": "[8, 8, 8, 16]"},
+    "residual": {"vqvae.network.widths": "[8, 8, 8, 16]", "vqvae.network.pretrained": "false"},
 }
 
 
@@ -159,6 +159,14 @@ def test_another_kind_of_vqvae_brings_its_own_settings() -> None:
     assert changed.vqvae.network.widths == (8, 8, 8, 8)
     with pytest.raises(ConfigError, match=r"vqvae\.network\.width"):
         override(changed, {"vqvae.network.width": "8"})
+
+
+def test_the_weights_that_come_with_the_package_have_one_size() -> None:
+    assert preset("transfer").vqvae.network.pretrained
+    with pytest.raises(ConfigError, match="have sizes of their own: set pretrained=false"):
+        override(preset("transfer"), {"vqvae.network.num_codes": "512"})
+    changes = {"vqvae.network.num_codes": "512", "vqvae.network.pretrained": "false"}
+    assert override(preset("transfer"), changes).vqvae.network.num_codes == 512
 
 
 @pytest.mark.parametrize("small", [False, True])

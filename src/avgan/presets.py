@@ -8,6 +8,7 @@ from avgan.config import (
     DataSection,
     ImaginationSection,
     LoopSection,
+    PriorSection,
     Recipe,
     RoundsSection,
     SamplerSection,
@@ -21,8 +22,9 @@ from avgan.networks.critic import CriticConfig
 from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
-from avgan.networks.residual import ResidualConfig
-from avgan.networks.samplers import FlowConfig
+from avgan.networks.residual import SMALL, ResidualConfig
+from avgan.networks.samplers.flow import SMALL as SMALL_FLOW
+from avgan.networks.samplers.flow import FlowConfig
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.networks.vqvae import VQVAEConfig
@@ -73,6 +75,26 @@ LINEAR_CLASSIFIER = ClassifierSection(
     mixup=0.3,
 )
 """What the stages of `compact` and `transfer` have in common."""
+SAMPLER = SamplerSection(
+    num_steps=9_000,
+    batch_size=256,
+    betas=(0.9, 0.99),
+    weight_decay=0.01,
+    schedule="one_cycle",
+    clip_norm=1.0,
+    precision="auto",
+)
+SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(**SMALL_FLOW), num_steps=5_000, batch_size=64)
+"""Half an hour of two cores; more steps would still help."""
+SHORT_SAMPLER = SMALL_SAMPLER.changed(
+    network=FlowConfig(**SMALL_FLOW, pretrained=True), num_steps=500, learning_rate=3e-4, ema_decay=0.99
+)
+"""Goes on from the prior that comes with the package, which knows the codes of the VQ-VAE beside it."""
+PRIOR = PriorSection(
+    data=DataSection(images="photographs"),
+    **SMALL_SAMPLER.model_dump(include={*PriorSection.model_fields} - {"kind", "data"}),
+)
+"""The run that gave it (recipes/photographs.py)."""
 
 
 def compact() -> Recipe:
@@ -110,11 +132,8 @@ def transfer() -> Recipe:
     """
     return Recipe(
         preset="transfer",
-        vqvae=SMALL_VQVAE.changed(
-            network=VQVAEConfig(width=64, num_residual_blocks=2, code_dim=4, num_codes=256),
-            num_steps=6_000,
-            betas=(0.9, 0.99),
-        ),
+        # the weights that come with the package: a VQ-VAE of one's own photographs would cost an hour
+        vqvae=VQVAESection(network=ResidualConfig(**SMALL, pretrained=True), num_steps=0),
         imagination=SMALL_IMAGINATION.changed(
             trunk=MN04Config(blocks=True),
             generator=GeneratorConfig(dropout=0.3),
@@ -157,15 +176,20 @@ def places() -> Recipe:
     )
 
 
+def with_sampler(recipe: Recipe, sampler: SamplerSection = SHORT_SAMPLER) -> Recipe:
+    """The recipe with a fourth stage, which samples pictures one wants to look at; of two cores it takes minutes."""
+    data = recipe.classifier.data.changed(images="photographs")
+    return recipe.changed(sampler=sampler.changed(data=data))
+
+
 def with_pictures(recipe: Recipe, *, small: bool = False) -> Recipe:
-    """The recipe with a sharp stage 1, taught by all photographs, and a sampler: pictures one wants to look at.
+    """The recipe with a sampler, and a sharp stage 1 that is taught all photographs first.
 
     `small` is for two CPU cores: half the widths, nothing computed at 128 px, fewer and smaller steps. What either
     costs stands in docs/results.md.
     """
-    photographs = DataSection(images="photographs")
     vqvae = VQVAESection(
-        data=photographs,
+        data=DataSection(images="photographs"),
         network=ResidualConfig(),
         num_steps=6_000,
         batch_size=64,
@@ -183,27 +207,15 @@ def with_pictures(recipe: Recipe, *, small: bool = False) -> Recipe:
         ema_decay=0.999,
         precision="auto",
     )
-    sampler = SamplerSection(
-        data=recipe.classifier.data.changed(images=photographs.images),
-        num_steps=9_000,
-        batch_size=256,
-        betas=(0.9, 0.99),
-        weight_decay=0.01,
-        schedule="one_cycle",
-        clip_norm=1.0,
-        precision="auto",
-    )
     if small:
         vqvae = vqvae.changed(
-            network=ResidualConfig(widths=(32, 64, 96, 128), num_blocks=(0, 1, 2, 2)),
+            network=ResidualConfig(**SMALL),
             perceptual=PerceptualConfig(widths=(16, 32, 64, 96, 128), num_steps=1_200),
             patch_critic=PatchCriticConfig(width=32),
             num_steps=1_500,
             ema_decay=0.995,
         )
-        # 26 minutes of two cores, as in the bundle of places; more steps would still help
-        sampler = sampler.changed(network=FlowConfig(width=192, depth=6), num_steps=5_000, batch_size=64)
-    return recipe.changed(vqvae=vqvae, sampler=sampler)
+    return with_sampler(recipe, SMALL_SAMPLER if small else SAMPLER).changed(vqvae=vqvae)
 
 
 def pictures() -> Recipe:
@@ -257,11 +269,11 @@ ABLATIONS: dict[str, Ablation] = {
     "no-minibatch": Ablation(
         "is minibatch discrimination needed against collapse?", {"imagination.critic.num_kernels": "0"}
     ),
-    "codes-8": Ablation("how many codes?", {"vqvae.network.num_codes": "8"}),
-    "codes-16": Ablation("how many codes (the paper's)?", {"vqvae.network.num_codes": "16"}),
-    "codes-64": Ablation("how many codes?", {"vqvae.network.num_codes": "64"}),
-    "codes-512": Ablation("how many codes?", {"vqvae.network.num_codes": "512"}),
-    "code-dim-1": Ablation("how many numbers a code (the paper's)?", {"vqvae.network.code_dim": "1"}),
-    "code-dim-16": Ablation("how many numbers a code?", {"vqvae.network.code_dim": "16"}),
+    "codes-8": Ablation("how many codes?", {"vqvae.network.num_codes": "8"}, base="compact"),
+    "codes-64": Ablation("how many codes?", {"vqvae.network.num_codes": "64"}, base="compact"),
+    "codes-512": Ablation("how many codes?", {"vqvae.network.num_codes": "512"}, base="compact"),
+    "code-dim-4": Ablation("how many numbers a code?", {"vqvae.network.code_dim": "4"}, base="compact"),
+    "code-dim-16": Ablation("how many numbers a code?", {"vqvae.network.code_dim": "16"}, base="compact"),
 }
-"""By name. `compact` tells what the trunk is worth, `cnn9`, which takes the log-mel itself, what imagining is."""
+"""By name. `compact` has the paper's 16 codes of one number; it also tells what the trunk is worth, and `cnn9`, which
+takes the log-mel itself, what imagining is."""

@@ -10,7 +10,7 @@ import torch
 from runs import assert_same_weights, break_at, rows, weights
 
 from avgan import checkpoint
-from avgan.config import STAGES
+from avgan.config import SAMPLER, STAGES
 from avgan.errors import ConfigError, DataError
 from avgan.training.classifier import ClassifierStage
 from avgan.training.imagination import ImaginationStage
@@ -126,10 +126,11 @@ def test_another_configuration_in_the_same_folder_is_refused(
         train(tiny_config({"vqvae.beta": "2"}), data=tiny_videos, out=tiny_run)
 
 
-@pytest.mark.parametrize("stage", STAGE_TYPES.values(), ids=STAGE_TYPES)
+@pytest.mark.parametrize("kind", [*STAGES, SAMPLER])
 def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
-    stage: type, tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stage = STAGE_TYPES[kind]
     own = stage.step
 
     def diverging(self: Any, number: int) -> dict[str, torch.Tensor]:
@@ -138,12 +139,11 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(stage, "step", diverging)
     # logged too rarely to be noticed before the checkpoint of step 4
-    name = next(name for name, known in STAGE_TYPES.items() if known is stage)
-    config = tiny_sampled("flow", {"loop.log_every": "100", f"{name}.num_steps": "6"})
+    config = tiny_sampled("flow", {"loop.log_every": "100", f"{kind}.num_steps": "6"})
     with pytest.raises(DivergedError) as caught:
         train(config, data=tiny_videos, out=tmp_path)
     assert "\n" not in str(caught.value)
-    assert f"{name}: loss is nan at step 4; lower" in str(caught.value)
+    assert f"{kind}: loss is nan at step 4; lower" in str(caught.value)
     path = checkpoint.newest(tmp_path)
     assert path is not None
     assert checkpoint.read(path).step == 2

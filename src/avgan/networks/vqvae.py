@@ -36,6 +36,9 @@ class CodingConfig(Protocol):
     def decoder(self) -> nn.Module:
         """features (B, D, H, W) -> image (B, 3, 8 H, 8 W), near [0, 1]."""
 
+    def weights(self) -> dict[str, Tensor] | None:
+        """Of the whole VQ-VAE, where some come with the package."""
+
 
 DEAD = 0.03
 """A code is dead when its share of use is below this part of an equal share."""
@@ -58,6 +61,9 @@ class VQVAEConfig(BaseModel):
 
     def decoder(self) -> nn.Module:
         return Decoder(self)
+
+    def weights(self) -> None:
+        return None
 
 
 class ResidualBlock(nn.Module):
@@ -223,6 +229,8 @@ class VQVAE(nn.Module):
         self.quantizer = VectorQuantizer(config.num_codes, config.code_dim)
         self.decoder = config.decoder()
         self.register_buffer("image_variance", torch.tensor(1.0))
+        if (weights := config.weights()) is not None:
+            self.load_state_dict(weights)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Quantized]:
         """image (B, 3, H, W) -> reconstruction, encoder features before quantisation, quantised features."""
