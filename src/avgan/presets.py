@@ -87,7 +87,7 @@ SAMPLER = SamplerSection(
 SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(**SMALL_FLOW), num_steps=5_000, batch_size=64)
 """Half an hour of two cores; more steps would still help."""
 SHORT_SAMPLER = SMALL_SAMPLER.changed(
-    network=FlowConfig(**SMALL_FLOW, pretrained=True), num_steps=500, learning_rate=3e-4, ema_decay=0.99
+    network=FlowConfig(**SMALL_FLOW, pretrained=True), num_steps=300, learning_rate=3e-4, ema_decay=0.99
 )
 """Goes on from the prior that comes with the package, which knows the codes of the VQ-VAE beside it."""
 PRIOR = PriorSection(

@@ -160,11 +160,13 @@ class VectorQuantizer(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """(B, D, H, W) -> codes (B, H, W) of the nearest vectors."""
-        flat = features.detach().movedim(1, -1)
         codebook = self.codebook.detach()
-        # |x - e|^2 without |x|^2, which is the same for every code
-        distance = codebook.square().sum(1) - 2.0 * torch.matmul(flat, codebook.T)
-        return distance.argmin(-1)
+        flat = features.detach().movedim(1, -1).to(codebook.dtype)
+        # in bfloat16 the nearest of many codes would be another one
+        with torch.autocast(features.device.type, enabled=False):
+            # |x - e|^2 without |x|^2, which is the same for every code
+            distance = codebook.square().sum(1) - 2.0 * torch.matmul(flat, codebook.T)
+            return distance.argmin(-1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes (B, H, W) -> vectors (B, D, H, W)."""

@@ -8,6 +8,7 @@ Shapes: B batch, K photographs, D code dimension.
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from avgan import losses
@@ -75,12 +76,14 @@ class PriorStage(Stage[PriorSection]):
         counts = np.rint(np.exp(rng.uniform(np.log(FEWEST), np.log(MOST), size))).astype(int)
         draws, sides = rng.random((size, MOST)), rng.integers(2, size=(size, MOST))
         counts, draws, sides = (self.local(each)[: len(scenes)] for each in (counts, draws, sides))
-        found = []
-        for scene, count, draw, side in zip(scenes, counts, draws, sides, strict=True):
-            chosen = self.of_scene[scene][(draw[:count] * len(self.of_scene[scene])).astype(int)]
-            codes = self.kept["codes"][self.to_device(chosen), self.to_device(side[:count])]
-            found.append(self.vqvae.quantizer.decode(codes.long()).mean(0))
-        return self.vqvae.quantizer.decode(self.vqvae.quantizer.encode(torch.stack(found)))
+        owned = [self.of_scene[scene] for scene in scenes]
+        chosen = np.stack([own[(draw * len(own)).astype(int)] for own, draw in zip(owned, draws, strict=True)])
+        shares = ((np.arange(MOST) < counts[:, None]) / counts[:, None]).astype(np.float32)
+        codes = self.kept["codes"][self.to_device(chosen), self.to_device(sides)].long()
+        quantizer = self.vqvae.quantizer
+        weighted = F.embedding(codes, quantizer.codebook).mul_(self.to_device(shares)[:, :, None, None, None])
+        mean = weighted.sum(1).movedim(-1, 1)
+        return quantizer.decode(quantizer.encode(mean))
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:

@@ -244,7 +244,8 @@ class Stage(ABC, Generic[Section]):
             image = self.images(self.data.images, rows)
             # of tens of thousands, in half of the time, whatever the stage computes in: what is kept is no finer
             with torch.autocast(device, torch.bfloat16, enabled=bf16_is_fast(device)):
-                parts.append(torch.stack([encode(view) for view in (image, image.flip(3))], 1))
+                views = [encode(view) for view in (image, image.flip(3))]
+            parts.append(torch.stack(views, 1))
         return torch.cat(parts)
 
 
