@@ -7,7 +7,6 @@ from typing import Any
 
 from avgan import __version__
 from avgan.checkpoint import Checkpoint
-from avgan.config import SOUNDLESS
 from avgan.data.datasets import declaration
 from avgan.data.datasets.miniplaces import PHOTOGRAPHS
 from avgan.networks.trunks import TrunkConfig
@@ -94,10 +93,7 @@ def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
     names = [
         name
         for stage in stages
-        for name, used in (
-            (stage.data.sounds, stage.kind not in SOUNDLESS),
-            (stage.data.images, stage.kind != "classifier"),
-        )
+        for name, used in ((stage.data.sounds, stage.kind != "vqvae"), (stage.data.images, stage.kind != "classifier"))
         if used
     ]
     if any(getattr(getattr(stage, "network", None), "pretrained", False) for stage in stages):

@@ -28,8 +28,6 @@ STAGES = ("vqvae", "imagination", "classifier")
 """The kinds of stages, in the order of the paper's schedule."""
 SAMPLER = "sampler"
 """The kind of a fourth stage, which a recipe may have."""
-SOUNDLESS = ("vqvae", "prior")
-"""The kinds of stages that learn from pictures alone."""
 
 Precision = Literal["32-true", "bf16-mixed", "auto"]
 """`auto`: mixed with bf16 where that is fast, on a GPU or a CPU with units for it (AMX, AVX-512 BF16), else
@@ -194,22 +192,7 @@ class SamplerSection(StageSection):
     ema_decay: float = Field(0.999, ge=0, lt=1)
 
 
-class PriorSection(StageSection):
-    """What a sampler may begin from: it learns from photographs alone, before there is any sound.
-
-    The mean of some photographs of a scene stands for what a recording of the scene lets imagine.
-    """
-
-    kind: Literal["prior"] = "prior"
-    network: FlowConfig = FlowConfig()
-    condition_noise: float = Field(0.1, ge=0)
-    """As of `SamplerSection`."""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-
-
-Stage = Annotated[
-    VQVAESection | PriorSection | ImaginationSection | ClassifierSection | SamplerSection, Field(discriminator="kind")
-]
+Stage = Annotated[VQVAESection | ImaginationSection | ClassifierSection | SamplerSection, Field(discriminator="kind")]
 
 
 class LoopSection(Section):

@@ -8,7 +8,6 @@ from avgan.config import (
     DataSection,
     ImaginationSection,
     LoopSection,
-    PriorSection,
     Recipe,
     RoundsSection,
     SamplerSection,
@@ -86,15 +85,6 @@ SAMPLER = SamplerSection(
 )
 SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(**SMALL_FLOW), num_steps=5_000, batch_size=64)
 """Half an hour of two cores; more steps would still help."""
-SHORT_SAMPLER = SMALL_SAMPLER.changed(
-    network=FlowConfig(**SMALL_FLOW, pretrained=True), num_steps=300, learning_rate=3e-4, ema_decay=0.99
-)
-"""Goes on from the prior that comes with the package, which knows the codes of the VQ-VAE beside it."""
-PRIOR = PriorSection(
-    data=DataSection(images="photographs"),
-    **SMALL_SAMPLER.model_dump(include={*PriorSection.model_fields} - {"kind", "data"}),
-)
-"""The run that gave it (recipes/photographs.py)."""
 
 
 def compact() -> Recipe:
@@ -176,8 +166,8 @@ def places() -> Recipe:
     )
 
 
-def with_sampler(recipe: Recipe, sampler: SamplerSection = SHORT_SAMPLER) -> Recipe:
-    """The recipe with a fourth stage, which samples pictures one wants to look at; of two cores it takes minutes."""
+def with_sampler(recipe: Recipe, sampler: SamplerSection = SMALL_SAMPLER) -> Recipe:
+    """The recipe with a fourth stage, which samples pictures one wants to look at."""
     data = recipe.classifier.data.changed(images="photographs")
     return recipe.changed(sampler=sampler.changed(data=data))
 

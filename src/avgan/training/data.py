@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avgan.config import SOUNDLESS, DataSection, StageSection
+from avgan.config import DataSection, StageSection
 from avgan.data.datasets import DATASETS, Dataset, find, locate
 from avgan.data.datasets.folder import FOLDER
 from avgan.data.datasets.folder import check_labels as check_folder
@@ -129,7 +129,7 @@ def load(
     config = stage.data
     parts = read_parts(stage, root, seed, sounds)
     pairing, images = Pairing("by_label", (), (), ()), parts.images
-    clips = () if stage.kind in SOUNDLESS else tuple(clip for clip in parts.train.clips if clip.audio_path)
+    clips = () if stage.kind == "vqvae" else tuple(clip for clip in parts.train.clips if clip.audio_path)
     if stage.kind in ("imagination", "sampler"):
         pairing = pair(parts.train, images, config, seed)
         clips, images = pairing.sounds, replace(images, clips=pairing.images)
@@ -185,7 +185,7 @@ def read_parts(stage: StageSection, root: Path, seed: int, sounds: Manifest | No
     own_pictures = config.images == config.sounds
     train = validation = images = validation_images = NO_SOUND
     provenance = {}
-    if stage.kind not in SOUNDLESS or own_pictures:
+    if stage.kind != "vqvae" or own_pictures:
         everything = read_sounds(config, root) if sounds is None else sounds
         labelled = stage.kind == "classifier" or not own_pictures
         train, validation = divide(everything, config, seed, labelled=labelled)
@@ -196,7 +196,7 @@ def read_parts(stage: StageSection, root: Path, seed: int, sounds: Manifest | No
         everything = find(root, config.images)
         images, validation_images = divide_images(everything)
         provenance["images"] = f"{everything.name} {everything.sha256()}"
-    if stage.kind in SOUNDLESS:
+    if stage.kind == "vqvae":
         train, validation = images if own_pictures else NO_SOUND, NO_SOUND
     return Parts(train, validation, images, validation_images, provenance)
 

@@ -21,15 +21,7 @@ from lightning_fabric import Fabric
 
 from avgan import __version__, checkpoint
 from avgan.checkpoint import Checkpoint, Origin
-from avgan.config import (
-    SOUNDLESS,
-    ClassifierSection,
-    ImaginationSection,
-    PriorSection,
-    RunConfig,
-    StageSection,
-    VQVAESection,
-)
+from avgan.config import ClassifierSection, ImaginationSection, RunConfig, StageSection, VQVAESection
 from avgan.data.manifest import Manifest
 from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.features import LogMel
@@ -44,25 +36,17 @@ from avgan.training.data import TrainingData, named_scenes
 from avgan.training.imagination import ImaginationStage
 from avgan.training.log import RunLog, say, say_once
 from avgan.training.loop import run_stage
-from avgan.training.prior import PriorStage
 from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Stage
 from avgan.training.vqvae import VQVAEStage
 
 STAGE_TYPES: dict[str, type[Stage[Any]]] = {
     "vqvae": VQVAEStage,
-    "prior": PriorStage,
     "imagination": ImaginationStage,
     "classifier": ClassifierStage,
     "sampler": SamplerStage,
 }
-PARENTS = {
-    "vqvae": None,
-    "prior": "vqvae",
-    "imagination": "vqvae",
-    "classifier": "imagination",
-    "sampler": "classifier",
-}
+PARENTS = {"vqvae": None, "imagination": "vqvae", "classifier": "imagination", "sampler": "classifier"}
 """The stage that each must have behind it."""
 NETWORKS = ("network", "trunk", "generator", "critic")
 """The settings of a stage that are sizes of networks."""
@@ -165,7 +149,7 @@ def check_lineage(lineage: tuple[Origin, ...]) -> None:
         stages[stage.kind] = stage
     imagination = stages.get("imagination")
     newest = lineage[-1].config.stage
-    if isinstance(imagination, ImaginationSection) and newest.kind not in SOUNDLESS:
+    if isinstance(imagination, ImaginationSection) and newest.kind != "vqvae":
         check_window(newest, imagination.trunk)
 
 
@@ -202,8 +186,8 @@ def load_data(lineage: tuple[Origin, ...], data: Path, sounds: Manifest | None) 
 
 
 def check_scenes(stage: StageSection, loaded: TrainingData) -> None:
-    """Raise DataError where scenes of pictures are to be learnt, and these name none."""
-    if isinstance(stage, PriorSection) or (isinstance(stage, VQVAESection) and stage.perceptual_weight):
+    """Raise DataError where stage 1 is to learn scenes, and the pictures name none."""
+    if isinstance(stage, VQVAESection) and stage.perceptual_weight:
         named_scenes(loaded)
 
 

@@ -179,8 +179,7 @@ class SamplerStage(PairedStage[SamplerSection]):
         with torch.no_grad():
             real = self.vqvae.quantizer.decode(codes[self.to_device(chosen), 0].long())
             imagined = self.vqvae.quantizer.decode(self.imagined.flatten(0, 1))
-        if not getattr(self.section.network, "pretrained", False):  # whose weights know their own
-            self.sampler.set_statistics(real, imagined)
+        self.sampler.set_statistics(real, imagined)
 
     def step(self, step: int) -> dict[str, Tensor]:
         metrics = self.objective.step(self.batch(step), step)

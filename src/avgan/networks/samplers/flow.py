@@ -5,20 +5,15 @@ move; from noise at time 0 a few such steps lead to features at time 1. Time and
 adaptive layer norm (Peebles and Xie 2023). In training a tenth of the conditions is dropped, so that the same network
 knows what maps look like in general; what a condition adds to that is taken `guidance` times (Ho and Salimans 2022).
 
-Weights of the smaller size come with the package, taught by 24,000 photographs (recipes/photographs.py): a sampler
-begins from them, and learns in minutes what its own sounds let imagine.
-
 Shapes: B batch, D code dimension, P patches, C channels, Z noise.
 """
 
 import math
-from importlib import resources
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import Field, model_validator
-from safetensors.torch import load
+from pydantic import Field
 from torch import Tensor, nn
 
 from avgan.networks.samplers.sampler import (
@@ -39,9 +34,7 @@ TIME_SCALE = 1_000.0
 NUM_WAVES = 128
 HEAD_WIDTH = 64
 SMALL: dict[str, Any] = {"width": 192, "depth": 6}
-"""What two CPU cores can be taught in an hour or two: 5 M parameters, as many as the weights in the package."""
-WEIGHTS = "photographs.safetensors"
-"""In half precision, for codes of 8 numbers."""
+"""What two CPU cores can be taught in an hour or two: 5 M parameters."""
 
 
 class FlowConfig(SamplerConfig):
@@ -55,15 +48,6 @@ class FlowConfig(SamplerConfig):
     """Steps from noise to features when a map is sampled; 16 do hardly better and cost twice as much."""
     guidance: float = Field(2.0, ge=1)
     """How strongly the picture keeps to the sound: 1 as in the data; more is clearer and less varied."""
-    pretrained: bool = False
-    """Begin with the weights that come with the package; the size must be theirs."""
-
-    @model_validator(mode="after")
-    def _sizes_of_weights(self) -> "FlowConfig":
-        sizes = {name: getattr(self, name) for name in SMALL}
-        if self.pretrained and (sizes != SMALL or self.condition_width != FlowConfig().condition_width):
-            raise ValueError("the weights that come with the package have a size of their own: set pretrained=false")
-        return self
 
     def build(self, code_dim: int) -> "FlowSampler":
         return FlowSampler(self, code_dim)
@@ -122,8 +106,6 @@ class FlowSampler(Sampler):
         for layer in (self.last_modulation, self.direction):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        if config.pretrained:
-            self.load_state_dict(load(resources.files(__package__).joinpath(WEIGHTS).read_bytes()))
 
     @property
     def noise_size(self) -> int:
