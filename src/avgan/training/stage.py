@@ -21,7 +21,6 @@ from avgan.config import RunConfig, StageSection
 from avgan.data.loading import INT16_PEAK, ImageStore, WaveformStore
 from avgan.data.manifest import Clip
 from avgan.model import AVGAN
-from avgan.networks.precision import bf16_is_fast
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import TrainingData
@@ -239,11 +238,10 @@ class Stage(ABC, Generic[Section]):
     @torch.no_grad()
     def encode_all(self, encode: Callable[[Tensor], Tensor], items: np.ndarray) -> Tensor:
         """Pictures, each as it is and mirrored, encoded: (M, 2, ...)."""
-        parts, device = [], self.device.type
+        parts = []
         for rows in chunks(items, ENCODE_BATCH):
             image = self.images(self.data.images, rows)
-            # of tens of thousands, in half of the time, whatever the stage computes in: what is kept is no finer
-            with torch.autocast(device, torch.bfloat16, enabled=bf16_is_fast(device)):
+            with self.fabric.autocast():
                 views = [encode(view) for view in (image, image.flip(3))]
             parts.append(torch.stack(views, 1))
         return torch.cat(parts)
