@@ -112,21 +112,26 @@ def card_figures(bundle: str, model: Path, run: Path, data: Path) -> Figures:
     if bundle == "places":
         protocol += "; the calibration was fitted on them"
     figures = {"label_accuracy": figure(labels["accuracy"], labels["interval_95"], protocol, command)}
-    scored = run / "pictures" / "report.json"
-    seen = json.loads(scored.read_text())["exhibits"] if scored.is_file() else {"imagined": {"agreement": None}}
-    if (value := seen["imagined"]["agreement"]) is not None:  # where the classifier of photographs knows all scenes
-        found, control = (100 * seen[name]["agreement"] for name in ("photographs", "shuffled"))
-        protocol += (
-            f"; a classifier of photographs finds the scene in the picture; in photographs {found:.1f} %, in pictures "
-            f"of other recordings {control:.1f} %"
-        )
-        interval = seen["imagined"]["agreement_interval_95"]
-        figures["picture_shows_scene"] = figure(value, interval, protocol, command)
+    if (path := run / "pictures" / "report.json").is_file():
+        figures |= figure_of_pictures(json.loads(path.read_text())["exhibits"], protocol)
     for name in PROTOCOLS:
         path = model / name / "report.json"
         if path.is_file():
             figures |= figures_of_folds(name, json.loads(path.read_text()))
     return figures
+
+
+def figure_of_pictures(seen: dict[str, Any], protocol: str) -> Figures:
+    """How often the place is found in the picture, where the classifier of photographs knows all scenes."""
+    if seen["imagined"]["agreement"] is None:
+        return {}
+    found, control = (100 * seen[name]["agreement"] for name in ("photographs", "shuffled"))
+    protocol += (
+        f"; a classifier of photographs finds the scene in the picture; in photographs {found:.1f} %, in pictures "
+        f"of other recordings {control:.1f} %"
+    )
+    value, interval = seen["imagined"]["agreement"], seen["imagined"]["agreement_interval_95"]
+    return {"picture_shows_scene": figure(value, interval, protocol, "avgan evaluate RUN --protocol pictures")}
 
 
 def figures_of_folds(name: str, report: dict[str, Any]) -> Figures:

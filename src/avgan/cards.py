@@ -96,7 +96,7 @@ def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
         for name, used in ((stage.data.sounds, stage.kind != "vqvae"), (stage.data.images, stage.kind != "classifier"))
         if used
     ]
-    if any(getattr(getattr(stage, "network", None), "pretrained", False) for stage in stages):
+    if getattr(described.vqvae.network, "pretrained", False):
         names.append(PHOTOGRAPHS.name)  # what the weights were taught that come with the package
     for name in dict.fromkeys(names):
         declared = declaration(name)

@@ -22,8 +22,7 @@ from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
 from avgan.networks.residual import SMALL, ResidualConfig
-from avgan.networks.samplers.flow import SMALL as SMALL_FLOW
-from avgan.networks.samplers.flow import FlowConfig
+from avgan.networks.samplers import FlowConfig
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.networks.vqvae import VQVAEConfig
@@ -83,7 +82,7 @@ SAMPLER = SamplerSection(
     clip_norm=1.0,
     precision="auto",
 )
-SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(**SMALL_FLOW), num_steps=5_000, batch_size=64)
+SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(width=192, depth=6), num_steps=5_000, batch_size=64)
 """Half an hour of two cores; more steps would still help."""
 
 

@@ -55,7 +55,7 @@ def test_shapes_and_ranges(name: str, size_px: int) -> None:
 
 
 def test_the_weights_that_come_with_the_package_know_photographs(data_root: Path) -> None:
-    """As well as on those that were held out from them: 20 dB over whole folders."""
+    """A few of them, of several scenes; those that were held out have 20 dB."""
     vqvae = VQVAE(ResidualConfig(**SMALL, pretrained=True)).eval()
     photographs = sorted((data_root / "miniplaces").rglob("*.jpg"))[::997][:16]
     image = torch.stack([torch.from_numpy(read_image(path)) for path in photographs]) / 255.0

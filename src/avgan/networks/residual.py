@@ -25,7 +25,7 @@ NUM_GROUPS = 8
 SMALL: dict[str, Any] = {"widths": (32, 64, 96, 128), "num_blocks": (0, 1, 2, 2)}
 """What two CPU cores can be taught in an hour or two; the sizes of the weights that come with the package."""
 WEIGHTS = "photographs.safetensors"
-"""In half precision, which changes a decoded picture by less than a level of 255."""
+"""In half precision."""
 
 
 class ResidualConfig(BaseModel):

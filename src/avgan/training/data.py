@@ -79,17 +79,6 @@ class TrainingData:
         return "; ".join(parts)
 
 
-def named_scenes(data: TrainingData) -> tuple[str, ...]:
-    """The scenes there are to be learnt. Raises DataError where the pictures do not name two or more."""
-    scenes = tuple(sorted(set(data.image_scenes) - {""}))
-    if len(scenes) < 2:
-        raise DataError(
-            "scenes are to be learnt, and these pictures name fewer than two: take pictures in folders named by their "
-            "scene, or leave the perceptual term out (vqvae.perceptual_weight=0)"
-        )
-    return scenes
-
-
 def resolve(config: DataSection, root: Path) -> DataSection:
     """Put names for `auto`: the first declared data set of sounds below `root`, a folder of one's own last.
 

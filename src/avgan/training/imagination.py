@@ -57,7 +57,7 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         super().prepare()
         if self.cached:
             self.embeddings = self.embed_all(self.section.num_views)
-            self.real_views = self.encode_all(lambda image: self._real(image).half(), self.used)
+            self.real_views = self.encode_all(lambda image: self._real(image).half())
 
     def prefetch(self, step: int) -> None:
         if self.cached and self.section.gamma_on == "features":

@@ -32,13 +32,13 @@ from avgan.networks.trunks import TrunkConfig
 from avgan.training import data as training_data
 from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
-from avgan.training.data import TrainingData, named_scenes
+from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
 from avgan.training.log import RunLog, say, say_once
 from avgan.training.loop import run_stage
 from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Stage
-from avgan.training.vqvae import VQVAEStage
+from avgan.training.vqvae import VQVAEStage, named_scenes
 
 STAGE_TYPES: dict[str, type[Stage[Any]]] = {
     "vqvae": VQVAEStage,

@@ -8,8 +8,8 @@ asks from the codes that an answer keeps. How it is trained depends on its kind:
 Shapes: B batch, N recordings, V views, M pictures, D code dimension.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,10 +18,9 @@ from torch import Tensor
 
 from avgan import losses
 from avgan.config import SamplerSection
-from avgan.model import AVGAN, seeded
+from avgan.model import seeded
 from avgan.networks.samplers.flow import FlowSampler
 from avgan.networks.samplers.gan import GANSampler, SamplerCritic
-from avgan.networks.samplers.sampler import Sampler
 from avgan.networks.vqvae import VectorQuantizer
 from avgan.training.stage import PairedStage, Stage, Validation
 
@@ -52,19 +51,11 @@ class PairBatch:
     scenes: Tensor
     """(B,) scene number of each sound."""
 
-    def blurred(self, stage: Stage[Any], share: float, step: int) -> "PairBatch":
-        """With noise on the imagined features, as a share of their spread: recordings are few."""
-        if not share:
-            return self
-        noise = stage.random_rows(torch.randn, *self.imagined.shape, step=step, purpose="condition")
-        spread = cast(Sampler, stage.networks.sampler).imagined_spread
-        return replace(self, imagined=self.imagined + share * spread * noise)
-
 
 class FlowObjective:
     """Least squares on the direction of the straight line from noise to a picture's features."""
 
-    def __init__(self, stage: Stage[Any], sampler: FlowSampler) -> None:
+    def __init__(self, stage: Stage[SamplerSection], sampler: FlowSampler) -> None:
         self.stage = stage
         self.sampler = sampler
         stage.optimizers["sampler"] = stage.adam((sampler, stage.section.learning_rate))
@@ -173,7 +164,7 @@ class SamplerStage(PairedStage[SamplerSection]):
 
     def before_first_step(self) -> None:
         """Encode the pictures, and give the sampler the statistics of both kinds of features."""
-        codes = self.encode_all(lambda image: self.vqvae.real_features(image).codes.to(torch.int16), self.used)
+        codes = self.encode_all(lambda image: self.vqvae.real_features(image).codes.to(torch.int16))
         self.kept["codes"] = codes
         chosen = np.linspace(0, len(codes) - 1, min(NUM_SETTLING, len(codes))).astype(int)
         with torch.no_grad():
@@ -194,8 +185,10 @@ class SamplerStage(PairedStage[SamplerSection]):
         with torch.no_grad():
             imagined = self.vqvae.quantizer.decode(self.imagined[self.to_device(items), self.to_device(views)])
             real = self.vqvae.quantizer.decode(self.kept["codes"][slots, sides].long())
-        batch = PairBatch(imagined, real, self.to_device(self.scene_of_item[items]))
-        return batch.blurred(self, self.section.condition_noise, step)
+        if self.section.condition_noise:
+            noise = self.random_rows(torch.randn, *imagined.shape, step=step, purpose="condition")
+            imagined = imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
+        return PairBatch(imagined, real, self.to_device(self.scene_of_item[items]))
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:
@@ -206,22 +199,13 @@ class SamplerStage(PairedStage[SamplerSection]):
         self.networks.eval()
         waveform = self.waveforms(recordings.waveforms, shown)
         codes = self.vqvae.quantizer.encode(self.generator(self.networks.log_mel(waveform)))
+        rows = [self.vqvae.decode_codes(codes).float()]
         with self.averaged():
-            rows, names, sampled = render_seeds(self.networks, codes)
+            for seed in range(NUM_SEEDS):
+                sampled = self.networks.sample(codes, self.networks.noise(seed).expand(len(codes), -1))
+                rows.append(self.vqvae.decode(sampled).float())
         self.sampler.train()
         real = self.batch(step).real
         metrics = {"relative_diversity": float(losses.diversity(sampled) / losses.diversity(real))}
-        return Validation(metrics, rows, names)
-
-
-def render_seeds(networks: AVGAN, codes: Tensor) -> tuple[Tensor, tuple[str, ...], Tensor]:
-    """Codes of imagined features (B, 16, 16) -> rows of pictures (S + 1, B, 3, 128, 128): as they are, then sampled.
-
-    With the rows' names, and the maps (B, D, 16, 16) sampled last.
-    """
-    rows, sampled = [networks.vqvae.decode_codes(codes).float()], torch.empty(0)
-    for seed in range(NUM_SEEDS):
-        sampled = networks.sample(codes, networks.noise(seed).expand(len(codes), -1))
-        rows.append(networks.vqvae.decode(sampled).float())
-    names = ("imagined", *(f"sampled, seed {seed}" for seed in range(NUM_SEEDS)))
-    return torch.stack(rows), names, sampled
+        names = ("imagined", *(f"sampled, seed {seed}" for seed in range(NUM_SEEDS)))
+        return Validation(metrics, torch.stack(rows), names)

@@ -235,17 +235,6 @@ class Stage(ABC, Generic[Section]):
         self.networks.train()
         return embeddings
 
-    @torch.no_grad()
-    def encode_all(self, encode: Callable[[Tensor], Tensor], items: np.ndarray) -> Tensor:
-        """Pictures, each as it is and mirrored, encoded: (M, 2, ...)."""
-        parts = []
-        for rows in chunks(items, ENCODE_BATCH):
-            image = self.images(self.data.images, rows)
-            with self.fabric.autocast():
-                views = [encode(view) for view in (image, image.flip(3))]
-            parts.append(torch.stack(views, 1))
-        return torch.cat(parts)
-
 
 class PairedStage(Stage[Section]):
     """A stage that learns from sounds shown with pictures."""
@@ -279,6 +268,17 @@ class PairedStage(Stage[Section]):
     def slots(self, images: np.ndarray) -> np.ndarray:
         """Where pictures stand in `used`."""
         return np.searchsorted(self.used, images)
+
+    @torch.no_grad()
+    def encode_all(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """All pictures of `used`, each as it is and mirrored, encoded: (M, 2, ...)."""
+        parts = []
+        for rows in chunks(self.used, ENCODE_BATCH):
+            image = self.images(self.data.images, rows)
+            with self.fabric.autocast():
+                views = [encode(view) for view in (image, image.flip(3))]
+            parts.append(torch.stack(views, 1))  # outside: autocast does not stack half precision
+        return torch.cat(parts)
 
 
 def chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from avgan import losses
 from avgan.config import VQVAESection
+from avgan.errors import DataError
 from avgan.model import seeded
 from avgan.networks.patch_critic import PatchCritic
 from avgan.networks.perceptual import PerceptualNetwork
 from avgan.networks.vqvae import perplexity
 from avgan.training import distributed
-from avgan.training.data import named_scenes
+from avgan.training.data import TrainingData
 from avgan.training.log import say
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 from avgan.training.stage import Stage, Validation, chunks, mirrored
@@ -199,3 +200,14 @@ class VQVAEStage(Stage[VQVAESection]):
                 said_at = time.monotonic()
                 say(f"perceptual network {step + 1}/{config.num_steps}  {100 * float(right):.0f} % of scenes right")
         network.eval().requires_grad_(False)
+
+
+def named_scenes(data: TrainingData) -> tuple[str, ...]:
+    """The scenes there are to be learnt. Raises DataError where the pictures do not name two or more."""
+    scenes = tuple(sorted(set(data.image_scenes) - {""}))
+    if len(scenes) < 2:
+        raise DataError(
+            "the perceptual term learns to tell scenes, and these pictures name fewer than two: "
+            "set vqvae.perceptual_weight=0, or take pictures in folders named by their scene"
+        )
+    return scenes

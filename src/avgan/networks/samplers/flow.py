@@ -9,7 +9,7 @@ Shapes: B batch, D code dimension, P patches, C channels, Z noise.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -33,8 +33,6 @@ TIME_SCALE = 1_000.0
 """Times in [0, 1] are turned into sines as if they counted to a thousand, as transformers count places."""
 NUM_WAVES = 128
 HEAD_WIDTH = 64
-SMALL: dict[str, Any] = {"width": 192, "depth": 6}
-"""What two CPU cores can be taught in an hour or two: 5 M parameters."""
 
 
 class FlowConfig(SamplerConfig):
