@@ -132,12 +132,12 @@ def transfer() -> Recipe:
             real="encoded",
             num_views=2,
             ema_decay=0.99,
+            precision="auto",
         ),
         # The trunk stays as AudioSet taught it: fine-tuned for 600 steps (`joint`) it named 92.2 % of ESC-50's fold 1,
         # this way 93.0, and a linear probe on it 92.8: nothing is won for the work. Of 0.03, 0.1 and 0.3 the middle is
         # the best `teacher_c` in parts of folds 2 to 5: 93.3, 93.8 and 93.6 %.
         classifier=LINEAR_CLASSIFIER.changed(mode="head", teacher_c=0.1, num_views=3, num_steps=1_500, batch_size=64),
-        # convolutions of single channels, which mn04 has, are slower in bf16 on a CPU
         loop=LoopSection(precision="32-true", channels_last=True),
     )
 

@@ -218,7 +218,10 @@ class Stage(ABC, Generic[Section]):
 
     @torch.no_grad()
     def embed_all(self, num_views: int) -> Tensor:
-        """Views of each recording as the trunk embeds them, (N, V, C): the first as recorded, the others shifted."""
+        """Views of each recording as the trunk embeds them, (N, V, C): the first as recorded, the others shifted.
+
+        In single precision: mn04's convolutions of single channels are slower in bf16 on a CPU.
+        """
         self.networks.eval()
         generator, count = self.networks.generator, len(self.data.train)
         embeddings = torch.empty(count, num_views, generator.embedding_size, device=self.device)
@@ -229,9 +232,8 @@ class Stage(ABC, Generic[Section]):
                     length = waveform.shape[1]
                     shifts = [generator_of(self.seed, "view", view, int(row)).integers(length) for row in rows]
                     waveform = rolled(waveform, np.array(shifts))
-                with self.fabric.autocast():
-                    block = generator.embed(self.networks.log_mel(waveform)).float()
-                embeddings[rows[0] : rows[-1] + 1, view] = block
+                with torch.autocast(self.device.type, enabled=False):
+                    embeddings[rows[0] : rows[-1] + 1, view] = generator.embed(self.networks.log_mel(waveform))
         self.networks.train()
         return embeddings
 
