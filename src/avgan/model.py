@@ -70,7 +70,7 @@ class AVGAN(nn.Module):
                     self.classifier = build_classifier(stage.network, code_dim, num_labels)
             else:
                 with seeded(seed, "sampler"):
-                    self.sampler = stage.network.build(code_dim)
+                    self.sampler = stage.network.build(code_dim, num_labels)
 
     def forward(self, waveform: Tensor) -> Imagined:
         """waveform (B, L). The label is read from the imagined features and from nothing else."""
@@ -99,7 +99,7 @@ class AVGAN(nn.Module):
             return vectors
         if noise is None:
             noise = self.noise(0).expand(len(codes), -1)
-        maps: Tensor = self.sampler(vectors, noise.to(vectors.device))
+        maps: Tensor = self.sampler(vectors, self.classifier(vectors), noise.to(vectors.device))
         return maps.float()
 
     def noise(self, *seeds: int) -> Tensor:

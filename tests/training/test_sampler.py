@@ -74,9 +74,9 @@ def test_it_learns(kind: str, named: Path, tiny_videos: Path, tiny_sampled: Make
     batch = stage.batch(200)
     with torch.no_grad():
         noise = torch.randn(8, stage.sampler.noise_size)
-        drawn = stage.sampler(batch.imagined, noise)
+        drawn = stage.sampler(batch.imagined, batch.logits, noise)
         fresh = make_stage(named, run, tiny_videos).sampler.eval()
-        undrawn = fresh(batch.imagined, noise)
+        undrawn = fresh(batch.imagined, batch.logits, noise)
     real = batch.real.mean((0, 2, 3))
     assert (drawn.mean((0, 2, 3)) - real).abs().mean() < (undrawn.mean((0, 2, 3)) - real).abs().mean()
 

@@ -5,7 +5,7 @@ It gets the vectors of the imagined features' codes: a linear reader finds the l
 features (91.0 and 90.8 % of ESC-50's fold 5, of a run of minutes), and a picture can so be rendered whenever somebody
 asks from the codes that an answer keeps. How it is trained depends on its kind: FlowObjective, GANObjective.
 
-Shapes: B batch, N recordings, V views, M pictures, D code dimension.
+Shapes: B batch, N labels, V views, M pictures, D code dimension.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ class PairBatch:
 
     imagined: Tensor
     """(B, D, 16, 16)"""
+    logits: Tensor
+    """(B, N) of the labels, as the classifier reads them from what is imagined."""
     real: Tensor
     """(B, D, 16, 16) quantised."""
     scenes: Tensor
@@ -68,7 +70,7 @@ class FlowObjective:
         # logistic-normal: the middle of the way is where the direction is hardest to find (Esser et al. 2024)
         time = torch.sigmoid(stage.random_rows(torch.randn, count, step=step, purpose="time"))
         dropped = stage.random_rows(torch.rand, count, step=step, purpose="drop") < UNCONDITIONAL
-        condition = sampler.reader(sampler.standardized(batch.imagined), dropped)
+        condition = sampler.reader(sampler.standardized(batch.imagined), sampler.sharpened(batch.logits), dropped)
         weight = time[:, None, None, None]
         found = sampler.velocity((1.0 - weight) * noise + weight * real, time, condition)
         loss = F.mse_loss(found.float(), real - noise)
@@ -109,7 +111,7 @@ class GANObjective:
         """Quantised maps (B, D, 16, 16); gradients pass straight through to the sampler."""
         size = self.sampler.noise_size
         noise = self.stage.random_rows(torch.randn, len(batch.real), size, step=step, purpose=purpose)
-        return cast(Tensor, self.quantizer(self.sampler(batch.imagined, noise).float()).features)
+        return cast(Tensor, self.quantizer(self.sampler(batch.imagined, batch.logits, noise).float()).features)
 
     def _train_critic(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -141,7 +143,7 @@ class SamplerStage(PairedStage[SamplerSection]):
         super().__post_init__()
         assert self.networks.sampler is not None
         self.vqvae, self.generator, self.sampler = self.networks.vqvae, self.networks.generator, self.networks.sampler
-        self.frozen = (self.vqvae, self.generator)
+        self.frozen = (self.vqvae, self.generator, self.networks.classifier)
         self.flip = self.section.flip
         self.objective: FlowObjective | GANObjective
         if isinstance(self.sampler, FlowSampler):
@@ -170,7 +172,8 @@ class SamplerStage(PairedStage[SamplerSection]):
         with torch.no_grad():
             real = self.vqvae.quantizer.decode(codes[self.to_device(chosen), 0].long())
             imagined = self.vqvae.quantizer.decode(self.imagined.flatten(0, 1))
-        self.sampler.set_statistics(real, imagined)
+            logits = self.networks.classifier(imagined)
+        self.sampler.set_statistics(real, imagined, logits)
 
     def step(self, step: int) -> dict[str, Tensor]:
         metrics = self.objective.step(self.batch(step), step)
@@ -188,7 +191,9 @@ class SamplerStage(PairedStage[SamplerSection]):
         if self.section.condition_noise:
             noise = self.random_rows(torch.randn, *imagined.shape, step=step, purpose="condition")
             imagined = imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
-        return PairBatch(imagined, real, self.to_device(self.scene_of_item[items]))
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            logits = self.networks.classifier(imagined)
+        return PairBatch(imagined, logits, real, self.to_device(self.scene_of_item[items]))
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:

@@ -47,8 +47,8 @@ class FlowConfig(SamplerConfig):
     guidance: float = Field(2.0, ge=1)
     """How strongly the picture keeps to the sound: 1 as in the data; more is clearer and less varied."""
 
-    def build(self, code_dim: int) -> "FlowSampler":
-        return FlowSampler(self, code_dim)
+    def build(self, code_dim: int, num_labels: int) -> "FlowSampler":
+        return FlowSampler(self, code_dim, num_labels)
 
 
 class TransformerBlock(nn.Module):
@@ -90,11 +90,11 @@ def modulated(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 class FlowSampler(Sampler):
     """Noise to features in `num_steps` steps of equal length."""
 
-    def __init__(self, config: FlowConfig, code_dim: int) -> None:
+    def __init__(self, config: FlowConfig, code_dim: int, num_labels: int) -> None:
         super().__init__(code_dim)
         self.config = config
         width = config.width
-        self.reader = Reader(config, code_dim, width)
+        self.reader = Reader(config, code_dim, num_labels, width)
         self.time = nn.Sequential(nn.Linear(2 * NUM_WAVES, width), nn.SiLU(), nn.Linear(width, width))
         self.patches = nn.Linear(code_dim * PATCH * PATCH, width)
         self.places = nn.Parameter(0.02 * torch.randn(NUM_PATCHES, width))
@@ -118,8 +118,8 @@ class FlowSampler(Sampler):
         shift, scale = self.last_modulation(F.silu(modulation))[:, None].chunk(2, 2)
         return from_patches(self.direction(modulated(tokens, shift, scale)), self.code_dim)
 
-    def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
-        condition = self.reader(self.standardized(imagined))
+    def forward(self, imagined: Tensor, logits: Tensor, noise: Tensor) -> Tensor:
+        condition = self.reader(self.standardized(imagined), self.sharpened(logits))
         if self.config.guidance != 1.0:
             empty = self.reader.empty(condition)
             condition = Condition(

@@ -31,8 +31,8 @@ class GANConfig(SamplerConfig):
     r1_every: int = Field(4, gt=0)
     """Compute R1 on every n-th step, with n times its weight: it takes a second backward pass."""
 
-    def build(self, code_dim: int) -> "GANSampler":
-        return GANSampler(self, code_dim)
+    def build(self, code_dim: int, num_labels: int) -> "GANSampler":
+        return GANSampler(self, code_dim, num_labels)
 
 
 class ModulatedBlock(nn.Module):
@@ -57,11 +57,11 @@ class ModulatedBlock(nn.Module):
 class GANSampler(Sampler):
     """Noise and imagined features to a map in one pass."""
 
-    def __init__(self, config: GANConfig, code_dim: int) -> None:
+    def __init__(self, config: GANConfig, code_dim: int, num_labels: int) -> None:
         super().__init__(code_dim)
         self.config = config
         style = config.condition_width
-        self.reader = Reader(config, code_dim, style)
+        self.reader = Reader(config, code_dim, num_labels, style)
         self.style = nn.Sequential(
             nn.Linear(style + config.num_noise, style), nn.SiLU(), nn.Linear(style, style), nn.SiLU()
         )
@@ -78,8 +78,8 @@ class GANSampler(Sampler):
     def noise_size(self) -> int:
         return self.config.num_noise
 
-    def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
-        condition = self.reader(self.standardized(imagined))
+    def forward(self, imagined: Tensor, logits: Tensor, noise: Tensor) -> Tensor:
+        condition = self.reader(self.standardized(imagined), self.sharpened(logits))
         style = self.style(torch.cat((condition.vector, noise.to(condition.vector.dtype)), 1))
         hidden = self.start(style).reshape(-1, self.config.widths[0], SMALLEST, SMALLEST)
         for index, block in enumerate(self.blocks):

@@ -1,13 +1,13 @@
 """What all samplers are: a network that samples one of the many maps that imagined features may stand for.
 
-    imagined features (B, D, 16, 16), noise (B, Z) -> sampled features (B, D, 16, 16)
+    imagined features (B, D, 16, 16), their logits (B, N), noise (B, Z) -> sampled features (B, D, 16, 16)
 
 Imagined features say which place a sound comes from, and are the mean of what it may look like: decoded as they are
 they give fog. A sampler turns them into a single map such as encoders make of photographs, another one for other noise.
-It is given nothing but (quantised) features and noise, so these two determine the picture, and the label, which is read
-from the imagined features, never depends on the noise.
+It is given (quantised) features, what the classifier reads from these, and noise: so features and noise determine the
+picture, and the label, which is read from the imagined features, never depends on the noise.
 
-Shapes: B batch, D code dimension, H W grid of 16, P patches, C channels, Z noise.
+Shapes: B batch, D code dimension, N labels, H W grid of 16, P patches, C channels, Z noise.
 """
 
 from abc import ABC, abstractmethod
@@ -21,6 +21,10 @@ GRID = 16
 PATCH = 2
 """Side of the patches of the grid that are one token each."""
 NUM_PATCHES = (GRID // PATCH) ** 2
+SURENESS = 0.8
+"""How sure of a label a condition is, on average: a picture of several places at once shows none."""
+FACTORS = 2.0 ** torch.linspace(-3, 6, 91)
+"""That logits may be multiplied by to be as sure: a classifier of soft labels is unsure, the more so of codes."""
 
 
 class SamplerConfig(BaseModel, ABC):
@@ -34,7 +38,7 @@ class SamplerConfig(BaseModel, ABC):
     """On that layer, in training: recordings are few, and each would be known by heart."""
 
     @abstractmethod
-    def build(self, code_dim: int) -> "Sampler":
+    def build(self, code_dim: int, num_labels: int) -> "Sampler":
         """A sampler with fresh weights."""
 
 
@@ -49,14 +53,18 @@ class Condition:
 
 
 class Reader(nn.Module):
-    """imagined features (B, D, 16, 16) -> Condition.
+    """imagined features (B, D, 16, 16) and the probabilities of the labels in them (B, N) -> Condition.
 
-    The vector is a dense layer's over the whole map, as the label is read too: what the generator's dense head writes
-    at a place has nothing to do with its neighbours. Rows of `dropped` (B,) have the empty condition.
+    What the classifier has learnt to read need not be learnt again from pictures, which is slow: it is all that there
+    is to know where sounds and pictures are paired by label. What else the features say of the picture, as where both
+    are of one video, a dense layer over the whole map adds (what the generator's dense head writes at a place has
+    nothing to do with its neighbours), and a layer over each patch; both begin with nothing. Rows of `dropped` (B,)
+    have the empty condition.
     """
 
-    def __init__(self, config: SamplerConfig, code_dim: int, width: int) -> None:
+    def __init__(self, config: SamplerConfig, code_dim: int, num_labels: int, width: int) -> None:
         super().__init__()
+        self.labels = nn.Linear(num_labels, width, bias=False)
         self.dense = nn.Sequential(
             nn.Linear(code_dim * GRID * GRID, config.condition_width),
             nn.SiLU(),
@@ -65,9 +73,14 @@ class Reader(nn.Module):
         )
         self.patches = nn.Linear(code_dim * PATCH * PATCH, width)
         self.nothing = nn.Parameter(torch.zeros(width))
+        last = self.dense[-1]
+        assert isinstance(last, nn.Linear)
+        for layer in (last, self.patches):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, imagined: Tensor, dropped: Tensor | None = None) -> Condition:
-        vector = self.dense(imagined.flatten(1))
+    def forward(self, imagined: Tensor, probabilities: Tensor, dropped: Tensor | None = None) -> Condition:
+        vector = self.labels(probabilities) + self.dense(imagined.flatten(1))
         tokens = self.patches(to_patches(imagined))
         if dropped is not None:
             given = (~dropped).to(vector.dtype)
@@ -81,17 +94,19 @@ class Reader(nn.Module):
 
 
 class Sampler(nn.Module, ABC):
-    """imagined features (B, D, 16, 16), noise (B, Z) -> sampled features (B, D, 16, 16).
+    """imagined features (B, D, 16, 16), their logits (B, N), noise (B, Z) -> sampled features (B, D, 16, 16).
 
     Buffers:
         real_mean, real_spread (D, 1, 1): of the real features that are learnt from.
         imagined_mean (D, 16, 16), imagined_spread (): of the imagined features that are learnt with.
+        sharpness (): what logits are multiplied by before they are turned into probabilities.
     """
 
     real_mean: Tensor
     real_spread: Tensor
     imagined_mean: Tensor
     imagined_spread: Tensor
+    sharpness: Tensor
 
     def __init__(self, code_dim: int) -> None:
         super().__init__()
@@ -100,6 +115,7 @@ class Sampler(nn.Module, ABC):
         self.register_buffer("real_spread", torch.ones(code_dim, 1, 1))
         self.register_buffer("imagined_mean", torch.zeros(code_dim, GRID, GRID))
         self.register_buffer("imagined_spread", torch.ones(()))
+        self.register_buffer("sharpness", torch.ones(()))
 
     @property
     @abstractmethod
@@ -107,20 +123,26 @@ class Sampler(nn.Module, ABC):
         """Z, how many standard normal numbers a picture takes."""
 
     @abstractmethod
-    def forward(self, imagined: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, imagined: Tensor, logits: Tensor, noise: Tensor) -> Tensor:
         """Sample a map for each row."""
 
     @torch.no_grad()
-    def set_statistics(self, real: Tensor, imagined: Tensor) -> None:
-        """Set the buffers from real (M, D, 16, 16) and imagined features (N, D, 16, 16)."""
+    def set_statistics(self, real: Tensor, imagined: Tensor, logits: Tensor) -> None:
+        """Set the buffers from real features (M, D, 16, 16), imagined ones (R, D, 16, 16) and their logits (R, N)."""
         self.real_mean.copy_(real.mean((0, 2, 3))[:, None, None])
         self.real_spread.copy_(real.std((0, 2, 3)).clamp(min=1e-4)[:, None, None])
         self.imagined_mean.copy_(imagined.mean(0))
         self.imagined_spread.copy_((imagined - imagined.mean(0)).square().mean().sqrt().clamp(min=1e-4))
+        sureness = torch.stack([(factor * logits).softmax(1).amax(1).mean() for factor in FACTORS.tolist()])
+        self.sharpness.copy_(FACTORS[int((sureness - SURENESS).abs().argmin())])
 
     def standardized(self, imagined: Tensor) -> Tensor:
         """Imagined features (B, D, 16, 16) less their mean, divided by their spread, as the reader gets them."""
         return (imagined - self.imagined_mean) / self.imagined_spread
+
+    def sharpened(self, logits: Tensor) -> Tensor:
+        """Logits (B, N) -> the probabilities that the reader gets."""
+        return (self.sharpness * logits).softmax(1)
 
 
 # The number of rows is written as -1 below: an exported graph can then be cut between codes and picture, where it would
