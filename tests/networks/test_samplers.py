@@ -102,7 +102,8 @@ def test_a_flow_that_knows_the_direction_arrives() -> None:
 def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
     config = FlowConfig(width=64, depth=1, condition_width=16, num_steps=1)
     samplers = {
-        guidance: awake(config.model_copy(update={"guidance": guidance}).build(CODE_DIM, NUM_LABELS)) for guidance in (1.0, 3.0)
+        guidance: awake(config.model_copy(update={"guidance": guidance}).build(CODE_DIM, NUM_LABELS))
+        for guidance in (1.0, 3.0)
     }
     imagined, logits, noise = inputs(samplers[1.0])
     conditional, guided = (samplers[guidance](imagined, logits, noise) for guidance in (1.0, 3.0))
