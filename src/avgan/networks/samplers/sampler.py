@@ -65,6 +65,8 @@ class Reader(nn.Module):
     def __init__(self, config: SamplerConfig, code_dim: int, num_labels: int, width: int) -> None:
         super().__init__()
         self.labels = nn.Linear(num_labels, width, bias=False)
+        # with torch's own weights, an eighth of these, a flow of `places` told labels apart by a tenth after 250 steps
+        nn.init.normal_(self.labels.weight)
         self.dense = nn.Sequential(
             nn.Linear(code_dim * GRID * GRID, config.condition_width),
             nn.SiLU(),
