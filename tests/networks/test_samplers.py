@@ -70,10 +70,9 @@ def test_statistics_are_those_of_the_features(sampler: Sampler) -> None:
     sampler.set_statistics(real, imagined, logits)
     torch.testing.assert_close(sampler.real_mean.flatten(), torch.full((4,), 0.5), atol=0.01, rtol=0)
     torch.testing.assert_close(sampler.real_spread.flatten(), torch.full((4,), 0.1), atol=0.01, rtol=0)
-    standardized = sampler.standardized(imagined)
+    standardized, sharpened = sampler.given(imagined, logits)
     assert standardized.mean(0).abs().max() < 1e-5
     assert float(standardized.std()) == pytest.approx(1.0, abs=0.02)
-    sharpened = sampler.sharpened(logits)
     assert torch.equal(sharpened.argmax(1), logits.argmax(1))
     assert float(sharpened.amax(1).mean()) == pytest.approx(SURENESS, abs=0.02)
 
@@ -131,10 +130,11 @@ def test_the_critic_hears_and_sees_how_alike_a_batch_is() -> None:
     torch.manual_seed(0)
     config = CONFIGS["gan"]
     assert isinstance(config, GANConfig)
-    critic = SamplerCritic(config, CODE_DIM).eval()
+    critic = SamplerCritic(config, CODE_DIM, NUM_LABELS).eval()
     maps, features = torch.randn(4, CODE_DIM, 16, 16), torch.randn(4, CODE_DIM, 16, 16)
-    scores = critic(maps, features)
+    probabilities = torch.eye(NUM_LABELS)[torch.arange(4) % NUM_LABELS]
+    scores = critic(maps, features, probabilities)
     assert scores.shape == (4,)
-    assert not torch.allclose(critic(maps, features.roll(1, 0)), scores)
-    alike = critic(maps[:1].expand(4, -1, -1, -1), features[:1].expand(4, -1, -1, -1))
+    assert not torch.allclose(critic(maps, features, probabilities.roll(1, 0)), scores)
+    alike = critic(maps[:1].expand(4, -1, -1, -1), features, probabilities)
     assert not torch.allclose(alike[0], scores[0])

@@ -70,7 +70,7 @@ class FlowObjective:
         # logistic-normal: the middle of the way is where the direction is hardest to find (Esser et al. 2024)
         time = torch.sigmoid(stage.random_rows(torch.randn, count, step=step, purpose="time"))
         dropped = stage.random_rows(torch.rand, count, step=step, purpose="drop") < UNCONDITIONAL
-        condition = sampler.reader(sampler.standardized(batch.imagined), sampler.sharpened(batch.logits), dropped)
+        condition = sampler.reader(*sampler.given(batch.imagined, batch.logits), dropped)
         weight = time[:, None, None, None]
         found = sampler.velocity((1.0 - weight) * noise + weight * real, time, condition)
         loss = F.mse_loss(found.float(), real - noise)
@@ -90,7 +90,7 @@ class GANObjective:
         self.sampler = sampler
         self.quantizer = quantizer
         with seeded(stage.seed, "sampler critic"):
-            self.critic = SamplerCritic(sampler.config, sampler.code_dim)
+            self.critic = SamplerCritic(sampler.config, sampler.code_dim, sampler.num_labels)
         stage.auxiliary["critic"] = self.critic.to(stage.device)
         rate = stage.section.learning_rate
         stage.optimizers["sampler"] = stage.adam((sampler, rate))
@@ -102,7 +102,7 @@ class GANObjective:
         sampled = self._sample(batch, step, "sampler")
         self.critic.requires_grad_(False)
         with torch.autocast(self.stage.device.type, enabled=False):
-            loss = F.softplus(-self.critic(sampled, self.sampler.standardized(batch.imagined))).mean()
+            loss = F.softplus(-self.critic(sampled, *self.sampler.given(batch.imagined, batch.logits))).mean()
         self.critic.requires_grad_(True)
         norm = self.stage.descend("sampler", loss, step)
         return metrics | {"loss": loss.detach(), "gradient_norm": norm}
@@ -116,14 +116,14 @@ class GANObjective:
     def _train_critic(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             sampled = self._sample(batch, step, "critic")
-        standardized, every = self.sampler.standardized(batch.imagined), self.sampler.config.r1_every
+        given, every = self.sampler.given(batch.imagined, batch.logits), self.sampler.config.r1_every
         due = step % every == 0
         real = batch.real.detach().requires_grad_(due)
         with torch.autocast(self.stage.device.type, enabled=False):
-            right, wrong = self.critic(real, standardized), self.critic(sampled, standardized)
+            right, wrong = self.critic(real, *given), self.critic(sampled, *given)
             # real maps with the features of the row before, where that is of another scene
             other = (batch.scenes != batch.scenes.roll(1)).float()
-            score = self.critic(batch.real, standardized.roll(1, 0))
+            score = self.critic(batch.real, *(rows.roll(1, 0) for rows in given))
             mismatched = (F.softplus(score) * other).sum() / other.sum().clamp(min=1.0)
             false = (1.0 - MISMATCHED) * F.softplus(wrong).mean() + MISMATCHED * mismatched
             loss = F.softplus(-right).mean() + false

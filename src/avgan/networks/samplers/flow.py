@@ -91,7 +91,7 @@ class FlowSampler(Sampler):
     """Noise to features in `num_steps` steps of equal length."""
 
     def __init__(self, config: FlowConfig, code_dim: int, num_labels: int) -> None:
-        super().__init__(code_dim)
+        super().__init__(code_dim, num_labels)
         self.config = config
         width = config.width
         self.reader = Reader(config, code_dim, num_labels, width)
@@ -119,7 +119,7 @@ class FlowSampler(Sampler):
         return from_patches(self.direction(modulated(tokens, shift, scale)), self.code_dim)
 
     def forward(self, imagined: Tensor, logits: Tensor, noise: Tensor) -> Tensor:
-        condition = self.reader(self.standardized(imagined), self.sharpened(logits))
+        condition = self.reader(*self.given(imagined, logits))
         if self.config.guidance != 1.0:
             empty = self.reader.empty(condition)
             condition = Condition(

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 
-from avgan.networks.samplers.sampler import GRID, Reader, Sampler, SamplerConfig
+from avgan.networks.samplers.sampler import Reader, Sampler, SamplerConfig
 
 SMALLEST = 4
 """Side of the grid that the generator begins and the critic ends with."""
@@ -58,7 +58,7 @@ class GANSampler(Sampler):
     """Noise and imagined features to a map in one pass."""
 
     def __init__(self, config: GANConfig, code_dim: int, num_labels: int) -> None:
-        super().__init__(code_dim)
+        super().__init__(code_dim, num_labels)
         self.config = config
         style = config.condition_width
         self.reader = Reader(config, code_dim, num_labels, style)
@@ -79,7 +79,7 @@ class GANSampler(Sampler):
         return self.config.num_noise
 
     def forward(self, imagined: Tensor, logits: Tensor, noise: Tensor) -> Tensor:
-        condition = self.reader(self.standardized(imagined), self.sharpened(logits))
+        condition = self.reader(*self.given(imagined, logits))
         style = self.style(torch.cat((condition.vector, noise.to(condition.vector.dtype)), 1))
         hidden = self.start(style).reshape(-1, self.config.widths[0], SMALLEST, SMALLEST)
         for index, block in enumerate(self.blocks):
@@ -91,9 +91,9 @@ class GANSampler(Sampler):
 
 
 class SamplerCritic(nn.Module):
-    """maps (B, D, 16, 16) with the imagined features they were made from -> scores (B,), higher for real pairs."""
+    """maps (B, D, 16, 16) with what they were made from -> scores (B,), higher for real pairs."""
 
-    def __init__(self, config: GANConfig, code_dim: int) -> None:
+    def __init__(self, config: GANConfig, code_dim: int, num_labels: int) -> None:
         super().__init__()
         small, middle, large = config.widths
         self.body = nn.Sequential(
@@ -111,20 +111,15 @@ class SamplerCritic(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.score = nn.Linear(small, 1)
-        self.reader = nn.Sequential(
-            nn.Linear(code_dim * GRID * GRID, config.condition_width),
-            nn.LeakyReLU(0.2),
-            nn.Dropout(config.condition_dropout),
-            nn.Linear(config.condition_width, small),
-        )
+        self.reader = Reader(config, code_dim, num_labels, small)
 
-    def forward(self, maps: Tensor, standardized: Tensor) -> Tensor:
-        """`standardized`: imagined features as the sampler reads them."""
+    def forward(self, maps: Tensor, standardized: Tensor, probabilities: Tensor) -> Tensor:
+        """Imagined features and probabilities (B, N) as the sampler's own reader gets them."""
         hidden = self.body(maps)
         # how much the maps of the batch differ, the same number at every place of every map
         spread = hidden.var(0, unbiased=False).add(1e-8).sqrt().mean()
         seen = self.end(torch.cat((hidden, spread.expand_as(hidden[:, :1])), 1))
-        sound = F.normalize(self.reader(standardized.flatten(1)), dim=1)
+        sound = F.normalize(self.reader(standardized, probabilities).vector, dim=1)
         score: Tensor = self.score(seen).squeeze(1) + (sound * seen).sum(1)
         return score
 

@@ -110,9 +110,9 @@ class Sampler(nn.Module, ABC):
     imagined_spread: Tensor
     sharpness: Tensor
 
-    def __init__(self, code_dim: int) -> None:
+    def __init__(self, code_dim: int, num_labels: int) -> None:
         super().__init__()
-        self.code_dim = code_dim
+        self.code_dim, self.num_labels = code_dim, num_labels
         self.register_buffer("real_mean", torch.zeros(code_dim, 1, 1))
         self.register_buffer("real_spread", torch.ones(code_dim, 1, 1))
         self.register_buffer("imagined_mean", torch.zeros(code_dim, GRID, GRID))
@@ -138,13 +138,10 @@ class Sampler(nn.Module, ABC):
         sureness = torch.stack([(factor * logits).softmax(1).amax(1).mean() for factor in FACTORS.tolist()])
         self.sharpness.copy_(FACTORS[int((sureness - SURENESS).abs().argmin())])
 
-    def standardized(self, imagined: Tensor) -> Tensor:
-        """Imagined features (B, D, 16, 16) less their mean, divided by their spread, as the reader gets them."""
-        return (imagined - self.imagined_mean) / self.imagined_spread
-
-    def sharpened(self, logits: Tensor) -> Tensor:
-        """Logits (B, N) -> the probabilities that the reader gets."""
-        return (self.sharpness * logits).softmax(1)
+    def given(self, imagined: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What a reader gets: imagined features (B, D, 16, 16) less their mean, divided by their spread, and sharpened
+        probabilities (B, N)."""
+        return (imagined - self.imagined_mean) / self.imagined_spread, (self.sharpness * logits).softmax(1)
 
 
 # The number of rows is written as -1 below: an exported graph can then be cut between codes and picture, where it would
