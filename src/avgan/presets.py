@@ -82,8 +82,9 @@ SAMPLER = SamplerSection(
     clip_norm=1.0,
     precision="auto",
 )
-SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(width=192, depth=6), num_steps=5_000, batch_size=64)
-"""Half an hour of two cores; more steps would still help."""
+SMALL_SAMPLER = SAMPLER.changed(network=FlowConfig(width=192, depth=6, guidance=6.0), num_steps=6_000, batch_size=64)
+"""Forty minutes of two cores; more steps would still help. So short a flow hardly keeps to the sound: guidance 6 shows
+the scene in 35 % of the pictures of `places` where 2 shows it in 12, as varied and nearly as like photographs."""
 
 
 def compact() -> Recipe:
