@@ -104,6 +104,8 @@ def test_help_is_light() -> None:
 def test_without_torch_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
+    import sklearn.metrics  # noqa: F401  scipy, which it loads, stumbles over a torch that is None
+
     monkeypatch.setitem(sys.modules, "torch", None)
     heavy = {"training", "evaluation", "export", "model", "features", "networks"}
     loaded = dict(sys.modules)
