@@ -188,7 +188,6 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sample_rate_hz": 16_000,
         "window_s": 1.0,
         "fixed_length": False,
-        "patch": {"num_samples": 4_000, "num_averaged": 2},
         "measured": {
             "accuracy": {"value": 0.75, "interval_95": [0.7, 0.8], "protocol": "none", "command": "avgan evaluate"}
         },

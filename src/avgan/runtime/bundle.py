@@ -91,17 +91,8 @@ class Tags(_Part):
         return self
 
 
-class Patch(_Part):
-    """How windows that overlap share work where a model embeds patch by patch: in the embedding of a window the first
-    `num_averaged` numbers are averages over its patches, the rest maxima.
-    """
-
-    num_samples: int = Field(gt=0, le=MAX_WINDOW_SAMPLES)
-    num_averaged: int = Field(ge=0, le=MAX_SCALE)
-
-
 class Steps(_Part):
-    """The same where it goes step by step: a stretch of `num` steps of `num_samples` each is embedded at once, and the
+    """How windows that overlap share work: a stretch of `num` steps of `num_samples` each is embedded at once, and the
     embedding of a window is made from the steps that lie in it.
     """
 
@@ -187,7 +178,6 @@ class Card(_Part):
     sample_rate_hz: int = Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)
     window_s: float = Field(gt=0, le=3600)
     fixed_length: bool = True
-    patch: Patch | None = None
     steps: Steps | None = None
     noise_size: int | None = Field(None, gt=0, le=MAX_NOISE)
     """How many standard normal numbers a picture is decoded with; None: the codes alone determine it."""
@@ -205,8 +195,6 @@ class Card(_Part):
         num_samples = round(self.window_s * self.sample_rate_hz)
         if not 0 < num_samples <= MAX_WINDOW_SAMPLES:
             raise ValueError(f"a window of {num_samples:,} samples; the most is {MAX_WINDOW_SAMPLES:,}")
-        if self.patch is not None and self.patch.num_samples > num_samples:
-            raise ValueError("a patch is longer than the window")
         if self.steps is not None:
             stretch = self.steps.num * self.steps.num_samples
             # steps are of one length, and a stretch of them is what memory was counted for

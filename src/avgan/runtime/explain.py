@@ -1,10 +1,8 @@
 """Why an answer was given: cells of a window's log-mel are made quiet, and the answer is asked for again.
 
-No gradient is needed, so that any bundle can be asked. A network that embeds patch by patch and averages (see
-`bundle.Patch`) embeds a change again in the one patch that it lies in, a fifth of the work for windows of five.
+No gradient is needed, so that any bundle can be asked.
 
-Shapes: L samples, F mel bands, T time steps, P patches in a window, S time steps in a patch, C embedding, N labels,
-K changes.
+Shapes: L samples, F mel bands, T time steps, C embedding, N labels, K changes.
 """
 
 import math
@@ -37,8 +35,8 @@ BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 LEAST = 1e-12
 """A probability below it is noise of the arithmetic."""
 CELLS = ((0.048, 0.25), (0.096, 0.5))
-"""What is made quiet at a time, as shares of the window and of the bands: 0.24 and 0.48 s of 5. Shares, because a
-network that embeds windows whole embeds each change whole: smaller cells of longer windows take a minute."""
+"""What is made quiet at a time, as shares of the window and of the bands: 0.24 and 0.48 s of 5. Shares, because each
+change is embedded whole: smaller cells of longer windows take a minute."""
 OVERLAP = 2
 SPREAD = 0.35
 """Standard deviation, in sizes of a cell, with which what a cell did is spread around its middle."""
@@ -47,19 +45,13 @@ QUIET_PERCENT = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """A window taken apart into the patches that the network embeds."""
+class Spectrum:
+    """What a network hears of a window."""
 
     log_mel: np.ndarray
     """(F, T)"""
     quiet: np.ndarray
     """(F,) what a silenced band is left with: the recording's own background, for silence sounds like something."""
-    starts: tuple[int, ...]
-    """P time steps at which patches begin."""
-    embeddings: np.ndarray
-    """(P, C) of each patch."""
-    border: np.ndarray
-    """(C,) of the time steps that no patch covers, of which only the maxima count."""
 
 
 class Occlusion:
@@ -67,94 +59,62 @@ class Occlusion:
 
     def __init__(self, network: Network, card: Card) -> None:
         self._network = network
-        self._card = card
-        self._num_samples = card.patch.num_samples if card.patch else round(card.window_s * card.sample_rate_hz)
-        silence = self._log_mel(np.zeros(self._num_samples))
-        self._silence, self._size = silence[:, 0], silence.shape[1]
+        self._num_samples = round(card.window_s * card.sample_rate_hz)
+        self._silence = self._log_mel(np.zeros(self._num_samples))[:, 0]
 
-    def take_apart(self, waveform: np.ndarray) -> Parts:
-        """A window (L,) -> its log-mel, and the embedding of each of its patches."""
+    def spectrum(self, waveform: np.ndarray) -> Spectrum:
+        """Of a window (L,)."""
         log_mel = self._log_mel(waveform)
         quiet = np.maximum(np.percentile(log_mel, QUIET_PERCENT, axis=1), self._silence)
-        return self._take_apart(log_mel, quiet.astype(np.float32))
+        return Spectrum(log_mel, quiet.astype(np.float32))
 
-    def probabilities(self, parts: Parts) -> np.ndarray:
-        """The answer for a window as it is, (N,)."""
-        return self._predict(parts, 0, parts.embeddings[:1])[0]
-
-    def without(self, parts: Parts, bands: slice, steps: slice) -> np.ndarray:
+    def without(self, spectrum: Spectrum, bands: slice, steps: slice) -> np.ndarray:
         """The answer (N,) had some bands been quiet for some time steps."""
-        log_mel = parts.log_mel.copy()
-        log_mel[bands, steps] = parts.quiet[bands, None]
-        return self.probabilities(self._take_apart(log_mel, parts.quiet))
+        return self._predict(_silenced(spectrum, bands, [steps]))[0]
 
-    def saliency(self, parts: Parts, of: np.ndarray) -> np.ndarray:
+    def saliency(self, spectrum: Spectrum, of: np.ndarray) -> np.ndarray:
         """How much each point of the log-mel speaks for the labels `of` (N,): (F, T), negative where it speaks against.
 
         It is the fall of their log-odds where the point's surroundings are quiet, more of it where the point rises out
         of the quiet. Log-odds, since of a sure answer the probability hardly moves.
         """
-        rise = np.sqrt(_smooth(np.abs(parts.log_mel - parts.quiet[:, None])))
-        falls = [self._falls(parts, of, *cell) for cell in CELLS]
+        before = _log_odds(self._predict(spectrum.log_mel[None]), of)
+        rise = np.sqrt(_smooth(np.abs(spectrum.log_mel - spectrum.quiet[:, None])))
+        falls = [self._falls(spectrum, of, before, *cell) for cell in CELLS]
         saliency: np.ndarray = np.mean(falls, axis=0) * rise / max(float(rise.max()), 1e-6)
         return saliency
 
-    def _falls(self, parts: Parts, of: np.ndarray, share_of_window: float, share_of_bands: float) -> np.ndarray:
-        """What cells of one size did, spread over the log-mel (F, T)."""
-        num_bands, num_steps = parts.log_mel.shape
+    def _falls(
+        self, spectrum: Spectrum, of: np.ndarray, before: np.ndarray, share_of_window: float, share_of_bands: float
+    ) -> np.ndarray:
+        """What cells of one size did to the log-odds `before`, spread over the log-mel (F, T)."""
+        num_bands, num_steps = spectrum.log_mel.shape
         bands = _cells(num_bands, round(share_of_bands * num_bands))
-        steps = _cells(self._size, round(share_of_window * num_steps))
-        before = _log_odds(self.probabilities(parts)[None], of)
-        falls = []
-        for index, start in enumerate(parts.starts):
-            patch = parts.log_mel[:, start : start + self._size]
-            embeddings = [self._embed(_silenced(patch, parts.quiet, band, steps)) for band in bands]
-            after = _log_odds(self._predict(parts, index, np.concatenate(embeddings)), of)
-            falls.append((before - after).reshape(len(bands), len(steps)))
-        in_window = [slice(start + step.start, start + step.stop) for start in parts.starts for step in steps]
-        over_bands, over_steps = _nearness(num_bands, bands), _nearness(num_steps, in_window)
-        found: np.ndarray = over_bands @ np.concatenate(falls, 1) @ over_steps.T
+        steps = _cells(num_steps, round(share_of_window * num_steps))
+        after = [_log_odds(self._predict(_silenced(spectrum, band, steps)), of) for band in bands]
+        found: np.ndarray = _nearness(num_bands, bands) @ (before - np.array(after)) @ _nearness(num_steps, steps).T
         return found
-
-    def _take_apart(self, log_mel: np.ndarray, quiet: np.ndarray) -> Parts:
-        num_steps, size = log_mel.shape[1], self._size
-        first = num_steps % size // 2
-        starts = tuple(range(first, num_steps - size + 1, size))
-        embeddings = self._embed(np.stack([log_mel[:, start : start + size] for start in starts]))
-        border = embeddings[0]
-        rest = np.concatenate((log_mel[:, :first], log_mel[:, starts[-1] + size :]), 1)
-        if rest.shape[1]:  # repeated until it fills a patch: its maxima stay the same
-            border = self._embed(rest[None, :, np.arange(size) % rest.shape[1]])[0]
-        return Parts(log_mel, quiet, starts, embeddings, border)
 
     def _log_mel(self, waveform: np.ndarray) -> np.ndarray:
         """(L,) -> (F, T)"""
         return self._network.run((LOG_MEL,), {WAVEFORM: waveform[None].astype(np.float32)})[0][0, 0]
 
-    def _embed(self, patches: np.ndarray) -> np.ndarray:
-        """Log-mels of patches (K, F, S) -> their embeddings (K, C)."""
-        found: list[np.ndarray] = []
-        for start in range(0, len(patches), BATCH):
-            log_mels = np.ascontiguousarray(patches[start : start + BATCH, None], np.float32)
-            waveforms = np.zeros((len(log_mels), self._num_samples), np.float32)  # their shape is read
-            found += self._network.run((EMBEDDING,), {WAVEFORM: waveforms, LOG_MEL: log_mels})
+    def _predict(self, log_mels: np.ndarray) -> np.ndarray:
+        """Log-mels (K, F, T) -> the answers (K, N)."""
+        found = []
+        for start in range(0, len(log_mels), BATCH):
+            changed = np.ascontiguousarray(log_mels[start : start + BATCH, None], np.float32)
+            waveforms = np.zeros((len(changed), self._num_samples), np.float32)  # their shape is read
+            embeddings = self._network.run((EMBEDDING,), {WAVEFORM: waveforms, LOG_MEL: changed})[0]
+            found.append(self._network.predict(embeddings).probabilities)
         return np.concatenate(found)
 
-    def _predict(self, parts: Parts, index: int, changed: np.ndarray) -> np.ndarray:
-        """The answers (K, N) for a window whose patch `index` had K other embeddings (K, C)."""
-        patch = self._card.patch
-        num_averaged = patch.num_averaged if patch else changed.shape[1]
-        others = np.delete(parts.embeddings, index, 0)
-        mean = (others.sum(0) + changed)[:, :num_averaged] / len(parts.starts)
-        maxima = np.maximum(changed, np.vstack((others, parts.border)).max(0))[:, num_averaged:]
-        return self._network.predict(np.concatenate((mean, maxima), 1)).probabilities
 
-
-def _silenced(patch: np.ndarray, quiet: np.ndarray, bands: slice, steps: list[slice]) -> np.ndarray:
-    """(K, F, S) a patch with some bands quiet at each of K times."""
-    changed = np.repeat(patch[None], len(steps), 0)
+def _silenced(spectrum: Spectrum, bands: slice, steps: list[slice]) -> np.ndarray:
+    """(K, F, T) the log-mel with some bands quiet at each of K times."""
+    changed = np.repeat(spectrum.log_mel[None], len(steps), 0)
     for row, step in zip(changed, steps, strict=True):
-        row[bands, step] = quiet[bands, None]
+        row[bands, step] = spectrum.quiet[bands, None]
     return changed
 
 
@@ -223,10 +183,10 @@ class Explainer:
         (reason,) = self._rejection.reasons([window], labels[None])
         label, sound_name, of = self._asked(labels)
         scene = self._tree.answer(labels).name if card.names_scenes else ""
-        parts = self._occlusion.take_apart(waveform)
-        times_s = start_s + step_times(card, parts.log_mel.shape[1])
+        spectrum = self._occlusion.spectrum(waveform)
+        times_s = start_s + step_times(card, spectrum.log_mel.shape[1])
         times_s = times_s[: max(1, int(np.searchsorted(times_s, end_s)))]  # what follows was filled up
-        falls = self._occlusion.saliency(parts, of)[:, : len(times_s)]
+        falls = self._occlusion.saliency(spectrum, of)[:, : len(times_s)]
         largest = np.abs(falls).max()
         saliency = (falls / largest if largest >= NOTHING else np.zeros_like(falls)).astype(np.float32)
         return Explanation(
@@ -239,10 +199,10 @@ class Explainer:
             label=label,
             probability=float(labels @ of),
             saliency=saliency,
-            log_mel=parts.log_mel[:, : len(times_s)],
+            log_mel=spectrum.log_mel[:, : len(times_s)],
             times_s=times_s,
             bands_hz=band_edges(card, len(falls)),
-            stretch=self._stretch(saliency, times_s, start_s, end_s, parts, of),
+            stretch=self._stretch(saliency, times_s, start_s, end_s, spectrum, of),
             neighbours=known.nearest(codes, NUM_NEIGHBOURS) if known else (),
             codes=codes,
             decode=self._network.decode,
@@ -263,7 +223,13 @@ class Explainer:
         return tree.scenes[scene], sound, tree.label_to_scene[:, scene]
 
     def _stretch(
-        self, saliency: np.ndarray, times_s: np.ndarray, start_s: float, end_s: float, parts: Parts, of: np.ndarray
+        self,
+        saliency: np.ndarray,
+        times_s: np.ndarray,
+        start_s: float,
+        end_s: float,
+        spectrum: Spectrum,
+        of: np.ndarray,
     ) -> Stretch | None:
         """The strongest stretch, silenced to see what it did."""
         if saliency.max() <= 0:
@@ -277,7 +243,7 @@ class Explainer:
             end_s=min(float(times_s[steps.stop - 1] + step_s / 2), end_s),
             low_hz=float(bands_hz[bands.start]),
             high_hz=float(bands_hz[bands.stop]),
-            probability_without=float(self._occlusion.without(parts, bands, steps) @ of),
+            probability_without=float(self._occlusion.without(spectrum, bands, steps) @ of),
         )
 
 
