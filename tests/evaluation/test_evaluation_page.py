@@ -231,7 +231,7 @@ def test_scores_of_pictures_have_a_page_too(tmp_path: Path) -> None:
         "num_pictures": 40,
         "num_scenes": 3,
         "num_kinds": 5,
-        "eye": {"num_scenes": 47},
+        "scene_classifier": {"num_scenes": 47},
         "judge_accuracy_on_photographs": 0.6,
         "agreement": 0.33,
         "agreement_interval_95": (0.2, 0.5),

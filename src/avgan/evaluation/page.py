@@ -187,7 +187,8 @@ def write_picture_page(report: Mapping[str, Any], out: Path) -> Path:
     another, groups = EXHIBITS["shuffled"], []
     if report["exhibits"]["imagined"]["agreement"] is not None:
         seen = {name: part(each["agreement"], each["agreement_interval_95"]) for name, each in rows}
-        groups.append((f"the scene classifier names the right one of {report['eye']['num_scenes']} scenes", seen))
+        num_scenes = report["scene_classifier"]["num_scenes"]
+        groups.append((f"the scene classifier names the right one of {num_scenes} scenes", seen))
     judged = {
         "photographs": part(report["judge_accuracy_on_photographs"]),
         "imagined": part(report["agreement"], report["agreement_interval_95"]),

@@ -147,14 +147,14 @@ def pictures_table(report: Mapping[str, Any]) -> str:
         "",
         *markdown_table(heads.split(", "), rows),
         "",
-        f"The scene classifier (sha256 `{report['eye']['sha256'][:12]}`) is the project's own: KID (with its standard "
-        f"error) and FID compare within this project, for {report['num_pictures']} pictures against as many "
+        f"The scene classifier (sha256 `{report['scene_classifier']['sha256'][:12]}`) is the project's own: KID "
+        f"(with its standard error) and FID compare within this project, for {report['num_pictures']} pictures against as many "
         "photographs. The distance within a label is a share of that between any two photographs. "
         f"Kinds: the effective number, of {report['num_kinds']} groups of photographs.",
         "",
         *markdown_table(nearest.split(", "), found),
         "",
-        second_classifier_line(report.get("second_eye")),
+        second_classifier_line(report["second_classifier"]),
         "",
         f"The judge of code maps, right on {points(report['judge_accuracy_on_photographs'])} % of photographs: "
         f"imagined {points(report['agreement'])} % {bracketed(report['agreement_interval_95'])}, "
@@ -163,20 +163,15 @@ def pictures_table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def second_classifier_line(second: Mapping[str, Any] | None) -> str:
+def second_classifier_line(second: Mapping[str, Any]) -> str:
     """How a second scene classifier, on which no choice is made, scores each exhibit."""
-    if second is None:
-        return (
-            "The second scene classifier is not in this installation: "
-            "`python recipes/scene_classifier.py --make second` makes it."
-        )
     parts = []
     for score in second["exhibits"].values():
         seen = ""
         if score["agreement"] is not None:
             seen = f"{points(score['agreement'])} % {bracketed(score['agreement_interval_95'])}, "
         parts.append(f"{score['name']} {seen}KID {score['kid']:.2f}, FID {score['fid']:.1f}")
-    sha256 = second["eye"]["sha256"][:12]
+    sha256 = second["scene_classifier"]["sha256"][:12]
     return f"A second scene classifier of another make (sha256 `{sha256}`) names the scene in: {'; '.join(parts)}."
 
 
