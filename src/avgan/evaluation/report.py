@@ -148,8 +148,8 @@ def pictures_table(report: Mapping[str, Any]) -> str:
         *markdown_table(heads.split(", "), rows),
         "",
         f"The scene classifier (sha256 `{report['scene_classifier']['sha256'][:12]}`) is the project's own: KID "
-        f"(with its standard error) and FID compare within this project, for {report['num_pictures']} pictures against as "
-        "many photographs. The distance within a label is a share of that between any two photographs. "
+        f"(with its standard error) and FID compare within this project, for {report['num_pictures']} pictures against "
+        "as many photographs. The distance within a label is a share of that between any two photographs. "
         f"Kinds: the effective number, of {report['num_kinds']} groups of photographs.",
         "",
         *markdown_table(nearest.split(", "), found),
