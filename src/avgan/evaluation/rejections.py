@@ -8,7 +8,7 @@ Shapes: M recordings, N labels, S scenes.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> di
     nothing out.
     """
     model = load(bundle, num_threads=1)
-    config = data_of(model.card.trained)
+    config = parse(DataSection, model.card.trained["recipe"]["classifier"]["data"])
     sounds = read_sounds(config, data)
     fold = held_out_folds(sounds, config.held_out_folds)
     if fold is None:
@@ -61,13 +61,6 @@ def measure(bundle: Path, data: Path, *, num_outliers: int = NUM_OUTLIERS) -> di
         "refusals": rows,
         **figures(model, test, known),
     }
-
-
-def data_of(trained: Mapping[str, Any]) -> DataSection:
-    """What the labels of a bundle were learnt from, by its card."""
-    if "recipe" in trained:
-        return parse(DataSection, trained["recipe"]["classifier"]["data"])
-    return parse(DataSection, trained["config"]["data"])  # the shipped bundle is older than recipes
 
 
 def answers_to(model: Model, sounds: Manifest) -> list[Prediction]:

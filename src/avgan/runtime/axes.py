@@ -55,6 +55,5 @@ def band_edges(card: Card, num_bands: int) -> np.ndarray:
 
 def _front_end(card: Card) -> dict[str, Any]:
     """The front end's configuration as it was trained with; empty where the bundle does not say."""
-    trained = card.trained
-    found = trained.get("front_end") or trained.get("config", {}).get("front_end", {})
+    found = card.trained.get("front_end", {})
     return found if isinstance(found, dict) else {}
