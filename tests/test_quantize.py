@@ -37,26 +37,30 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def small(shipped: bytes, windows: list[np.ndarray]) -> bytes:
-    return quantize(shipped, windows)
+    return quantize(shipped, windows, noise_size=installed()[0].card.noise_size)
 
 
 def test_what_is_heavy(shipped: bytes) -> None:
     graph = onnx.load_from_string(shipped).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     heavy = heavy_layers(onnx.load_from_string(shipped))
-    assert [node.op_type for node in heavy] == ["Conv"] * 13 + ["Gemm"] * 2
+    assert {node.op_type for node in heavy} == {"Conv", "Gemm"}
+    assert len(heavy) > 40  # of mn04's 15 blocks three each, and the head
     for node in heavy:
         shape = shapes.get(node.input[1]) or shapes[f"{node.input[1]}_half"]
-        assert np.prod(shape) >= 2_048, "a depthwise layer has a few hundred weights"
+        assert len(shape) == 2 or shape[1] > 1, "a depthwise layer"
         assert "vqvae" not in node.input[1]
+        assert "sampler" not in node.input[1]
         assert "classifier" not in node.input[1]
 
 
 def test_heavy_layers_are_in_8_bits_and_nothing_else_is(shipped: bytes, small: bytes) -> None:
     before, after = (onnx.load_from_string(content).graph for content in (shipped, small))
     in_8_bits = [t for t in after.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims]
-    assert len([tensor for tensor in in_8_bits if len(tensor.dims) > 1]) == 15
-    assert len(small) < 0.7 * len(shipped)
+    num_heavy = len(heavy_layers(onnx.load_from_string(shipped)))
+    assert len([tensor for tensor in in_8_bits if len(tensor.dims) > 1]) == num_heavy
+    heard = [["waveform"], ["probabilities"]]
+    assert len(cut(small, *heard)) < 0.8 * len(cut(shipped, *heard))
     kept = {t.name: t for t in after.initializer if t.name.startswith("networks.vqvae")}
     for tensor in before.initializer:
         if tensor.name.startswith("networks.vqvae"):
@@ -70,8 +74,8 @@ def test_it_can_be_cut_where_the_other_can(small: bytes) -> None:
         (("waveform",), ("heard",)),
         (("heard",), ("probabilities", "codes")),
         (("heard",), ("features",)),
-        (("codes",), ("picture",)),
-        (("waveform",), (*INNER, *whole)),
+        (("codes", "noise"), ("picture",)),
+        (("waveform", "noise"), (*INNER, *whole)),
     ]:
         onnx.checker.check_model(onnx.load_from_string(cut(small, inputs, outputs)))
 
