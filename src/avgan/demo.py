@@ -138,36 +138,6 @@ def tone(frequency_hz: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
 
 
 @recording
-def church_bells(rng: Rng) -> np.ndarray:
-    """Two heavy bells of a tower, each with the partials that founders tune."""
-    partials = np.array([0.5, 1.0, 1.19, 1.5, 2.0, 2.52, 2.66, 3.01, 4.16, 5.43, 6.8])
-    strengths = np.array([0.6, 0.7, 0.9, 0.4, 1.0, 0.5, 0.4, 0.5, 0.4, 0.3, 0.2])
-    decays_s = np.array([2.8, 1.6, 1.6, 1.0, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
-    track = 0.05 * noise(rng, 60, 3_000, slope_db=-3.0)
-    for pitch_hz, period_s, start_s in ((247, 2.3, 0.2), (277, 1.9, 1.2)):
-        beating = np.concatenate([partials * pitch_hz, partials * pitch_hz * 1.003])
-        bell = ring(beating, np.tile(decays_s, 2), np.tile(strengths, 2), rng)
-        for at_s in steps(rng, period_s, jitter=0.03, start_s=start_s):
-            mix(track, bell, at_s, rng.uniform(0.8, 1.0))
-            mix(track, burst(rng, 1_000, 5_000, 0.02), at_s, 0.8)
-    return room(rng, track, 0.9, 0.35)
-
-
-@recording
-def sea_waves(rng: Rng) -> np.ndarray:
-    """Waves that swell, break and run out over the sand."""
-    rumble, body, foam = noise(rng, 40, 250), noise(rng, 150, 1_200), noise(rng, 1_500, 9_000)
-    track = 0.25 * rumble + 0.12 * body + 0.05 * foam
-    for at_s in steps(rng, 6.0, jitter=0.15, start_s=-1.0):
-        since = TIME_S - at_s - 1.8
-        swell = np.where(since < 0, np.exp(since / 0.7), np.exp(-since / 1.1))
-        run_out = np.where(since < 0.25, np.exp((since - 0.25) / 0.25), np.exp(-(since - 0.25) / 1.7))
-        size = rng.uniform(0.7, 1.2)
-        track += size * (0.5 * swell * rumble + 0.9 * swell * body + 0.3 * run_out * foam)
-    return track
-
-
-@recording
 def rain(rng: Rng) -> np.ndarray:
     """Steady rain on leaves and a roof, single drops near the microphone."""
     track = 0.5 * noise(rng, 800, 11_000, slope_db=-1.0) * slow(rng, 1.5, 0.8, 1.0)
@@ -292,3 +262,33 @@ def crackling_fire(rng: Rng) -> np.ndarray:
         decay_s = rng.uniform(0.0008, 0.004)
         mix(track, burst(rng, low_hz, 2.5 * low_hz, decay_s), at_s, min(rng.pareto(1.3) * 0.2, 2.5))
     return track
+
+
+@recording
+def sea_waves(rng: Rng) -> np.ndarray:
+    """Waves that swell, break and run out over the sand."""
+    rumble, body, foam = noise(rng, 40, 250), noise(rng, 150, 1_200), noise(rng, 1_500, 9_000)
+    track = 0.25 * rumble + 0.12 * body + 0.05 * foam
+    for at_s in steps(rng, 6.0, jitter=0.15, start_s=-1.0):
+        since = TIME_S - at_s - 1.8
+        swell = np.where(since < 0, np.exp(since / 0.7), np.exp(-since / 1.1))
+        run_out = np.where(since < 0.25, np.exp((since - 0.25) / 0.25), np.exp(-(since - 0.25) / 1.7))
+        size = rng.uniform(0.7, 1.2)
+        track += size * (0.5 * swell * rumble + 0.9 * swell * body + 0.3 * run_out * foam)
+    return track
+
+
+@recording
+def church_bells(rng: Rng) -> np.ndarray:
+    """Two heavy bells of a tower, each with the partials that founders tune."""
+    partials = np.array([0.5, 1.0, 1.19, 1.5, 2.0, 2.52, 2.66, 3.01, 4.16, 5.43, 6.8])
+    strengths = np.array([0.6, 0.7, 0.9, 0.4, 1.0, 0.5, 0.4, 0.5, 0.4, 0.3, 0.2])
+    decays_s = np.array([2.8, 1.6, 1.6, 1.0, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    track = 0.05 * noise(rng, 60, 3_000, slope_db=-3.0)
+    for pitch_hz, period_s, start_s in ((247, 2.3, 0.2), (277, 1.9, 1.2)):
+        beating = np.concatenate([partials * pitch_hz, partials * pitch_hz * 1.003])
+        bell = ring(beating, np.tile(decays_s, 2), np.tile(strengths, 2), rng)
+        for at_s in steps(rng, period_s, jitter=0.03, start_s=start_s):
+            mix(track, bell, at_s, rng.uniform(0.8, 1.0))
+            mix(track, burst(rng, 1_000, 5_000, 0.02), at_s, 0.8)
+    return room(rng, track, 0.9, 0.35)
