@@ -411,7 +411,8 @@ def test_ctrl_c_ends_a_trial(forged: Callable[..., Path], tmp_path: Path) -> Non
     started = tmp_path / "started"
     wait = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
     code = (
-        "import subprocess, sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where tests run in the background
         "from avgan.runtime import trial\n"
         f"trial._START = {wait!r}\n"
         "import avgan; avgan.load(sys.argv[1])\n"
