@@ -9,7 +9,6 @@ column for each label.
 """
 
 import argparse
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import torch
 from avgan import checkpoint
 from avgan.data.datasets import DATASETS, find
 from avgan.data.loading import ImageStore
-from avgan.evaluation.pictures.judge import imagine
+from avgan.evaluation.pictures.exhibits import decoded
+from avgan.evaluation.pictures.judge import imagine, sample
 from avgan.evaluation.pictures.measures import effective_number, kernel_distance, kinds_of
 from avgan.evaluation.pictures.scene_classifier import load_classifier
 from avgan.images import grid
@@ -27,7 +27,6 @@ from avgan.networks.samplers.flow import FlowSampler
 from avgan.training.data import divide_images, read_sounds
 
 NUM_KINDS = 50
-BATCH = 32
 
 
 @torch.inference_mode()
@@ -59,8 +58,7 @@ def main() -> None:
     ]
     real = classifier.apply(ImageStore(photographs, cache_bytes=0).get(np.array(rows)))
     kinds = kinds_of(real.features, min(NUM_KINDS, len(rows) // 4))
-    codes = networks.vqvae.quantizer.encode(imagine(networks, described, sounds))
-    noise = networks.noise(*(zlib.crc32(clip.id.encode()) for clip in sounds.clips))
+    features = imagine(networks, described, sounds)
     labels = [clip.label for clip in sounds.clips]
     shown = [labels.index(label) for label in sorted(set(labels))]
 
@@ -75,11 +73,7 @@ def main() -> None:
     sheet = []
     for guidance in arguments.guidances:
         sampler.config = sampler.config.model_copy(update={"guidance": guidance})
-        parts = [
-            networks.vqvae.decode(networks.sample(*rows)).clamp(0, 1)
-            for rows in zip(codes.split(BATCH), noise.split(BATCH), strict=True)
-        ]
-        pictures = (255 * torch.cat(parts)).round().byte().numpy()
+        pictures = decoded(networks.vqvae, sample(networks, features, sounds))
         sheet.append([*pictures[shown]])
         print(f"| {guidance:g} | {figures(pictures)}", flush=True)
     names = [f"guidance {guidance:g}" for guidance in arguments.guidances]
