@@ -79,7 +79,7 @@ class StageSection(Section):
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of the gradient over all parameters; 0: not clipped."""
     precision: Precision | None = None
-    """Of this stage where it is not the loop's: convolutions of single channels, as in mn04, lose by bf16 on a CPU."""
+    """Of this stage where it is not the loop's; recordings are embedded in single precision whatever it is."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Of the moving average of what the stage trains (of stage 1 the decoder), which is what is kept; 0: none."""
 

@@ -44,8 +44,8 @@ def test_the_parts_are_the_whole(shipped: bytes, rng: np.random.Generator) -> No
     # onnxruntime joins other layers of the whole than of its parts, so that their last digits differ
     np.testing.assert_allclose(answered, probabilities, rtol=1e-3)
     assert (imagined == codes).mean() > 0.99
-    (drawn_again,) = run(cut(shipped, ["codes", "noise"], ["picture"]), codes=codes, noise=noise)
-    assert np.abs(drawn_again - picture).mean() < 1e-3
+    (rendered,) = run(cut(shipped, ["codes", "noise"], ["picture"]), codes=codes, noise=noise)
+    assert np.abs(rendered - picture).mean() < 1e-3
 
 
 def test_it_cuts_as_onnx_does(toy: bytes) -> None:

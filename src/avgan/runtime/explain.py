@@ -46,7 +46,7 @@ QUIET_PERCENT = 10
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What a network hears of a window."""
+    """The log-mel of a window, and what its bands are when they are silenced."""
 
     log_mel: np.ndarray
     """(F, T)"""
