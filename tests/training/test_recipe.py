@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from avgan.evaluation.comparison.ours import CARDS, Trained
 from avgan.training import log
 from avgan.training.data import read_sounds
 from avgan.training.imagination import ImaginationStage
-from avgan.training.recipe import ancestors, recipe_of, train
-from avgan.training.run import train_run
+from avgan.training.recipe import recipe_of, train
+from avgan.training.run import ancestors, train_run
+from avgan.training.stage import Stage
 
 Config = Callable[..., Recipe]
 
@@ -83,6 +85,48 @@ def test_what_a_parent_has_done_is_not_done_again(
     other = train(recipe, data=tiny_videos, out=tmp_path / "b", parent=tiny_run / "2-imagination")
     assert names_of_runs(other) == ["1-classifier"]
     assert_same_weights(tiny_run, other, "generator.")
+
+
+@pytest.mark.parametrize("real", ["encoded", "quantized"])
+def test_pictures_are_encoded_once_for_all_that_begin_from_a_vqvae(
+    real: str, tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And anew where a picture, a weight or what is kept has changed; a run is the same either way."""
+    recipe = tiny_config({"imagination.num_views": "1", "imagination.gamma_on": "features", "imagination.real": real})
+    encoded: list[int] = []
+    own = Stage.images
+
+    def images(self: Any, store: Any, indices: np.ndarray) -> torch.Tensor:
+        encoded.append(len(indices))
+        return own(self, store, indices)
+
+    monkeypatch.setattr(Stage, "images", images)
+
+    def child(name: str, parent: Path) -> int:
+        """How many pictures were looked at."""
+        encoded.clear()
+        run = recipe.run("imagination")
+        train_run(run, data=videos, out=tmp_path / name, parent=parent)
+        return sum(encoded)
+
+    videos, pictures = tmp_path / "videos", tmp_path / "pictures"
+    shutil.copytree(tiny_videos, videos)
+    shutil.copytree(tiny_run / "1-vqvae", pictures)
+    first = child("first", pictures)
+    shown = child("again", pictures)
+    assert first == shown + 8
+    assert_same_weights(tmp_path / "first", tmp_path / "again")
+    (kept,) = (pictures / "encoded").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert child("damaged", pictures) == first
+    assert child("mended", pictures) == shown
+    next(videos.rglob("*.mp4")).touch()
+    assert child("touched", pictures) == first
+    other = train_run(tiny_config({"loop.seed": "5"}).run("vqvae"), data=videos, out=tmp_path / "other")
+    shutil.copytree(pictures / "encoded", other / "encoded")
+    assert child("of another", other) == first
+    for name in ("damaged", "mended", "touched"):
+        assert_same_weights(tmp_path / "first", tmp_path / name)
 
 
 def test_one_stage_can_be_trained_alone(tmp_path: Path, tiny_run: Path, tiny_videos: Path, tiny_config: Config) -> None:

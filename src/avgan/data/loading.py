@@ -4,6 +4,7 @@ What is decoded is kept as integers until the cache is full; beyond that it is d
 is asked for. Both ways give the same values, so a result never depends on the size of the cache.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 
 from avgan.audio import AudioStream, Extent, Stretch, extent, fit
 from avgan.data.manifest import Clip, Manifest
-from avgan.data.shards import source_of
+from avgan.data.shards import find_shard, source_of
 from avgan.errors import AudioError, ImageError
 from avgan.images import read_frame, read_image
 
@@ -132,6 +133,25 @@ class ImageStore(RowCache):
         """
         rows = self.rows(indices)
         return np.array(rows, dtype=np.uint8).reshape(len(rows), 3, 128, 128)
+
+    def sha256(self, indices: Indices) -> str:
+        """Hash of where pictures lie and of their files' sizes and times; none is opened.
+
+        Raises:
+            ImageError: a file is missing.
+        """
+        digest = hashlib.sha256()
+        for index in indices:
+            clip = self._manifest.clips[int(index)]
+            path = self._manifest.root / clip.image_path
+            shard = find_shard(path)
+            try:
+                status = (path if shard is None else shard[0]).stat()
+            except OSError as error:
+                raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+            identity = (clip.id, clip.image_path, clip.frame_s, status.st_size, status.st_mtime_ns)
+            digest.update(repr(identity).encode())
+        return digest.hexdigest()
 
 
 def picture_of(clip: Clip, root: Path) -> np.ndarray:

@@ -36,8 +36,8 @@ from avgan.evaluation.protocols import PROTOCOLS, Fold, Protocol, read_protocol
 from avgan.evaluation.protocols.held_out import WATCHED
 from avgan.evaluation.protocols.protocol import Scored
 from avgan.evaluation.report import write_report
-from avgan.training.recipe import ancestors, recipe_of
-from avgan.training.run import weights_sha256
+from avgan.training.recipe import recipe_of
+from avgan.training.run import ancestors, weights_sha256
 
 PICTURES = "pictures"
 RUN = "run"

@@ -18,7 +18,7 @@ from torch import Tensor
 from avgan import losses
 from avgan.config import ImaginationSection
 from avgan.networks.vqvae import perplexity
-from avgan.training.stage import PairedStage, Validation, mirrored
+from avgan.training.stage import BLOCK, PairedStage, Validation, mirrored
 
 NUM_SHOWN = 12
 """Pictures in a sample sheet."""
@@ -57,7 +57,10 @@ class ImaginationStage(PairedStage[ImaginationSection]):
         super().prepare()
         if self.cached:
             self.embeddings = self.embed_all(self.section.num_views)
-            self.real_views = self.encode_all(lambda image: self._real(image).half())
+            self.real_views = self.encode_all()
+            if self.section.real == "quantized":
+                for rows in self.real_views.split(BLOCK):
+                    rows.copy_(self._quantized(rows.flatten(0, 1).float()).view_as(rows))
 
     def prefetch(self, step: int) -> None:
         if self.cached and self.section.gamma_on == "features":
@@ -165,9 +168,13 @@ class ImaginationStage(PairedStage[ImaginationSection]):
     @torch.no_grad()
     def _real(self, image: Tensor) -> Tensor:
         """image (B, 3, H, W) -> real features (B, D, 16, 16)."""
-        if self.section.real == "encoded":
-            return cast(Tensor, self.vqvae.encoder(image)).float()
-        return self.vqvae.real_features(image).vectors
+        encoded: Tensor = self.vqvae.encoder(image).float()
+        return encoded if self.section.real == "encoded" else self._quantized(encoded)
+
+    @torch.no_grad()
+    def _quantized(self, encoded: Tensor) -> Tensor:
+        """The nearest vectors of the codebook, of the same shape (B, D, 16, 16)."""
+        return cast(Tensor, self.vqvae.quantizer(encoded).vectors)
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:

@@ -18,7 +18,7 @@ from avgan import checkpoint
 from avgan.checkpoint import RECIPE, Checkpoint
 from avgan.config import Recipe, RoundsSection
 from avgan.data.manifest import Manifest
-from avgan.errors import CheckpointError, ConfigError
+from avgan.errors import ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
@@ -153,15 +153,3 @@ def recipe_of(described: Checkpoint) -> Recipe:
     config = described.config
     rounds = RoundsSection(num=max(1, num_rounds))
     return Recipe(preset=config.preset, loop=config.loop, rounds=rounds, **stages)
-
-
-def ancestors(run: Path) -> list[Path]:
-    """The folders of a run's ancestors, the first of them first. Raises CheckpointError where one is gone."""
-    folder = checkpoint.folder_of(run)
-    parent = json.loads((folder / "config.json").read_text()).get("parent")
-    if parent is None:
-        return []
-    path = (folder / parent["path"]).resolve()
-    if checkpoint.newest(path) is None:
-        raise CheckpointError(f"{run}: its parent {path} is gone; put it back, or train the recipe anew")
-    return [*ancestors(path), path]

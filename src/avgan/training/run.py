@@ -5,6 +5,7 @@ RUN/config.json            the configuration, and the parent with the hash of it
     tensorboard/           the same as curves
     samples/*.png          what the stage shows of itself
     checkpoint/<step>/     weights of this stage's networks and of all its ancestors'
+    encoded/               of a VQ-VAE: pictures as it encodes them, for all that begin from it; may be removed
 """
 
 import hashlib
@@ -87,6 +88,7 @@ def train_run(
     if step:
         say(f"going on at step {step} of {num_steps}")
     stage = STAGE_TYPES[kind](config, networks, loaded, fabric)
+    stage.beside_vqvae = beside_vqvae(parent)
     if state is not None:
         stage.load_state_dict(state)
     train_stage(stage, described, step, out)
@@ -120,6 +122,30 @@ def finished_parent(parent: Path) -> Checkpoint:
             f"{parent}: its training is unfinished, so nothing can begin from it; go on with the command that began it"
         )
     return described
+
+
+def ancestors(run: Path) -> list[Path]:
+    """The folders of a run's ancestors, the first of them first. Raises CheckpointError where one is gone."""
+    folder = checkpoint.folder_of(run)
+    parent = json.loads((folder / "config.json").read_text()).get("parent")
+    if parent is None:
+        return []
+    path = (folder / parent["path"]).resolve()
+    if checkpoint.newest(path) is None:
+        raise CheckpointError(f"{run}: its parent {path} is gone; put it back, or train the recipe anew")
+    return [*ancestors(path), path]
+
+
+def beside_vqvae(parent: Path | None) -> Path | None:
+    """Folder beside the VQ-VAE that a child of `parent` goes on with; None where there is none, or it is gone."""
+    if parent is None:
+        return None
+    try:
+        line = [*ancestors(parent), checkpoint.folder_of(parent)]
+    except CheckpointError:
+        return None
+    found = [run for run in line if isinstance(checkpoint.describe(run).config.stage, VQVAESection)]
+    return found[-1] / "encoded" if found else None
 
 
 def check_lineage(lineage: tuple[Origin, ...]) -> None:

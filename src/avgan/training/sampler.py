@@ -166,7 +166,9 @@ class SamplerStage(PairedStage[SamplerSection]):
 
     def before_first_step(self) -> None:
         """Encode the pictures, and give the sampler the statistics of both kinds of features."""
-        codes = self.encode_all(lambda image: self.vqvae.real_features(image).codes.to(torch.int16))
+        encoded = self.encode_all()
+        parts = [self.vqvae.quantizer.encode(rows.flatten(0, 1).float()) for rows in encoded.split(BATCH)]
+        codes = torch.cat(parts).to(torch.int16).unflatten(0, (-1, 2))
         self.kept["codes"] = codes
         chosen = np.linspace(0, len(codes) - 1, min(NUM_SETTLING, len(codes))).astype(int)
         with torch.no_grad():

@@ -5,21 +5,27 @@ A stage owns what it trains and says what one step does; the loop owns time, dis
 Shapes: B batch, N recordings, V views, M pictures, C embedding, L samples.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from avgan.config import RunConfig, StageSection
 from avgan.data.loading import INT16_PEAK, ImageStore, WaveformStore
 from avgan.data.manifest import Clip
+from avgan.errors import AvganError
+from avgan.files import write_whole
 from avgan.model import AVGAN
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
@@ -64,6 +70,8 @@ class Stage(ABC, Generic[Section]):
     """What is computed once in the life of the stage, before its first step."""
     frozen: tuple[nn.Module, ...] = field(default=(), init=False)
     """Networks of the model that the stage only uses."""
+    beside_vqvae: Path | None = field(default=None, init=False)
+    """Folder for what all runs that begin from the same VQ-VAE need."""
     resident: dict[int, Tensor | None] = field(default_factory=dict, init=False)
     """All rows of a store on the accelerator, by the store's identity; None where they do not fit."""
 
@@ -272,15 +280,37 @@ class PairedStage(Stage[Section]):
         return np.searchsorted(self.used, images)
 
     @torch.no_grad()
-    def encode_all(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """All pictures of `used`, each as it is and mirrored, encoded: (M, 2, ...)."""
+    def encode_all(self) -> Tensor:
+        """All pictures of `used` as the encoder makes them, each as it is and mirrored: (M, 2, D, 16, 16) float16.
+
+        Thousands take minutes, so they are kept beside the VQ-VAE for all runs that begin from it.
+        """
+        known = None if self.beside_vqvae is None else self.beside_vqvae / f"{self._encoded_name()}.safetensors"
+        if known is not None and known.is_file():
+            with suppress(OSError, SafetensorError):  # damaged: encoded anew
+                return load_file(known)["encoded"].to(self.device)
         parts = []
         for rows in chunks(self.used, ENCODE_BATCH):
             image = self.images(self.data.images, rows)
             with self.fabric.autocast():
-                views = [encode(view) for view in (image, image.flip(3))]
+                views = [self.networks.vqvae.encoder(view).half() for view in (image, image.flip(3))]
             parts.append(torch.stack(views, 1))  # outside: autocast does not stack half precision
-        return torch.cat(parts)
+        encoded = torch.cat(parts)
+        if known is not None and distributed.is_first():
+            with suppress(AvganError):  # the folder may be another's: then the next run encodes them, too
+                write_whole(known, save({"encoded": encoded.cpu()}))
+        return encoded
+
+    def _encoded_name(self) -> str:
+        """Hash of what encoded pictures depend on: weights, pictures, device and precision."""
+        digest = hashlib.sha256(self.data.images.sha256(self.used).encode())
+        kind = self.device.type
+        with self.fabric.autocast():
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        digest.update(f"{kind} {dtype}".encode())
+        for weight in self.networks.vqvae.encoder.state_dict().values():
+            digest.update(weight.detach().contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
