@@ -34,7 +34,7 @@ from avgan.evaluation.evaluate import evaluate
 from avgan.evaluation.pictures.protocol import contact_sheet, imagine_held_out
 from avgan.export import export_bundle
 from avgan.presets import preset, with_pictures, with_sampler
-from avgan.training.log import say
+from avgan.training.progress import say
 from avgan.training.recipe import train
 
 PRESETS = {"places": "places", "esc50": "transfer"}

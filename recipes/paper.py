@@ -32,7 +32,7 @@ from avgan.data.datasets import find
 from avgan.data.manifest import Clip, Manifest
 from avgan.images import read_image
 from avgan.scenes import SCENES
-from avgan.training.log import say
+from avgan.training.progress import say
 
 HELD_OUT = "places_more"
 """The folder of recordings that is kept from all stages: another collection than the rest."""

@@ -1,6 +1,7 @@
 """Chains of runs: parents, rounds, other data for each stage, and a guard that goes over all ancestors."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from avgan.baselines.method import Clips
 from avgan.config import Recipe
 from avgan.errors import CheckpointError, ConfigError, LeakageError
 from avgan.evaluation.comparison.ours import CARDS, Trained
-from avgan.training import log
+from avgan.training import progress
 from avgan.training.data import read_sounds
 from avgan.training.imagination import ImaginationStage
 from avgan.training.recipe import recipe_of, train
@@ -273,10 +274,17 @@ def test_what_a_folder_leaves_out_is_said_once_before_anything_is_trained(
 
 
 def test_what_takes_long_says_what_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(log, "LONG_S", 0.05)
-    with log.say_if_long("looking through a"):
+    monkeypatch.setattr(progress, "LONG_S", 0.05)
+    with progress.say_if_long("looking through a"):
         time.sleep(0.5)
-    with log.say_if_long("looking through b"):
+    with progress.say_if_long("looking through b"):
         pass
     time.sleep(0.2)
     assert capsys.readouterr().err == "looking through a\n"
+    for number in progress.progress(range(4), "counting"):
+        time.sleep(0.1 * (number < 2))
+    for _ in progress.progress(range(4), "counting fast"):
+        pass
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"counting: (25|50) %, 0 s left", first)
+    assert last == "counting: 0 s"

@@ -1,29 +1,21 @@
-"""What a run writes for people: metrics.jsonl, TensorBoard, sample sheets, and a line of progress with an estimate."""
+"""What a run writes for people: metrics.jsonl, TensorBoard, sample sheets."""
 
 import io
 import json
 import os
-import shutil
 import socket
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from avgan.errors import printable
 from avgan.files import resumable, write_whole
 from avgan.images import grid
-from avgan.training import distributed
+from avgan.training.progress import Line, duration
 from avgan.training.stage import Validation
-
-LONG_S = 5.0
-"""Without a word people take a program for stuck."""
 
 
 class RunLog:
@@ -33,7 +25,7 @@ class RunLog:
         self.run = run
         self.path = run / "metrics.jsonl"
         self._drop_after(step)
-        self.shown_at = 0.0
+        self.line = Line()
         with resumable(run):
             self.file = self.path.open("a")
             self.curves = Curves(run / "tensorboard")
@@ -72,18 +64,11 @@ class RunLog:
     def progress(
         self, stage: str, step: int, num_steps: int, seconds_a_step: float, values: Mapping[str, float]
     ) -> None:
-        """A line on standard error: overwritten on a terminal, every 15 s elsewhere."""
-        terminal, last, now = sys.stderr.isatty(), step == num_steps, time.monotonic()
-        if not last and now - self.shown_at < (0.2 if terminal else 15.0):
-            return
-        self.shown_at = now
-        left = duration((num_steps - step) * seconds_a_step)
+        """Say how far a stage is."""
         few = "  ".join(f"{name} {value:.3g}" for name, value in list(values.items())[:4])
+        left = duration((num_steps - step) * seconds_a_step)
         text = f"{stage} {step}/{num_steps}  {seconds_a_step:.2f} s a step, {left} left  {few}"
-        if terminal:  # what runs over the edge could not be overwritten
-            text = "\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1]
-        sys.stderr.write(text + ("\n" if last or not terminal else ""))
-        sys.stderr.flush()
+        self.line.show(text, last=step == num_steps)
 
     def close(self) -> None:
         with resumable(self.path):
@@ -122,41 +107,6 @@ class Curves:
 
         self._writer.write(Event(wall_time=time.time(), **content).SerializeToString())
         self._writer.flush()
-
-
-def say(line: str) -> None:
-    """A line on standard error that stays, by the first process."""
-    if distributed.is_first():
-        print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def say_if_long(line: str) -> Iterator[None]:
-    """Say what it is that takes so long, if it does."""
-    timer = threading.Timer(LONG_S, say_once, (line,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-_said: set[str] = set()
-
-
-def say_once(line: str) -> None:
-    """The same, but once in the life of a process; nothing where there is nothing to say."""
-    if line and line not in _said:
-        _said.add(line)
-        say(printable(line))
-
-
-def duration(seconds: float) -> str:
-    """Time to wait, to the digit that matters to who waits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -22,7 +22,7 @@ from avgan.errors import ConfigError
 from avgan.files import write_whole
 from avgan.training import data as training_data
 from avgan.training import distributed
-from avgan.training.log import say, say_if_long, say_once
+from avgan.training.progress import say, say_if_long, say_once
 from avgan.training.run import check_same, check_scenes, check_window, finished_parent, train_run
 
 

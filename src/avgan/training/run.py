@@ -35,8 +35,9 @@ from avgan.training import distributed
 from avgan.training.classifier import ClassifierStage
 from avgan.training.data import TrainingData
 from avgan.training.imagination import ImaginationStage
-from avgan.training.log import RunLog, say, say_once
+from avgan.training.log import RunLog
 from avgan.training.loop import run_stage
+from avgan.training.progress import say, say_once
 from avgan.training.sampler import SamplerStage
 from avgan.training.stage import Stage
 from avgan.training.vqvae import VQVAEStage, named_scenes

@@ -30,6 +30,7 @@ from avgan.model import AVGAN
 from avgan.training import distributed
 from avgan.training.average import MovingAverage
 from avgan.training.data import TrainingData
+from avgan.training.progress import progress
 from avgan.training.schedule import generator_of, indices_at, rate_factor, share_of_process
 
 EMBED_BATCH = 32
@@ -234,7 +235,7 @@ class Stage(ABC, Generic[Section]):
         generator, count = self.networks.generator, len(self.data.train)
         embeddings = torch.empty(count, num_views, generator.embedding_size, device=self.device)
         for view in range(num_views):
-            for rows in chunks(np.arange(count), EMBED_BATCH):
+            for rows in progress(chunks(np.arange(count), EMBED_BATCH), f"embedding {count} recordings"):
                 waveform = self.waveforms(self.data.train.waveforms, rows)
                 if view:
                     length = waveform.shape[1]
@@ -290,7 +291,7 @@ class PairedStage(Stage[Section]):
             with suppress(OSError, SafetensorError):  # damaged: encoded anew
                 return load_file(known)["encoded"].to(self.device)
         parts = []
-        for rows in chunks(self.used, ENCODE_BATCH):
+        for rows in progress(chunks(self.used, ENCODE_BATCH), f"encoding {len(self.used)} pictures"):
             image = self.images(self.data.images, rows)
             with self.fabric.autocast():
                 views = [self.networks.vqvae.encoder(view).half() for view in (image, image.flip(3))]

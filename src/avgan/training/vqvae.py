@@ -25,7 +25,7 @@ from avgan.networks.perceptual import PerceptualNetwork
 from avgan.networks.vqvae import perplexity
 from avgan.training import distributed
 from avgan.training.data import TrainingData
-from avgan.training.log import say
+from avgan.training.progress import say
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 from avgan.training.stage import Stage, Validation, chunks, mirrored
 

@@ -24,6 +24,7 @@ from avgan.data.manifest import Manifest
 from avgan.model import AVGAN
 from avgan.networks.classifier import ClassifierConfig, build_classifier
 from avgan.training.log import to_uint8
+from avgan.training.progress import progress
 from avgan.training.schedule import generator_of, indices_at, rate_factor
 
 CLIPS_AT_ONCE = 32
@@ -45,7 +46,7 @@ def imagine(networks: AVGAN, trained: Checkpoint, sounds: Manifest) -> Tensor:
     device = next(networks.parameters()).device
     store = WaveformStore(sounds, rate_hz=trained.front_end.sample_rate_hz, window_s=trained.window_s, cache_bytes=0)
     parts = []
-    for rows in torch.arange(len(sounds)).split(CLIPS_AT_ONCE):
+    for rows in progress(torch.arange(len(sounds)).split(CLIPS_AT_ONCE), f"imagining {len(sounds)} recordings"):
         waveform = torch.from_numpy(store.get(rows.numpy())).to(device)
         parts.append(networks.generator(networks.log_mel(waveform)).cpu())
     return torch.cat(parts)
@@ -61,7 +62,7 @@ def sample(networks: AVGAN, features: Tensor, sounds: Manifest) -> Tensor:
         return features
     device = next(networks.parameters()).device
     parts = []
-    for rows in torch.arange(len(features)).split(CLIPS_AT_ONCE):
+    for rows in progress(torch.arange(len(features)).split(CLIPS_AT_ONCE), f"sampling {len(features)} pictures"):
         noise = networks.noise(*(zlib.crc32(sounds.clips[row].id.encode()) for row in rows.tolist()))
         parts.append(networks.sample(networks.vqvae.quantizer.encode(features[rows].to(device)), noise).cpu())
     return torch.cat(parts)
@@ -109,7 +110,7 @@ def code_side(networks: AVGAN, images: Manifest, scenes: tuple[str, ...], *, mir
     """Code vectors (P, V, D, 16, 16) of the photographs of these scenes, V views, with their scene numbers (P,)."""
     kept = images.select(lambda clip: clip.label in scenes)
     store, parts = ImageStore(kept, cache_bytes=0), []
-    for rows in torch.arange(len(kept)).split(BATCH_OF_PICTURES):
+    for rows in progress(torch.arange(len(kept)).split(BATCH_OF_PICTURES), f"encoding {len(kept)} photographs"):
         image = torch.from_numpy(store.get(rows.numpy())).float() / 255.0
         views = (image, image.flip(3)) if mirror else (image,)
         with torch.autocast("cpu", torch.bfloat16):
@@ -181,7 +182,7 @@ def train_network(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
         num_steps = int(num_epochs * len(targets) / batch_size)
-        for step in range(num_steps):
+        for step in progress(range(num_steps), f"learning to read {len(targets)} photographs"):
             items = indices_at(step, num_items=len(targets), batch_size=batch_size, seed=seed, stage=stage)
             optimizer.param_groups[0]["lr"] = rate * rate_factor("one_cycle", step, num_steps)
             batch = inputs(items, step)
