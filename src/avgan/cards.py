@@ -8,7 +8,7 @@ from typing import Any
 from avgan import __version__
 from avgan.checkpoint import Checkpoint
 from avgan.data.datasets import declaration
-from avgan.data.datasets.miniplaces import PHOTOGRAPHS
+from avgan.data.datasets.miniplaces import MINIPLACES, PHOTOGRAPHS
 from avgan.networks.trunks import TrunkConfig
 from avgan.networks.trunks.mn04 import tag_names
 from avgan.scenes import groups_of
@@ -96,8 +96,11 @@ def data_cards(described: Checkpoint) -> Iterator[dict[str, str]]:
         for name, used in ((stage.data.sounds, stage.kind != "vqvae"), (stage.data.images, stage.kind != "classifier"))
         if used
     ]
-    if getattr(described.vqvae.network, "pretrained", False):
+    network = described.vqvae.network
+    if network.kind == "residual" and network.pretrained:
         names.append(PHOTOGRAPHS.name)  # what the weights were taught that come with the package
+    if PHOTOGRAPHS.name in names:  # which MiniPlaces is part of
+        names = [name for name in names if name != MINIPLACES.name]
     for name in dict.fromkeys(names):
         declared = declaration(name)
         yield {"name": declared.title, "licence": declared.licence, "address": declared.address}

@@ -163,13 +163,8 @@ def pictures_table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def second_classifier_line(second: Mapping[str, Any] | None) -> str:
+def second_classifier_line(second: Mapping[str, Any]) -> str:
     """How a second scene classifier, on which no choice is made, scores each exhibit."""
-    if second is None:
-        return (
-            "The second scene classifier is not in this installation: "
-            "`python recipes/scene_classifier.py --make second` makes it."
-        )
     parts = []
     for score in second["exhibits"].values():
         seen = ""

@@ -247,7 +247,7 @@ def test_the_whole_protocol_writes_what_it_says(
     monkeypatch.setattr(checkpoint, "load_networks", lambda run: (networks, known))
     monkeypatch.setattr(pictures, "imagine_held_out", lambda *_: gallery)
     monkeypatch.setattr(pictures, "find", lambda *_: replace(images, clips=tuple(half)))
-    monkeypatch.setattr(pictures, "load_classifier", lambda: CLASSIFIER)
+    monkeypatch.setattr(pictures, "load_classifier", lambda *_: CLASSIFIER)
     monkeypatch.setattr(judge, "BATCH", 4)
 
     report = evaluate_pictures(tiny_run, data=tmp_path, out=tmp_path / "out")

@@ -8,6 +8,8 @@ import torch
 
 from avgan.evaluation.pictures.scene_classifier import (
     MAKES,
+    SECOND_WEIGHTS,
+    WEIGHTS,
     SceneClassifier,
     load_classifier,
     moved,
@@ -74,22 +76,24 @@ def test_pictures_are_moved_and_not_changed(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(result, moved(pictures, np.random.default_rng(1)))
 
 
-def test_the_classifier_of_the_package_knows_every_scene_we_pair_with() -> None:
+@pytest.mark.parametrize("weights", [WEIGHTS, SECOND_WEIGHTS], ids=["first", "second"])
+def test_the_classifiers_of_the_package_know_every_scene_we_pair_with(weights: Path) -> None:
     from avgan.scenes import ESC50_SCENE
 
-    classifier = load_classifier()
+    classifier = load_classifier(weights)
     assert {place.scene for place in ESC50_SCENE.values()} <= set(classifier.scenes)
     assert len(classifier.sha256) == 64
 
 
 @pytest.mark.slow
-def test_the_classifier_of_the_package_names_held_out_photographs(data_root: Path) -> None:
+@pytest.mark.parametrize("weights", [WEIGHTS, SECOND_WEIGHTS], ids=["first", "second"])
+def test_the_classifiers_of_the_package_name_held_out_photographs(weights: Path, data_root: Path) -> None:
     from avgan.data.datasets import find
     from avgan.evaluation.pictures.exhibits import photographs
     from avgan.training.data import divide_images
 
     _, images = divide_images(find(data_root, "miniplaces"))
-    classifier = load_classifier()
+    classifier = load_classifier(weights)
     chosen = np.arange(0, len(images), 10)
     answers = classifier.apply(photographs(images, chosen)).logits.argmax(1)
     truth = np.array([classifier.scenes.index(images.clips[index].label) for index in chosen])

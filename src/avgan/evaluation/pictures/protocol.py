@@ -38,7 +38,7 @@ from avgan.evaluation.pictures.exhibits import (
 )
 from avgan.evaluation.pictures.judge import Judge, code_side, imagine, ranks, sample, train_judge
 from avgan.evaluation.pictures.measures import NUM_BLOCKS, chance, kinds_of, rank_of_first_right
-from avgan.evaluation.pictures.scene_classifier import TrainedClassifier, load_classifier, load_second_classifier
+from avgan.evaluation.pictures.scene_classifier import SECOND_WEIGHTS, TrainedClassifier, load_classifier
 from avgan.evaluation.report import pictures_table, write_json
 from avgan.files import write_whole
 from avgan.images import grid
@@ -112,8 +112,7 @@ def evaluate_pictures(run: Path, *, data: Path, out: Path, rival: Path | None = 
     report["retrieval"] = score_retrieval(networks, gallery, held_out, scenes)
     exhibits = exhibits_of(networks, gallery, kept, theirs)
     report |= score_exhibits(exhibits, load_classifier())
-    second = load_second_classifier()
-    report["second_classifier"] = None if second is None else score_exhibits(exhibits, second)
+    report["second_classifier"] = score_exhibits(exhibits, load_classifier(SECOND_WEIGHTS))
     report |= {
         "protocol": "pictures",
         "preset": trained.config.preset,

@@ -6,7 +6,7 @@ all these figures incomparable with the ones before, so a report states the sha2
 the literature: FID and KID compare within this project only.
 
 The first classifier was looked at while pictures were chosen. A second one, of another architecture and seed, on which
-no choice is made, says whether the first was flattered; reports have it where its file is in the package.
+no choice is made, says whether the first was flattered.
 
 Shapes: B batch, M pictures, H W pixels, C features, S scenes.
 """
@@ -143,18 +143,13 @@ class TrainedClassifier:
 
 
 def load_classifier(path: Path = WEIGHTS) -> TrainedClassifier:
-    """The scene classifier that comes with the package, or another one."""
+    """The first scene classifier that comes with the package, or that of another file."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     scenes = tuple(json.loads(metadata["scenes"]))
     network = MAKES[metadata.get("make", "first")](len(scenes))
     network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return TrainedClassifier(network.eval(), scenes, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def load_second_classifier() -> TrainedClassifier | None:
-    """The second one, where the package has it."""
-    return load_classifier(SECOND_WEIGHTS) if SECOND_WEIGHTS.exists() else None
 
 
 def save_classifier(network: SceneClassifier, scenes: tuple[str, ...], path: Path) -> None:
