@@ -28,8 +28,8 @@ def compare(
     """Train methods fold by fold and write one table of them; the same command goes on where it was stopped.
 
     Args:
-        protocol: esc50, esc10, tau2019, tau2019_cities, tau_av_2021, test (of a curated set) or folder (folds by
-            source).
+        protocol: esc50, esc10, tau2019, tau2019_cities, tau_av_2021, places, places_collections, places_worlds, test
+            (of a curated set) or folder (folds by source).
         data: A folder for each label, or the folder that holds the data sets.
         output: Folder of the answers and of the table: compare.md, compare.html, compare.json, and a plot, compare.png.
         methods: Names with commas between them, all, or ablations: AVGAN with one thing after the other taken away.
