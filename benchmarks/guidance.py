@@ -23,7 +23,7 @@ from avgan.evaluation.pictures.judge import imagine, sample
 from avgan.evaluation.pictures.measures import effective_number, kernel_distance, kinds_of
 from avgan.evaluation.pictures.scene_classifier import load_classifier
 from avgan.images import grid
-from avgan.networks.samplers.flow import FlowSampler
+from avgan.networks.flow import FlowSampler
 from avgan.training.data import divide_images, read_sounds
 
 NUM_KINDS = 50

@@ -11,7 +11,7 @@ esc50    ESC-50's fifty sounds, from windows of 5 s. Nine tenths of folds 1 to 4
          fitted on the rest; fold 5 is held out, and the figures on the card are of it.
 
     RUN/model/              imagination, classifier
-    RUN/flow/  gan/         what samples pictures of imagined features; `--sampler` chooses the kind, flow is shipped
+    RUN/flow/               what samples pictures of imagined features
         sheet.jpg           ten labels: pictures of held-out recordings, in order, and the control: others' pictures
 
 Without a GPU the sampler is small and stage 1 is what comes with the package (recipes/photographs.py). With one both
@@ -39,17 +39,6 @@ from avgan.training.recipe import train
 
 PRESETS = {"places": "places", "esc50": "transfer"}
 SETTINGS = {"places": {}, "esc50": {"data.held_out_folds": '["5"]', "data.validation_fraction": "0.1"}}
-GAN = {
-    "sampler.network.kind": "gan",
-    # the rates at which generator and critic of a convolutional GAN keep step (Adam's first moment at rest)
-    "sampler.learning_rate": "3e-4",
-    "sampler.betas": "[0.0, 0.99]",
-    "sampler.weight_decay": "0",
-    "sampler.schedule": "linear",
-    "sampler.clip_norm": "0",
-}
-"""What a generator with noise is taught with, where the preset has a flow."""
-SMALL_GAN = {"sampler.network.widths": "[128, 96, 64]"}
 PROTOCOLS = ("places", "places_collections")
 NUM_LABELS = 10
 """Rows of a sheet."""
@@ -64,21 +53,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parent", type=Path, help="a run of pictures (stage vqvae) to begin from")
     parser.add_argument("--without", action="append", default=[], help="a folder to leave out")
-    parser.add_argument("--sampler", choices=("flow", "gan"), default="flow")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="as for avgan train")
     arguments = parser.parse_args()
     data, small = arguments.data, not torch.cuda.is_available()
     changes = dict(SETTINGS[arguments.bundle])
     if arguments.without:
         changes["data.held_out_folds"] = json.dumps(arguments.without)
-    if arguments.sampler == "gan":
-        changes |= GAN | (SMALL_GAN if small else {})
     changes |= dict(text.split("=", 1) for text in arguments.settings)
     recipe = preset(PRESETS[arguments.bundle])
     recipe = with_sampler(recipe) if small else with_pictures(recipe)
     model = train(without_sampler(recipe, changes), data=data, out=arguments.run / "model", parent=arguments.parent)
-    out = arguments.run / arguments.sampler
-    run = train(override(recipe, changes), data=data, out=out, parent=model)
+    run = train(override(recipe, changes), data=data, out=arguments.run / "flow", parent=model)
     save_sheet(run, data, run / "sheet.jpg")
     figures = card_figures(arguments.bundle, model, run, data)
     fitted = calibrate(run, data)
@@ -87,7 +72,7 @@ def main() -> None:
 
 
 def without_sampler(recipe: Recipe, changes: dict[str, str]) -> Recipe:
-    """The recipe up to the classifier: what a sampler of either kind is taught on."""
+    """The recipe up to the classifier: what the sampler is taught on."""
     own = {path: text for path, text in changes.items() if not path.startswith(f"{SAMPLER}.")}
     return override(recipe.model_copy(update={SAMPLER: None}), own)
 

@@ -544,20 +544,15 @@ def tiny_config() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def tiny_sampled(tiny_config: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that gives the tiny recipe with a sampler: `tiny_sampled("gan", {"sampler.num_steps": "9"})`."""
+    """A function that gives the tiny recipe with a sampler: `tiny_sampled({"sampler.num_steps": "9"})`."""
     from avgan.config import Recipe, SamplerSection, override
-    from avgan.networks.samplers import FlowConfig, GANConfig
+    from avgan.networks.flow import FlowConfig
 
-    networks = {
-        "flow": FlowConfig(width=64, depth=1, condition_width=16, num_steps=3),
-        "gan": GANConfig(widths=(16, 16, 8), condition_width=16, num_noise=8, r1_every=2),
-    }
-
-    def make(kind: str, changes: Mapping[str, str] | None = None) -> Recipe:
+    def make(changes: Mapping[str, str] | None = None) -> Recipe:
         recipe = tiny_config(SHARP)
         section = SamplerSection(
             data=recipe.classifier.data,
-            network=networks[kind],
+            network=FlowConfig(width=64, depth=1, condition_width=16, num_steps=3),
             num_views=2,
             num_steps=6,
             batch_size=4,

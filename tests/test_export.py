@@ -290,14 +290,12 @@ def test_described_labels_of_scenes_need_no_map(tmp_path: Path, tiny_run: Path) 
     assert (card["label_kind"], card["scene_of_label"]) == ("sound", None)
 
 
-@pytest.fixture(scope="module", params=["flow", "gan"])
-def sampled(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_sampled: Callable[..., Any]
-) -> tuple[Path, Path]:
-    """(run, bundle) of a model with a sampler of each kind."""
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory, tiny_sampled: Callable[..., Any]) -> tuple[Path, Path]:
+    """(run, bundle) of a model with a sampler."""
     folder = tmp_path_factory.mktemp("sampled")
     names = {"data.sounds": "esc50", "data.images": "miniplaces"}
-    run = finished_run(folder / "run", tiny_sampled(request.param, names))
+    run = finished_run(folder / "run", tiny_sampled(names))
     return run, export_bundle(run, folder / "bundle", name="small")
 
 

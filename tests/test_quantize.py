@@ -82,7 +82,7 @@ def test_it_can_be_cut_where_the_other_can(small: bytes) -> None:
 
 def test_a_sampler_stays_as_it_is(tmp_path: Path, tiny_videos: Path, tiny_sampled: Callable[..., Any]) -> None:
     """Its ears go to 8 bits; what draws takes noise as before and draws the same."""
-    run = train(tiny_sampled("flow"), data=tiny_videos, out=tmp_path / "run")
+    run = train(tiny_sampled(), data=tiny_videos, out=tmp_path / "run")
     full = open_bundle(export_bundle(run, tmp_path / "full"))
     waveforms = [0.1 * np.random.default_rng(n).standard_normal(16_000, np.float32) for n in range(4)]
     content = quantize(full.read(MODEL_FILE), waveforms, noise_size=full.card.noise_size)

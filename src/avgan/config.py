@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from avgan.errors import ConfigError
 from avgan.networks.classifier import ClassifierConfig
 from avgan.networks.critic import CriticConfig
+from avgan.networks.flow import FlowConfig
 from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
 from avgan.networks.residual import ResidualConfig
-from avgan.networks.samplers import AnySampler, FlowConfig
 from avgan.networks.trunks import AnyTrunk
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.vqvae import VQVAEConfig
@@ -182,7 +182,7 @@ class SamplerSection(StageSection):
     """
 
     kind: Literal["sampler"] = "sampler"
-    network: AnySampler = FlowConfig()
+    network: FlowConfig = FlowConfig()
     num_views: int = Field(3, gt=0)
     """Imagine each recording this many times beforehand, shifted."""
     condition_noise: float = Field(0.1, ge=0)

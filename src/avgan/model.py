@@ -15,8 +15,8 @@ from avgan.config import ClassifierSection, ImaginationSection, RunConfig, VQVAE
 from avgan.features import LogMel
 from avgan.networks.classifier import build_classifier
 from avgan.networks.critic import Critic
+from avgan.networks.flow import FlowSampler
 from avgan.networks.generator import Generator
-from avgan.networks.samplers import Sampler
 from avgan.networks.vqvae import VQVAE
 from avgan.runtime.arrays import noise_of
 
@@ -48,7 +48,7 @@ class AVGAN(nn.Module):
     generator: Generator
     critic: Critic
     classifier: nn.Module
-    sampler: Sampler | None
+    sampler: FlowSampler | None
 
     def __init__(self, lineage: Sequence[RunConfig], num_labels: int, seed: int = 0) -> None:
         super().__init__()

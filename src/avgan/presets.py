@@ -18,11 +18,11 @@ from avgan.errors import ConfigError
 from avgan.features import FrontEndConfig
 from avgan.networks.classifier import ClassifierConfig
 from avgan.networks.critic import CriticConfig
+from avgan.networks.flow import FlowConfig
 from avgan.networks.generator import GeneratorConfig
 from avgan.networks.patch_critic import PatchCriticConfig
 from avgan.networks.perceptual import PerceptualConfig
 from avgan.networks.residual import SMALL, ResidualConfig
-from avgan.networks.samplers import FlowConfig
 from avgan.networks.trunks.conv8 import Conv8Config
 from avgan.networks.trunks.mn04 import MN04Config
 from avgan.networks.vqvae import VQVAEConfig

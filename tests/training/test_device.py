@@ -40,7 +40,7 @@ VARIANTS = {
     ),
 }
 # what dropout draws depends on the device
-VARIANTS |= {f"sampler, {kind}": ("sampler", {"sampler.network.condition_dropout": "0"}) for kind in ("flow", "gan")}
+VARIANTS["sampler"] = ("sampler", {"sampler.network.condition_dropout": "0"})
 VARIANTS["vqvae, sharp"] = ("vqvae", {})
 STEPS = 3
 Make = Callable[..., Any]
@@ -53,7 +53,7 @@ def recipe_of(tiny_config: Make, tiny_sampled: Make, sharp: dict[str, str]) -> M
     def make(name: str) -> Recipe:
         kind, changes = VARIANTS[name]
         if kind == "sampler":
-            return tiny_sampled(name.split()[-1], changes)
+            return tiny_sampled(changes)
         return tiny_config(sharp if name == "vqvae, sharp" else changes)
 
     return make

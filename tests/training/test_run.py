@@ -139,7 +139,7 @@ def test_divergence_stops_with_one_line_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(stage, "step", diverging)
     # logged too rarely to be noticed before the checkpoint of step 4
-    config = tiny_sampled("flow", {"loop.log_every": "100", f"{kind}.num_steps": "6"})
+    config = tiny_sampled({"loop.log_every": "100", f"{kind}.num_steps": "6"})
     with pytest.raises(DivergedError) as caught:
         train(config, data=tiny_videos, out=tmp_path)
     assert "\n" not in str(caught.value)

@@ -45,7 +45,7 @@ class Order:
     scenes: str = NONE
     """Tagger of pictures: vgg16-places365, squeezenet-places365, NAME=FILE, an ONNX file; none."""
     weights: Path = Path("data")
-    """Folder with the taggers' weights, as `avgan data get` leaves them."""
+    """Folder with the taggers' weights, see docs/data.md for where to get them."""
     tolerate: tuple[str, ...] = ()
     """Defects that drop no clip: black, plain, bars, still, silent, clipped, music, speech, duplicate."""
     limit: Several = ()

@@ -3,13 +3,13 @@
 Recordings are imagined, and they and photographs turned into codes, once and beforehand; a step costs only the sampler.
 It gets the vectors of the imagined features' codes: a linear reader finds the label in them as often as in the
 features (91.0 and 90.8 % of ESC-50's fold 5, of a run of minutes), and a picture can so be rendered whenever somebody
-asks from the codes that an answer keeps. How it is trained depends on its kind: FlowObjective, GANObjective.
+asks from the codes that an answer keeps.
+The loss is least squares on the direction of the straight line from noise to a picture's features.
 
 Shapes: B batch, N labels, V views, M pictures, D code dimension.
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -18,11 +18,7 @@ from torch import Tensor
 
 from avgan import losses
 from avgan.config import SamplerSection
-from avgan.model import seeded
-from avgan.networks.samplers.flow import FlowSampler
-from avgan.networks.samplers.gan import GANSampler, SamplerCritic
-from avgan.networks.vqvae import VectorQuantizer
-from avgan.training.stage import PairedStage, Stage, Validation
+from avgan.training.stage import PairedStage, Validation
 
 BATCH = 64
 """Embeddings that are turned into codes at once."""
@@ -34,10 +30,6 @@ NUM_SETTLING = 2_000
 """Pictures that mean and spread of real features are taken from."""
 UNCONDITIONAL = 0.1
 """Share of the conditions that are dropped in training a flow, as by the authors of its guidance (Ho and Salimans)."""
-MISMATCHED = 0.5
-"""Share of real maps with another recording's features among the counterexamples of a GAN's critic."""
-R1_WEIGHT = 0.05
-"""Of the squared slope of that critic's score at real maps."""
 
 
 @dataclass(frozen=True)
@@ -50,94 +42,10 @@ class PairBatch:
     """(B, N) of the labels, as the classifier reads them from what is imagined."""
     real: Tensor
     """(B, D, 16, 16) quantised."""
-    scenes: Tensor
-    """(B,) scene number of each sound."""
-
-
-class FlowObjective:
-    """Least squares on the direction of the straight line from noise to a picture's features."""
-
-    def __init__(self, stage: Stage[SamplerSection], sampler: FlowSampler) -> None:
-        self.stage = stage
-        self.sampler = sampler
-        stage.optimizers["sampler"] = stage.adam((sampler, stage.section.learning_rate))
-
-    def step(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
-        """One step on a batch; the loss is 2 before anything is learnt."""
-        sampler, stage, count = self.sampler, self.stage, len(batch.real)
-        real = (batch.real - sampler.real_mean) / sampler.real_spread
-        noise = stage.random_rows(torch.randn, *real.shape, step=step, purpose="flow")
-        # logistic-normal: the middle of the way is where the direction is hardest to find (Esser et al. 2024)
-        time = torch.sigmoid(stage.random_rows(torch.randn, count, step=step, purpose="time"))
-        dropped = stage.random_rows(torch.rand, count, step=step, purpose="drop") < UNCONDITIONAL
-        condition = sampler.reader(*sampler.given(batch.imagined, batch.logits), dropped)
-        weight = time[:, None, None, None]
-        found = sampler.velocity((1.0 - weight) * noise + weight * real, time, condition)
-        loss = F.mse_loss(found.float(), real - noise)
-        norm = stage.descend("sampler", loss, step)
-        return {"loss": loss.detach(), "gradient_norm": norm}
-
-
-class GANObjective:
-    """One step of the critic, then one of the sampler, on the same batch; non-saturating losses.
-
-    The critic's counterexamples are sampled maps, and real maps with another scene's features; its slope at real maps
-    is held small (R1, Mescheder et al. 2018). It sees what the decoder gets: quantised maps.
-    """
-
-    def __init__(self, stage: Stage[SamplerSection], sampler: GANSampler, quantizer: VectorQuantizer) -> None:
-        self.stage = stage
-        self.sampler = sampler
-        self.quantizer = quantizer
-        with seeded(stage.seed, "sampler critic"):
-            self.critic = SamplerCritic(sampler.config, sampler.code_dim, sampler.num_labels)
-        stage.auxiliary["critic"] = self.critic.to(stage.device)
-        rate = stage.section.learning_rate
-        stage.optimizers["sampler"] = stage.adam((sampler, rate))
-        stage.optimizers["critic"] = stage.adam((self.critic, rate))
-
-    def step(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
-        """One step of both."""
-        metrics = self._train_critic(batch, step)
-        sampled = self._sample(batch, step, "sampler")
-        self.critic.requires_grad_(False)
-        with torch.autocast(self.stage.device.type, enabled=False):
-            loss = F.softplus(-self.critic(sampled, *self.sampler.given(batch.imagined, batch.logits))).mean()
-        self.critic.requires_grad_(True)
-        norm = self.stage.descend("sampler", loss, step)
-        return metrics | {"loss": loss.detach(), "gradient_norm": norm}
-
-    def _sample(self, batch: PairBatch, step: int, purpose: str) -> Tensor:
-        """Quantised maps (B, D, 16, 16); gradients pass straight through to the sampler."""
-        size = self.sampler.noise_size
-        noise = self.stage.random_rows(torch.randn, len(batch.real), size, step=step, purpose=purpose)
-        return cast(Tensor, self.quantizer(self.sampler(batch.imagined, batch.logits, noise).float()).features)
-
-    def _train_critic(self, batch: PairBatch, step: int) -> dict[str, Tensor]:
-        with torch.no_grad():
-            sampled = self._sample(batch, step, "critic")
-        given, every = self.sampler.given(batch.imagined, batch.logits), self.sampler.config.r1_every
-        due = step % every == 0
-        real = batch.real.detach().requires_grad_(due)
-        with torch.autocast(self.stage.device.type, enabled=False):
-            right, wrong = self.critic(real, *given), self.critic(sampled, *given)
-            # real maps with the features of the row before, where that is of another scene
-            other = (batch.scenes != batch.scenes.roll(1)).float()
-            score = self.critic(batch.real, *(rows.roll(1, 0) for rows in given))
-            mismatched = (F.softplus(score) * other).sum() / other.sum().clamp(min=1.0)
-            false = (1.0 - MISMATCHED) * F.softplus(wrong).mean() + MISMATCHED * mismatched
-            loss = F.softplus(-right).mean() + false
-            slope = torch.zeros((), device=real.device)
-            if due:
-                (gradient,) = torch.autograd.grad(right.sum(), real, create_graph=True)
-                slope = gradient.flatten(1).square().sum(1).mean()
-                loss = loss + 0.5 * R1_WEIGHT * every * slope
-            self.stage.descend("critic", loss, step)
-        return {"critic": loss.detach(), "critic_gap": (right.mean() - wrong.mean()).detach(), "slope": slope.detach()}
 
 
 class SamplerStage(PairedStage[SamplerSection]):
-    """Steps of the objective on pairs of imagined and real features."""
+    """Steps of a rectified flow on pairs of imagined and real features."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,12 +53,7 @@ class SamplerStage(PairedStage[SamplerSection]):
         self.vqvae, self.generator, self.sampler = self.networks.vqvae, self.networks.generator, self.networks.sampler
         self.frozen = (self.vqvae, self.generator, self.networks.classifier)
         self.flip = self.section.flip
-        self.objective: FlowObjective | GANObjective
-        if isinstance(self.sampler, FlowSampler):
-            self.objective = FlowObjective(self, self.sampler)
-        else:
-            assert isinstance(self.sampler, GANSampler)
-            self.objective = GANObjective(self, self.sampler, self.vqvae.quantizer)
+        self.optimizers["sampler"] = self.adam((self.sampler, self.section.learning_rate))
         self.keep_average(self.sampler)
 
     def prepare(self) -> None:
@@ -178,9 +81,21 @@ class SamplerStage(PairedStage[SamplerSection]):
         self.sampler.set_statistics(real, imagined, logits)
 
     def step(self, step: int) -> dict[str, Tensor]:
-        metrics = self.objective.step(self.batch(step), step)
+        """One step on a batch; the loss is 2 before anything is learnt."""
+        batch, sampler = self.batch(step), self.sampler
+        count = len(batch.real)
+        real = (batch.real - sampler.real_mean) / sampler.real_spread
+        noise = self.random_rows(torch.randn, *real.shape, step=step, purpose="flow")
+        # logistic-normal: the middle of the way is where the direction is hardest to find (Esser et al. 2024)
+        time = torch.sigmoid(self.random_rows(torch.randn, count, step=step, purpose="time"))
+        dropped = self.random_rows(torch.rand, count, step=step, purpose="drop") < UNCONDITIONAL
+        condition = sampler.reader(*sampler.given(batch.imagined, batch.logits), dropped)
+        weight = time[:, None, None, None]
+        found = sampler.velocity((1.0 - weight) * noise + weight * real, time, condition)
+        loss = F.mse_loss(found.float(), real - noise)
+        norm = self.descend("sampler", loss, step)
         self.update_average()
-        return metrics
+        return {"loss": loss.detach(), "gradient_norm": norm}
 
     def batch(self, step: int) -> PairBatch:
         """Imagined features of recordings, slightly changed, each with those of a picture of its scene."""
@@ -195,7 +110,7 @@ class SamplerStage(PairedStage[SamplerSection]):
             imagined = imagined + self.section.condition_noise * self.sampler.imagined_spread * noise
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             logits = self.networks.classifier(imagined)
-        return PairBatch(imagined, logits, real, self.to_device(self.scene_of_item[items]))
+        return PairBatch(imagined, logits, real)
 
     @torch.no_grad()
     def validate(self, step: int) -> Validation:

@@ -93,7 +93,7 @@ def test_what_is_scored_of_a_run_with_a_sampler_is_its_first_sample(
 ) -> None:
     """The gallery holds what the sampler makes of each recording, with noise by the recording's id."""
     changes = {"data.validation_fraction": "0.5"}
-    run = train(tiny_sampled("flow", changes), data=tiny_videos, out=tmp_path / "run")
+    run = train(tiny_sampled(changes), data=tiny_videos, out=tmp_path / "run")
     networks, described = checkpoint.load_networks(run)
     gallery = imagine_held_out(networks, described, tiny_videos)
     again = imagine_held_out(networks, described, tiny_videos)

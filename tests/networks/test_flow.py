@@ -1,22 +1,16 @@
-"""What every sampler promises, looped over all of them, and what is special to each."""
+"""What the sampler promises."""
 
 import pytest
 import torch
 from torch import nn
 
-from avgan.networks.samplers import SAMPLERS, FlowConfig, GANConfig, Sampler, SamplerConfig
-from avgan.networks.samplers.flow import FlowSampler
-from avgan.networks.samplers.gan import SamplerCritic
-from avgan.networks.samplers.sampler import SURENESS, from_patches, to_patches
+from avgan.networks.flow import SURENESS, FlowConfig, FlowSampler, from_patches, to_patches
 
 CODE_DIM, NUM_LABELS = 4, 3
-CONFIGS: dict[str, SamplerConfig] = {
-    "flow": FlowConfig(width=64, depth=2, condition_width=32, num_steps=4),
-    "gan": GANConfig(widths=(16, 16, 8), condition_width=32, num_noise=8),
-}
+CONFIG = FlowConfig(width=64, depth=2, condition_width=32, num_steps=4)
 
 
-def awake(sampler: Sampler) -> Sampler:
+def awake(sampler: FlowSampler) -> FlowSampler:
     """With all weights drawn anew: layers that begin with zeros say nothing yet."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -25,22 +19,18 @@ def awake(sampler: Sampler) -> Sampler:
     return sampler.eval()
 
 
-@pytest.fixture(params=CONFIGS)
-def sampler(request: pytest.FixtureRequest) -> Sampler:
-    return awake(CONFIGS[request.param].build(CODE_DIM, NUM_LABELS))
+@pytest.fixture
+def sampler() -> FlowSampler:
+    return awake(CONFIG.build(CODE_DIM, NUM_LABELS))
 
 
-def inputs(sampler: Sampler, count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(sampler: FlowSampler, count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(2)
     logits = torch.randn(count, NUM_LABELS)
     return torch.rand(count, CODE_DIM, 16, 16) * 2 - 1, logits, torch.randn(count, sampler.noise_size)
 
 
-def test_every_sampler_is_tested_here() -> None:
-    assert set(CONFIGS) == set(SAMPLERS)
-
-
-def test_features_and_noise_determine_the_map(sampler: Sampler) -> None:
+def test_features_and_noise_determine_the_map(sampler: FlowSampler) -> None:
     given = inputs(sampler)
     drawn = sampler(*given)
     assert drawn.shape == given[0].shape
@@ -53,7 +43,7 @@ def test_features_and_noise_determine_the_map(sampler: Sampler) -> None:
 
 def test_a_fresh_condition_is_what_the_labels_say() -> None:
     """Before it has learnt what else the features tell."""
-    reader = CONFIGS["flow"].build(CODE_DIM, NUM_LABELS).eval().reader
+    reader = CONFIG.build(CODE_DIM, NUM_LABELS).eval().reader
     assert isinstance(reader, nn.Module)
     imagined, probabilities = torch.randn(2, CODE_DIM, 16, 16), torch.eye(NUM_LABELS)[:2]
     found = reader(imagined, probabilities)
@@ -62,7 +52,7 @@ def test_a_fresh_condition_is_what_the_labels_say() -> None:
     assert not found.tokens.any()
 
 
-def test_statistics_are_those_of_the_features(sampler: Sampler) -> None:
+def test_statistics_are_those_of_the_features(sampler: FlowSampler) -> None:
     torch.manual_seed(0)
     real = 0.5 + 0.1 * torch.randn(50, CODE_DIM, 16, 16)
     imagined = 0.3 * torch.randn(1, CODE_DIM, 16, 16) + 0.2 * torch.randn(60, CODE_DIM, 16, 16)
@@ -87,7 +77,7 @@ def test_patches_keep_their_places() -> None:
 
 def test_a_flow_that_knows_the_direction_arrives() -> None:
     """With the true direction of straight lines, any number of steps ends at the features."""
-    sampler = awake(CONFIGS["flow"].build(CODE_DIM, NUM_LABELS))
+    sampler = awake(CONFIG.build(CODE_DIM, NUM_LABELS))
     assert isinstance(sampler, FlowSampler)
     imagined, logits, noise = inputs(sampler)
     goal = torch.randn(3, CODE_DIM, 16, 16)
@@ -115,7 +105,7 @@ def test_guidance_takes_what_the_condition_adds_so_many_times() -> None:
 
 
 def test_a_dropped_row_has_the_empty_condition() -> None:
-    reader = awake(CONFIGS["flow"].build(CODE_DIM, NUM_LABELS)).reader
+    reader = awake(CONFIG.build(CODE_DIM, NUM_LABELS)).reader
     assert isinstance(reader, nn.Module)
     imagined = torch.rand(2, CODE_DIM, 16, 16)
     probabilities = torch.rand(2, NUM_LABELS)
@@ -124,17 +114,3 @@ def test_a_dropped_row_has_the_empty_condition() -> None:
     assert torch.equal(dropped.vector[0], empty.vector[0])
     assert torch.equal(dropped.tokens[0], empty.tokens[0])
     assert torch.equal(dropped.vector[1], full.vector[1])
-
-
-def test_the_critic_hears_and_sees_how_alike_a_batch_is() -> None:
-    torch.manual_seed(0)
-    config = CONFIGS["gan"]
-    assert isinstance(config, GANConfig)
-    critic = SamplerCritic(config, CODE_DIM, NUM_LABELS).eval()
-    maps, features = torch.randn(4, CODE_DIM, 16, 16), torch.randn(4, CODE_DIM, 16, 16)
-    probabilities = torch.eye(NUM_LABELS)[torch.arange(4) % NUM_LABELS]
-    scores = critic(maps, features, probabilities)
-    assert scores.shape == (4,)
-    assert not torch.allclose(critic(maps, features, probabilities.roll(1, 0)), scores)
-    alike = critic(maps[:1].expand(4, -1, -1, -1), features, probabilities)
-    assert not torch.allclose(alike[0], scores[0])
