@@ -25,13 +25,14 @@ import numpy as np
 from avgan.audio import fit, read_audio
 from avgan.data.datasets import find
 from avgan.data.manifest import Clip
+from avgan.evaluation.outliers import loudest
+from avgan.metrics import bootstrap_interval
 from avgan.runtime import Model, load
 from avgan.runtime.explanation import Explanation
 
 SHARE = 0.1
 LEFT_OUT = 3
 FRAME, HOP = 512, 128
-NUM_RESAMPLES = 2_000
 
 
 def main() -> None:
@@ -135,7 +136,7 @@ def neighbours(model: Model, clips: Sequence[Clip], hear: Callable[[Clip], np.nd
     everyone = np.array([place[label] for label in known.labels])
     shares: dict[str, list[float]] = {"nearest": [], "five nearest": [], "chance": []}
     for clip in clips:
-        codes = model.network.predict(model.network.embed(hear(clip)[None])).codes
+        codes = model.network.codes(model.network.predict(model.network.embed(hear(clip)[None])).features)
         same = [each.scene == place[clip.label] for each in known.nearest(codes[0], 5)]
         shares["nearest"].append(same[0])
         shares["five nearest"].append(float(np.mean(same)))
@@ -182,10 +183,7 @@ def filtered(waveform: np.ndarray, explained: Explanation, gain: np.ndarray) -> 
 
 def loudest_half(waveform: np.ndarray) -> np.ndarray:
     """The loudest stretch of half a waveform's length, brought to one loudness."""
-    size = len(waveform) // 2
-    energy = np.concatenate(([0.0], np.cumsum(waveform.astype(np.float64) ** 2)))
-    start = int((energy[size:] - energy[:-size]).argmax())
-    part = waveform[start : start + size]
+    part = loudest(waveform, len(waveform) // 2)
     return 0.05 * part / np.sqrt((part.astype(np.float64) ** 2).mean() + 1e-12).astype(np.float32)
 
 
@@ -204,13 +202,8 @@ def odds(probability: float) -> float:
 
 def interval(values: Sequence[float], sources: Sequence[str]) -> str:
     """A mean with its interval, resampled by source."""
-    rng = np.random.default_rng(0)
     array = np.asarray(values, np.float64)
-    names, group = np.unique(sources, return_inverse=True)
-    sums = np.bincount(group, array)
-    counts = np.bincount(group)
-    drawn = rng.integers(len(names), size=(NUM_RESAMPLES, len(names)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
+    low, high = bootstrap_interval(array, sources)
     return f"{array.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
