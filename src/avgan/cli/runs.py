@@ -89,8 +89,8 @@ def evaluate(
         protocol: What is scored: holdout (what the run kept away), test (what its data set leaves for a test), esc50 or
             esc10 (trains and scores the five official folds), folder (folds by source), places or places_collections
             (field recordings, five folds by recording or by collection), places_worlds (each folder of them by a
-            model trained on the others), tau2019 or tau_av_2021 (the publisher's test part, by city), tau2019_cities (trains ten
-            runs, each without a city) or pictures (what it imagines).
+            model trained on the others), tau2019 or tau_av_2021 (the publisher's test part, by city),
+            tau2019_cities (trains ten runs, each without a city) or pictures (what it imagines).
         data: The folder that it was trained on.
         output: Folder for report.html, report.json, tables and plots, if not in the run.
         rival: For pictures: a folder with another method's pictures, each named after its recording, such as
