@@ -216,7 +216,7 @@ def summarise(
     protocol: Protocol, described: Checkpoint, answers: Sequence[Answers], scored: Scored, sounds: Manifest
 ) -> dict[str, Any]:
     """The report: accuracy with its spread over folds and over sources, and the confusion matrix."""
-    labels, outcome = protocol.labels, Outcome.of(answers)
+    labels, outcome = protocol.answered, Outcome.of(answers)
     counts = confusion_matrix(scored.targets, scored.probabilities.argmax(1), labels=range(len(labels)))
     report = {
         "protocol": protocol.name,

@@ -10,7 +10,7 @@ Shapes: M clips, N labels.
 import glob
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,15 @@ class Answers:
     def correct(self) -> np.ndarray:
         """(M,) bool."""
         return np.asarray(self.probabilities).argmax(1) == np.asarray(self.targets)
+
+    def among(self, labels: Sequence[str]) -> "Answers":
+        """The same, chosen from some of the labels: the probabilities of these are brought to a sum of 1."""
+        if list(labels) == self.labels:
+            return self
+        probabilities = np.asarray(self.probabilities)[:, [self.labels.index(label) for label in labels]]
+        probabilities /= np.maximum(probabilities.sum(1, keepdims=True), np.finfo(float).tiny)
+        targets = [list(labels).index(self.labels[target]) for target in self.targets]
+        return replace(self, labels=list(labels), targets=targets, probabilities=probabilities.tolist())
 
     @property
     def is_given(self) -> bool:

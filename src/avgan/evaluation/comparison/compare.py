@@ -70,7 +70,7 @@ class Task:
     def answers_of(self, name: str) -> list[Answers]:
         """The stored answers of a method to the folds of this very data, of all seeds."""
         return [
-            one
+            one.among(self.protocol.answered)
             for fold in self.protocol.folds
             for one in all_answers(self.out, name, fold.name)
             if one.data_sha256 == fold.sha256

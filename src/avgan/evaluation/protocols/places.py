@@ -79,33 +79,33 @@ def _protocol(
         units = {unit(clip) for clip in test.clips}
         return Fold(name, sounds.select(lambda clip: unit(clip) not in units), test)
 
+    ten = tuple(sorted(set(DCASE_SCENES) & set(sounds.labels)))
     return Protocol(
         name=name,
         title=f"Ten scenes of field recordings, {how}",
         folds=tuple(map(fold, names)),
         window_s=CLIP_S,
         images="photographs",
-        measure=partial(among_the_ten, sounds.labels),
+        choices=ten,
+        measure=partial(by_scene, ten),
     )
 
 
-def among_the_ten(labels: tuple[str, ...], scored: Scored) -> dict[str, Any]:
+def by_scene(labels: tuple[str, ...], scored: Scored) -> dict[str, Any]:
     """Shares of clips, of recordings (by their mean probabilities), of scenes on average, and of the three groups.
 
     `labels`: those that probabilities (M, N) are of.
     """
-    numbers = np.array([labels.index(scene) for scene in DCASE_SCENES if scene in labels])
-    answers = numbers[scored.probabilities[:, numbers].argmax(1)]
-    right = answers == scored.targets
-    groups = np.array([SCENES[label].group if label in SCENES else "" for label in labels])
+    answers, right = scored.probabilities.argmax(1), scored.correct
+    groups = np.array([SCENES[label].group for label in labels])
     in_group = groups[answers] == groups[scored.targets]
     sources, folds = scored.sources, scored.folds.tolist()
     names = np.unique(sources)
-    means = np.stack([scored.probabilities[sources == name][:, numbers].mean(0) for name in names])
+    means = np.stack([scored.probabilities[sources == name].mean(0) for name in names])
     truths = [np.bincount(scored.targets[sources == name]).argmax() for name in names]
     ten: dict[str, Share] = {
         "clips": share(right, sources),
-        "recordings": share(numbers[means.argmax(1)] == truths, names),
+        "recordings": share(means.argmax(1) == truths, names),
         "groups of scenes": share(in_group, sources),
     }
     return {

@@ -84,6 +84,8 @@ class Protocol:
     """The same where the networks of a run are asked more than their answers: the run, and the test."""
     more_labels: tuple[str, ...] = ()
     """Labels that may be answered beside those of the folds."""
+    choices: tuple[str, ...] = ()
+    """The labels that an answer is chosen from, where others are learnt beside them."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,6 +93,11 @@ class Protocol:
         learnt = {clip.label for fold in self.folds for clip in fold.train.clips if clip.audio_path}
         asked = {label for fold in self.folds for label in fold.test.labels}
         return tuple(sorted((learnt - {""}) | asked | set(self.more_labels)))
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """The labels that count as answers."""
+        return self.choices or self.labels
 
     def numbers_of(self, side: Manifest) -> np.ndarray:
         """The label number of each clip (M,)."""
