@@ -10,6 +10,7 @@ import torch
 
 from avgan import checkpoint
 from avgan.config import STAGES, override
+from avgan.data.datasets import DATASETS
 from avgan.data.loading import WaveformStore
 from avgan.evaluation.comparison import ours
 from avgan.evaluation.comparison.answers import read_answers
@@ -135,6 +136,11 @@ def test_fits_begin_from_one_run_of_photographs(
     assert len(set(folders)) == 3
     assert {config.stage.data.images for config, _ in trained} == {"miniplaces"}
     assert all(out.parent == tmp_path / "runs" for out in folders)
+
+
+def test_what_was_in_sight_is_named_by_data_set() -> None:
+    """Else a report would not find it, and call a choice that was made on a fold unknown."""
+    assert {dataset for card in ours.CARDS.values() for dataset in card.chosen_on} <= set(DATASETS)
 
 
 def test_the_work_grows_with_the_recording() -> None:
