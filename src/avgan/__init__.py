@@ -4,7 +4,7 @@
 >>> model = avgan.load()                          # the shipped bundle; no torch needed
 >>> prediction = model.classify("street.wav")     # doctest: +SKIP
 >>> prediction.scene, prediction.picture.shape    # doctest: +SKIP
-('highway', (128, 128, 3))
+('street_traffic', (128, 128, 3))
 
 Importing this package is fast and silent: what is heavy is imported when it is first used.
 """
