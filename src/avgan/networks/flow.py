@@ -1,4 +1,4 @@
-"""The sampler, which draws one of the many maps that imagined features may stand for, by rectified flow.
+"""The sampler: one of the many maps that imagined features may stand for, sampled by rectified flow.
 
     imagined features (B, D, 16, 16), their logits (B, N), noise (B, Z) -> sampled features (B, D, 16, 16)
 

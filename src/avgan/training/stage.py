@@ -257,7 +257,6 @@ class PairedStage(Stage[Section]):
         super().__post_init__()
         self.pairing = self.data.pairing
         self.scenes = tuple(sorted(set(self.data.scene_of_clip.values())))
-        self.scene_of_item = self.scene_numbers(self.pairing.sounds)
 
     @cached_property
     def used(self) -> np.ndarray:

@@ -51,7 +51,7 @@ def by_world(data: Path, run: Checkpoint | None) -> Protocol:
     fold_of = {clip.id: clip.fold for clip in sounds.clips}
     names = sorted(set(fold_of.values()))
     return _protocol(
-        "places_worlds", "each folder by who never heard it", names, fold_of, sounds, lambda clip: clip.fold
+        "places_worlds", "each folder by a model trained on the others", names, fold_of, sounds, lambda clip: clip.fold
     )
 
 
